@@ -1,0 +1,1 @@
+"""A load balancer that keeps every user on one host: TLS in, token read, the right IDE host out."""

@@ -1,0 +1,5 @@
+"""`python -m balancer` is the console script."""
+
+from balancer.cli import main
+
+raise SystemExit(main())

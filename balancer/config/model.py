@@ -1,0 +1,191 @@
+"""The configuration as types: what each key means, its unit and its default.
+
+Everything is frozen: a loaded configuration is a value, and a reload makes a new one. Durations are seconds.
+Paths are absolute once loaded (relative ones start at the configuration file).
+"""
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from balancer.config.scalars import Address, Duration, parse_address, parse_file, parse_network
+
+T = TypeVar("T")
+Many = Annotated[tuple[T, ...], Field(strict=False)]
+"""A TOML array; strict mode would refuse to turn a list into a tuple."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+BackendAddress = Annotated[Address, BeforeValidator(parse_address)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
+File = Annotated[Path, BeforeValidator(parse_file)]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, unknown keys refused, no silent conversions between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Admin(Section):
+    """Where operators reach the daemon."""
+
+    socket: File | None = None
+    """Unix socket with full control; file permission decides who."""
+    listen: BackendAddress | None = None
+    """TCP address of the same API."""
+    token_file: File | None = None
+    """Bearer token for the TCP address; without it, TCP only reads."""
+
+
+class Log(Section):
+    """Where lines go."""
+
+    access: Literal["stdout", "off"] | File = "stdout"
+    """JSON lines, one per request and two per tunnel."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Limits(Section):
+    """What the daemon accepts at most."""
+
+    max_connections: Annotated[int, Field(ge=1)] = 20000
+    max_head_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 32768
+
+
+class Timeouts(Section):
+    """How long the daemon waits, each from the last progress made."""
+
+    handshake: Duration = 10.0
+    """For the PROXY header and the TLS handshake together."""
+    head: Duration = 10.0
+    """From the first byte of a request to the end of its head."""
+    connect: Duration = 3.0
+    """For one backend to accept a connection."""
+    response: Duration = 60.0
+    """From the request sent to the first byte of the answer, and between the bytes of a body of known length."""
+    idle: Duration = 60.0
+    """Between requests on a kept connection, and between the bytes of a request body."""
+    tunnel_idle: Duration = 3600.0
+    """Silence on a tunnel, or on a streamed answer without a known length."""
+    drain: Duration = 600.0
+    """How long open tunnels may stay once the daemon, or their backend, is draining."""
+
+
+class Certificate(Section):
+    """A certificate chain (PEM, leaf first) and its private key (PEM, no passphrase)."""
+
+    cert: File
+    key: File
+
+
+class Tls(Section):
+    """TLS termination of a listener."""
+
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    certificates: Annotated[tuple[Certificate, ...], Field(strict=False, min_length=1)]
+    """The first is the default, the others are chosen by SNI (exact names before wildcards)."""
+
+
+class Listener(Section):
+    """Addresses that clients connect to, and the pool behind them."""
+
+    name: Name
+    bind: Annotated[tuple[BackendAddress, ...], Field(strict=False, min_length=1)]
+    mode: Literal["http", "tcp"] = "http"
+    pool: Name
+    key: Literal["client_ip", "sni"] = "client_ip"
+    """What is hashed in ``tcp`` mode; ``sni`` without ``tls`` reads the ClientHello and passes it on."""
+    proxy_protocol: Literal["off", "accept"] = "off"
+    trusted: Many[Network] = ()
+    """Networks whose PROXY header and ``X-Forwarded-*``, ``X-Request-ID`` are believed."""
+    tls: Tls | None = None
+
+
+class Token(Section):
+    """Where a request's token is, and what happens without one."""
+
+    param: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,64}$")] = "token"
+    """Name of the query parameter, matched byte for byte."""
+    missing: Literal["reject", "client_ip", "spread"] = "reject"
+    """``reject`` answers 400, ``client_ip`` hashes the client's address, ``spread`` rotates over the backends."""
+    duplicates: Literal["refuse", "first"] = "refuse"
+    """Two different values in one query: refused with 400, or the first one taken as haproxy does."""
+    decode: bool = False
+    """Percent-decode the value before hashing."""
+    max_length: Annotated[int, Field(ge=1, le=8192)] = 512
+    """Longer tokens are refused with 400; in bytes, as received."""
+
+
+class Ring(Section):
+    """How tokens map to backends."""
+
+    algorithm: Literal["ring", "ketama", "haproxy", "nginx", "maglev", "rendezvous"] = "ring"
+    points: Annotated[int, Field(ge=1, le=4096)] = 160
+    """Points of a backend of weight 1 (``ring``; ``ketama`` and ``nginx`` fix it at 160)."""
+    hash: Literal["md5", "blake2b"] = "md5"
+    """``blake2b`` is keyed with ``seed``: outsiders cannot aim at a host, and two tiers stay independent."""
+    seed: str = ""
+    bound: Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)] = 0.0
+    """0 is off; 1.25 lets no backend take new tokens above 125 % of the mean."""
+    hash_type: Literal["consistent", "map-based"] | None = None
+    """``haproxy``: as its keyword ``hash-type``; absent as in a haproxy file without it (map-based)."""
+    function: Literal["sdbm", "djb2", "wt6", "crc32", "none"] | None = None
+    """``haproxy``: hash function of the token; absent is sdbm, with avalanche if ``hash_type`` is consistent."""
+    avalanche: bool | None = None
+    """``haproxy``: the modifier of that name; absent follows haproxy's default for the case."""
+    hash_key: Literal["id", "addr", "addr-port", "id32", "guid"] = "id"
+    """``haproxy``: what a server's points are made of."""
+    hash_balance_factor: Annotated[int, Field(ge=0, le=65535)] = 0
+    """``haproxy``: its bounded load in percent, 0 off, otherwise above 100."""
+    table_size: Annotated[int, Field(ge=3, le=5000011)] = 65537
+    """``maglev``: entries of its table, a prime."""
+
+
+class Health(Section):
+    """How a backend is probed."""
+
+    type: Literal["http", "tcp", "websocket", "off"] = "off"
+    path: Annotated[str, StringConstraints(pattern=r"^/[\x21-\x7e]*$")] = "/health"
+    interval: Duration = 2.0
+    timeout: Duration = 1.0
+    rise: Annotated[int, Field(ge=1, le=1000)] = 2
+    fall: Annotated[int, Field(ge=1, le=1000)] = 3
+
+
+class Backend(Section):
+    """One IDE host. Its name is its identity on the ring: the address may change without moving anyone."""
+
+    name: Name
+    address: BackendAddress
+    weight: Annotated[float, Field(ge=0.0, le=256.0, allow_inf_nan=False)] = 1.0
+    id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """``haproxy``: the server's ``id``; absent takes the number haproxy would give it."""
+    guid: str | None = None
+    """``haproxy`` with ``hash_key = "guid"``."""
+    server: str | None = None
+    """``nginx``: the server string as written in its configuration; absent is the address."""
+
+
+class Pool(Section):
+    """Backends that share a ring."""
+
+    name: Name
+    token: Token = Token()
+    ring: Ring = Ring()
+    health: Health = Health()
+    backend: Annotated[tuple[Backend, ...], Field(strict=False, min_length=1)]
+
+
+class Config(Section):
+    """The whole file."""
+
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    state_dir: File | None = None
+    admin: Admin = Admin()
+    log: Log = Log()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    listener: Annotated[tuple[Listener, ...], Field(strict=False, min_length=1)]
+    pool: Annotated[tuple[Pool, ...], Field(strict=False, min_length=1)]

@@ -1,0 +1,93 @@
+"""Scalars of the configuration file: durations, addresses, networks, paths.
+
+Each parser raises ``ValueError`` with a message that says what was expected; the loader adds file, line and key.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, ValidationInfo
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_MAX_DURATION = 366 * 86400.0
+
+
+def parse_duration(value: object) -> float:
+    """``"10s"``, ``"500ms"``, ``"1h"``: a positive number and a unit (ms, s, m, h, d), in seconds."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'a duration is a number and a unit, such as "500ms", "10s", "5m", "1h", not {value!r}')
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if not 0 < seconds <= _MAX_DURATION:
+        raise ValueError(f"a duration lies above zero and at most one year, not {value!r}")
+    return seconds
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a socket is: ``host`` and ``port``, or the ``path`` of a Unix socket (then ``host`` is empty)."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d{1,5})")
+
+
+def parse_address(value: object) -> Address:
+    """``"127.0.0.1:8443"``, ``"[::1]:8443"`` or ``"unix:/run/ide.sock"``."""
+    if isinstance(value, Address):
+        return value
+    form = f'an address is "127.0.0.1:8443", "[::1]:8443" or "unix:/path", not {value!r}'
+    if not isinstance(value, str):
+        raise ValueError(form)
+    if value.startswith("unix:"):
+        path = value.removeprefix("unix:")
+        if not path.startswith("/") or "\0" in path:
+            raise ValueError(f'a Unix socket is written "unix:/absolute/path", not {value!r}')
+        if len(path.encode()) > 107:
+            raise ValueError("the path of a Unix socket has at most 107 bytes")
+        return Address(path=path)
+    match = _HOST_PORT.fullmatch(value)
+    if match is None:
+        raise ValueError(form + ("; names are not resolved: write the IP address" if ":" in value else ""))
+    try:
+        host = ip_address(match[1] or match[2])
+    except ValueError:
+        raise ValueError(form) from None
+    if not 0 <= (port := int(match[3])) <= 65535:
+        raise ValueError(f"a port is at most 65535, not {port}")
+    return Address(str(host), port)
+
+
+def parse_network(value: object) -> IPv4Network | IPv6Network:
+    """``"10.0.0.0/8"``, ``"2001:db8::/32"`` or a single address."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(f'a network is "10.0.0.0/8" or "2001:db8::/32" (host bits zero), not {value!r}') from None
+
+
+def parse_file(value: object, info: ValidationInfo) -> Path:
+    """A path; a relative one starts at the folder of the configuration file (``context["base"]``)."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"a path is a non-empty string, not {value!r}")
+    base: Path = (info.context or {}).get("base", Path())
+    return base / value

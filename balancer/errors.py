@@ -1,0 +1,67 @@
+"""The errors that cross layers: what went wrong with traffic, and what is wrong with input.
+
+``ProxyError`` carries what the proxy loop needs to know and nothing else: whose fault it was, whether the request may
+be tried again, what to tell the client, and one word for the log (the vocabulary is pingora's ``ErrorSource`` and
+``RetryType``).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """Which side caused an error."""
+
+    CLIENT = "client"
+    BACKEND = "backend"
+    INTERNAL = "internal"
+
+
+class Retry(StrEnum):
+    """May the request be sent to a backend again?"""
+
+    NEVER = "never"
+    IF_REUSED = "if_reused"
+    """Only if the connection had served before: its peer may have closed it while it was idle (RFC 9112, 9.3.1)."""
+    ALWAYS = "always"
+
+
+class ProxyError(Exception):
+    """A request or connection that cannot go on.
+
+    ``status`` is the HTTP status the client gets while nothing has been sent to it; ``reason`` is a short phrase in
+    plain words for the log and the reply, never holding bytes the client sent.
+    """
+
+    def __init__(self, source: Source, status: int, reason: str, retry: Retry = Retry.NEVER) -> None:
+        super().__init__(reason)
+        self.source = source
+        self.status = status
+        self.reason = reason
+        self.retry = retry
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a file, as an operator reads it: where, which key, what, and what to do."""
+
+    file: str
+    line: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used, with every problem found in it, in file order."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class Refused(Exception):
+    """An operator's request that is refused, with a message that says what was wrong and what to do; nothing changed."""

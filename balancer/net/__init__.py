@@ -1,0 +1,1 @@
+"""I/O of the data plane: the engine, transports, TLS, listening, dialling, idle connections, the relay."""

@@ -1,0 +1,1 @@
+"""Backends at run time: their state, their selection for a token, their counters. Pure."""

@@ -1,0 +1,1 @@
+"""Placement: hash functions, rings, the overlay operators steer, plan and explain. Pure."""

@@ -1,0 +1,44 @@
+"""Every ``async def test_`` runs under trio; no test may leave a descriptor open."""
+
+import gc
+import inspect
+import os
+
+import pytest
+import trio.testing
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "suite", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if inspect.iscoroutinefunction(pyfuncitem.obj):
+        pyfuncitem.obj = trio.testing.trio_test(pyfuncitem.obj)
+
+
+@pytest.fixture
+def autojump_clock():
+    return trio.testing.MockClock(autojump_threshold=0)
+
+
+def open_descriptors() -> dict[str, str]:
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:  # the listing's own descriptor
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_descriptor(request):
+    before = open_descriptors()
+    yield
+    gc.collect()
+    leaked = {n: t for n, t in open_descriptors().items() if before.get(n) != t and t.startswith(("socket", "pipe"))}
+    assert not leaked, f"left open: {leaked}"
