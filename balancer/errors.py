@@ -64,4 +64,4 @@ class ConfigError(Exception):
 
 
 class Refused(Exception):
-    """An operator's request that is refused, with a message that says what was wrong and what to do; nothing changed."""
+    """An operator's request, refused: the message says what was wrong and what to do; nothing changed."""
