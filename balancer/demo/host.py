@@ -1,0 +1,208 @@
+"""One demo IDE host: a page, a terminal-like WebSocket behind it, and a health check.
+
+``python -m balancer.demo.host NAME ADDRESS DIRECTORY`` serves on ADDRESS (such as 127.0.0.1:4001) until it is killed,
+and keeps its users' files in DIRECTORY.
+
+========  ==============================================================================================
+/         the page
+/ws       WebSocket: a text line in, a JSON object out; binary messages come back as they are
+/whoami   JSON: this host, the user the token belongs to (never the token), the user's open tabs here
+/health   200 while the host runs
+========  ==============================================================================================
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import h11
+import trio
+from wsproto.utilities import RemoteProtocolError
+
+from balancer.config.scalars import parse_address
+from balancer.demo.home import Home
+from balancer.demo.page import load_page
+from balancer.demo.shell import Shell
+from balancer.demo.users import User
+from balancer.demo.websocket import WebSocket
+
+IDLE_TIME = 75.0
+"""Seconds for the next request of a connection, its body included."""
+
+_ALWAYS = [("cache-control", "no-store"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is answered to anything but a WebSocket."""
+
+    status: int
+    body: bytes
+    kind: str = "text/plain; charset=utf-8"
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+_NOT_HTTP = b"this is no request\n"
+_NO_TOKEN = Reply(400, b"this address has no token: take one of those that `balancer demo` printed\n")
+_NOT_HERE = Reply(404, b"no such page\n")
+_METHODS = Reply(405, b"GET and HEAD only\n", fields=(("allow", "GET, HEAD"),))
+_UPGRADE = Reply(426, b"this is for WebSockets\n", fields=(("upgrade", "websocket"), ("sec-websocket-version", "13")))
+
+
+class Tab:
+    """One open page of a user."""
+
+    def __init__(self, number: int, socket: WebSocket) -> None:
+        self.number = number
+        self.opened = time.time()
+        self.socket = socket
+
+    def show(self, kind: str, **content: object) -> None:
+        self.socket.send(json.dumps({"type": kind, **content}, ensure_ascii=False))
+
+
+class Host:
+    """What a host has: a name, its users' files and their open tabs."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self._directory = directory
+        self._page = load_page()
+        self._started = time.monotonic()
+        self._tabs: dict[str, list[Tab]] = {}
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Serve one connection. Whatever a client does ends at most this connection."""
+        try:
+            async with stream:
+                await self._serve(stream)
+        except Exception as error:  # its text may quote the client, so only its kind is told
+            print(f"{self.name}: a connection ended with {type(error).__name__}", file=sys.stderr, flush=True)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        connection = h11.Connection(h11.SERVER)
+        with trio.move_on_after(IDLE_TIME) as patience, contextlib.suppress(trio.BrokenResourceError):
+            try:
+                while isinstance(request := await _next_event(stream, connection), h11.Request):
+                    path, _, query = request.target.partition(b"?")
+                    token = parse_qs(query.decode("latin-1"), encoding="latin-1").get("token", [""])[0]
+                    if path == b"/ws" and token and request.method == b"GET":
+                        patience.deadline = float("inf")
+                        return await self._talk(stream, connection, request, User.of(token))
+                    await _send(stream, connection, self._answer(request.method, path, token), request.method)
+                    while type(await _next_event(stream, connection)) is h11.Data:
+                        pass
+                    if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                        return
+                    connection.start_next_cycle()
+                    patience.deadline = trio.current_time() + IDLE_TIME
+            except h11.RemoteProtocolError as error:
+                if connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+                    await _send(stream, connection, Reply(error.error_status_hint, _NOT_HTTP), b"GET")
+
+    def _answer(self, method: bytes, path: bytes, token: str) -> Reply:
+        if method not in {b"GET", b"HEAD"}:
+            return _METHODS
+        if path == b"/health":
+            return Reply(200, b"ok\n")
+        if path not in {b"/", b"/ws", b"/whoami"}:
+            return _NOT_HERE
+        if not token:
+            return _NO_TOKEN
+        if path == b"/":
+            policy = ("content-security-policy", self._page.policy)
+            return Reply(200, self._page.body, "text/html; charset=utf-8", (policy,))
+        if path == b"/ws":
+            return _UPGRADE
+        user = User.of(token)
+        tabs = len(self._tabs.get(user.digest, []))
+        facts = {"host": self.name, "user": user.name, "digest": user.digest[:8], "tabs": tabs}
+        return Reply(200, json.dumps(facts).encode() + b"\n", "application/json")
+
+    async def _talk(
+        self, stream: trio.SocketStream, connection: h11.Connection, request: h11.Request, user: User
+    ) -> None:
+        try:
+            socket = WebSocket(stream, list(request.headers), request.target)
+        except (RemoteProtocolError, UnicodeError):
+            return await _send(stream, connection, _UPGRADE, b"GET")
+        home = Home(self._directory / user.digest)
+        tabs = self._tabs.setdefault(user.digest, [])
+        tab = Tab(max((other.number for other in tabs), default=0) + 1, socket)
+        tabs.append(tab)
+        tab.show("hello", host=self.name, hue=_hue(self.name), user=user.name, digest=user.digest[:8], tab=tab.number)
+        self._tell(tabs, home)
+        try:
+            await socket.run(connection.trailing_data[0], partial(self._receive, tab, Shell(self.name, user, home)))
+        finally:
+            tabs.remove(tab)
+            self._tell(tabs, home)
+            if not tabs:
+                del self._tabs[user.digest]
+
+    def _receive(self, tab: Tab, shell: Shell, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            return tab.socket.send(message)
+        files = shell.home.names()
+        tab.show("answer", text=shell.answer(message, time.monotonic() - self._started))
+        if shell.home.names() != files:
+            self._tell(self._tabs[shell.user.digest], shell.home)
+
+    def _tell(self, tabs: list[Tab], home: Home) -> None:
+        """Show every tab of a user what the user has on this host."""
+        opened = [{"tab": tab.number, "opened": tab.opened} for tab in tabs]
+        for tab in tabs:
+            tab.show("home", tabs=opened, files=home.names())
+
+
+def _hue(name: str) -> int:
+    """A colour for a host, in degrees: the golden angle sets consecutive names far apart."""
+    return sum(name.encode()) * 137 % 360
+
+
+async def _next_event(stream: trio.SocketStream, connection: h11.Connection) -> object:
+    while (event := connection.next_event()) is h11.NEED_DATA:
+        connection.receive_data(await stream.receive_some(64 * 1024))
+    return event
+
+
+async def _send(stream: trio.SocketStream, connection: h11.Connection, reply: Reply, method: bytes) -> None:
+    headers = [("content-type", reply.kind), ("content-length", str(len(reply.body))), *_ALWAYS, *reply.fields]
+    data = connection.send(h11.Response(status_code=reply.status, headers=headers)) or b""
+    if method != b"HEAD":
+        data += connection.send(h11.Data(reply.body)) or b""
+    await stream.send_all(data + (connection.send(h11.EndOfMessage()) or b""))
+
+
+async def _run(host: Host, address: str, port: int) -> None:
+    listeners = await trio.open_tcp_listeners(port, host=address)
+    await trio.serve_listeners(host.serve, listeners)
+
+
+def main() -> int:
+    """Serve until killed. A host that cannot start says why and returns 1."""
+    parser = argparse.ArgumentParser(prog="python -m balancer.demo.host", description="One demo IDE host.")
+    parser.add_argument("name", help="what the host is called, such as ide-01")
+    parser.add_argument("address", help="where it listens, such as 127.0.0.1:4001")
+    parser.add_argument("directory", type=Path, help="where it keeps its users' files")
+    options = parser.parse_args()
+    try:
+        address = parse_address(options.address)
+        options.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        trio.run(_run, Host(options.name, options.directory), address.host, address.port)
+    except (OSError, ValueError) as error:
+        print(f"{options.name}: cannot serve on {options.address}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

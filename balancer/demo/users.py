@@ -1,0 +1,27 @@
+"""The demo's users: a handful of known ones, and whoever else comes with a token."""
+
+from dataclasses import dataclass
+from hashlib import blake2b, sha256
+
+NAMES = ("alice", "bob", "carol", "dave", "erin")
+
+
+def token_of(name: str) -> str:
+    """The token of a demo user: as a cloud IDE would make it, except that anyone can guess it."""
+    return sha256(name.encode()).hexdigest()
+
+
+_NAME_OF_TOKEN = {token_of(name): name for name in NAMES}
+
+
+@dataclass(frozen=True)
+class User:
+    """Who sent a token. ``digest`` stands for the token wherever something is shown or stored."""
+
+    name: str
+    digest: str
+
+    @classmethod
+    def of(cls, token: str) -> "User":
+        digest = blake2b(token.encode(), digest_size=16, person=b"balancer-demo").hexdigest()
+        return cls(_NAME_OF_TOKEN.get(token, f"user-{digest[:6]}"), digest)

@@ -1,0 +1,110 @@
+"""A WebSocket as the demo host speaks it (RFC 6455): whole messages in, a bounded queue out."""
+
+import math
+from collections.abc import Callable
+
+import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.frame_protocol import CloseReason
+
+MAX_MESSAGE = 64 * 1024
+"""Characters or bytes of a message; a longer one ends the connection with 1009."""
+MAX_QUEUE = 64
+"""Messages waiting for a slow reader; one more ends the connection."""
+CLOSING_TIME = 3.0
+"""Seconds for the last frames to leave."""
+
+
+class WebSocket:
+    """One WebSocket, from its upgrade request to its end.
+
+    Whatever is sent is queued and written by one task: a tab that does not read cannot hold up the others, and frames
+    leave in the order in which they were sent.
+    """
+
+    def __init__(self, stream: trio.SocketStream, headers: list[tuple[bytes, bytes]], target: bytes) -> None:
+        """Take an upgrade request. Raises wsproto's ``RemoteProtocolError`` or ``UnicodeError`` for a bad one."""
+        self._stream = stream
+        self._protocol = WSConnection(ConnectionType.SERVER)
+        self._protocol.initiate_upgrade_connection(headers, target)
+        list(self._protocol.events())  # the request itself
+        self._outgoing, self._queue = trio.open_memory_channel[Event](MAX_QUEUE)
+        self._scope = trio.CancelScope(deadline=math.inf)
+        self._text: list[str] = []
+        self._bytes: list[bytes | bytearray] = []
+        self._size = 0
+
+    def send(self, data: str | bytes) -> None:
+        """Queue a message, or give up on a peer that has stopped reading."""
+        self._enqueue(TextMessage(data) if isinstance(data, str) else BytesMessage(data))
+
+    async def run(self, early: bytes, receive: Callable[[str | bytes], None]) -> None:
+        """Serve until either side ends it, one call of ``receive`` per message. ``early``: bytes after the request."""
+        try:
+            with self._scope:
+                await self._stream.send_all(self._protocol.send(AcceptConnection()))
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    await self._read(early, receive)
+                    self._scope.cancel()
+        finally:
+            self._queue.close()
+
+    def _enqueue(self, event: Event) -> None:
+        try:
+            self._outgoing.send_nowait(event)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            self._scope.cancel()
+
+    async def _write(self) -> None:
+        try:
+            async for event in self._queue:
+                closing = isinstance(event, CloseConnection)
+                if closing or self._protocol.state is ConnectionState.OPEN:
+                    await self._stream.send_all(self._protocol.send(event))
+                if closing:
+                    await self._stream.send_eof()
+                    return
+        except trio.BrokenResourceError:
+            self._scope.cancel()
+
+    async def _read(self, data: bytes, receive: Callable[[str | bytes], None]) -> None:
+        """Read to the end of the stream: closing with bytes unread would reset it and lose our close frame."""
+        going = True
+        try:
+            while True:
+                if going:
+                    self._protocol.receive_data(data)
+                    going = all(self._take(event, receive) for event in self._protocol.events())
+                data = await self._stream.receive_some(MAX_MESSAGE)
+                if not data:
+                    return
+        except trio.BrokenResourceError:
+            return
+
+    def _take(self, event: Event, receive: Callable[[str | bytes], None]) -> bool:
+        """Handle one event; False once the connection is closing."""
+        match event:
+            case Ping():
+                self._enqueue(event.response())
+            case CloseConnection():
+                return self._close(event.response())
+            case TextMessage() | BytesMessage():
+                self._size += len(event.data)
+                if self._size > MAX_MESSAGE:
+                    return self._close(CloseConnection(CloseReason.MESSAGE_TOO_BIG))
+                if isinstance(event, TextMessage):
+                    self._text.append(event.data)
+                else:
+                    self._bytes.append(event.data)
+                if event.message_finished:
+                    receive("".join(self._text) if isinstance(event, TextMessage) else b"".join(self._bytes))
+                    self._text, self._bytes, self._size = [], [], 0
+        return True
+
+    def _close(self, event: CloseConnection) -> bool:
+        self._enqueue(event)
+        self._scope.deadline = trio.current_time() + CLOSING_TIME
+        return False
