@@ -1,0 +1,54 @@
+"""From the configuration of a pool to its ring."""
+
+import math
+from collections.abc import Mapping
+
+from balancer.config.model import Pool
+from balancer.errors import Refused
+from balancer.ring.base import Ring
+from balancer.ring.circle import Circle
+from balancer.ring.hashes import MD5, TokenHash, blake2b
+from balancer.ring.points import fixed_points
+
+
+def build(pool: Pool, weights: Mapping[str, float] | None = None) -> Ring:
+    """The ring of ``pool``; ``weights`` override the configured ones by backend name (slow start, drain).
+
+    A weight of 0 leaves the ring. Raises ``Refused`` for weights that make no ring and for settings that do not go
+    together.
+    """
+    live = _live_weights(pool, weights or {})
+    match pool.ring.algorithm:
+        case "ring":
+            hash = _token_hash(pool)
+            return Circle.build(hash, fixed_points(hash, live, pool.ring.points), live)
+        case other:
+            raise NotImplementedError(other)
+
+
+def _live_weights(pool: Pool, overrides: Mapping[str, float]) -> dict[str, float]:
+    """Weights above zero, in the order of names."""
+    weights = {backend.name: backend.weight for backend in pool.backend}
+    if len(weights) < len(pool.backend):
+        raise Refused(f'pool "{pool.name}": two backends have the same name; a name is an identity on the ring')
+    if unknown := sorted(overrides.keys() - weights.keys()):
+        raise Refused(f'pool "{pool.name}" has no backend "{unknown[0]}"; it has {", ".join(sorted(weights))}')
+    weights.update(overrides)
+    for name, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise Refused(f'pool "{pool.name}": the weight of "{name}" is {weight}, and must be a number from 0 up')
+    live = {name: weights[name] for name in sorted(weights) if weights[name] > 0}
+    if not live:
+        raise Refused(f'pool "{pool.name}": every weight is 0, so the ring would be empty; give a backend a weight')
+    return live
+
+
+def _token_hash(pool: Pool) -> TokenHash:
+    ring = pool.ring
+    if ring.hash == "blake2b":
+        if not ring.seed:
+            raise Refused(f'pool "{pool.name}": hash = "blake2b" needs a seed: a long random text, kept secret')
+        return blake2b(ring.seed)
+    if ring.seed:
+        raise Refused(f'pool "{pool.name}": md5 takes no seed; add hash = "blake2b", or remove the seed')
+    return MD5

@@ -1,0 +1,99 @@
+"""A circle of points: a token belongs to the first point at or after its hash.
+
+Facts. libketama and nginx give a hash that equals a point to that point, and so do we; uhashring gives it to the next
+one, which concerns one hash in 2**32 or 2**64 for each point. After the last point comes the first again. A circle of
+n points is kept as an array of n numbers, found by bisection, and n + 1 names, the last being the first again, so that
+a hash beyond the last point needs no question asked.
+"""
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import Self
+
+from balancer.ring.base import Ring, digest
+from balancer.ring.hashes import TokenHash
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Circle(Ring):
+    """A ring of points whose arcs end at them."""
+
+    hash: TokenHash
+    ends: "array[int]"
+    """Last position of each arc, ascending; positions beyond the last one belong to the first arc."""
+    names: tuple[str, ...]
+    """Owner of each arc, and the first one again."""
+
+    @classmethod
+    def build(cls, hash: TokenHash, points: Mapping[int, str], weights: Mapping[str, float]) -> Self:
+        """A circle of ``points`` (position to backend), for backends of these ``weights``."""
+        ends = array("Q", sorted(points))
+        names = tuple(map(points.__getitem__, ends))
+        return cls(
+            members=tuple(weights),
+            weights=weights,
+            fingerprint=digest([cls.__name__.encode(), hash.name.encode(), *canonical(ends, names)]),
+            hash=hash,
+            ends=ends,
+            names=(*names, names[0]),
+        )
+
+    def position(self, token: bytes) -> int:
+        return self.hash.function(token)
+
+    def point(self, token: bytes) -> int:
+        return self.ends[bisect_left(self.ends, self.position(token)) % len(self.ends)]
+
+    def owner(self, token: bytes) -> str:
+        return self.names[bisect_left(self.ends, self.hash.function(token))]
+
+    def order(self, token: bytes) -> Iterator[str]:
+        start = bisect_left(self.ends, self.hash.function(token))
+        names = self.names
+        yield names[start]
+        seen = {names[start]}
+        for index in chain(range(start + 1, len(self.ends)), range(start)):
+            if len(seen) == len(self.members):
+                return
+            if (name := names[index]) not in seen:
+                seen.add(name)
+                yield name
+        # A backend that lost its only points to others with the same hash (32 bits make that possible) comes last.
+        yield from (name for name in self.members if name not in seen)
+
+    def succession(self) -> dict[tuple[str, str], float]:
+        lengths: Counter[tuple[str, str]] = Counter()
+        for length, owner, successor in zip(arc_lengths(self), self.names, self._successors(), strict=False):
+            lengths[owner, successor] += length
+        size = 1 << self.hash.bits
+        return {pair: length / size for pair, length in lengths.items()}
+
+    def _successors(self) -> list[str]:
+        """For each arc, the next backend that is another one."""
+        names = self.names[:-1]
+        heirs = [names[0]] * len(names)
+        # Twice around, backwards: the second lap knows what comes after the end.
+        for index in chain(reversed(range(len(names))), reversed(range(len(names)))):
+            after = index + 1 - len(names)
+            heirs[index] = names[after] if names[after] != names[index] else heirs[after]
+        return heirs
+
+
+def arc_lengths(circle: Circle) -> list[int]:
+    """How many positions each arc holds; the first one reaches back across zero."""
+    ends = circle.ends
+    first = ends[0] - ends[-1] + (1 << circle.hash.bits)
+    return [first, *(end - start for start, end in pairwise(ends))]
+
+
+def canonical(numbers: "array[int]", names: Iterable[str]) -> tuple[bytes, bytes]:
+    """Points and their owners as bytes that are the same on every machine and for every order of declaration."""
+    if sys.byteorder == "big":
+        numbers = array(numbers.typecode, numbers)
+        numbers.byteswap()
+    return numbers.tobytes(), "\n".join(names).encode()

@@ -1,0 +1,51 @@
+"""Hash functions of tokens and points, each with a name that tells rings apart without giving away a key."""
+
+import hashlib
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import md5
+
+
+@dataclass(frozen=True)
+class TokenHash:
+    """A function from tokens to ``0 <= hash < 2**bits``.
+
+    Two with one ``name`` are the same function. The name of a keyed hash holds a digest of the key, which betrays
+    a key that can be guessed: a seed must be random and long.
+    """
+
+    name: str
+    bits: int
+    function: Callable[[bytes], int]
+
+
+def _md5_64(data: bytes) -> int:
+    return int.from_bytes(md5(data, usedforsecurity=False).digest()[:8], "big")
+
+
+def _md5_ketama(data: bytes) -> int:
+    return int.from_bytes(md5(data, usedforsecurity=False).digest()[:4], "little")
+
+
+MD5 = TokenHash("md5", 64, _md5_64)
+"""The top 64 bits of uhashring's default hash: they order points as all 128 do."""
+
+KETAMA = TokenHash("md5-ketama", 32, _md5_ketama)
+"""libketama's: the first four bytes of md5, the lowest first."""
+
+CRC32 = TokenHash("crc32", 32, zlib.crc32)
+"""The CRC-32 of zlib and Ethernet, which nginx hashes with."""
+
+
+def blake2b(seed: str) -> TokenHash:
+    """BLAKE2b (RFC 7693) keyed with ``seed``: who does not know the seed can neither aim at a host nor predict one."""
+    key = hashlib.blake2b(seed.encode(), digest_size=32).digest()
+    keyed = hashlib.blake2b(digest_size=8, key=key)
+
+    def function(data: bytes) -> int:
+        state = keyed.copy()
+        state.update(data)
+        return int.from_bytes(state.digest(), "big")
+
+    return TokenHash(f"blake2b-{hashlib.blake2b(key, digest_size=8).hexdigest()}", 64, function)
