@@ -1,0 +1,70 @@
+"""h11 settles what the strict reader does not take, and writes the head anew in the form the reader takes.
+
+Known traits of h11 (0.16) that matter here: it accepts bare LF and unfolds folded lines, so requests with those must be
+refused before; it merges equal lengths and refuses different ones; its messages quote the input, so they are not shown.
+"""
+
+import re
+
+import h11
+
+from balancer.errors import ProxyError, Source
+from balancer.http import grammar
+
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]++)(.*+)")
+
+
+def settle_request(raw: bytes) -> bytes:
+    """The same request with its target in origin form and at most one Content-Length. ``raw`` fits the grammar.
+
+    Raises ``ProxyError`` with status 400.
+    """
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(raw)
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        raise ProxyError(Source.CLIENT, 400, "malformed request head, or different lengths") from None
+    if not isinstance(event, h11.Request):
+        raise ProxyError(Source.CLIENT, 400, "malformed request head")
+    fields = event.headers.raw_items()
+    target = event.target
+    if not target.startswith(b"/") and (target != b"*" or event.method != b"OPTIONS"):
+        target, host = _origin_form(event.method, target)
+        # RFC 9112, 3.2.2: the authority of the target replaces a received Host.
+        fields = [(b"Host", host), *(field for field in fields if field[0].lower() != b"host")]
+    return _written(b"%b %b HTTP/%b" % (event.method, target, event.http_version), fields)
+
+
+def settle_response(raw: bytes, method: bytes) -> bytes:
+    """The same response without folded lines and bare LF, and with at most one Content-Length.
+
+    Raises ``ProxyError`` with status 502.
+    """
+    connection = h11.Connection(h11.CLIENT)
+    # Any request h11 accepts a response to; Upgrade because it accepts a 101 only to that.
+    connection.send(h11.Request(method=method, target="/", headers=[("Host", "backend"), ("Upgrade", "any")]))
+    connection.receive_data(raw)
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        raise ProxyError(Source.BACKEND, 502, "malformed response head, or different lengths") from None
+    if not isinstance(event, h11.Response | h11.InformationalResponse):
+        raise ProxyError(Source.BACKEND, 502, "malformed response head")
+    line = b"HTTP/%b %d %b" % (event.http_version, event.status_code, event.reason)
+    return _written(line, event.headers.raw_items())
+
+
+def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Target in origin form and the host of a target in absolute form (RFC 9112, 3.2.2 and 3.2.4)."""
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or grammar.HOST.fullmatch(match[1]) is None:
+        raise ProxyError(Source.CLIENT, 400, "a target that is neither a path nor an http URL")
+    host, rest = match.groups()
+    if rest == b"" and method == b"OPTIONS":
+        return b"*", host
+    return (rest if rest.startswith(b"/") else b"/" + rest), host
+
+
+def _written(line: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
+    return b"%b\r\n%b\r\n" % (line, b"".join([b"%b: %b\r\n" % field for field in fields]))
