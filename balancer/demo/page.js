@@ -19,7 +19,7 @@
     if (kind) made.className = kind;
     return made;
   };
-  const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { timeStyle: "medium", hourCycle: "h23" });
   const now = () => clock(Date.now() / 1000);
 
   const show = (state, words) => {
@@ -34,7 +34,7 @@
       line.append(element("b", `${who} ▸ `));
       line.style.setProperty("--hue", here.hue); // a line keeps the colour of the host it came from
     }
-    line.append(text);
+    line.append(text.includes("\n") ? `\n${text}` : text);
     log.append(line);
     while (log.childElementCount > 500) log.firstElementChild.remove();
     log.scrollTop = log.scrollHeight;

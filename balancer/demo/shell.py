@@ -6,12 +6,12 @@ from balancer.demo.home import Home, HomeError
 from balancer.demo.users import User
 
 HELP = """\
-write NAME TEXT   put TEXT into a file in your home directory on this host
-ls                list your files on this host
+write NAME TEXT   put TEXT into a file here
+ls                list your files here
 cat NAME          show a file
 rm NAME           remove a file
 whoami            who you are, and where
-uptime            how long this host has been running
+uptime            how long this host has run
 help              this list
 Anything else comes back as an echo."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 
-NAMES = ("alice", "bob", "carol", "dave", "erin")
+NAMES = ("alice", "bob", "carol", "david", "ellen")
 
 
 def token_of(name: str) -> str:
