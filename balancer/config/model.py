@@ -10,7 +10,15 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from balancer.config.scalars import Address, Duration, parse_address, parse_file, parse_network
+from balancer.config.scalars import (
+    Address,
+    Duration,
+    parse_address,
+    parse_file,
+    parse_log_target,
+    parse_network,
+    parse_workers,
+)
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Field(strict=False)]
@@ -42,7 +50,7 @@ class Admin(Section):
 class Log(Section):
     """Where lines go."""
 
-    access: Literal["stdout", "off"] | File = "stdout"
+    access: Annotated[Literal["stdout", "off"] | Path, BeforeValidator(parse_log_target)] = "stdout"
     """JSON lines, one per request and two per tunnel."""
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -50,7 +58,7 @@ class Log(Section):
 class Limits(Section):
     """What the daemon accepts at most."""
 
-    max_connections: Annotated[int, Field(ge=1)] = 20000
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 20000
     max_head_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 32768
 
 
@@ -126,7 +134,8 @@ class Ring(Section):
     """Points of a backend of weight 1 (``ring``; ``ketama`` and ``nginx`` fix it at 160)."""
     hash: Literal["md5", "blake2b"] = "md5"
     """``blake2b`` is keyed with ``seed``: outsiders cannot aim at a host, and two tiers stay independent."""
-    seed: str = ""
+    seed: Annotated[str, Field(repr=False)] = ""
+    """A secret for ``blake2b``, at most 64 bytes (its key size, RFC 7693); never shown."""
     bound: Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)] = 0.0
     """0 is off; 1.25 lets no backend take new tokens above 125 % of the mean."""
     hash_type: Literal["consistent", "map-based"] | None = None
@@ -181,7 +190,7 @@ class Pool(Section):
 class Config(Section):
     """The whole file."""
 
-    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    workers: Annotated[Literal["auto"] | int, BeforeValidator(parse_workers)] = "auto"
     state_dir: File | None = None
     admin: Admin = Admin()
     log: Log = Log()

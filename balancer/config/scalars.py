@@ -12,18 +12,36 @@ from typing import Annotated
 from pydantic import BeforeValidator, ValidationInfo
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _MAX_DURATION = 366 * 86400.0
+_MAX_WORKERS = 256
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A value as the file has it: one line, ``most`` characters, no control characters; safe for any terminal."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value[:most].replace("\\", "\\\\").replace('"', '\\"')
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in escaped)
+        return f'"{text}..."' if len(value) > most else f'"{text}"'
+    if isinstance(value, int):
+        return str(value) if value.bit_length() <= 64 else "a number of more than 64 bits"
+    if isinstance(value, float):
+        return str(value)
+    if isinstance(value, list):
+        return "an array"
+    return "a table" if isinstance(value, dict) else "a date or time"
 
 
 def parse_duration(value: object) -> float:
     """``"10s"``, ``"500ms"``, ``"1h"``: a positive number and a unit (ms, s, m, h, d), in seconds."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'a duration is a number and a unit, such as "500ms", "10s", "5m", "1h", not {value!r}')
+        raise ValueError(f'a duration is a number and a unit, such as "500ms", "10s", "5m", "1h", not {shown(value)}')
     seconds = float(match[1]) * _UNITS[match[2]]
     if not 0 < seconds <= _MAX_DURATION:
-        raise ValueError(f"a duration lies above zero and at most one year, not {value!r}")
+        raise ValueError(f"a duration lies above zero and at most one year, not {shown(value)}")
     return seconds
 
 
@@ -44,20 +62,20 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d{1,5})")
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\]|([0-9.]+)):([0-9]{1,5})")
 
 
 def parse_address(value: object) -> Address:
     """``"127.0.0.1:8443"``, ``"[::1]:8443"`` or ``"unix:/run/ide.sock"``."""
     if isinstance(value, Address):
         return value
-    form = f'an address is "127.0.0.1:8443", "[::1]:8443" or "unix:/path", not {value!r}'
+    form = f'an address is "127.0.0.1:8443", "[::1]:8443" or "unix:/path", not {shown(value)}'
     if not isinstance(value, str):
         raise ValueError(form)
     if value.startswith("unix:"):
         path = value.removeprefix("unix:")
         if not path.startswith("/") or "\0" in path:
-            raise ValueError(f'a Unix socket is written "unix:/absolute/path", not {value!r}')
+            raise ValueError(f'a Unix socket is written "unix:/absolute/path", not {shown(value)}')
         if len(path.encode()) > 107:
             raise ValueError("the path of a Unix socket has at most 107 bytes")
         return Address(path=path)
@@ -68,7 +86,7 @@ def parse_address(value: object) -> Address:
         host = ip_address(match[1] or match[2])
     except ValueError:
         raise ValueError(form) from None
-    if not 0 <= (port := int(match[3])) <= 65535:
+    if (port := int(match[3])) > 65535:
         raise ValueError(f"a port is at most 65535, not {port}")
     return Address(str(host), port)
 
@@ -80,7 +98,7 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
     try:
         return ip_network(value if isinstance(value, str) else "")
     except ValueError:
-        raise ValueError(f'a network is "10.0.0.0/8" or "2001:db8::/32" (host bits zero), not {value!r}') from None
+        raise ValueError(f'a network is "10.0.0.0/8" or "2001:db8::/32" (host bits zero), not {shown(value)}') from None
 
 
 def parse_file(value: object, info: ValidationInfo) -> Path:
@@ -88,6 +106,20 @@ def parse_file(value: object, info: ValidationInfo) -> Path:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(f"a path is a non-empty string, not {value!r}")
+        raise ValueError(f"a path is a non-empty string, not {shown(value)}")
     base: Path = (info.context or {}).get("base", Path())
     return base / value
+
+
+def parse_log_target(value: object, info: ValidationInfo) -> Path | str:
+    """``"stdout"``, ``"off"`` or the path of a file."""
+    return value if value in ("stdout", "off") and isinstance(value, str) else parse_file(value, info)
+
+
+def parse_workers(value: object) -> int | str:
+    """``"auto"`` (one per CPU) or how many."""
+    if value == "auto":
+        return "auto"
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_WORKERS:
+        raise ValueError(f'expected "auto" or a whole number from 1 to {_MAX_WORKERS}, not {shown(value)}')
+    return value

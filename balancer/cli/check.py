@@ -1,0 +1,54 @@
+"""`balancer check`: everything wrong with a configuration file, before it matters."""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from balancer.config.load import Report, check
+from balancer.config.model import Config
+from balancer.errors import Problem
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command's parser."""
+    parser = verbs.add_parser("check", help="say everything that is wrong with a configuration file")
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration to check")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    report = check(args.config, time.time())
+    print(_as_json(args.config, report) if args.json else _as_text(args.config, report))
+    return 1 if report.problems else 0
+
+
+def _as_json(path: Path, report: Report) -> str:
+    return json.dumps(
+        {
+            "file": str(path),
+            "ok": not report.problems,
+            "problems": [asdict(each) for each in report.problems],
+            "warnings": [asdict(each) for each in report.warnings],
+        },
+        indent=2,
+    )
+
+
+def _as_text(path: Path, report: Report) -> str:
+    warnings = [Problem(each.file, each.line, each.key, f"warning: {each.message}") for each in report.warnings]
+    found = f"{_count(report.problems, 'problem')}, {_count(report.warnings, 'warning')}"
+    verdict = f"{path}: {found}" + (f"; {_size(report.config)}" if report.config else "")
+    return "\n".join([*map(str, report.problems), *map(str, warnings), verdict])
+
+
+def _size(config: Config) -> str:
+    backends = [backend for pool in config.pool for backend in pool.backend]
+    return f"{_count(config.listener, 'listener')}, {_count(config.pool, 'pool')}, {_count(backends, 'backend')}"
+
+
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"

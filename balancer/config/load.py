@@ -1,0 +1,116 @@
+"""Reading a configuration file: a ``Config``, or every problem of it in one go, in file order."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from balancer.config import certificates, messages, rules
+from balancer.config.finding import Finding, Key
+from balancer.config.locate import lines, nearest
+from balancer.config.model import Config
+from balancer.config.salvage import mend
+from balancer.config.scalars import shown
+from balancer.errors import ConfigError, Problem
+
+_TOML_LINE = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)$")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What there is to say about a file; ``config`` is there if and only if there are no ``problems``."""
+
+    config: Config | None
+    problems: list[Problem]
+    warnings: list[Problem]
+    """Legal but suspicious."""
+
+
+def load(path: Path, now: float) -> Config:
+    """The configuration in ``path``, or ``ConfigError`` with all its problems; ``now`` is Unix time (certificates)."""
+    report = check(path, now)
+    if report.config is None:
+        raise ConfigError(report.problems)
+    return report.config
+
+
+def check(path: Path, now: float) -> Report:
+    """Problems and warnings of the file in ``path``, each in file order; ``now`` is Unix time (certificates)."""
+    try:
+        text = _read(path)
+        return _judge(path, text, _parse(path, text), now)
+    except ConfigError as error:
+        return Report(None, error.problems, [])
+    except RecursionError:
+        return Report(None, [Problem(str(path), None, "", "brackets are nested too deeply")], [])
+
+
+def _read(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from None
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(str(path), line, "", "is not UTF-8, the encoding of TOML files")]) from None
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # also Python's own limit on the digits of a number
+        what = str(error)
+        match = _TOML_LINE.search(what)
+        line = int(match[1]) if match and match[1] else None
+        end = " at the end of the file" if match and line is None else ""
+        message = f"is not TOML: {what[: match.start()] if match else what}{end}"
+        raise ConfigError([Problem(str(path), line, "", message)]) from None
+
+
+def _judge(path: Path, text: str, document: dict[str, Any], now: float) -> Report:
+    context = {"base": path.absolute().parent}
+    found: list[Finding] = []
+    try:
+        config = Config.model_validate(document, context=context)
+    except ValidationError as error:
+        found = messages.findings(error)
+        mended = tomllib.loads(text)
+        mend(mended, [each.key for each in found])
+        config = Config.model_validate(mended, context=context)
+    broken = [each.key for each in found]
+    beyond = chain(rules.findings(config), certificates.findings(config, now))
+    found += [each for each in beyond if not any(each.rests_on(key) for key in broken)]
+
+    where = lines(text)
+    found.sort(key=lambda each: nearest(where, each.key) or len(text))
+    problems = [_problem(path, document, where, each) for each in found if not each.warning]
+    warnings = [_problem(path, document, where, each) for each in found if each.warning]
+    return Report(None if problems else config, problems, warnings)
+
+
+def _problem(path: Path, document: dict[str, Any], where: dict[Key, int], finding: Finding) -> Problem:
+    other = f" (see line {nearest(where, finding.twin)})" if finding.twin else ""
+    line = nearest(where, finding.key)
+    return Problem(str(path), line, " > ".join(_label(document, finding.key)), finding.message + other)
+
+
+def _label(document: object, key: Key) -> Iterator[str]:
+    """``pool "ide"``, ``backend "ide-03"``, ``weight``; an element without a name is counted: ``bind #2``."""
+    for i, part in enumerate(key):
+        if isinstance(part, int):
+            continue
+        document = document.get(part) if isinstance(document, dict) else None
+        text = part if _BARE_KEY.fullmatch(part) else shown(part)
+        if i + 1 < len(key) and isinstance(index := key[i + 1], int):
+            document = document[index] if isinstance(document, list) else None
+            name = document.get("name") if isinstance(document, dict) else None
+            text += f" {shown(name)}" if isinstance(name, str) else f" #{index + 1}"
+        yield text

@@ -1,0 +1,109 @@
+"""What pydantic found, said to an operator: plain words, the nearest known key, never a secret value."""
+
+from difflib import get_close_matches
+from typing import get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from balancer.config.finding import Finding
+from balancer.config.model import Config, Section
+from balancer.config.scalars import shown
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "string_type": "a string",
+}
+_BOUNDS = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
+_NEEDS = {
+    ("listener",): "the file needs at least one [[listener]]",
+    ("listener", "name"): 'a listener needs a name, such as name = "ide"',
+    ("listener", "bind"): 'a listener needs addresses, such as bind = ["0.0.0.0:8443"]',
+    ("listener", "pool"): "a listener needs the name of the pool behind it",
+    ("listener", "tls", "certificates"): 'tls needs certificates = [{ cert = "ide.crt", key = "ide.key" }]',
+    ("listener", "tls", "certificates", "cert"): "a certificate needs cert, the path of its chain (PEM)",
+    ("listener", "tls", "certificates", "key"): "a certificate needs key, the path of its private key (PEM)",
+    ("pool",): "the file needs at least one [[pool]]",
+    ("pool", "name"): 'a pool needs a name, such as name = "ide"',
+    ("pool", "backend"): "a pool needs at least one [[pool.backend]]",
+    ("pool", "backend", "name"): 'a backend needs a name, such as name = "ide-01"',
+    ("pool", "backend", "address"): 'a backend needs an address, such as address = "10.0.0.1:4001"',
+}
+_FORMS = {
+    "name": "1 to 64 letters, digits, dots, dashes and underscores, starting with a letter or digit",
+    "pool": "the name of a pool: 1 to 64 letters, digits, dots, dashes and underscores",
+    "param": "1 to 64 letters, digits, dots, dashes, underscores and tildes",
+    "path": 'a path: it starts with "/" and has no spaces',
+}
+_SECRET = {"seed"}
+
+
+def findings(error: ValidationError) -> list[Finding]:
+    """One finding for each of pydantic's, about the key it names."""
+    return [
+        Finding(each["loc"], _message(each))
+        for each in error.errors(include_url=False)
+        # An array whose elements are all wrong is not short of elements.
+        if not (each["type"] == "too_short" and each["input"])
+    ]
+
+
+def _message(error: ErrorDetails) -> str:
+    key, kind, context = error["loc"], error["type"], error.get("ctx", {})
+    names = tuple(part for part in key if isinstance(part, str))
+    given = shown(error["input"])
+    if kind == "missing":
+        return f"missing: {_NEEDS[names]}"
+    if kind == "too_short":
+        return f"empty: {_NEEDS[names]}"
+    if kind == "extra_forbidden":
+        return _unknown(names)
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return f"expected {_quoted(context['expected'])}, not {given}"
+    if kind == "string_pattern_mismatch":
+        return f"expected {_FORMS[names[-1]]}, not {given}"
+    if kind in _BOUNDS:
+        phrase, name = _BOUNDS[kind]
+        return f"expected {phrase} {int(context[name])}, not {given}"
+    if kind == "tuple_type":
+        return f"expected an array, such as {_array(names, error['input'])}, not {given}"
+    if kind == "model_type":
+        return f"expected a table, not {given}"
+    expected = f"expected {_EXPECTED.get(kind, 'another value')}"
+    return expected if names[-1] in _SECRET else f"{expected}, not {given}"
+
+
+def _quoted(choices: str) -> str:
+    return choices.replace("'", '"')
+
+
+def _array(names: tuple[str, ...], value: object) -> str:
+    if isinstance(value, dict):
+        return f"tables that start with [[{'.'.join(names)}]]"
+    return f"[{shown(value)}]"
+
+
+def _unknown(names: tuple[str, ...]) -> str:
+    known = list(_section(names[:-1]).model_fields)
+    if close := get_close_matches(names[-1], known, 1):
+        return f"unknown key; did you mean {shown(close[0])}?"
+    return f"unknown key; known here: {', '.join(known)}"
+
+
+def _section(names: tuple[str, ...]) -> type[Section]:
+    """The model of a table, found along the field types from the top."""
+    section: type[Section] = Config
+    for name in names:
+        section = _inner(section.model_fields[name].annotation)
+    return section
+
+
+def _inner(annotation: object) -> type[Section]:
+    while not (isinstance(annotation, type) and issubclass(annotation, Section)):
+        annotation = get_args(annotation)[0]
+    return annotation

@@ -1,0 +1,204 @@
+"""What must hold between the keys of a configuration, beyond each having the right form."""
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from ipaddress import ip_address
+from itertools import chain
+from math import isqrt
+from typing import TypeVar
+
+from balancer.config.finding import Finding, Key
+from balancer.config.model import Backend, Config, Listener, Pool
+from balancer.config.scalars import Address, shown
+
+T = TypeVar("T")
+
+_ALGORITHMS_OF = {
+    "points": ("ring",),
+    "hash": ("ring", "maglev", "rendezvous"),
+    "seed": ("ring", "maglev", "rendezvous"),
+    "hash_type": ("haproxy",),
+    "function": ("haproxy",),
+    "avalanche": ("haproxy",),
+    "hash_key": ("haproxy",),
+    "hash_balance_factor": ("haproxy",),
+    "table_size": ("maglev",),
+}
+"""Keys of ``pool.ring`` that mean nothing to the other algorithms."""
+_ALGORITHM_OF_BACKEND_KEY = {"id": "haproxy", "guid": "haproxy", "server": "nginx"}
+_MAX_SEED_BYTES = 64
+_HAPROXY_ID_PERIOD = 1 << 20
+_ENTRIES_PER_BACKEND = 100
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    """Everything wrong or suspicious in a configuration whose values all have the right form."""
+    yield from _repeats((("listener", i, "name"), each.name) for i, each in enumerate(config.listener))
+    yield from _binds(config)
+    yield from _admin(config)
+    for i, listener in enumerate(config.listener):
+        yield from _listener(("listener", i), listener)
+        yield from _reference(("listener", i, "pool"), listener.pool, config.pool)
+    yield from _repeats((("pool", i, "name"), each.name) for i, each in enumerate(config.pool))
+    for i, pool in enumerate(config.pool):
+        yield from chain(_ring(("pool", i, "ring"), pool), _backends(("pool", i), pool))
+        if all(listener.pool != pool.name for listener in config.listener):
+            reads = tuple(("listener", j, "pool") for j in range(len(config.listener)))
+            yield Finding(("pool", i, "name"), "no listener uses this pool", reads, warning=True)
+
+
+def _repeats(named: Iterable[tuple[Key, str]]) -> Iterator[Finding]:
+    first: dict[str, Key] = {}
+    for key, name in named:
+        if key != (twin := first.setdefault(name, key)):
+            yield Finding(key, f"{shown(name)} is taken; names are unique", twin=twin)
+
+
+def _binds(config: Config) -> Iterator[Finding]:
+    """Sockets that could not be bound, or would share their connections by chance (``SO_REUSEPORT``)."""
+    taken: list[tuple[Key, Address]] = []
+    bound: list[tuple[Key, Address]] = [(("admin", "listen"), config.admin.listen)] if config.admin.listen else []
+    for i, listener in enumerate(config.listener):
+        bound += [(("listener", i, "bind", j), address) for j, address in enumerate(listener.bind)]
+    for key, address in bound:
+        if address.path:
+            hint = "admin.socket is for Unix sockets" if key[0] == "admin" else "clients come over TCP"
+            yield Finding(key, f"expected an IP address and a port, not {shown(str(address))}: {hint}")
+            continue
+        if twin := next((other for other, held in taken if _collide(address, held)), None):
+            yield Finding(key, f"{address} is bound already", twin=twin)
+        taken.append((key, address))
+
+
+def _collide(one: Address, other: Address) -> bool:
+    """Port 0 is any free port and collides with nothing; a wildcard covers every address of its family."""
+    hosts = {ip_address(one.host), ip_address(other.host)}
+    same_family = len({host.version for host in hosts}) == 1
+    return one.port == other.port != 0 and same_family and (len(hosts) == 1 or any(h.is_unspecified for h in hosts))
+
+
+def _admin(config: Config) -> Iterator[Finding]:
+    listen = config.admin.listen
+    if listen and not listen.path and not ip_address(listen.host).is_loopback and config.admin.token_file is None:
+        message = "answers whoever reaches it: give admin a token_file, or listen on 127.0.0.1"
+        yield Finding(("admin", "listen"), message, (("admin", "token_file"),))
+
+
+def _listener(at: Key, listener: Listener) -> Iterator[Finding]:
+    if listener.proxy_protocol == "accept" and not listener.trusted:
+        message = 'anyone could claim any address: name the networks in front, such as trusted = ["10.0.0.0/8"]'
+        yield Finding((*at, "proxy_protocol"), message, ((*at, "trusted"),))
+    if listener.key == "sni" and listener.mode != "tcp":
+        yield Finding((*at, "key"), 'needs mode = "tcp"; in mode "http" the token is the key', ((*at, "mode"),))
+    public = [each for each in listener.bind if not each.path and not ip_address(each.host).is_loopback]
+    if public and listener.mode == "http" and listener.tls is None and not listener.trusted:
+        message = f"tokens cross the network in clear text at {public[0]}: give the listener a tls table"
+        reads = tuple((*at, key) for key in ("mode", "tls", "trusted"))
+        yield Finding((*at, "bind"), message, reads, warning=True)
+
+
+def _reference(at: Key, name: str, pools: tuple[Pool, ...]) -> Iterator[Finding]:
+    names = [pool.name for pool in pools]
+    if name not in names:
+        close = get_close_matches(name, names, 1)
+        hint = f"did you mean {shown(close[0])}?" if close else f"there is {', '.join(map(shown, names[:8]))}"
+        reads = tuple(("pool", i, "name") for i in range(len(pools)))
+        yield Finding(at, f"no pool is named {shown(name)}; {hint}", reads)
+
+
+def _ring(at: Key, pool: Pool) -> Iterator[Finding]:
+    ring = pool.ring
+    algorithm = (*at, "algorithm")
+    for key in sorted(ring.model_fields_set & _ALGORITHMS_OF.keys()):
+        if ring.algorithm not in (owners := _ALGORITHMS_OF[key]):
+            whose = " or ".join(map(shown, owners))
+            message = f"belongs to algorithm = {whose}, not {shown(ring.algorithm)}; remove it"
+            yield Finding((*at, key), message, (algorithm,))
+    if ring.hash == "blake2b" and not ring.seed:
+        message = "blake2b is a keyed hash: give a seed, such as the output of `openssl rand -hex 16`"
+        yield Finding((*at, "hash"), message, ((*at, "seed"),))
+    if ring.hash == "md5" and ring.seed:
+        yield Finding((*at, "seed"), 'has no effect without hash = "blake2b"', ((*at, "hash"), algorithm))
+    if len(ring.seed.encode()) > _MAX_SEED_BYTES:
+        yield Finding((*at, "seed"), f"a key of blake2b has at most {_MAX_SEED_BYTES} bytes (RFC 7693)")
+    if 0 < ring.bound < 1:
+        message = f"{ring.bound} of the mean is less room than there are users: 0 is off, 1.25 allows 125 % of the mean"
+        yield Finding((*at, "bound"), message)
+    if 1 <= ring.hash_balance_factor <= 100:
+        message = f"haproxy wants more than 100 (percent of the mean), or 0 for off, not {ring.hash_balance_factor}"
+        yield Finding((*at, "hash_balance_factor"), message)
+    if ring.bound and ring.hash_balance_factor:
+        message = "both bound the load: keep hash_balance_factor to place as haproxy does, or bound"
+        yield Finding((*at, "bound"), message, ((*at, "hash_balance_factor"),))
+    if ring.algorithm == "maglev":
+        yield from _table(at, ring.table_size, len(pool.backend))
+
+
+def _table(at: Key, size: int, backends: int) -> Iterator[Finding]:
+    reads = ((*at, "algorithm"), (*at, "table_size"), (*at[:-1], "backend"))
+    if not _is_prime(size):
+        message = f"{size} is not a prime, so turns would not reach every entry; {_prime_from(size)} is"
+        yield Finding((*at, "table_size"), message, reads)
+    if size < (least := backends * _ENTRIES_PER_BACKEND):
+        message = (
+            f"{backends} backends need {least} entries or more, such as {_prime_from(least)}: "
+            "below 100 for each, shares differ by more than 1 % (Maglev, NSDI 2016, 5.3)"
+        )
+        yield Finding((*at, "table_size"), message, reads)
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % divisor for divisor in range(2, isqrt(number) + 1))
+
+
+def _prime_from(number: int) -> int:
+    while not _is_prime(number):
+        number += 1
+    return number
+
+
+def _backends(at: Key, pool: Pool) -> Iterator[Finding]:
+    keys: list[Key] = [(*at, "backend", i) for i in range(len(pool.backend))]
+    yield from _repeats(((*key, "name"), each.name) for key, each in zip(keys, pool.backend, strict=True))
+    first: dict[Address, Key] = {}
+    for key, backend in zip(keys, pool.backend, strict=True):
+        yield from _backend(key, backend, (*at, "ring", "algorithm"), pool)
+        if key != (twin := first.setdefault(backend.address, key)):
+            message = f"{backend.address} is a backend already; for a larger share give that one more weight"
+            yield Finding((*key, "address"), message, twin=(*twin, "address"))
+    if not any(backend.weight for backend in pool.backend):
+        message = "every backend has weight 0: there is nowhere to send anyone"
+        yield Finding((*keys[0], "weight"), message, tuple((*key, "weight") for key in keys))
+    if pool.ring.algorithm == "haproxy":
+        yield from _ids(keys, pool)
+
+
+def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[Finding]:
+    reads = (algorithm,)
+    whole = backend.weight.is_integer()
+    if not backend.address.path and backend.address.port == 0:
+        yield Finding((*at, "address"), "a backend has a port above 0")
+    if pool.ring.algorithm == "haproxy" and not whole:
+        message = f"haproxy's weights are whole numbers from 0 to 256, not {backend.weight}"
+        yield Finding((*at, "weight"), message, reads)
+    if pool.ring.algorithm == "nginx" and (not whole or backend.weight < 1):
+        yield Finding((*at, "weight"), f"nginx's weights are whole numbers from 1, not {backend.weight}", reads)
+    if pool.ring.algorithm == "haproxy" and pool.ring.hash_key == "guid" and not backend.guid:
+        message = 'missing: hash_key = "guid" makes the points of each backend from its guid'
+        yield Finding((*at, "guid"), message, (algorithm, (*algorithm[:-1], "hash_key")))
+    for key in sorted(backend.model_fields_set & _ALGORITHM_OF_BACKEND_KEY.keys()):
+        if pool.ring.algorithm != (owner := _ALGORITHM_OF_BACKEND_KEY[key]):
+            message = f"has no effect: it is for algorithm = {shown(owner)}"
+            yield Finding((*at, key), message, reads, warning=True)
+
+
+def _ids(keys: list[Key], pool: Pool) -> Iterator[Finding]:
+    """haproxy makes the points of a server from ``id * 4096`` in 32 bits: ids 2^20 apart share all of them."""
+    ring: Key = (*keys[0][:2], "ring")
+    reads: tuple[Key, ...] = ((*ring, "algorithm"), (*ring, "hash_key"))
+    period = _HAPROXY_ID_PERIOD if pool.ring.hash_key == "id" else 1 << 32
+    first: dict[int, Key] = {}
+    for key, backend in zip(keys, pool.backend, strict=True):
+        if backend.id is not None and key != (twin := first.setdefault(backend.id % period, key)):
+            message = f"id {backend.id} has the points of another backend, which would take its users"
+            yield Finding((*key, "id"), message, reads, twin=(*twin, "id"))
