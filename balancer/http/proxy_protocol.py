@@ -1,0 +1,126 @@
+"""The PROXY protocol, versions 1 and 2: who the client of a connection was, as told by the proxy before us.
+
+Source: haproxy's doc/proxy-protocol.txt, sections 2.1 and 2.2. Whether the peer may be believed is for the caller to
+know; whatever does not match the protocol ends the connection, as it demands.
+"""
+
+import re
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from balancer.errors import ProxyError, Source
+
+_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
+_PREFIX = b"PROXY "
+_MAX_LINE = 107
+_MAX_BLOCK = 4096
+"""Addresses and TLVs of a version 2 header; ample for a certificate's names, and not 64 KiB per connection."""
+
+_PORT = rb" (0|[1-9][0-9]{0,4})"
+_LINE = re.compile(rb"TCP(?:4 ([0-9.]+) ([0-9.]+)|6 ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+))" + _PORT + _PORT)
+_UNKNOWN = re.compile(rb"UNKNOWN(?: [\x20-\x7e]*)?")
+
+
+class ProxyHeader(NamedTuple):
+    """The connection's ends as the proxy saw them; all None means: use the socket's own addresses."""
+
+    source: str | None = None
+    source_port: int | None = None
+    destination: str | None = None
+    destination_port: int | None = None
+
+
+def parse(data: bytes) -> tuple[ProxyHeader, int] | None:
+    """The header at the start of ``data`` and its length in bytes, or None if more bytes are needed.
+
+    Raises ``ProxyError`` with status 400 as soon as ``data`` cannot become a header.
+    """
+    if data.startswith(_SIGNATURE):
+        return _parse_v2(data)
+    if data.startswith(_PREFIX):
+        return _parse_v1(data)
+    if _SIGNATURE.startswith(data) or _PREFIX.startswith(data):
+        return None
+    raise _bad("no PROXY header")
+
+
+def _parse_v1(data: bytes) -> tuple[ProxyHeader, int] | None:
+    end = data.find(b"\r\n", 0, _MAX_LINE)
+    if end < 0:
+        if len(data) >= _MAX_LINE or b"\n" in data:
+            raise _bad("a PROXY line that does not end")
+        return None
+    line = data[len(_PREFIX) : end]
+    if _UNKNOWN.fullmatch(line):
+        return ProxyHeader(), end + 2
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise _bad("a malformed PROXY line")
+    source4, destination4, source6, destination6, source_port, destination_port = match.groups()
+    try:
+        if source4 is not None:
+            source, destination = str(IPv4Address(source4.decode())), str(IPv4Address(destination4.decode()))
+        else:
+            source, destination = str(IPv6Address(source6.decode())), str(IPv6Address(destination6.decode()))
+    except ValueError:
+        raise _bad("a PROXY line with an invalid address") from None
+    return ProxyHeader(source, _port(source_port), destination, _port(destination_port)), end + 2
+
+
+def _port(digits: bytes) -> int:
+    port = int(digits)
+    if port > 65535:
+        raise _bad("a PROXY line with an invalid port")
+    return port
+
+
+def _parse_v2(data: bytes) -> tuple[ProxyHeader, int] | None:
+    if len(data) < 16:
+        if len(data) > 12 and data[12] >> 4 != 2:
+            raise _bad("a PROXY header of an unknown version")
+        return None
+    version, command = data[12] >> 4, data[12] & 15
+    family, transport = data[13] >> 4, data[13] & 15
+    length = int.from_bytes(data[14:16], "big")
+    if version != 2 or command > 1:
+        raise _bad("a PROXY header of an unknown version or command")
+    if length > _MAX_BLOCK:
+        raise _bad("a PROXY header that is too long")
+    if len(data) < 16 + length:
+        return None
+    block, end = data[16 : 16 + length], 16 + length
+    if command == 0:  # LOCAL: the proxy speaks for itself, "discard the protocol block including the family"
+        return ProxyHeader(), end
+    if family > 3 or transport > 2:
+        raise _bad("a PROXY header of an unknown address family")
+    size = (0, 4, 16, 108)[family]
+    addresses = 2 * size + (4 if size in (4, 16) else 0)
+    if length < addresses:
+        raise _bad("a PROXY header without its addresses")
+    _check_tlvs(block[addresses:])
+    if size not in (4, 16) or transport == 0:
+        return ProxyHeader(), end
+    address = IPv4Address if size == 4 else IPv6Address
+    ports = block[2 * size : 2 * size + 4]
+    return (
+        ProxyHeader(
+            str(address(block[:size])),
+            int.from_bytes(ports[:2], "big"),
+            str(address(block[size : 2 * size])),
+            int.from_bytes(ports[2:], "big"),
+        ),
+        end,
+    )
+
+
+def _check_tlvs(rest: bytes) -> None:
+    """Type, length, value, one after the other, to the last byte."""
+    while rest:
+        following = 3 + int.from_bytes(rest[1:3], "big")
+        if len(rest) < following:
+            raise _bad("a PROXY header with a malformed TLV")
+        rest = rest[following:]
+
+
+def _bad(reason: str) -> ProxyError:
+    return ProxyError(Source.CLIENT, 400, reason)
