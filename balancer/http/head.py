@@ -22,7 +22,6 @@ UNTIL_CLOSE = -2
 _MAX_LENGTH = (1 << 63) - 1
 _BLANK = re.compile(rb"(?:\r\n)*+")
 _RESPONSE_END = re.compile(rb"\n\r?+\n")
-_VERSION = re.compile(rb".* HTTP/[0-9]\.[0-9]")
 
 
 def skip_blank(buffer: bytes | bytearray) -> int:
@@ -180,50 +179,28 @@ def _read_request(raw: bytes) -> Request | None:
     """The request, or None if the referee has to settle something first."""
     line = grammar.REQUEST.fullmatch(raw)
     if line is None:
-        raise _refusal(raw)
+        raise referee.refusal(raw)
     method, target, minor = line.groups()
     if method == b"CONNECT":
         raise _client("CONNECT is not supported", 501)
     if target[0] != 0x2F and (target != b"*" or method != b"OPTIONS"):
         return None
     request = Request(method, target, 1 if minor == b"1" else 0)
-    connection = upgrade = transfer = length = None
-    kept = []
-    position = raw.index(b"\n") + 1
-    for field in grammar.REQUEST_SPECIAL.finditer(raw, position - 1):
-        begin = field.start() + 1
-        kept.append(raw[position:begin])
-        position = field.end() + 1
-        name, value = field.groups()
-        name = name.lower()
-        value = value.strip(b" \t")
-        if name == b"host":
-            if request.host or grammar.HOST.fullmatch(value) is None:
-                raise _client("more than one Host, or one that is no host name")
-            request.host = value
-        elif name == b"connection":
-            connection = _joined(connection, value)
-        elif name == b"upgrade":
-            upgrade = _joined(upgrade, value)
-        elif name == b"content-length":
-            length = _joined(length, value)
-        elif name == b"transfer-encoding":
-            transfer = _joined(transfer, value)
-        elif name == b"expect":
-            if request.minor:  # in HTTP/1.0 it means nothing (RFC 9110, 10.1.1)
-                request.expect_continue = value.lower() == b"100-continue"
-                position = begin
-        elif name.startswith((b"x-", b"forwarded")):
-            _claim(request, name, value, raw[begin:position])
-    kept.append(raw[position:-2])
-    request.fields = b"".join(kept)
-    if not request.host and request.minor:
+    request.fields, special = _divided(raw, grammar.REQUEST_SPECIAL)
+    hosts = special.get(b"host")
+    if hosts is not None:
+        if len(hosts) > 1 or grammar.HOST.fullmatch(hosts[0]) is None:
+            raise _client("more than one Host, or one that is no host name")
+        request.host = hosts[0]
+    elif request.minor:
         raise _client("Host is missing")
-    if connection is not None:
-        _connection(request, connection, upgrade)
-    if (transfer is not None or length is not None) and not _framed(request, transfer, length, _client):
-        return None
-    return request
+    if claims := [name for name in special if name.startswith((b"x-", b"forwarded"))]:
+        _put_aside(request, claims, special)
+    if b"expect" in special and request.minor:  # in HTTP/1.0 it means nothing (RFC 9110, 10.1.1)
+        expect = b", ".join(special[b"expect"])
+        request.fields += b"Expect: " + expect + b"\r\n"
+        request.expect_continue = expect.lower() == b"100-continue"
+    return request if _settled(request, special, _client) else None
 
 
 def _read_response(raw: bytes, method: bytes) -> Response | None:
@@ -234,37 +211,14 @@ def _read_response(raw: bytes, method: bytes) -> Response | None:
     minor, digits, reason = line.groups(b"")
     status = int(digits)
     response = Response(status, 1 if minor == b"1" else 0, reason)
-    connection = upgrade = transfer = length = None
-    kept = []
-    position = raw.index(b"\n") + 1
-    for field in grammar.RESPONSE_SPECIAL.finditer(raw, position - 1):
-        kept.append(raw[position : field.start() + 1])
-        position = field.end() + 1
-        name, value = field.groups()
-        name = name.lower()
-        value = value.strip(b" \t")
-        if name == b"content-length":
-            length = _joined(length, value)
-        elif name == b"connection":
-            connection = _joined(connection, value)
-        elif name == b"transfer-encoding":
-            transfer = _joined(transfer, value)
-        elif name == b"upgrade":
-            upgrade = _joined(upgrade, value)
-    kept.append(raw[position:-2])
-    response.fields = b"".join(kept)
-    if connection is not None:
-        _connection(response, connection, upgrade)
-    elif response.minor == 0:
-        response.keep_alive = False
-    if transfer is None and length is None:
-        response.body = UNTIL_CLOSE
-    elif not _framed(response, transfer, length, _backend):
+    response.body = UNTIL_CLOSE
+    response.fields, special = _divided(raw, grammar.RESPONSE_SPECIAL)
+    if not _settled(response, special, _backend):
         return None
     if status < 200 or status == 204:
         # No body, and no length either (RFC 9110, 8.6). A backend that announces one may well send it, so do not let
         # its bytes be taken for the next response.
-        response.keep_alive &= response.body in (0, UNTIL_CLOSE)
+        response.keep_alive = response.keep_alive and response.body in (0, UNTIL_CLOSE)
         response.body, response.content_length = 0, None
     elif status == 304 or method == b"HEAD":
         response.body = 0
@@ -273,9 +227,18 @@ def _read_response(raw: bytes, method: bytes) -> Response | None:
     return response
 
 
-def _joined(seen: bytes | None, value: bytes) -> bytes:
-    """Lines of one field are one list (RFC 9110, 5.3)."""
-    return value if seen is None else seen + b", " + value
+def _divided(raw: bytes, special: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, list[bytes]]]:
+    """The lines to pass on, and the values of the special fields by name in lower case."""
+    kept = []
+    found: dict[bytes, list[bytes]] = {}
+    position = raw.index(b"\n") + 1
+    for field in special.finditer(raw, position - 1):
+        kept.append(raw[position : field.start() + 1])
+        position = field.end() + 1
+        name, value = field.groups()
+        found.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    kept.append(raw[position:-2])
+    return b"".join(kept), found
 
 
 _CLAIMS = {
@@ -287,42 +250,36 @@ _CLAIMS = {
 }
 
 
-def _claim(request: Request, name: bytes, value: bytes, line: bytes) -> None:
+def _put_aside(request: Request, claims: list[bytes], special: dict[bytes, list[bytes]]) -> None:
     """Put aside what the peer says about others; spellings with underscores are never believed."""
-    if b"_" in name:
-        return
-    if slot := _CLAIMS.get(name):
-        setattr(request, slot, _joined(getattr(request, slot), value))
-    else:
-        request.other_claims += line
+    others = []
+    for name in claims:
+        value = b", ".join(special[name])  # lines of one field are one list (RFC 9110, 5.3)
+        if slot := _CLAIMS.get(name):
+            setattr(request, slot, value)
+        elif b"_" not in name:
+            others.append(b"%b: %b\r\n" % (name.title(), value))
+    request.other_claims = b"".join(others)
 
 
-def _connection(head: Head, connection: bytes, upgrade: bytes | None) -> None:
-    """Act on Connection: persistence, upgrade, and the fields it names, which go no further (RFC 9110, 7.6.1).
-
-    Host and framing fields are no longer among ``fields``, so naming them removes nothing.
-    """
-    options = {option.strip(b" \t") for option in connection.lower().split(b",")}
-    head.keep_alive = b"close" not in options and (head.minor == 1 or b"keep-alive" in options)
-    if upgrade and b"upgrade" in options and head.minor == 1 and b"h2c" not in upgrade.lower():
-        # A tunnel of h2c would carry requests nobody here reads: they would bypass tokens and rules.
-        head.upgrade = upgrade
-    if named := options - {b"close", b"keep-alive", b"upgrade", b""}:
-        head.fields = without(head.fields, named)
-
-
-def _framed(head: Head, transfer: bytes | None, length: bytes | None, fault: Callable[[str], ProxyError]) -> bool:
-    """Settle the length of the body (RFC 9112, 6.3); False if several lengths have to be merged first."""
-    if transfer is not None:
-        if length is not None:
+def _settled(head: Head, special: dict[bytes, list[bytes]], fault: Callable[[str], ProxyError]) -> bool:
+    """Act on Connection and the framing fields; False if several lengths have to be merged first (RFC 9112, 6.3)."""
+    if b"connection" in special:
+        _connection(head, b",".join(special[b"connection"]), b", ".join(special.get(b"upgrade", ())))
+    elif head.minor == 0:
+        head.keep_alive = False
+    lengths = special.get(b"content-length")
+    if b"transfer-encoding" in special:
+        if lengths is not None:
             raise fault("both Content-Length and Transfer-Encoding")
         if head.minor == 0:
             raise fault("Transfer-Encoding in HTTP/1.0")
-        if transfer.lower() != b"chunked":
+        if b",".join(special[b"transfer-encoding"]).lower() != b"chunked":
             raise fault("a Transfer-Encoding other than chunked")
         head.body = CHUNKED
-    elif length is not None:
-        if b"," in length:
+    elif lengths is not None:
+        length = lengths[0]
+        if len(lengths) > 1 or b"," in length:
             return False
         if not length.isdigit() or len(length) > 19 or int(length) > _MAX_LENGTH:
             raise fault("Content-Length is no length")
@@ -331,17 +288,18 @@ def _framed(head: Head, transfer: bytes | None, length: bytes | None, fault: Cal
     return True
 
 
-def _refusal(raw: bytes) -> ProxyError:
-    """Say what is wrong with a request head the grammar does not accept."""
-    if grammar.NOT_IN_A_HEAD.search(raw):
-        return _client("a control character or a bare CR or LF in the head")
-    if b"\r\n " in raw or b"\r\n\t" in raw:
-        return _client("a folded field")
-    start, _, fields = raw.partition(b"\r\n")
-    if start.count(b" ") != 2:
-        return _client("a request line is method, target and version, one space between them")
-    if _VERSION.fullmatch(start) and not start.endswith((b" HTTP/1.0", b" HTTP/1.1")):
-        return _client("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
-    if grammar.FIELDS.fullmatch(fields, 0, len(fields) - 2) is None:
-        return _client("a malformed field: a name, a colon right after it, a value")
-    return _client("a character that may not be in a request line")
+def _connection(head: Head, connection: bytes, upgrade: bytes) -> None:
+    """Act on Connection: persistence, upgrade, and the fields it names, which go no further (RFC 9110, 7.6.1).
+
+    Host and framing fields are no longer among ``fields``, so naming them removes nothing.
+    """
+    if connection == b"keep-alive":  # what browsers and servers say most, so it is not taken apart
+        head.keep_alive = True
+        return
+    options = {option.strip(b" \t") for option in connection.lower().split(b",")}
+    head.keep_alive = b"close" not in options and (head.minor == 1 or b"keep-alive" in options)
+    if upgrade and b"upgrade" in options and head.minor == 1 and b"h2c" not in upgrade.lower():
+        # A tunnel of h2c would carry requests nobody here reads: they would bypass tokens and rules.
+        head.upgrade = upgrade
+    if named := options - {b"close", b"keep-alive", b"upgrade", b""}:
+        head.fields = without(head.fields, named)

@@ -1,4 +1,4 @@
-"""h11 settles what the strict reader does not take, and writes the head anew in the form the reader takes.
+"""What the strict reader does not take: h11 settles it and the head is written anew, or it is refused with a reason.
 
 Known traits of h11 (0.16) that matter here: it accepts bare LF and unfolds folded lines, so requests with those must be
 refused before; it merges equal lengths and refuses different ones; its messages quote the input, so they are not shown.
@@ -11,7 +11,24 @@ import h11
 from balancer.errors import ProxyError, Source
 from balancer.http import grammar
 
+_VERSION = re.compile(rb".* HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]++)(.*+)")
+
+
+def refusal(raw: bytes) -> ProxyError:
+    """Say what is wrong with a request head the grammar does not accept."""
+    if grammar.NOT_IN_A_HEAD.search(raw):
+        return _bad("a control character or a bare CR or LF in the head")
+    if b"\r\n " in raw or b"\r\n\t" in raw:
+        return _bad("a folded field")
+    start, _, fields = raw.partition(b"\r\n")
+    if start.count(b" ") != 2:
+        return _bad("a request line is method, target and version, one space between them")
+    if _VERSION.fullmatch(start) and not start.endswith((b" HTTP/1.0", b" HTTP/1.1")):
+        return _bad("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
+    if grammar.FIELDS.fullmatch(fields, 0, len(fields) - 2) is None:
+        return _bad("a malformed field: a name, a colon right after it, a value")
+    return _bad("a character that may not be in a request line")
 
 
 def settle_request(raw: bytes) -> bytes:
@@ -24,9 +41,9 @@ def settle_request(raw: bytes) -> bytes:
     try:
         event = connection.next_event()
     except h11.RemoteProtocolError:
-        raise ProxyError(Source.CLIENT, 400, "malformed request head, or different lengths") from None
+        raise _bad("malformed request head, or different lengths") from None
     if not isinstance(event, h11.Request):
-        raise ProxyError(Source.CLIENT, 400, "malformed request head")
+        raise _bad("malformed request head")
     fields = event.headers.raw_items()
     target = event.target
     if not target.startswith(b"/") and (target != b"*" or event.method != b"OPTIONS"):
@@ -59,7 +76,7 @@ def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     """Target in origin form and the host of a target in absolute form (RFC 9112, 3.2.2 and 3.2.4)."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None or grammar.HOST.fullmatch(match[1]) is None:
-        raise ProxyError(Source.CLIENT, 400, "a target that is neither a path nor an http URL")
+        raise _bad("a target that is neither a path nor an http URL")
     host, rest = match.groups()
     if rest == b"" and method == b"OPTIONS":
         return b"*", host
@@ -68,3 +85,7 @@ def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
 
 def _written(line: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
     return b"%b\r\n%b\r\n" % (line, b"".join([b"%b: %b\r\n" % field for field in fields]))
+
+
+def _bad(reason: str, status: int = 400) -> ProxyError:
+    return ProxyError(Source.CLIENT, status, reason)

@@ -57,9 +57,13 @@ def check_response(request: Request, response: Response) -> None:
     if response.upgrade is None or response.upgrade.lower() not in _protocols(request.upgrade):
         raise _false("the backend switched to a protocol nobody offered")
     if response.upgrade.lower() == b"websocket":
-        accept = base64.b64encode(hashlib.sha1(request.field(b"sec-websocket-key")[0] + _GUID).digest())
+        accept = base64.b64encode(_digest(request.field(b"sec-websocket-key")[0]))
         if response.field(b"sec-websocket-accept") != [accept]:
             raise _false("the backend's Sec-WebSocket-Accept does not fit the key")
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
 
 
 def _protocols(upgrade: bytes) -> list[bytes]:
