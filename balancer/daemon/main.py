@@ -1,0 +1,130 @@
+"""The daemon: load the configuration, open the listeners, serve until told to stop, drain, exit.
+
+Signals: SIGTERM and SIGINT drain (stop accepting, finish requests, keep tunnels until ``timeouts.drain``) and then exit
+0; a second one ends everything at once.
+"""
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import trio
+
+from balancer.config.load import load
+from balancer.config.model import Config
+from balancer.config.scalars import Address
+from balancer.errors import ConfigError
+from balancer.net.engine import Engine
+from balancer.net.listen import Acceptor, open_listener
+from balancer.proxy.accesslog import AccessLog, Digest
+from balancer.proxy.client import handler
+from balancer.proxy.plane import Plane
+
+logger = logging.getLogger("balancer")
+
+GOODBYE = 2.0
+"""Seconds for which closing connections may say goodbye once the drain is over."""
+
+
+def run(config_path: Path) -> int:
+    """Run the daemon in the foreground; the exit code."""
+    try:
+        config = load(config_path, time.time())
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        sockets = _open(config)
+        log = AccessLog(config.log.access)
+    except OSError as error:
+        print(f"{config_path}: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        return 1
+    trio.run(_main, config, sockets, log)
+    return 0
+
+
+def _open(config: Config) -> list[list[socket.socket]]:
+    """Every listener's sockets, in the order of the configuration; all or none."""
+    opened: list[list[socket.socket]] = []
+    try:
+        for listener in config.listener:
+            opened.append([])
+            for address in listener.bind:
+                try:
+                    opened[-1].append(open_listener(address))
+                except OSError as error:
+                    raise OSError(error.errno, error.strerror, f'listener "{listener.name}", {address}') from None
+    except OSError:
+        for sock in (sock for sockets in opened for sock in sockets):
+            sock.close()
+        raise
+    return opened
+
+
+async def _main(config: Config, sockets: list[list[socket.socket]], log: AccessLog) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as logging_nursery:
+            logging_nursery.start_soon(log.run)
+            async with trio.open_nursery() as nursery:
+                engine = Engine()
+                await nursery.start(engine.run)
+                plane = Plane(config, engine, log, Digest(os.urandom(32)))
+                nursery.start_soon(_housekeeping, plane)
+                _accept(plane, config, sockets)
+                # What exists now lives as long as the process: no collection need look at it again.
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(10000, 20, 20)
+                await _drain(plane, signals)
+                plane.release()
+                nursery.cancel_scope.cancel()
+            logging_nursery.cancel_scope.cancel()
+
+
+def _accept(plane: Plane, config: Config, sockets: list[list[socket.socket]]) -> None:
+    for listener, opened in zip(config.listener, sockets, strict=True):
+        handle = handler(plane, plane.front(listener))
+        for sock in opened:
+            Acceptor(plane.gate, sock, handle).start()
+            logger.info('listener "%s" accepts on %s', listener.name, Address(*sock.getsockname()[:2]))
+
+
+async def _drain(plane: Plane, signals: AsyncIterator[int]) -> None:
+    """Wait for a signal, then until every connection has ended, its time is up, or a second signal comes."""
+    number = await anext(signals)
+    logger.info(
+        "%s: no new connections; %d open ones may take %g s to finish",
+        signal.Signals(number).name,
+        len(plane.sessions),
+        plane.timeouts.drain,
+    )
+    plane.drain()
+
+    with trio.move_on_after(plane.timeouts.drain):
+        async with trio.open_nursery() as nursery:
+
+            async def second_signal() -> None:
+                await anext(signals)
+                logger.info("second signal: closing what is still open")
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(second_signal)
+            await plane.empty.wait()
+            nursery.cancel_scope.cancel()
+    plane.close()
+    with trio.move_on_after(GOODBYE):
+        await plane.empty.wait()
+
+
+async def _housekeeping(plane: Plane) -> None:
+    while True:
+        await trio.sleep(1)
+        plane.expire_idle()

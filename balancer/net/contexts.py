@@ -1,0 +1,56 @@
+"""TLS contexts of a listener: one per certificate, chosen by the name the client asks for.
+
+Matching follows RFC 6125, 6.4: names compare without case, and ``*.example.com`` stands for exactly one label. An exact
+name wins over a wildcard; a name nobody has, or none at all, gets the first certificate, as haproxy and nginx do.
+TLS 1.2 is offered with forward secrecy and AEAD only; compression and renegotiation are off (RFC 9325).
+"""
+
+import ssl
+from pathlib import Path
+
+from cryptography import x509
+
+from balancer.config.model import Certificate, Tls
+
+CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
+
+
+def certificate_names(path: Path) -> list[str]:
+    """DNS names and IP addresses of the leaf certificate, in lower case."""
+    leaf = x509.load_pem_x509_certificate(path.read_bytes())
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    return [name.lower() for name in names.get_values_for_type(x509.DNSName)] + addresses
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """The context a listener's handshakes start with; it switches to another certificate when SNI asks for one."""
+    contexts = [_context(tls, certificate) for certificate in tls.certificates]
+    by_name: dict[str, ssl.SSLContext] = {}
+    for certificate, context in zip(tls.certificates, contexts, strict=True):
+        for name in certificate_names(certificate.cert):
+            by_name.setdefault(name, context)
+
+    def choose(handshake: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        if name is not None:
+            name = name.lower().rstrip(".")
+            handshake.requested_name = name  # type: ignore[attr-defined]  # OpenSSL keeps it, Python does not tell it
+            chosen = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
+            if chosen is not None:
+                handshake.context = chosen
+
+    contexts[0].sni_callback = choose
+    return contexts[0]
+
+
+def _context(tls: Tls, certificate: Certificate) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if tls.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_ciphers(CIPHERS_1_2)
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate.cert, certificate.key)
+    return context

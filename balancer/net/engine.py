@@ -1,0 +1,220 @@
+"""The engine of the data plane: coroutines stepped directly by an edge-triggered epoll set nested in trio.
+
+Some facts about epoll (epoll(7)) and what follows from them here:
+
+- An epoll descriptor is itself pollable, so one trio task can sleep in ``wait_readable(epoll)`` and, when it wakes,
+  step every coroutine whose socket became ready. trio's price for a wait (an ``epoll_ctl``, a turn of its scheduler,
+  a cancel scope) is then paid once per batch, not once per read.
+- Edge-triggered interest is registered once, for both directions, and never modified. The kernel tells us of a change
+  only once, so each ``Watch`` remembers it until a read or write runs dry. A short read on a stream socket means dry
+  (epoll(7), question 9), which saves the call that would say EAGAIN, unless the peer has hung up: its FIN makes no
+  second edge, so after EPOLLRDHUP the watch stays readable until the end of the stream has been read.
+- Readiness is a hint. Another coroutine may have read first, and a reported edge may be old: whoever waits loops.
+- A batch is applied to the watches before any coroutine is stepped. Nothing can close a descriptor in between, so an
+  event can never wake the next owner of a reused descriptor number.
+
+Coroutines here await only ``park`` and ``give_way`` (through the transports). They must not await trio.
+A coroutine ends by returning, or by an exception thrown at its await point: ``TimedOut`` when it let ``expires`` pass,
+``Closed`` when somebody ended it from outside. Deadlines are looked at ten times a second: exact enough for seconds,
+and free for the reads and writes in between.
+"""
+
+import logging
+import math
+import select
+import types
+from collections import deque
+from collections.abc import Coroutine, Generator
+
+import trio
+
+logger = logging.getLogger("balancer.engine")
+
+SWEEP_INTERVAL = 0.1
+"""Seconds between two looks at the deadlines."""
+BATCH = 256
+"""Events taken from the kernel in one go."""
+ROUNDS = 16
+"""Batches served before trio's other tasks get their turn."""
+
+_IN = select.EPOLLIN
+_OUT = select.EPOLLOUT
+_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_INTEREST = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+
+
+class TimedOut(Exception):
+    """The coroutine's ``expires`` has passed."""
+
+
+class Closed(Exception):
+    """The coroutine is ended from outside: a drain is over, or the process stops."""
+
+
+class Task:
+    """A coroutine of the engine. ``expires`` (in ``Engine.now`` time) is its owner's to move; infinity means never."""
+
+    __slots__ = ("coro", "expires", "interrupt", "queued", "spent")
+
+    def __init__(self, coro: Coroutine[None, None, None]) -> None:
+        self.coro = coro
+        self.expires = math.inf
+        self.interrupt: Exception | None = None
+        self.queued = False
+        self.spent = 0
+
+
+class Watch:
+    """What the kernel last said of one descriptor, and the task to wake when it says more."""
+
+    __slots__ = ("fd", "hung_up", "readable", "task", "writable")
+
+    def __init__(self, fd: int, task: Task | None) -> None:
+        self.fd = fd
+        self.task = task
+        self.readable = False
+        self.writable = False
+        self.hung_up = False
+
+
+@types.coroutine
+def park() -> Generator[None, None, None]:
+    """Sleep until one of the task's watches reports something. Spurious wakes happen: loop on the condition."""
+    yield
+
+
+class Engine:
+    """One per worker. ``run`` is its trio task; everything else is synchronous and belongs to the same thread."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.current: Task | None = None
+        self.crashes = 0
+        self.tasks: set[Task] = set()
+        self._epoll = select.epoll()
+        self._watches: dict[int, Watch] = {}
+        self._ready: deque[Task] = deque()
+        self._stepping = False
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; whatever coroutine is left then is closed, so that its sockets are."""
+        self.now = trio.current_time()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._sweep)
+                task_status.started()
+                while True:
+                    if self._ready:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    for _ in range(ROUNDS):
+                        if not self._turn():
+                            break
+        finally:
+            for task in list(self.tasks):
+                task.coro.close()
+            self.tasks.clear()
+            self._epoll.close()
+
+    def watch(self, watch: Watch) -> None:
+        """Register the watch's descriptor, or hand a registered one over to another ``Watch`` object."""
+        if watch.fd not in self._watches:
+            self._epoll.register(watch.fd, _INTEREST)
+        self._watches[watch.fd] = watch
+
+    def forget(self, watch: Watch) -> None:
+        """Drop a descriptor that is about to be closed."""
+        del self._watches[watch.fd]
+        self._epoll.unregister(watch.fd)
+
+    def spawn(self, coro: Coroutine[None, None, None]) -> Task:
+        """Start a coroutine; its first step comes before this call returns, or with the present batch."""
+        task = Task(coro)
+        self.tasks.add(task)
+        self.wake(task)
+        return task
+
+    def wake(self, task: Task) -> None:
+        """Step a parked task although none of its watches spoke."""
+        if not task.queued:
+            task.queued = True
+            self._ready.append(task)
+        if not self._stepping:
+            self.now = trio.current_time()
+            self._step_ready()
+
+    def throw(self, task: Task, error: Exception) -> None:
+        """Raise ``error`` at the task's await point; without effect on a task that has ended."""
+        if task in self.tasks:
+            task.interrupt = error
+            self.wake(task)
+
+    @types.coroutine
+    def give_way(self) -> Generator[None, None, None]:
+        """Let everybody else have a turn, then go on. Called by whoever has had 256 KiB or 16 operations."""
+        task = self.current
+        assert task is not None
+        if not task.queued:
+            task.queued = True
+            self._ready.append(task)
+        yield
+
+    def _turn(self) -> bool:
+        """Take one batch of events and step whoever they concern; false when there was nothing to do."""
+        events = self._epoll.poll(0, BATCH)
+        ready = self._ready
+        if not events and not ready:
+            return False
+        self.now = trio.current_time()
+        watches = self._watches
+        for fd, mask in events:
+            watch = watches[fd]
+            if mask & _IN:
+                watch.readable = True
+            if mask & _OUT:
+                watch.writable = True
+            if mask & _GONE:
+                watch.readable = watch.writable = watch.hung_up = True
+            task = watch.task
+            if task is not None and not task.queued:
+                task.queued = True
+                ready.append(task)
+        self._step_ready()
+        return True
+
+    def _step_ready(self) -> None:
+        """Step the tasks that are ready now; those that become ready meanwhile wait for the next batch."""
+        self._stepping = True
+        ready, tasks = self._ready, self.tasks
+        for _ in range(len(ready)):
+            task = ready.popleft()
+            task.queued = False
+            if task not in tasks:  # it ended in an earlier step of this batch
+                continue
+            task.spent = 0
+            self.current = task
+            try:
+                if task.interrupt is None:
+                    task.coro.send(None)
+                else:
+                    error, task.interrupt = task.interrupt, None
+                    task.coro.throw(error)
+            except StopIteration:
+                tasks.discard(task)
+            except (TimedOut, Closed):
+                tasks.discard(task)
+            except Exception:
+                tasks.discard(task)
+                self.crashes += 1
+                logger.exception("a connection crashed; the others go on")
+        self.current = None
+        self._stepping = False
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(SWEEP_INTERVAL)
+            now = self.now = trio.current_time()
+            for task in [task for task in self.tasks if task.expires <= now]:
+                task.expires = math.inf
+                self.throw(task, TimedOut())

@@ -1,0 +1,66 @@
+"""The relay: bytes both ways between two transports until both sides are done.
+
+One task serves both directions, so an idle time, a close from outside and the end of the tunnel need no second task
+and no signals between tasks. Half-close is kept (RFC 9293, 3.6): an end of stream from one side is passed on once all
+bytes before it have been, and the other direction lives until it ends by itself.
+"""
+
+from balancer.errors import Source
+from balancer.net.engine import Task, park
+from balancer.net.transport import TURN_BYTES, Transport
+
+
+class Flow:
+    """One direction of a relay."""
+
+    __slots__ = ("ended", "sink", "source")
+
+    def __init__(self, source: Transport, sink: Transport) -> None:
+        self.source = source
+        self.sink = sink
+        self.ended = False
+
+    def move(self) -> bool:
+        """Pass on what can be passed on without waiting; true if anything was."""
+        sink = self.sink
+        if sink.unsent is not None:
+            if not sink.writable:
+                return False
+            sink.flush()
+            return True
+        if not self.source.pending():
+            return False
+        data = self.source.receive()
+        if data is None:
+            return False
+        if data:
+            sink.transmit(data)
+        else:
+            self.ended = True
+            sink.send_eof()
+        return True
+
+
+async def relay(task: Task, client: Transport, backend: Transport, idle: float) -> Source:
+    """Relay until both directions have ended; tells which side ended first.
+
+    ``idle`` is the longest silence in seconds: then ``TimedOut`` is raised here. A side that breaks raises its
+    ``ProxyError``. Closing the transports is the caller's.
+    """
+    engine = client.engine
+    first: Source | None = None
+    up, down = Flow(client, backend), Flow(backend, client)
+    task.expires = engine.now + idle
+    while not (up.ended and down.ended):
+        moved = not up.ended and up.move()
+        moved = (not down.ended and down.move()) or moved
+        if first is None and (up.ended or down.ended):
+            first = Source.CLIENT if up.ended else Source.BACKEND
+        if moved:
+            task.expires = engine.now + idle
+            if task.spent >= TURN_BYTES:
+                await engine.give_way()
+        else:
+            await park()
+    assert first is not None
+    return first

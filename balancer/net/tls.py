@@ -1,0 +1,168 @@
+"""TLS on a transport: an ``SSLObject`` between two memory buffers, pumped by us.
+
+Some facts, and what we chose:
+
+- ``SSLObject`` never touches the socket: reads and writes of the socket stay ours, as on a plain transport, and bytes
+  that came before the handshake (a PROXY header's tail) can be fed in.
+- Asking OpenSSL for data that is not there costs an exception (``SSLWantReadError``); we look first whether any
+  ciphertext or decrypted rest is waiting.
+- A TLS 1.3 server's session tickets follow the handshake. Sent at once they cost a packet, and a client that closes
+  without reading provokes a reset; we let them leave with the first data (openssl issue 7948, trio's ``_ssl.py``).
+- ``close_notify`` says that the stream ended on purpose (RFC 8446, 6.1). We always send it. A peer that just closes its
+  socket is what browsers do; without ``close_notify`` an end of stream is still reported as the end, because HTTP and
+  WebSocket framing know by themselves whether something is missing.
+- ``SSL_shutdown`` sends our ``close_notify`` first and only then looks for the peer's; whatever it finds instead
+  (nothing, or data) is an error to it and none to us: reading goes on after it.
+"""
+
+import socket
+import ssl
+from contextlib import suppress
+
+from balancer.errors import ProxyError, Source
+from balancer.net.engine import park
+from balancer.net.transport import PlainTransport, Transport
+
+_RECORDS = 65536
+"""Decrypted bytes asked for in one call; OpenSSL hands out one record (16 KiB) at most."""
+
+
+class TlsTransport(Transport):
+    """The server side of TLS on the socket of ``plain``, which it takes over."""
+
+    __slots__ = ("_incoming", "_more", "_outgoing", "_tls")
+
+    def __init__(self, plain: PlainTransport, context: ssl.SSLContext, early: bytes = b"") -> None:
+        """``early`` are bytes of the handshake that have been read already."""
+        super().__init__(plain.engine, plain.sock, plain.source, plain.task)
+        plain.fd = -1
+        self.readable, self.writable, self.hung_up = plain.readable, plain.writable, plain.hung_up
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._more = bool(early)
+        """Ciphertext or decrypted bytes may be waiting inside."""
+        if early:
+            self._incoming.write(early)
+
+    async def handshake(self) -> None:
+        """Complete the handshake; a client that fails it gets its alert."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await self._send_outgoing()
+            except ssl.SSLError as error:
+                self._send_alert()
+                raise self.lost(error) from None
+            await self._fill()
+        if self.version != "TLSv1.3":  # the 1.2 client waits for our Finished; in 1.3 only tickets are left
+            await self._send_outgoing()
+        self._more = True
+
+    @property
+    def version(self) -> str:
+        """``TLSv1.2`` or ``TLSv1.3``."""
+        return self._tls.version() or ""
+
+    @property
+    def server_name(self) -> str:
+        """The name the client asked for (SNI), as ``contexts`` noted it; empty if it named none."""
+        return getattr(self._tls, "requested_name", "")
+
+    @property
+    def resumed(self) -> bool:
+        """Did the client come back with a ticket?"""
+        return bool(self._tls.session_reused)
+
+    def pending(self) -> bool:
+        return self._more or self.readable
+
+    def receive(self) -> bytes | None:
+        tls, incoming = self._tls, self._incoming
+        while True:
+            if self._more:
+                try:
+                    data = tls.read(_RECORDS)
+                except ssl.SSLWantReadError:
+                    self._more = False
+                except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                    return b""
+                except ssl.SSLError as error:
+                    raise self.lost(error) from None
+                else:
+                    self._more = bool(incoming.pending or tls.pending())
+                    if self._outgoing.pending and not self.finished and data and self.unsent is None:
+                        self._push(self._outgoing.read())  # an answer of the protocol itself, such as a key update
+                    return data
+            if not self.readable:
+                return None
+            raw = self._read()
+            if raw is None:
+                return None
+            if raw:
+                incoming.write(raw)
+            else:
+                incoming.write_eof()
+            self._more = True
+
+    def transmit(self, data: bytes) -> bool:
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise self.lost(error) from None
+        return self._push(self._outgoing.read())
+
+    def send_eof(self) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        with suppress(ssl.SSLError):
+            self._tls.unwrap()
+        self._send_alert()
+        with suppress(OSError):  # the peer may be gone altogether: the next read says so
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        if self.fd >= 0 and self.unsent is None:
+            self.send_eof()
+        super().close()
+
+    def abort(self) -> None:
+        self.finished = True  # no close_notify: the stream did not end on purpose
+        super().abort()
+
+    def lost(self, error: OSError) -> ProxyError:
+        if isinstance(error, ssl.SSLError):
+            reason = (error.reason or "protocol error").lower().replace("_", " ")
+            return ProxyError(self.source, 400, f"TLS failed: {reason}")
+        return super().lost(error)
+
+    def _push(self, ciphertext: bytes) -> bool:
+        done = self._write(ciphertext)
+        if done < len(ciphertext):
+            self.unsent = memoryview(ciphertext)[done:]
+            return False
+        return True
+
+    def _send_alert(self) -> None:
+        """Last words: what a full socket does not take now is not waited for."""
+        with suppress(ProxyError):
+            self._write(self._outgoing.read())
+
+    async def _send_outgoing(self) -> None:
+        if self._outgoing.pending and not self._push(self._outgoing.read()):
+            while not self.flush():
+                await park()
+
+    async def _fill(self) -> None:
+        while True:
+            while not self.readable:
+                await park()
+            raw = self._read()
+            if raw is not None:
+                break
+        if not raw:
+            raise ProxyError(Source.CLIENT, 400, "the client left during the TLS handshake")
+        self._incoming.write(raw)

@@ -1,0 +1,173 @@
+"""A stream socket driven by the engine: non-blocking operations that say how far they got, and their awaiting forms.
+
+``receive``, ``transmit`` and ``flush`` never wait; a relay that moves bytes both ways is built on them. ``recv`` and
+``send`` wait. What could not be sent yet stays in the transport (``unsent``), and nothing new may be sent before it
+has gone: that is the whole of backpressure. Every loss of the connection is a ``ProxyError`` of this transport's side.
+"""
+
+import errno
+import socket
+from abc import ABC, abstractmethod
+from contextlib import suppress
+
+from balancer.errors import ProxyError, Retry, Source
+from balancer.net.engine import Engine, Task, Watch, park
+
+READ_SIZE = 16384
+"""Bytes asked of the kernel at first; grows while reads come back full."""
+MAX_READ_SIZE = 262144
+TURN_BYTES = 262144
+"""What one task may move before it gives way; each operation counts as a sixteenth."""
+_OPERATION = TURN_BYTES // 16
+
+
+class Transport(Watch, ABC):
+    """One side of a connection. ``source`` names the side in errors; ``task`` is whom to wake."""
+
+    __slots__ = ("engine", "finished", "received", "sent", "size", "sock", "source", "unsent")
+
+    def __init__(self, engine: Engine, sock: socket.socket, source: Source, task: Task | None) -> None:
+        super().__init__(sock.fileno(), task)
+        self.engine = engine
+        self.sock = sock
+        self.source = source
+        self.size = READ_SIZE
+        self.unsent: memoryview | None = None
+        self.finished = False
+        """We have sent our end of stream."""
+        self.received = 0
+        self.sent = 0
+        engine.watch(self)
+
+    @abstractmethod
+    def receive(self) -> bytes | None:
+        """What has arrived: bytes, ``b""`` at the end of the stream, or None when nothing is there yet."""
+
+    @abstractmethod
+    def transmit(self, data: bytes) -> bool:
+        """Send; true when all of it has gone, false when some is kept in ``unsent`` for ``flush``."""
+
+    @abstractmethod
+    def pending(self) -> bool:
+        """May ``receive`` have something to say?"""
+
+    @abstractmethod
+    def send_eof(self) -> None:
+        """Tell the peer that nothing more follows; reading goes on. Nothing may be ``unsent``."""
+
+    def flush(self) -> bool:
+        """Go on sending what is ``unsent``; true when all of it has gone."""
+        rest = self.unsent
+        if rest is None:
+            return True
+        if not self.writable:
+            return False
+        done = self._write(rest)
+        if done < len(rest):
+            self.unsent = rest[done:]
+            return False
+        self.unsent = None
+        return True
+
+    async def recv(self) -> bytes:
+        """Wait for bytes; ``b""`` is the end of the stream."""
+        while True:
+            while not self.pending():
+                await park()
+            await self.take_turn()
+            data = self.receive()
+            if data is not None:
+                return data
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it, waiting while the peer does not read."""
+        if not self.transmit(data):
+            while not self.flush():
+                await park()
+
+    async def take_turn(self) -> None:
+        """Give way if this task has had its share of the worker."""
+        task = self.task
+        if task is not None and task.spent >= TURN_BYTES:
+            await self.engine.give_way()
+
+    def close(self) -> None:
+        """Close at once and for good; may be repeated."""
+        if self.fd >= 0:
+            self.engine.forget(self)
+            self.fd = -1
+            self.task = None
+            self.sock.close()
+
+    def abort(self) -> None:
+        """Close with a reset, so that the peer cannot take what it got for the whole."""
+        if self.fd >= 0:
+            with suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            self.close()
+
+    def _read(self) -> bytes | None:
+        """One read of the socket; keeps ``readable`` true to what the kernel still holds."""
+        size = self.size
+        try:
+            data = self.sock.recv(size)
+        except BlockingIOError:
+            self.readable = self.hung_up = False
+            return None
+        except OSError as error:
+            raise self.lost(error) from None
+        got = len(data)
+        if got == size:
+            if size < MAX_READ_SIZE:
+                self.size = size * 4
+        elif not self.hung_up:
+            self.readable = False
+        self.received += got
+        if (task := self.task) is not None:
+            task.spent += _OPERATION + got
+        return data
+
+    def _write(self, data: bytes | memoryview) -> int:
+        """One write to the socket: how many bytes it took."""
+        try:
+            done = self.sock.send(data)
+        except BlockingIOError:
+            self.writable = False
+            return 0
+        except OSError as error:
+            raise self.lost(error) from None
+        if done < len(data):
+            self.writable = False
+        self.sent += done
+        return done
+
+    def lost(self, error: OSError) -> ProxyError:
+        """The error of a connection that broke, in words for the log."""
+        name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        status = 400 if self.source is Source.CLIENT else 502
+        return ProxyError(self.source, status, f"the {self.source} connection broke ({name})", Retry.IF_REUSED)
+
+
+class PlainTransport(Transport):
+    """Bytes on the socket as they are."""
+
+    __slots__ = ()
+
+    def receive(self) -> bytes | None:
+        return self._read() if self.readable else None
+
+    def pending(self) -> bool:
+        return self.readable
+
+    def transmit(self, data: bytes) -> bool:
+        done = self._write(data)
+        if done < len(data):
+            self.unsent = memoryview(data)[done:]
+            return False
+        return True
+
+    def send_eof(self) -> None:
+        if not self.finished:
+            self.finished = True
+            with suppress(OSError):  # the peer may be gone altogether: the next read says so
+                self.sock.shutdown(socket.SHUT_WR)

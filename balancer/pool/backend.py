@@ -1,0 +1,57 @@
+"""One backend at run time: whether it may be tried, and what it has served."""
+
+from balancer.config import model
+
+HOLD_OFF = 5.0
+"""Seconds for which a backend that failed to connect is not tried before others."""
+
+
+class Backend:
+    """State and counters of one backend; identity is the name, so a changed address keeps them."""
+
+    __slots__ = (
+        "active",
+        "address",
+        "bytes_in",
+        "bytes_out",
+        "connect_errors",
+        "connects",
+        "held_until",
+        "name",
+        "requests",
+        "response_errors",
+        "tunnels",
+    )
+
+    def __init__(self, config: model.Backend) -> None:
+        self.name = config.name
+        self.address = config.address
+        self.held_until = 0.0
+        self.active = 0
+        """Requests in flight and open tunnels."""
+        self.tunnels = 0
+        """Open tunnels."""
+        self.requests = 0
+        self.connects = 0
+        """Connections tried; those of them that failed are ``connect_errors``."""
+        self.connect_errors = 0
+        self.response_errors = 0
+        """Requests that reached the backend and did not get a proper answer."""
+        self.bytes_in = 0
+        """Sent to the backend."""
+        self.bytes_out = 0
+        """Received from the backend."""
+
+    def connect_failed(self, now: float) -> None:
+        """It refused or did not answer a connect: others come first for a while."""
+        self.connect_errors += 1
+        self.held_until = now + HOLD_OFF
+
+    def connected(self) -> None:
+        """It accepted a connection: whatever it did before is forgiven."""
+        self.connects += 1
+        self.held_until = 0.0
+
+    def unavailable(self, now: float) -> str:
+        """Why it should not be tried now, or an empty string."""
+        return "failed to connect" if now < self.held_until else ""

@@ -1,0 +1,164 @@
+"""The access log: one JSON line per request, one at the opening and one at the close of a tunnel.
+
+Lines are kept in memory and written by a thread, so a slow terminal, a stopped reader or a hanging disk never holds up
+the data plane. What cannot be kept or written is dropped and counted. Tokens appear only as a keyed digest.
+"""
+
+import json
+import os
+import time
+from hashlib import blake2b
+from pathlib import Path
+
+import trio
+
+from balancer.http.token import without_query
+
+MAX_BUFFERED = 8 << 20
+"""Bytes of lines that wait at most for a writer that does not get on."""
+FLUSH_INTERVAL = 0.2
+"""Seconds a line waits for company."""
+
+_quote = json.encoder.encode_basestring_ascii
+
+
+class Record:
+    """What is to be said of one request or tunnel; times are ``Engine.now`` values, 0 when a phase did not happen."""
+
+    __slots__ = (
+        "backend",
+        "by",
+        "bytes_in",
+        "bytes_out",
+        "connected",
+        "digest",
+        "ended",
+        "first_byte",
+        "head",
+        "method",
+        "reason",
+        "request_id",
+        "skipped",
+        "started",
+        "status",
+        "target",
+        "tls_seconds",
+        "tries",
+    )
+
+    def __init__(self, started: float, tls_seconds: float = 0.0) -> None:
+        self.started = started
+        self.tls_seconds = tls_seconds
+        self.head = self.connected = self.first_byte = 0.0
+        self.method = self.target = b""
+        self.request_id = b""
+        self.digest = ""
+        self.backend = ""
+        self.reason = ""
+        self.skipped: tuple[tuple[str, str], ...] = ()
+        self.tries = 0
+        self.status = 0
+        self.bytes_in = self.bytes_out = 0
+        self.ended = "ok"
+        """``ok``, or what ended it early in plain words."""
+        self.by = ""
+        """``client``, ``backend`` or ``internal`` when it ended early."""
+
+
+class Digest:
+    """Keyed digest of tokens: tells users apart in logs without naming them or being guessable."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __call__(self, token: bytes) -> str:
+        return blake2b(token, digest_size=8, key=self._key).hexdigest()
+
+
+class AccessLog:
+    """Collects lines; ``run`` writes them. ``target`` is ``stdout``, ``off`` or a file that is appended to."""
+
+    def __init__(self, target: str | Path) -> None:
+        self.enabled = target != "off"
+        self.dropped = 0
+        """Lines lost because the writer could not keep up or could not write."""
+        self._lines: list[str] = []
+        self._size = 0
+        self._fd = -1
+        self._wake = trio.Event()
+        if target == "stdout":
+            self._fd = os.dup(1)
+        elif isinstance(target, Path):
+            self._fd = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def write(self, event: str, record: Record, *, client: str, listener: str, pool: str, tls: str, now: float) -> None:
+        """Note one event (``request``, ``open``, ``close``) about ``record``."""
+        if self._size > MAX_BUFFERED:
+            self.dropped += 1
+            return
+        stamp = time.time()
+        began = record.started
+        head, connected, first = record.head, record.connected, record.first_byte
+        line = (
+            f'{{"time":"{_clock(stamp)}","event":"{event}","client":{_quote(client)},"listener":"{listener}"'
+            f',"pool":"{pool}","backend":"{record.backend}","why":"{record.reason}","tries":{record.tries}'
+            f',"skipped":{json.dumps(dict(record.skipped)) if record.skipped else "{}"}'
+            f',"method":{_quote(record.method.decode("latin-1"))},"path":{_quote(without_query(record.target))}'
+            f',"status":{record.status},"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out}'
+            f',"tls_ms":{_ms(record.tls_seconds)},"head_ms":{_ms(head - began) if head else "null"}'
+            f',"connect_ms":{_ms(connected - head) if connected else "null"}'
+            f',"first_byte_ms":{_ms(first - connected) if first else "null"},"total_ms":{_ms(now - began)}'
+            f',"tls":"{tls}","request_id":{_quote(record.request_id.decode("latin-1"))}'
+            f',"token":"{record.digest}","ended":{_quote(record.ended)},"by":"{record.by}"}}\n'
+        )
+        self._lines.append(line)
+        self._size += len(line)
+        if len(self._lines) == 1:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Write until cancelled, then write the rest, waiting a second at most."""
+        try:
+            while True:
+                await self._wake.wait()
+                await trio.sleep(FLUSH_INTERVAL)
+                await self._write_out()
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await self._write_out()
+            if self._fd >= 0:
+                os.close(self._fd)
+
+    async def _write_out(self) -> None:
+        lines, self._lines = self._lines, []
+        self._wake = trio.Event()
+        batch = "".join(lines).encode()
+        try:
+            if batch:
+                await trio.to_thread.run_sync(_write_all, self._fd, batch, abandon_on_cancel=True)
+        except OSError:
+            self.dropped += len(lines)
+        finally:
+            self._size = sum(map(len, self._lines))
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f}"
+
+
+def _clock(stamp: float) -> str:
+    """RFC 3339 in UTC with milliseconds; the second's text is made once a second."""
+    second = int(stamp)
+    if _second[0] != second:
+        _second[0] = second
+        _second[1] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    return f"{_second[1]}.{int((stamp - second) * 1000):03d}Z"
+
+
+_second: list[object] = [0, ""]

@@ -1,0 +1,163 @@
+"""From accept to close: PROXY header, TLS handshake, then requests one after another, or a TCP tunnel."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from balancer.errors import ProxyError, Source
+from balancer.http.head import Request, find_end, parse_request, skip_blank
+from balancer.http.proxy_protocol import parse as parse_proxy_header
+from balancer.net.engine import TimedOut
+from balancer.net.tls import TlsTransport
+from balancer.net.transport import PlainTransport
+from balancer.proxy.accesslog import Record
+from balancer.proxy.exchange import Exchange
+from balancer.proxy.plane import Front, Plane
+from balancer.proxy.replies import reply
+from balancer.proxy.session import Client
+from balancer.proxy.tcp import serve_tcp
+
+
+def handler(plane: Plane, front: Front) -> Callable[[socket.socket, Any], None]:
+    """What an acceptor of ``front`` does with each connection."""
+
+    def handle(sock: socket.socket, peer: tuple[str, int]) -> None:
+        front.connections += 1
+        transport = PlainTransport(plane.engine, sock, Source.CLIENT, None)
+        client = Client(plane, front, transport, peer[0])
+        client.task = transport.task = plane.engine.spawn(_serve(client, transport))
+
+    return handle
+
+
+async def _serve(client: Client, plain: PlainTransport) -> None:
+    plane = client.plane
+    plane.sessions.add(client)
+    try:
+        early, sni = await _greet(client, plain)
+        if client.front.config.mode == "tcp":
+            await serve_tcp(client, early, sni)
+        else:
+            await _serve_http(client, early)
+    except (ProxyError, TimedOut):
+        pass  # logged where it happened; here it only ends the connection
+    finally:
+        client.transport.close()
+        plane.part(client)
+
+
+async def _greet(client: Client, plain: PlainTransport) -> tuple[bytes, str]:
+    """PROXY header and TLS handshake, within one deadline; bytes read beyond them, and the SNI name."""
+    plane, front = client.plane, client.front
+    engine = plane.engine
+    began = engine.now
+    client.task.expires = began + plane.timeouts.handshake
+    early = b""
+    sni = ""
+    try:
+        if front.config.proxy_protocol == "accept" and client.trusted:
+            early = await _read_proxy_header(client, plain)
+        if front.tls is not None:
+            client.transport = tls = TlsTransport(plain, front.tls, early)
+            early = b""
+            await tls.handshake()
+            client.tls_version = tls.version
+            client.tls_seconds = engine.now - began
+            sni = tls.server_name
+    except (ProxyError, TimedOut) as error:
+        front.handshake_failures += 1
+        if plane.log.enabled:
+            record = Record(began)
+            record.by = Source.CLIENT
+            record.ended = str(error) or "the handshake took too long"
+            client.log("handshake", record)
+        raise
+    return early, sni
+
+
+async def _read_proxy_header(client: Client, plain: PlainTransport) -> bytes:
+    """Take the client's real address from the PROXY header; the bytes after it."""
+    data = b""
+    while True:
+        parsed = parse_proxy_header(data) if data else None
+        if parsed is not None:
+            header, end = parsed
+            if header.source is not None:
+                client.address = header.source
+                client.trusted = client.front.trusts(header.source)
+            return data[end:]
+        more = await plain.recv()
+        if not more:
+            raise ProxyError(Source.CLIENT, 400, "the connection ended in the middle of its PROXY header")
+        data += more
+
+
+async def _serve_http(client: Client, data: bytes) -> None:
+    """Requests one after another; pipelined ones wait in ``data`` for their turn."""
+    plane, task = client.plane, client.task
+    engine = plane.engine
+    first = Record(engine.now, client.tls_seconds)
+    rest: bytes | None = data
+    while rest is not None:
+        if rest:
+            await client.transport.take_turn()
+        record, first = first, Record(0.0)
+        try:
+            head, rest = await _read_head(client, rest, record)
+            if not head:
+                return
+            request: Request = parse_request(head)
+        except ProxyError as error:
+            await _refuse(client, record, error)
+            return
+        record.head = engine.now
+        record.method, record.target = request.method, request.target
+        task.expires = engine.now + plane.timeouts.response
+        rest = await Exchange(client, request, rest, record).run()
+        if rest is not None and plane.draining:
+            return
+        # A client that closed without our noticing yet ends in the next read.
+
+
+async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes, bytes]:
+    """The next request head and the bytes after it; an empty head when the client has gone between two requests."""
+    plane, task, transport = client.plane, client.task, client.transport
+    engine, limit = plane.engine, plane.max_head
+    now = engine.now
+    task.expires = now + (plane.timeouts.head if data else plane.timeouts.idle)
+    seen = 0
+    client.idle = not data
+    try:
+        while True:
+            if data:
+                if not seen:
+                    data = data[skip_blank(data) :]
+                    record.started = engine.now
+                end = find_end(data, seen)
+                if end > limit or (end < 0 and len(data) > limit):
+                    raise ProxyError(Source.CLIENT, 431, "the request head is too long")
+                if end > 0:
+                    return data[:end], data[end:]
+                seen = len(data)
+            more = await transport.recv()
+            if not more:
+                if data:
+                    raise ProxyError(Source.CLIENT, 400, "the client closed in the middle of a request head")
+                return b"", b""
+            if not data:
+                client.idle = False
+                task.expires = engine.now + plane.timeouts.head
+            data += more
+    except TimedOut:
+        if not data:
+            raise
+        raise ProxyError(Source.CLIENT, 408, "the request head took too long") from None
+
+
+async def _refuse(client: Client, record: Record, error: ProxyError) -> None:
+    """Answer what could not be read as a request, and end the connection."""
+    record.status, record.ended, record.by = error.status, error.reason, error.source
+    if client.plane.log.enabled:
+        client.log("request", record)
+    await client.say(reply(error.status, error.reason))
+    await client.linger()

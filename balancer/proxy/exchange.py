@@ -1,0 +1,333 @@
+"""One request of a client and its answer, straight down.
+
+token → candidates → idle or new backend connection → send → answer (or tunnel, after 101) → the next request's bytes.
+
+The request body travels while we wait for the backend (``Upload.pump``), because a backend may answer before it has
+read everything, or answer and read at the same time. Waiting is always for both sides at once: whichever wakes us, we
+look at what can be moved. A request is sent again only while nothing has reached the client and all of it is at hand.
+"""
+
+from balancer.errors import ProxyError, Retry, Source
+from balancer.http.body import Chunked, chunk, last_chunk
+from balancer.http.forward import effective_request_id, request_head, response_head
+from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
+from balancer.http.websocket import check_request, check_response, is_websocket
+from balancer.net.engine import Closed, Task, TimedOut, park
+from balancer.net.relay import relay
+from balancer.net.transport import PlainTransport
+from balancer.proxy.accesslog import Record
+from balancer.proxy.connect import Connector
+from balancer.proxy.replies import reply
+from balancer.proxy.session import Client
+from balancer.proxy.upload import Upload
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+"""Methods that may be sent twice (RFC 9110, 9.2.2)."""
+MAX_INTERIM = 32
+"""Interim (1xx) responses to one request."""
+
+
+class Exchange:
+    """State of one request; ``run`` does the whole of it and logs it."""
+
+    __slots__ = (
+        "answered",
+        "backend",
+        "client",
+        "connector",
+        "early",
+        "patience",
+        "record",
+        "request",
+        "task",
+        "upload",
+    )
+
+    def __init__(self, client: Client, request: Request, early: bytes, record: Record) -> None:
+        self.client = client
+        self.task: Task = client.task
+        self.request = request
+        self.early = early
+        """Bytes that came with the head: of the body, of a tunnel, or of the next request."""
+        self.record = record
+        self.backend: PlainTransport | None = None
+        self.upload: Upload | None = None
+        self.connector: Connector | None = None
+        self.patience = client.plane.timeouts.response
+        self.answered = False
+        """Something of the response has been sent: from here on an error can only cut it short."""
+
+    async def run(self) -> bytes | None:
+        """Serve the request. Returns the bytes that follow it, or None when the client connection must close."""
+        record = self.record
+        try:
+            response, rest = await self._ask()
+            if response.status == 101:
+                await self._tunnel(response, rest)
+                return None
+            return await self._deliver(response, rest)
+        except ProxyError as error:
+            return await self._fail(error)
+        except TimedOut:
+            return await self._fail(self._overdue())
+        except Closed:
+            record.ended, record.by = "ended by the balancer", Source.INTERNAL
+            raise
+        finally:
+            self._settle()
+            if self.client.plane.log.enabled:
+                self.client.log("close" if record.status == 101 else "request", record)
+
+    async def _ask(self) -> tuple[Response, bytes]:
+        """Send the request to the best backend that takes it; the head of its answer and what came after it."""
+        client, request, record = self.client, self.request, self.record
+        front = client.front
+        websocket = is_websocket(request)
+        if websocket:
+            check_request(request)
+        plane = client.plane
+        fresh = plane.next_request_id()
+        record.request_id = effective_request_id(request, client.trusted, fresh)
+        head = request_head(request, client.address.encode(), front.scheme, client.trusted, record.request_id)
+        token = client.token(request.target, record)
+        connector = self.connector = Connector(plane, front.pool, token, self.task, record, reuse=True)
+        idempotent = request.method in IDEMPOTENT
+        while True:
+            self.backend = await connector.connect(idempotent=idempotent)
+            connector.backend.active += 1
+            try:
+                return await self._send(self.backend, head)
+            except ProxyError as error:
+                # An idle connection may be closed by its backend just when it is used again.
+                if not (connector.reused and error.retry is Retry.IF_REUSED and idempotent and self._replayable()):
+                    raise
+            self._settle()
+            connector.once_more()
+
+    def _replayable(self) -> bool:
+        """Is the whole request still at hand, and the client unaware of the first try?"""
+        return not self.answered and (self.upload is None or self.upload.complete_at_first)
+
+    async def _send(self, backend: PlainTransport, head: bytes) -> tuple[Response, bytes]:
+        """Send head and first body bytes in one go, then read the answer's head, passing on interim ones."""
+        request, client = self.request, self.client
+        engine = client.plane.engine
+        if request.body:
+            self.upload = Upload(client.transport, backend, request.body, self.early)
+            head += self.upload.first
+        backend.transmit(head)
+        self._await_backend()
+        data = b""
+        interim = 0
+        while True:
+            more = await self._from_backend()
+            if not more:
+                reason = (
+                    "the backend closed in the middle of the head" if data else "the backend closed without an answer"
+                )
+                raise ProxyError(Source.BACKEND, 502, reason, Retry.NEVER if data else Retry.IF_REUSED)
+            if not data:
+                self.record.first_byte = engine.now
+            data = data + more if data else more
+            while (end := find_response_end(data)) >= 0:
+                response = parse_response(data[:end], request.method)
+                data = data[end:]
+                if response.status == 101:
+                    check_response(request, response)
+                    return response, data
+                if response.status >= 200:
+                    return response, data
+                interim += 1
+                if interim > MAX_INTERIM:
+                    raise ProxyError(Source.BACKEND, 502, "too many interim responses")
+                passed_on, _ = response_head(response, request.minor, True)
+                if passed_on:
+                    self.answered = True
+                    await self._to_client(passed_on)
+            if len(data) > client.plane.max_head:
+                raise ProxyError(Source.BACKEND, 502, "the head of the response is too long")
+
+    async def _deliver(self, response: Response, rest: bytes) -> bytes | None:
+        """Relay the final response as it comes; the bytes of the next request, or None to close."""
+        request, client, backend = self.request, self.client, self.backend
+        assert backend is not None
+        self.record.status = response.status
+        keep = request.keep_alive and not client.plane.draining and (self.upload is None or self.upload.done)
+        head, framing = response_head(response, request.minor, keep)
+        self.answered = True
+        if response.body >= 0:
+            clean = await self._copy_length(head, response.body, rest)
+        else:
+            self.patience = client.plane.timeouts.tunnel_idle  # a stream may be silent for long
+            await self._to_client(head)
+            if response.body == CHUNKED:
+                clean = await self._copy_chunked(framing, rest)
+            else:
+                await self._copy_until_close(framing, rest)
+                clean = False
+        self.record.ended = "ok"
+        if clean and response.keep_alive and (self.upload is None or self.upload.done) and backend.unsent is None:
+            self._settle(keep=True)
+        if not keep or framing == UNTIL_CLOSE:
+            return None
+        return self.upload.rest if self.upload is not None else self.early
+
+    async def _copy_length(self, send: bytes, left: int, data: bytes) -> bool:
+        """A body of known length behind ``send``; false if the backend sent more than it announced."""
+        while True:
+            piece = data if len(data) <= left else data[:left]
+            left -= len(piece)
+            await self._to_client(send + piece)
+            if not left:
+                return len(piece) == len(data)
+            send = b""
+            data = await self._more_from_backend()
+
+    async def _copy_chunked(self, framing: int, data: bytes) -> bool:
+        """A chunked body, re-chunked (or laid bare for HTTP/1.0); false if more than the body came."""
+        decoder = Chunked(Source.BACKEND)
+        while True:
+            piece = decoder.feed(data) if data else b""
+            if framing == CHUNKED:
+                piece = chunk(piece)
+                if decoder.done:
+                    piece += last_chunk(decoder.trailers)
+            if piece:
+                await self._to_client(piece)
+            if decoder.done:
+                return not decoder.rest
+            data = await self._more_from_backend()
+
+    async def _copy_until_close(self, framing: int, data: bytes) -> None:
+        """A body that the backend's close ends."""
+        while True:
+            if data:
+                await self._to_client(chunk(data) if framing == CHUNKED else data)
+            data = await self._from_backend()
+            if not data:
+                break
+        if framing == CHUNKED:
+            await self._to_client(last_chunk(b""))
+
+    async def _more_from_backend(self) -> bytes:
+        data = await self._from_backend()
+        if not data:
+            raise ProxyError(Source.BACKEND, 502, "the backend closed in the middle of its answer")
+        return data
+
+    async def _from_backend(self) -> bytes:
+        """The backend's next bytes, ``b""`` at its end of stream; the request body goes on meanwhile."""
+        backend, client, upload = self.backend, self.client.transport, self.upload
+        assert backend is not None
+        while True:
+            if backend.readable:
+                await backend.take_turn()
+                data = backend.receive()
+                if data is not None:
+                    self._await_backend()
+                    return data
+            if upload is not None and upload.pump():
+                self._await_backend()
+                await backend.take_turn()
+                continue
+            if upload is None and backend.unsent is not None:
+                backend.flush()
+            if client.hung_up and (upload is None or upload.done):
+                raise ProxyError(Source.CLIENT, 499, "the client left before the answer was complete")
+            await park()
+
+    async def _to_client(self, data: bytes) -> None:
+        """Send to the client, the request body going on meanwhile."""
+        client, upload = self.client.transport, self.upload
+        if client.transmit(data):
+            return
+        while not client.flush():
+            self.task.expires = client.engine.now + self.client.plane.timeouts.idle
+            if upload is None or not upload.pump():
+                await park()
+        self._await_backend()
+
+    def _await_backend(self) -> None:
+        """Restart the deadline: something has moved."""
+        uploading = self.upload is not None and not self.upload.done
+        self.task.expires = self.client.plane.engine.now + (
+            self.client.plane.timeouts.idle if uploading else self.patience
+        )
+
+    def _overdue(self) -> ProxyError:
+        """Who kept us waiting when the deadline passed."""
+        upload = self.upload
+        if self.client.transport.unsent is not None:
+            return ProxyError(Source.CLIENT, 408, "the client stopped reading")
+        if self.backend is not None and self.backend.unsent is not None:
+            return ProxyError(Source.BACKEND, 504, "the backend stopped reading the request")
+        if upload is not None and not upload.done:
+            return ProxyError(Source.CLIENT, 408, "the request body stalled")
+        if self.answered:
+            return ProxyError(Source.BACKEND, 504, "the backend stopped in the middle of its answer")
+        return ProxyError(Source.BACKEND, 504, "the backend did not answer in time")
+
+    async def _tunnel(self, response: Response, rest: bytes) -> None:
+        """After 101: bytes both ways until both sides are done."""
+        client, backend, record = self.client, self.backend, self.record
+        assert backend is not None
+        assert self.connector is not None
+        head, _ = response_head(response, self.request.minor, True)
+        record.status = 101
+        self.answered = True
+        if client.plane.log.enabled:
+            client.log("open", record)
+        state = self.connector.backend
+        state.tunnels += 1
+        try:
+            await self._to_client(head + rest)
+            if self.early:
+                await backend.send(self.early)
+            by = await relay(self.task, client.transport, backend, client.plane.timeouts.tunnel_idle)
+            record.ended, record.by = "closed", by
+        except TimedOut:
+            record.ended, record.by = "silent for too long", Source.INTERNAL
+        finally:
+            state.tunnels -= 1
+
+    async def _fail(self, error: ProxyError) -> bytes | None:
+        """Answer an error, or cut short the answer it came in the middle of."""
+        record, request, client = self.record, self.request, self.client
+        record.ended, record.by = error.reason, error.source
+        if error.source is Source.BACKEND and self.connector is not None and error.retry is not Retry.ALWAYS:
+            self.connector.backend.response_errors += 1
+        if self.answered or error.status == 499:
+            if not self.answered:
+                record.status = 499
+            client.transport.abort()
+            return None
+        record.status = error.status
+        consumed = not request.body or (self.upload is not None and self.upload.done)
+        keep = error.source is not Source.CLIENT and request.keep_alive and consumed and not client.plane.draining
+        answer = reply(error.status, error.reason, head_only=request.method == b"HEAD", keep_alive=keep)
+        self.upload = None if keep and not request.body else self.upload
+        await client.say(answer)
+        if not keep:
+            await client.linger()
+            return None
+        return self.upload.rest if self.upload is not None else self.early
+
+    def _settle(self, *, keep: bool = False) -> None:
+        """Part from the backend connection: keep it for others, or close it; account for what it carried."""
+        transport = self.backend
+        if transport is None:
+            return
+        assert self.connector is not None
+        self.backend = None
+        backend = self.connector.backend
+        self.record.bytes_in += transport.sent
+        self.record.bytes_out += transport.received
+        backend.bytes_in += transport.sent
+        backend.bytes_out += transport.received
+        backend.requests += 1
+        backend.active -= 1
+        if keep:
+            transport.sent = transport.received = 0
+            self.client.plane.idle[backend].put(transport, self.client.plane.engine.now)
+        else:
+            transport.close()

@@ -1,0 +1,116 @@
+"""The data plane's shared state: what every connection of a worker refers to."""
+
+import math
+import os
+import ssl
+from collections.abc import Callable
+from ipaddress import ip_address
+from itertools import count
+from typing import Protocol
+
+import trio
+
+from balancer.config import model
+from balancer.net.contexts import server_context
+from balancer.net.dial import IdleConnections
+from balancer.net.engine import Closed, Engine, Task
+from balancer.net.listen import Gate
+from balancer.pool.pool import Pool
+from balancer.proxy.accesslog import AccessLog, Digest
+
+
+class Session(Protocol):
+    """What the plane knows of a connection: enough to end it."""
+
+    task: Task
+    idle: bool
+    """Between two requests, so that nothing is lost when it closes."""
+
+
+class Front:
+    """A listener at run time."""
+
+    __slots__ = ("config", "connections", "handshake_failures", "pool", "scheme", "tls")
+
+    def __init__(self, config: model.Listener, pool: Pool) -> None:
+        self.config = config
+        self.pool = pool
+        self.tls: ssl.SSLContext | None = server_context(config.tls) if config.tls else None
+        self.scheme = b"https" if config.tls else b"http"
+        self.connections = 0
+        """Accepted since the start."""
+        self.handshake_failures = 0
+        """Of them, those whose PROXY header or TLS handshake failed."""
+
+    def trusts(self, host: str) -> bool:
+        """Is this peer believed about who the client is?"""
+        if not self.config.trusted:
+            return False
+        address = ip_address(host)
+        return any(address in network for network in self.config.trusted)
+
+
+class Plane:
+    """One per worker: engine, pools, limits, log, and every open connection."""
+
+    def __init__(self, config: model.Config, engine: Engine, log: AccessLog, digest: Digest) -> None:
+        self.engine = engine
+        self.timeouts = config.timeouts
+        self.max_head = config.limits.max_head_bytes
+        self.log = log
+        self.digest = digest
+        self.gate = Gate(engine, config.limits.max_connections)
+        self.pools = {pool.name: Pool(pool) for pool in config.pool}
+        self.idle = {backend: IdleConnections() for pool in self.pools.values() for backend in pool.backends.values()}
+        self.sessions: set[Session] = set()
+        self.draining = False
+        self.empty = trio.Event()
+        """Set when the last connection has ended during a drain."""
+        self.next_request_id: Callable[[], bytes] = _request_ids()
+
+    def front(self, config: model.Listener) -> Front:
+        """A listener of this plane, with its certificates loaded."""
+        return Front(config, self.pools[config.pool])
+
+    def part(self, session: Session) -> None:
+        """A connection has ended."""
+        self.sessions.discard(session)
+        self.gate.leave()
+        if self.draining and not self.sessions:
+            self.empty.set()
+
+    def drain(self) -> None:
+        """Stop accepting; connections between two requests end now, the others after the request they are in."""
+        self.draining = True
+        if not self.sessions:
+            self.empty.set()
+        for acceptor in list(self.gate.acceptors):
+            if acceptor.task is not None:
+                self.engine.throw(acceptor.task, Closed())
+        for session in list(self.sessions):
+            if session.idle:
+                self.engine.throw(session.task, Closed())
+
+    def close(self) -> None:
+        """End whatever is still open."""
+        for session in list(self.sessions):
+            self.engine.throw(session.task, Closed())
+
+    def expire_idle(self) -> None:
+        """Close backend connections that have waited too long or whose backend has gone; called every second."""
+        oldest = self.engine.now - self.timeouts.idle
+        for connections in self.idle.values():
+            connections.expire(oldest)
+
+    def release(self) -> None:
+        """Give back what is held beside the sessions: kept backend connections and the reserve descriptor."""
+        for connections in self.idle.values():
+            connections.expire(math.inf)
+        self.gate.close()
+
+
+def _request_ids() -> Callable[[], bytes]:
+    """Ids no other process gives: 12 random bytes of this one and a counter."""
+    prefix = os.urandom(12).hex().encode()
+    numbers = count()
+    return lambda: b"%b%08x" % (prefix, next(numbers) & 0xFFFFFFFF)

@@ -1,0 +1,82 @@
+"""A client connection as its requests see it: who the client is, how to answer it, how to part from it."""
+
+from balancer.errors import ProxyError, Source
+from balancer.http.token import extract
+from balancer.net.engine import Task, TimedOut
+from balancer.net.transport import Transport
+from balancer.proxy.accesslog import Record
+from balancer.proxy.plane import Front, Plane
+
+LINGER = 2.0
+"""Seconds for which a client may go on sending after an answer that closes the connection."""
+LINGER_BYTES = 1 << 20
+
+
+class Client:
+    """One client connection."""
+
+    __slots__ = ("address", "front", "idle", "plane", "task", "tls_seconds", "tls_version", "transport", "trusted")
+
+    task: Task
+
+    def __init__(self, plane: Plane, front: Front, transport: Transport, address: str) -> None:
+        self.plane = plane
+        self.front = front
+        self.transport = transport
+        self.address = address
+        """The client's IP address as text; from the PROXY header where one is accepted."""
+        self.trusted = front.trusts(address)
+        """Are the peer's ``X-Forwarded-*`` and ``X-Request-ID`` believed?"""
+        self.tls_version = ""
+        self.tls_seconds = 0.0
+        self.idle = False
+        """Between two requests: nothing is lost by closing now."""
+
+    def token(self, target: bytes, record: Record) -> bytes | None:
+        """The key to place a request by; None when the pool spreads those without a token."""
+        pool = self.front.pool
+        token = extract(target, pool.config.token)
+        if token is None:
+            match pool.config.token.missing:
+                case "reject":
+                    raise ProxyError(Source.CLIENT, 400, "the token is missing")
+                case "spread":
+                    return None
+                case "client_ip":
+                    token = self.address.encode()
+        if self.plane.log.enabled:
+            record.digest = self.plane.digest(token)
+        return token
+
+    def log(self, event: str, record: Record) -> None:
+        """One line of the access log."""
+        self.plane.log.write(
+            event,
+            record,
+            client=self.address,
+            listener=self.front.config.name,
+            pool=self.front.pool.name,
+            tls=self.tls_version,
+            now=self.plane.engine.now,
+        )
+
+    async def say(self, answer: bytes) -> None:
+        """Send an answer of our own; a client that does not take it is not waited for beyond the idle time."""
+        self.task.expires = self.plane.engine.now + self.plane.timeouts.idle
+        await self.transport.send(answer)
+
+    async def linger(self) -> None:
+        """Say that nothing more follows and read what the client was still sending.
+
+        Closing a socket with unread bytes makes the kernel send a reset, which can overtake the answer and destroy it
+        (RFC 9112, 9.6).
+        """
+        transport = self.transport
+        transport.send_eof()
+        self.task.expires = self.plane.engine.now + LINGER
+        limit = transport.received + LINGER_BYTES
+        try:
+            while transport.received < limit and await transport.recv():
+                pass
+        except (ProxyError, TimedOut):
+            pass  # it has gone, or it never stops: either way we have said what we had to say

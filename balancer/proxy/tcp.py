@@ -1,0 +1,68 @@
+"""``mode = "tcp"``: one backend connection per client connection, placed by address or SNI name."""
+
+from balancer.errors import ProxyError, Source
+from balancer.http.client_hello import server_name
+from balancer.net.engine import Closed, TimedOut
+from balancer.net.relay import relay
+from balancer.proxy.accesslog import Record
+from balancer.proxy.connect import Connector
+from balancer.proxy.session import Client
+
+
+async def serve_tcp(client: Client, early: bytes, sni: str) -> None:
+    """Relay ``client`` to its backend. ``early`` has been read already; ``sni`` is the name of a handshake we did."""
+    plane, front, task = client.plane, client.front, client.task
+    record = Record(plane.engine.now, client.tls_seconds)
+    backend = None
+    connector: Connector | None = None
+    try:
+        key = client.address
+        if front.config.key == "sni":
+            if front.tls is None:
+                sni, early = await _peek(client, early)
+            key = sni or client.address
+        record.head = plane.engine.now
+        if plane.log.enabled:
+            record.digest = plane.digest(key.encode())
+        connector = Connector(plane, front.pool, key.encode(), task, record, reuse=False)
+        backend = await connector.connect()
+        connector.backend.active += 1
+        connector.backend.tunnels += 1
+        if plane.log.enabled:
+            client.log("open", record)
+        if early:
+            await backend.send(early)
+        record.by = await relay(task, client.transport, backend, plane.timeouts.tunnel_idle)
+        record.ended = "closed"
+    except ProxyError as error:
+        record.ended, record.by = error.reason, error.source
+        client.transport.abort()
+    except TimedOut:
+        record.ended, record.by = "silent for too long", Source.INTERNAL
+    except Closed:
+        record.ended, record.by = "ended by the balancer", Source.INTERNAL
+        raise
+    finally:
+        if backend is not None and connector is not None:
+            state = connector.backend
+            state.active -= 1
+            state.tunnels -= 1
+            record.bytes_in, record.bytes_out = backend.sent, backend.received
+            state.bytes_in += backend.sent
+            state.bytes_out += backend.received
+            backend.close()
+        if plane.log.enabled:
+            client.log("close", record)
+
+
+async def _peek(client: Client, early: bytes) -> tuple[str, bytes]:
+    """Read the ClientHello without answering it: the name in it, or an empty one, and all bytes read."""
+    client.task.expires = client.plane.engine.now + client.plane.timeouts.handshake
+    while True:
+        name = server_name(early) if early else None
+        if name is not None:
+            return name, early
+        more = await client.transport.recv()
+        if not more:
+            raise ProxyError(Source.CLIENT, 400, "the client left in the middle of its ClientHello")
+        early += more
