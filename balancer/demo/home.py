@@ -29,7 +29,7 @@ class Home:
 
     def read(self, name: str) -> str:
         try:
-            return self._path(name).read_text()
+            return self._path(name).read_bytes().decode()
         except FileNotFoundError:
             raise HomeError(f"{name}: no such file here") from None
 
@@ -43,7 +43,7 @@ class Home:
             if sum(1 for _ in self._directory.parent.iterdir()) >= MAX_HOMES:
                 raise HomeError(f"{name}: no space left on this host")
             self._directory.mkdir(mode=0o700)
-        path.write_text(text)
+        path.write_bytes(text.encode())
 
     def remove(self, name: str) -> None:
         try:

@@ -34,6 +34,8 @@ from balancer.demo.websocket import WebSocket
 
 IDLE_TIME = 75.0
 """Seconds for the next request of a connection, its body included."""
+LINGER_TIME = 1.0
+"""Seconds for a client to hang up after the last answer."""
 
 _ALWAYS = [("cache-control", "no-store"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")]
 
@@ -82,6 +84,7 @@ class Host:
         try:
             async with stream:
                 await self._serve(stream)
+                await _linger(stream)
         except Exception as error:  # its text may quote the client, so only its kind is told
             print(f"{self.name}: a connection ended with {type(error).__name__}", file=sys.stderr, flush=True)
 
@@ -170,6 +173,14 @@ async def _next_event(stream: trio.SocketStream, connection: h11.Connection) -> 
     while (event := connection.next_event()) is h11.NEED_DATA:
         connection.receive_data(await stream.receive_some(64 * 1024))
     return event
+
+
+async def _linger(stream: trio.SocketStream) -> None:
+    """Wait for the client's end: closing with its bytes unread resets the connection, and our last words are lost."""
+    with trio.move_on_after(LINGER_TIME), contextlib.suppress(trio.BrokenResourceError):
+        await stream.send_eof()
+        async for _ in stream:
+            pass
 
 
 async def _send(stream: trio.SocketStream, connection: h11.Connection, reply: Reply, method: bytes) -> None:

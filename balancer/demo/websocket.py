@@ -48,7 +48,6 @@ class WebSocket:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
                     await self._read(early, receive)
-                    self._scope.cancel()
         finally:
             self._queue.close()
 
@@ -65,24 +64,22 @@ class WebSocket:
                 if closing or self._protocol.state is ConnectionState.OPEN:
                     await self._stream.send_all(self._protocol.send(event))
                 if closing:
-                    await self._stream.send_eof()
                     return
         except trio.BrokenResourceError:
             self._scope.cancel()
 
     async def _read(self, data: bytes, receive: Callable[[str | bytes], None]) -> None:
-        """Read to the end of the stream: closing with bytes unread would reset it and lose our close frame."""
-        going = True
         try:
             while True:
-                if going:
-                    self._protocol.receive_data(data)
-                    going = all(self._take(event, receive) for event in self._protocol.events())
+                self._protocol.receive_data(data)
+                if not all(self._take(event, receive) for event in self._protocol.events()):
+                    return
                 data = await self._stream.receive_some(MAX_MESSAGE)
                 if not data:
-                    return
+                    break
         except trio.BrokenResourceError:
-            return
+            pass
+        self._scope.cancel()
 
     def _take(self, event: Event, receive: Callable[[str | bytes], None]) -> bool:
         """Handle one event; False once the connection is closing."""

@@ -1,0 +1,38 @@
+"""Which host answers a user: one request through the balancer."""
+
+import json
+import ssl
+from pathlib import Path
+
+import h11
+import trio
+
+
+async def ask(port: int, cert: Path, token: str) -> str | None:
+    """The name of the host that ``/whoami`` reaches with ``token``, or None if there is no good answer (yet)."""
+    try:
+        context = ssl.create_default_context(cafile=str(cert))
+        tcp = await trio.open_tcp_stream("127.0.0.1", port)
+        async with trio.SSLStream(tcp, context, server_hostname="localhost", https_compatible=True) as stream:
+            return await _exchange(stream, f"/whoami?token={token}")
+    except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError, json.JSONDecodeError):
+        return None
+
+
+async def _exchange(stream: trio.SSLStream[trio.SocketStream], target: str) -> str | None:
+    connection = h11.Connection(h11.CLIENT)
+    request = h11.Request(method="GET", target=target, headers=[("host", "localhost"), ("connection", "close")])
+    await stream.send_all((connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b""))
+    status, body = 0, b""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(bytes(await stream.receive_some(65536)))
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            return str(json.loads(body)["host"]) if status == 200 else None
+        elif isinstance(event, h11.ConnectionClosed):
+            return None
