@@ -7,8 +7,11 @@ from balancer.config.model import Pool
 from balancer.errors import Refused
 from balancer.ring.base import Ring
 from balancer.ring.circle import Circle
-from balancer.ring.hashes import MD5, TokenHash, blake2b
-from balancer.ring.points import fixed_points
+from balancer.ring.haproxy import haproxy
+from balancer.ring.hashes import CRC32, KETAMA, MD5, TokenHash, blake2b
+from balancer.ring.maglev import maglev
+from balancer.ring.points import fixed_points, ketama_points, nginx_points
+from balancer.ring.rendezvous import rendezvous
 
 
 def build(pool: Pool, weights: Mapping[str, float] | None = None) -> Ring:
@@ -18,12 +21,22 @@ def build(pool: Pool, weights: Mapping[str, float] | None = None) -> Ring:
     together.
     """
     live = _live_weights(pool, weights or {})
+    if pool.ring.algorithm in ("ketama", "nginx", "haproxy") and (pool.ring.seed or pool.ring.hash != "md5"):
+        raise Refused(f'pool "{pool.name}": {pool.ring.algorithm} has a hash of its own; remove hash and seed')
     match pool.ring.algorithm:
         case "ring":
             hash = _token_hash(pool)
             return Circle.build(hash, fixed_points(hash, live, pool.ring.points), live)
-        case other:
-            raise NotImplementedError(other)
+        case "ketama":
+            return Circle.build(KETAMA, ketama_points(live), live)
+        case "nginx":
+            return Circle.build(CRC32, nginx_points(_servers(pool), live), live)
+        case "haproxy":
+            return haproxy(pool, live)
+        case "maglev":
+            return _maglev(pool, live)
+        case "rendezvous":
+            return rendezvous(_token_hash(pool), live)
 
 
 def _live_weights(pool: Pool, overrides: Mapping[str, float]) -> dict[str, float]:
@@ -52,3 +65,19 @@ def _token_hash(pool: Pool) -> TokenHash:
     if ring.seed:
         raise Refused(f'pool "{pool.name}": md5 takes no seed; add hash = "blake2b", or remove the seed')
     return MD5
+
+
+def _servers(pool: Pool) -> dict[str, str]:
+    """nginx's server strings; two backends with one string would share every point."""
+    servers = {backend.name: backend.server or str(backend.address) for backend in pool.backend}
+    if len(set(servers.values())) < len(servers):
+        raise Refused(f'pool "{pool.name}": two backends are the same server to nginx; give each its own "server"')
+    return servers
+
+
+def _maglev(pool: Pool, live: dict[str, float]) -> Ring:
+    hash = _token_hash(pool)
+    try:
+        return maglev(hash, live, pool.ring.table_size)
+    except ValueError as error:
+        raise Refused(f'pool "{pool.name}": table_size: {error}') from None

@@ -10,7 +10,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Self
@@ -53,35 +53,14 @@ class Circle(Ring):
         return self.names[bisect_left(self.ends, self.hash.function(token))]
 
     def order(self, token: bytes) -> Iterator[str]:
-        start = bisect_left(self.ends, self.hash.function(token))
-        names = self.names
-        yield names[start]
-        seen = {names[start]}
-        for index in chain(range(start + 1, len(self.ends)), range(start)):
-            if len(seen) == len(self.members):
-                return
-            if (name := names[index]) not in seen:
-                seen.add(name)
-                yield name
-        # A backend that lost its only points to others with the same hash (32 bits make that possible) comes last.
-        yield from (name for name in self.members if name not in seen)
+        return distinct(self.names, bisect_left(self.ends, self.hash.function(token)), self.members)
 
     def succession(self) -> dict[tuple[str, str], float]:
         lengths: Counter[tuple[str, str]] = Counter()
-        for length, owner, successor in zip(arc_lengths(self), self.names, self._successors(), strict=False):
+        for length, owner, successor in zip(arc_lengths(self), self.names, others_after(self.names), strict=False):
             lengths[owner, successor] += length
         size = 1 << self.hash.bits
         return {pair: length / size for pair, length in lengths.items()}
-
-    def _successors(self) -> list[str]:
-        """For each arc, the next backend that is another one."""
-        names = self.names[:-1]
-        heirs = [names[0]] * len(names)
-        # Twice around, backwards: the second lap knows what comes after the end.
-        for index in chain(reversed(range(len(names))), reversed(range(len(names)))):
-            after = index + 1 - len(names)
-            heirs[index] = names[after] if names[after] != names[index] else heirs[after]
-        return heirs
 
 
 def arc_lengths(circle: Circle) -> list[int]:
@@ -97,3 +76,27 @@ def canonical(numbers: "array[int]", names: Iterable[str]) -> tuple[bytes, bytes
         numbers = array(numbers.typecode, numbers)
         numbers.byteswap()
     return numbers.tobytes(), "\n".join(names).encode()
+
+
+def distinct(names: Sequence[str], start: int, members: Sequence[str]) -> Iterator[str]:
+    """Each of ``members`` once, in the order they are met in ``names`` from ``start`` on and around."""
+    yield names[start]
+    seen = {names[start]}
+    for index in chain(range(start + 1, len(names)), range(start)):
+        if len(seen) == len(members):
+            return
+        if (name := names[index]) not in seen:
+            seen.add(name)
+            yield name
+    # A backend that lost its only points to others with the same hash (32 bits make that possible) comes last.
+    yield from (name for name in members if name not in seen)
+
+
+def others_after(names: Sequence[str]) -> list[str]:
+    """For each index of a circle of names, the first one after it that is another; with only one name, itself."""
+    others = list(names)
+    # Backwards and twice around: the second lap knows what comes after the end.
+    for index in [*reversed(range(len(names))), *reversed(range(len(names)))]:
+        after = index + 1 - len(names)
+        others[index] = names[after] if names[after] != names[index] else others[after]
+    return others

@@ -1,4 +1,4 @@
-"""Points of the rings that uhashring builds, and nginx's.
+"""Points of the rings that uhashring builds, and those of nginx.
 
 Facts about uhashring (2.4, 2.5) that decide how it is called: weights must be whole numbers, and a weight or number of
 points of 0 breaks removal later; its ketama ring hands out points in proportion to the sum of weights and gives a tiny
@@ -7,6 +7,7 @@ of points with weight 1 each, never for none, in the order of names, and builds 
 """
 
 import math
+import zlib
 from collections.abc import Mapping
 
 from uhashring import HashRing
@@ -30,6 +31,31 @@ def ketama_points(weights: Mapping[str, float]) -> dict[int, str]:
     total = math.fsum(weights.values())
     counts = {name: max(1, int(40 * len(weights) * weight // total)) for name, weight in weights.items()}
     return _build(counts, hash_fn="ketama")
+
+
+def nginx_points(servers: Mapping[str, str], weights: Mapping[str, float]) -> dict[int, str]:
+    """``nginx``: a chain of ``160 * weight`` CRC-32 values from the ``servers`` strings as its configuration has them.
+
+    The host, a zero byte and the port begin every link, the previous point as four bytes (the lowest first) ends it,
+    as in Cache::Memcached::Fast (nginx, ``ngx_http_upstream_init_chash``). Of equal points the first by name counts.
+    """
+    points: dict[int, str] = {}
+    for name, weight in weights.items():
+        host, port = _host_and_port(servers[name])
+        base = zlib.crc32(f"{host}\0{port}".encode())
+        point = 0
+        for _ in range(max(1, round(160 * weight))):
+            point = zlib.crc32(point.to_bytes(4, "little"), base)
+            points.setdefault(point, name)
+    return points
+
+
+def _host_and_port(server: str) -> tuple[str, str]:
+    """nginx takes the digits after the last colon for the port; the path of a Unix socket has none."""
+    if server[:5].lower() == "unix:":
+        return server[5:], ""
+    host, colon, port = server.rpartition(":")
+    return (host, port) if colon and port.strip("0123456789") == "" else (server, "")
 
 
 def _build(counts: Mapping[str, int], hash_fn: object) -> dict[int, str]:

@@ -1,0 +1,100 @@
+"""haproxy's placement: ids, keys and defaults as it has them, surprises included.
+
+``balance url_param`` alone is map-based with sdbm and no avalanche; ``hash-type consistent`` alone is sdbm with
+avalanche, but ``hash-type consistent sdbm`` is without. A weight of 1 makes 16 points. Names are never hashed: by
+default a server's place comes from its id, and a server without one gets its number from the order of declaration.
+"""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, ip_address
+
+from balancer.config.model import Backend, Pool
+from balancer.errors import Refused
+from balancer.ring.base import Ring
+from balancer.ring.haproxy_hash import full_hash, token_hash, xxh32
+from balancer.ring.mapped import mapped
+from balancer.ring.nearest import nearest
+
+_MASK = 0xFFFFFFFF
+_POINTS = 16
+"""Points of a server of weight 1."""
+_ID_RANGE = 4096
+"""Points of the heaviest server, weight 256. Ids equal modulo 2**20 therefore have the same points."""
+
+
+def haproxy(pool: Pool, weights: Mapping[str, float]) -> Ring:
+    """The ring haproxy makes of ``pool``; raises ``Refused`` for what haproxy would not start with."""
+    ring = pool.ring
+    consistent = ring.hash_type == "consistent"
+    avalanche = consistent and ring.function is None if ring.avalanche is None else ring.avalanche
+    hash = token_hash(ring.function or "sdbm", avalanche)
+    keys = _keys(pool)
+    _check_balance_factor(pool, consistent)
+    declared = {backend.name: weights[backend.name] for backend in pool.backend if backend.name in weights}
+    if not consistent:
+        return mapped(hash, declared)
+    points = [
+        (full_hash((keys[name] + node) & _MASK), name)
+        for name, weight in declared.items()
+        for node in range(max(1, round(_POINTS * weight)))
+    ]
+    return nearest(hash, points, declared)
+
+
+def _check_balance_factor(pool: Pool, consistent: bool) -> None:
+    factor = pool.ring.hash_balance_factor
+    if factor and (not consistent or factor <= 100):
+        raise Refused(
+            f'pool "{pool.name}": hash_balance_factor is 0, or above 100 together with hash_type = "consistent"'
+        )
+    if factor and pool.ring.bound:
+        raise Refused(f'pool "{pool.name}": bound and hash_balance_factor do the same; keep one')
+
+
+def _keys(pool: Pool) -> dict[str, int]:
+    """What each backend's points start from, by ``hash-key``."""
+    ids = server_ids(pool.backend)
+    if len(set(ids)) < len(ids):
+        twice = next(number for number in ids if ids.count(number) > 1)
+        raise Refused(f'pool "{pool.name}": two backends have id {twice}; give each its own')
+    keys = {}
+    for backend, number in zip(pool.backend, ids, strict=True):
+        match pool.ring.hash_key:
+            case "id32":
+                key = full_hash(int.from_bytes(number.to_bytes(4, "little"), "big"))
+            case "guid" if backend.guid is None:
+                raise Refused(f'pool "{pool.name}": hash_key = "guid", but "{backend.name}" has no guid')
+            case "guid":
+                key = xxh32((backend.guid or "").encode(), 0)
+            case "addr" | "addr-port" if backend.address.host:
+                seed = full_hash(backend.address.port) if pool.ring.hash_key == "addr-port" else 0
+                key = _address_key(backend.address.host, seed)
+            case _:  # haproxy, too, goes back to the id where there is no address
+                key = number * _ID_RANGE
+        keys[backend.name] = key
+    return keys
+
+
+def _address_key(host: str, seed: int) -> int:
+    """An IPv4 address counts as the number a little-endian machine reads from it."""
+    address = ip_address(host)
+    if isinstance(address, IPv4Address):
+        return full_hash((seed + int.from_bytes(address.packed, "little")) & _MASK)
+    return xxh32(address.packed, seed)
+
+
+def server_ids(backends: Sequence[Backend]) -> list[int]:
+    """The id of each server: its own, or the lowest free one from a counter that moves on with every server."""
+    taken = {backend.id for backend in backends}
+    ids = []
+    counter = 1
+    for backend in backends:
+        number = backend.id
+        if number is None:
+            while counter in taken:
+                counter += 1
+            number = counter
+            taken.add(number)
+        counter += 1
+        ids.append(number)
+    return ids

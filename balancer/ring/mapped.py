@@ -1,0 +1,96 @@
+"""haproxy's ``hash-type map-based``: a table as long as the sum of the weights, made anew whenever a server is lost.
+
+Facts. For each slot haproxy raises every server's score by its weight, gives the slot to the server whose score,
+divided by the length of the table and rounded down, is largest (the first declared of equals), and takes that length
+from the winner's score. After k slots a score so divided is ``floor(weight * k / length)`` less the slots won, so we
+keep those credits in a heap and raise each at the slots where its floor rises: the same table in less time.
+
+A server that is down is not in the table, so nearly every token moves. The k-th candidate of a token is what the table
+without all the earlier ones says. Those tables are made when first needed, and a bounded number is kept.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from heapq import heappop, heappush
+from math import gcd
+
+from balancer.ring.base import digest
+from balancer.ring.hashes import TokenHash
+from balancer.ring.table import Table, joint
+
+_KEPT_SLOTS = 1 << 20
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Mapped(Table):
+    """A table whose further candidates come from the tables without the earlier ones."""
+
+    without: Callable[[frozenset[str]], tuple[str, ...]]
+    """The table of the members that are not in a set."""
+
+    def order(self, token: bytes) -> Iterator[str]:
+        position = self.position(token)
+        met: frozenset[str] = frozenset()
+        for _ in self.members:
+            slots = self.without(met)
+            name = slots[position % len(slots)]
+            met |= {name}
+            yield name
+
+    def succession(self) -> dict[tuple[str, str], float]:
+        if len(self.members) == 1:
+            return {(self.members[0], self.members[0]): 1.0}
+        pairs: Counter[tuple[str, str]] = Counter()
+        for lost in self.members:
+            mine = tuple(name if name == lost else "" for name in self.slots)
+            heirs = joint(mine, self.without(frozenset({lost})))
+            pairs.update({pair: share for pair, share in heirs.items() if pair[0] == lost})
+        return dict(pairs)
+
+
+def mapped(hash: TokenHash, weights: Mapping[str, float]) -> Mapped:
+    """The map of servers in the order of ``weights``, which count in sixteenths as haproxy's own do."""
+    units = {name: max(1, round(16 * weight)) for name, weight in weights.items()}
+    divisor = gcd(*units.values())
+    units = {name: unit // divisor for name, unit in units.items()}
+
+    def without(lost: frozenset[str]) -> tuple[str, ...]:
+        names = [name for name in units if name not in lost]
+        return tuple(names[index] for index in fill([units[name] for name in names]))
+
+    slots = without(frozenset())
+    order = "\n".join(f"{name} {unit}" for name, unit in units.items())
+    return Mapped(
+        members=tuple(weights),
+        weights=weights,
+        fingerprint=digest([b"mapped", hash.name.encode(), order.encode()]),
+        hash=hash,
+        slots=slots,
+        without=lru_cache(maxsize=max(16, _KEPT_SLOTS // len(slots)))(without),
+    )
+
+
+def fill(weights: Sequence[int]) -> list[int]:
+    """Index of the server in each slot of the map."""
+    length = sum(weights)
+    raised: list[list[int]] = [[] for _ in range(length + 1)]
+    for index, weight in enumerate(weights):
+        for credit in range(1, weight + 1):
+            raised[-(-length * credit // weight)].append(index)
+    credits = [0] * len(weights)
+    # Entries that no longer tell a credit as it is are dropped when they come up.
+    best = [(0, index) for index in range(len(weights))]
+    slots = []
+    for raises in raised[1:]:
+        for index in raises:
+            credits[index] += 1
+            heappush(best, (-credits[index], index))
+        while -best[0][0] != credits[best[0][1]]:
+            heappop(best)
+        winner = best[0][1]
+        slots.append(winner)
+        credits[winner] -= 1
+        heappush(best, (-credits[winner], winner))
+    return slots

@@ -1,0 +1,63 @@
+"""Weighted rendezvous hashing (Thaler and Ravishankar 1996; weights after Schindelhauer and Schomaker 2005).
+
+Every backend draws a number for the token, evenly between 0 and 1, and ``-ln(number) / weight`` is when it arrives: an
+exponential race, which each backend wins with the probability ``weight / sum of weights``, and in which nobody else's
+arrival depends on who takes part. Shares are therefore exact, and a change moves exactly what it must. A lookup asks
+every backend, which takes 100 backends some 100 us.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import fsum, log
+
+from balancer.ring.base import Ring, digest
+from balancer.ring.hashes import TokenHash
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rendezvous(Ring):
+    """A ring without points."""
+
+    hash: TokenHash
+
+    def position(self, token: bytes) -> int:
+        return self.hash.function(token)
+
+    def point(self, token: bytes) -> int:
+        return self._draw(self.owner(token), token)
+
+    def owner(self, token: bytes) -> str:
+        return min(self._race(token))[1]
+
+    def order(self, token: bytes) -> Iterator[str]:
+        return (name for _, name in sorted(self._race(token)))
+
+    def succession(self) -> dict[tuple[str, str], float]:
+        total = fsum(self.weights.values())
+        if len(self.members) == 1:
+            return {(self.members[0], self.members[0]): 1.0}
+        return {
+            (first, second): weight / total * self.weights[second] / (total - weight)
+            for first, weight in self.weights.items()
+            for second in self.members
+            if second != first
+        }
+
+    def _race(self, token: bytes) -> Iterator[tuple[float, str]]:
+        scale = 1 << self.hash.bits
+        for name, weight in self.weights.items():
+            yield -log((self._draw(name, token) + 0.5) / scale) / weight, name
+
+    def _draw(self, name: str, token: bytes) -> int:
+        return self.hash.function(b"%b\0%b" % (name.encode(), token))
+
+
+def rendezvous(hash: TokenHash, weights: Mapping[str, float]) -> Rendezvous:
+    """A race between backends of these ``weights``."""
+    runners = "\n".join(f"{name} {weight.hex()}" for name, weight in weights.items())
+    return Rendezvous(
+        members=tuple(weights),
+        weights=weights,
+        fingerprint=digest([b"rendezvous", hash.name.encode(), runners.encode()]),
+        hash=hash,
+    )

@@ -1,0 +1,56 @@
+"""haproxy's map, against its rule carried out slot by slot."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ring_pools import pool
+
+from balancer.ring.build import build
+from balancer.ring.mapped import fill
+from balancer.ring.table import joint
+
+
+def fill_by_definition(weights):
+    length = sum(weights)
+    scores = [0] * len(weights)
+    slots = []
+    for _ in range(length):
+        best, largest = 0, None
+        for index, weight in enumerate(weights):
+            scores[index] += weight
+            value = ((scores[index] + length) % 2**32) // length
+            if largest is None or value > largest:
+                best, largest = index, value
+        scores[best] -= length
+        slots.append(best)
+    return slots
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12))
+def test_fill(weights):
+    assert fill(weights) == fill_by_definition(weights)
+
+
+@pytest.mark.parametrize(("weights", "slots"), [([1, 2, 1], "abbc"), ([5, 1, 1], "aaabaac"), ([3], "aaa")])
+def test_fill_by_hand(weights, slots):
+    assert "".join("abc"[index] for index in fill(weights)) == slots
+
+
+def test_only_the_ratio_of_weights_counts():
+    one = build(pool({"a": 1, "b": 2}, {"algorithm": "haproxy"}))
+    two = build(pool({"a": 50, "b": 100}, {"algorithm": "haproxy"}))
+    assert one.fingerprint == two.fingerprint
+    assert len(two.slots) == 3
+
+
+slots = st.lists(st.sampled_from("abc"), min_size=1, max_size=30).map(tuple)
+
+
+@given(first=slots, second=slots)
+def test_joint_counts_every_hash(first, second):
+    total = len(first) * len(second)
+    counted = {}
+    for value in range(total):
+        pair = first[value % len(first)], second[value % len(second)]
+        counted[pair] = counted.get(pair, 0) + 1
+    assert joint(first, second) == pytest.approx({pair: count / total for pair, count in counted.items()})
