@@ -1,0 +1,570 @@
+"""Heads: what the reader accepts h11 accepts alike, and what it makes of the fields it acts upon."""
+
+import time
+from urllib.parse import urlsplit
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balancer.errors import ProxyError, Source
+from balancer.http import head
+from balancer.http.head import CHUNKED, UNTIL_CLOSE
+
+BROWSER = (
+    b"GET /ide/terminal?token=8f14e45fceea167a&tab=3 HTTP/1.1\r\n"
+    b"Host: ide.example:8443\r\nConnection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: text/html,*/*;q=0.8\r\n"
+    b"Accept-Encoding: gzip, deflate, br\r\nCookie: a=1; b=2\r\n\r\n"
+)
+
+
+def get(*lines: bytes, method: bytes = b"GET", minor: int = 1) -> head.Request:
+    host = [b"Host: ide.example"] if minor and not any(line.lower().startswith(b"host") for line in lines) else []
+    start = b"%b / HTTP/1.%d" % (method, minor)
+    return head.parse_request(b"\r\n".join([start, *host, *lines, b"", b""]))
+
+
+def answer(*lines: bytes, status: bytes = b"200 OK", method: bytes = b"GET", minor: int = 1) -> head.Response:
+    return head.parse_response(b"\r\n".join([b"HTTP/1.%d %b" % (minor, status), *lines, b"", b""]), method)
+
+
+# --- requests, by example
+
+
+def test_browser_request():
+    request = head.parse_request(BROWSER)
+    assert (request.method, request.target, request.minor) == (b"GET", b"/ide/terminal?token=8f14e45fceea167a&tab=3", 1)
+    assert request.host == b"ide.example:8443"
+    assert request.fields == (
+        b"Upgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n"
+        b"Accept: text/html,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br\r\nCookie: a=1; b=2\r\n"
+    )
+    assert (request.body, request.content_length) == (0, None)
+    assert request.keep_alive
+    assert request.upgrade is None
+    assert not request.expect_continue
+
+
+@pytest.mark.parametrize(
+    ("lines", "minor", "expected"),
+    [
+        ([], 1, True),
+        ([], 0, False),
+        ([b"Connection: close"], 1, False),
+        ([b"Connection: Close"], 1, False),
+        ([b"Connection: keep-alive, close"], 1, False),
+        ([b"Connection: keep-alive", b"Connection: close"], 1, False),
+        ([b"Connection: keep-alive"], 0, True),
+        ([b"Connection: Keep-Alive"], 0, True),
+        ([b"Connection: close, keep-alive"], 0, False),
+        ([b"Connection: foo"], 0, False),
+        ([b"Proxy-Connection: keep-alive"], 0, False),
+    ],
+)
+def test_keep_alive(lines, minor, expected):
+    assert get(*lines, minor=minor).keep_alive is expected
+    assert answer(b"Content-Length: 0", *lines, minor=minor).keep_alive is expected
+
+
+def test_hop_by_hop_fields_go_no_further():
+    lines = [
+        b"Connection: Keep-Alive, X-Hop ,cookie",
+        b"Keep-Alive: timeout=5",
+        b"Proxy-Connection: keep-alive",
+        b"TE: trailers",
+        b"Upgrade: websocket",
+        b"HTTP2-Settings: AAMAAABkAAQ",
+        b"x-hop: secret",
+        b"X-HOP: secret",
+        b"X-Hopper: stays",
+        b"Cookie: a=1",
+    ]
+    assert get(*lines).fields == b"X-Hopper: stays\r\n"
+    assert answer(*lines).fields == b"X-Hopper: stays\r\n"
+
+
+@pytest.mark.parametrize(
+    "named", [b"close, host", b"content-length", b"Content-Length, Host", b"transfer-encoding", b"x-forwarded-for"]
+)
+def test_connection_cannot_remove_host_or_framing(named):
+    request = get(b"Connection: " + named, b"Content-Length: 5", b"A: b")
+    assert (request.host, request.body, request.content_length) == (b"ide.example", 5, b"5")
+    request = get(b"Connection: " + named, b"Transfer-Encoding: chunked", b"A: b")
+    assert (request.host, request.body) == (b"ide.example", CHUNKED)
+    assert answer(b"Connection: " + named, b"Content-Length: 5").body == 5
+
+
+def test_forwarding_claims_are_put_aside():
+    request = get(
+        b"X-Forwarded-For: 10.0.0.1",
+        b"x-forwarded-for: 10.0.0.2, 10.0.0.3",
+        b"X-FORWARDED-PROTO: https",
+        b"X-Forwarded-Host: a.example",
+        b"Forwarded: for=10.0.0.1",
+        b"X-Request-ID: r1",
+        b"X-Forwarded-Port: 443",
+        b"X-Real-IP: 10.0.0.1",
+        b"X-Forward: stays",
+    )
+    assert request.fields == b"X-Forward: stays\r\n"
+    assert request.forwarded_for == b"10.0.0.1, 10.0.0.2, 10.0.0.3"
+    assert request.forwarded_proto == b"https"
+    assert request.forwarded_host == b"a.example"
+    assert request.forwarded == b"for=10.0.0.1"
+    assert request.request_id == b"r1"
+    assert request.other_claims == b"X-Forwarded-Port: 443\r\nX-Real-Ip: 10.0.0.1\r\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"X_Forwarded_For",
+        b"x-forwarded_for",
+        b"X_Forwarded-Proto",
+        b"X_FORWARDED_HOST",
+        b"X_Forwarded_Port",
+        b"X_Request_ID",
+        b"X_Real_IP",
+        b"Content_Length",
+        b"Transfer_Encoding",
+        b"Keep_Alive",
+    ],
+)
+def test_spellings_with_underscores_are_dropped(name):
+    request = get(name + b": 7", b"A_b: stays")
+    assert request.fields == b"A_b: stays\r\n"
+    assert (request.body, request.forwarded_for, request.request_id, request.other_claims) == (0, None, None, b"")
+
+
+@pytest.mark.parametrize(
+    ("lines", "minor", "expected"),
+    [
+        ([b"Connection: Upgrade", b"Upgrade: websocket"], 1, b"websocket"),
+        ([b"Connection: keep-alive, upgrade", b"Upgrade: WebSocket"], 1, b"WebSocket"),
+        ([b"Connection: upgrade", b"Upgrade: a/1", b"Upgrade: b"], 1, b"a/1, b"),
+        ([b"Upgrade: websocket"], 1, None),
+        ([b"Connection: upgrade"], 1, None),
+        ([b"Connection: Upgrade", b"Upgrade: websocket"], 0, None),
+        ([b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c"], 1, None),
+        ([b"Connection: Upgrade", b"Upgrade: websocket, H2C"], 1, None),
+    ],
+)
+def test_upgrade(lines, minor, expected):
+    assert get(*lines, minor=minor).upgrade == expected
+
+
+def test_expectation_is_passed_on_except_from_http_1_0():
+    request = get(b"Expect: 100-Continue", b"Content-Length: 5")
+    assert request.expect_continue
+    assert request.fields == b"Expect: 100-Continue\r\n"
+    request = get(b"Expect: 100-continue", b"Content-Length: 5", minor=0)
+    assert not request.expect_continue
+    assert request.fields == b""
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "origin"),
+    [
+        (b"http://a.example/x?token=1", b"a.example", b"/x?token=1"),
+        (b"HTTPS://a.example:8443?token=1", b"a.example:8443", b"/?token=1"),
+        (b"http://[::1]:80", b"[::1]:80", b"/"),
+    ],
+)
+def test_absolute_target_becomes_origin_form_and_its_authority_host(target, host, origin):
+    request = head.parse_request(b"GET %b HTTP/1.1\r\nHost: other\r\nA: b\r\n\r\n" % target)
+    assert (request.target, request.host, request.fields) == (origin, host, b"A: b\r\n")
+
+
+def test_asterisk_is_for_options():
+    assert head.parse_request(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").target == b"*"
+    assert head.parse_request(b"OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n").target == b"*"
+    with pytest.raises(ProxyError):
+        head.parse_request(b"GET * HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+def test_equal_lengths_are_merged():
+    for lines in ([b"Content-Length: 5", b"content-length: 5"], [b"Content-Length: 5, 5"]):
+        request = get(*lines, b"X-Forwarded-For: 10.0.0.1", b"A:  b ")
+        assert (request.body, request.content_length) == (5, b"5")
+        assert request.fields.startswith(b"A: ")
+        assert request.forwarded_for == b"10.0.0.1"
+        assert answer(*lines).body == 5
+
+
+def test_length_is_written_canonically():
+    assert get(b"Content-Length: 0005").content_length == b"5"
+    assert get(b"Content-Length: 9223372036854775807").body == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n", 501),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        (b"PRI * HTTP/2.0\r\n\r\n", 505),
+        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+        (b"GET / HTTP/0.9\r\n\r\n", 505),
+    ],
+)
+def test_other_refusals(raw, status):
+    with pytest.raises(ProxyError) as caught:
+        head.parse_request(raw)
+    assert (caught.value.source, caught.value.status) == (Source.CLIENT, status)
+
+
+def test_field_finds_all_values_in_any_case():
+    request = get(b"X-A: 1", b"x-a:2\t", b"X-Ab: 3")
+    assert request.field(b"x-a") == [b"1", b"2"]
+    assert request.field(b"missing") == []
+
+
+# --- responses, by example
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "lines", "body", "announced"),
+    [
+        (b"200 OK", b"GET", [b"Content-Length: 5"], 5, b"5"),
+        (b"200 OK", b"GET", [b"Transfer-Encoding: Chunked"], CHUNKED, None),
+        (b"200 OK", b"GET", [], UNTIL_CLOSE, None),
+        (b"200 OK", b"HEAD", [b"Content-Length: 5"], 0, b"5"),
+        (b"200 OK", b"HEAD", [b"Transfer-Encoding: chunked"], 0, None),
+        (b"304 Not Modified", b"GET", [b"Content-Length: 5"], 0, b"5"),
+        (b"304 Not Modified", b"GET", [], 0, None),
+        (b"204 No Content", b"GET", [b"Content-Length: 0"], 0, None),
+        (b"101 Switching Protocols", b"GET", [], 0, None),
+        (b"100 Continue", b"POST", [], 0, None),
+    ],
+)
+def test_response_body(status, method, lines, body, announced):
+    response = answer(*lines, status=status, method=method)
+    assert (response.body, response.content_length) == (body, announced)
+    assert response.keep_alive is (body != UNTIL_CLOSE)
+
+
+@pytest.mark.parametrize("line", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+def test_a_body_where_none_may_be_costs_the_connection(line):
+    assert not answer(line, status=b"204 No Content").keep_alive
+    assert not answer(line, status=b"103 Early Hints").keep_alive
+
+
+def test_http_1_0_response_needs_keep_alive():
+    assert not answer(b"Content-Length: 1", minor=0).keep_alive
+    assert answer(b"Content-Length: 1", b"Connection: keep-alive", minor=0).keep_alive
+
+
+@pytest.mark.parametrize(("line", "reason"), [(b"200", b""), (b"200 ", b""), (b"200 All is well", b"All is well")])
+def test_reason_may_be_missing(line, reason):
+    response = answer(b"Content-Length: 0", b"A: b", status=line)
+    assert (response.status, response.reason, response.fields) == (200, reason, b"A: b\r\n")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\nServer: old\nA: b c\nContent-Length: 5\n\n",
+        b"HTTP/1.1 200 OK\r\nServer: old\r\nA: b\r\n  c\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 200 OK\nServer: old\r\nA: b\n\tc\r\nContent-Length:\n 5\r\n\n",
+    ],
+)
+def test_old_backends_are_normalised(raw):
+    assert head.find_response_end(raw + b"12345") == len(raw)
+    response = head.parse_response(raw, b"GET")
+    assert (response.body, response.fields) == (5, b"Server: old\r\nA: b c\r\n")
+
+
+def test_101_from_an_old_backend():
+    response = head.parse_response(b"HTTP/1.1 101 Go\nConnection: Upgrade\nUpgrade: websocket\n\n", b"GET")
+    assert (response.status, response.upgrade) == (101, b"websocket")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\x00c\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: \x01\n\n",
+        b"HTTP/1.1 200 O\x0bK\r\n\r\n",
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"HTTP/1.1 099 OK\r\n\r\n",
+        b"HTTP/1.1 20 OK\r\n\r\n",
+        b"HTTP/1.1  200 OK\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"\r\n\r\n",
+    ],
+)
+def test_refused_responses(raw):
+    with pytest.raises(ProxyError) as caught:
+        head.parse_response(raw, b"GET")
+    assert (caught.value.source, caught.value.status) == (Source.BACKEND, 502)
+
+
+# --- finding the end
+
+
+def test_find_end():
+    assert head.find_end(BROWSER) == len(BROWSER)
+    assert head.find_end(BROWSER + b"GET /") == len(BROWSER)
+    assert head.find_end(BROWSER[:-1]) == -1
+    assert head.find_end(b"") == -1
+    assert head.skip_blank(b"\r\n\r\nGET") == 4
+    assert head.skip_blank(b"\r") == 0
+    assert head.skip_blank(b"GET") == 0
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET / HTTP/1.1\n", b"GET /\rx", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nA: \x00", b"\n"]
+)
+def test_a_hopeless_beginning_is_refused_at_once(begun):
+    with pytest.raises(ProxyError) as caught:
+        head.find_end(begun)
+    assert (caught.value.source, caught.value.status) == (Source.CLIENT, 400)
+
+
+def head_outcome(find, parse, pieces):
+    """Feed pieces to ``find`` as a connection does; what comes out of the head that is found."""
+    buffer = bytearray()
+    try:
+        for piece in pieces:
+            start = len(buffer)
+            buffer += piece
+            if (end := find(buffer, start)) >= 0:
+                message = parse(bytes(buffer[:end]))
+                return {slot: getattr(message, slot) for cls in type(message).__mro__[:2] for slot in cls.__slots__}
+    except ProxyError as error:
+        return error.source
+    return "incomplete"
+
+
+HOSTILE = st.sampled_from(
+    [b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b"\0", b"\x0b", b"\x80", b",", b"5", b"+", b"#", b"\n\n"]
+)
+
+
+@st.composite
+def mutated(draw, heads):
+    raw = draw(heads)
+    for _ in range(draw(st.sampled_from([0, 0, 1, 2, 3]))):
+        at = draw(st.integers(0, len(raw)))
+        raw = raw[:at] + draw(st.one_of(HOSTILE, st.binary(max_size=2))) + raw[at + draw(st.integers(0, 2)) :]
+    return raw
+
+
+name = st.one_of(
+    st.sampled_from(
+        [
+            *(b"Host", b"Connection", b"Content-Length", b"Transfer-Encoding", b"Upgrade", b"TE", b"Expect", b"Cookie"),
+            *(b"Keep-Alive", b"X-Forwarded-For", b"x_forwarded_for", b"X-Request-ID", b"Accept", b"Forwarded", b"x-a"),
+        ]
+    ),
+    st.from_regex(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,8}", fullmatch=True),
+)
+value = st.one_of(
+    st.sampled_from(
+        [
+            *(b"", b"5", b"05", b"5, 5", b"5,6", b"+5", b"0x5", b"chunked", b"Chunked", b"gzip, chunked", b"close"),
+            *(b"keep-alive", b"upgrade, x-a", b"websocket", b"100-continue", b"a.example", b"10.0.0.1", b"x\x80y"),
+        ]
+    ),
+    st.from_regex(rb"[\t\x20-\x7e\x80-\xff]{0,12}", fullmatch=True),
+)
+any_line = st.tuples(name, st.sampled_from([b"", b" ", b"\t "]), value, st.sampled_from([b"", b" "]))
+good_line = st.sampled_from(
+    [
+        *(b"Content-Length: 5\r\n", b"content-length:0\r\n", b"Content-Length: 5, 5\r\n"),
+        *(b"Transfer-Encoding: chunked\r\n", b"transfer-encoding:CHUNKED \r\n"),
+        *(b"Connection: close, x-a\r\n", b"X-A: b\r\n", b"Connection: Upgrade\r\n", b"Upgrade: websocket\r\n"),
+        *(b"X-Forwarded-For: 10.0.0.1\r\n", b"Expect: 100-continue\r\n", b"Set-Cookie: a=b\r\n"),
+    ]
+)
+line = st.one_of(good_line, st.builds(b"%b:%b%b%b\r\n".__mod__, any_line))
+lines = st.lists(line, max_size=5).map(b"".join)
+target = st.one_of(
+    st.sampled_from([b"/", b"*", b"/x?token=a&b", b"http://a.example/x", b"https://b:1?y", b"ftp://c/", b"a:80"]),
+    st.from_regex(rb"/[!-~]{0,10}", fullmatch=True),
+)
+request_heads = st.builds(
+    b"%b %b HTTP/1.%b\r\n%b%b\r\n".__mod__,
+    st.tuples(
+        st.sampled_from([b"GET", b"POST", b"OPTIONS", b"M-SEARCH"]),
+        target,
+        st.sampled_from([b"1", b"1", b"1", b"0"]),
+        st.sampled_from([b"Host: ide.example\r\n", b"host:[::1]:80\r\n", b""]),
+        lines,
+    ),
+)
+response_heads = st.builds(
+    b"HTTP/1.%b %d%b\r\n%b\r\n".__mod__,
+    st.tuples(
+        st.sampled_from([b"1", b"0"]),
+        st.sampled_from([100, 101, 103, 200, 204, 304, 404, 426, 599, 999]),
+        st.sampled_from([b"", b" ", b" OK", b" Not Found", b" \xe9"]),
+        lines,
+    ),
+)
+
+
+@given(mutated(request_heads), st.data())
+def test_request_whole_or_in_pieces(raw, data):
+    whole = head_outcome(head.find_end, head.parse_request, [raw])
+    assert head_outcome(head.find_end, head.parse_request, [raw[i : i + 1] for i in range(len(raw))]) == whole
+    cut = data.draw(st.integers(0, len(raw)))
+    assert head_outcome(head.find_end, head.parse_request, [raw[:cut], raw[cut:]]) == whole
+
+
+@given(mutated(response_heads), st.sampled_from([b"GET", b"HEAD"]))
+def test_response_whole_or_in_pieces(raw, method):
+    def parse(found):
+        return head.parse_response(found, method)
+
+    whole = head_outcome(head.find_response_end, parse, [raw])
+    assert head_outcome(head.find_response_end, parse, [raw[i : i + 1] for i in range(len(raw))]) == whole
+
+
+# --- the same, by h11
+
+
+def special_to_requests(name: bytes, named: set[bytes]) -> bool:
+    plain = name.replace(b"_", b"-")
+    return (
+        name in named
+        or plain in {b"host", b"connection", b"proxy-connection", b"keep-alive", b"te", b"upgrade", b"http2-settings"}
+        or plain in {b"content-length", b"transfer-encoding", b"expect", b"forwarded", b"x-request-id", b"x-real-ip"}
+        or (plain.startswith(b"x-forwarded-") and plain != b"x-forwarded-")
+    )
+
+
+def accepted(find, parse, raw: bytes, refusals: set[tuple[Source, int]]):
+    """The message if ``raw`` is exactly one good head, None if it is refused as it should be."""
+    try:
+        return parse(raw) if find(raw) == len(raw) else None
+    except ProxyError as error:
+        if (error.source, error.status) not in refusals:
+            raise
+        return None
+
+
+def split(fields: bytes) -> list[tuple[bytes, bytes]]:
+    found = [line.partition(b":") for line in fields.split(b"\r\n")[:-1]]
+    return [(name.lower(), value.strip(b" \t")) for name, _, value in found]
+
+
+def listed(headers, name: bytes) -> set[bytes]:
+    return {option.strip(b" \t").lower() for found, value in headers if found == name for option in value.split(b",")}
+
+
+@given(mutated(request_heads))
+def test_what_the_reader_accepts_h11_accepts_alike(raw):
+    request = accepted(head.find_end, head.parse_request, raw, {(Source.CLIENT, n) for n in (400, 501, 505)})
+    if request is None:
+        return
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(raw)
+    event = connection.next_event()
+    assert isinstance(event, h11.Request)
+    assert request.method == event.method
+    assert event.http_version == b"1.%d" % request.minor
+    headers = dict(event.headers)
+    if event.target.startswith((b"/", b"*")):
+        assert (request.target, request.host) == (event.target, headers.get(b"host", b""))
+    else:
+        url = urlsplit(event.target)
+        path = (url.path or b"/") + (b"?" + url.query if b"?" in event.target else b"")
+        assert request.target == (b"*" if request.method == b"OPTIONS" and path == b"/" and not url.path else path)
+        assert request.host == url.netloc
+    if request.body == CHUNKED:
+        assert headers[b"transfer-encoding"] == b"chunked"
+        assert b"content-length" not in headers
+    else:
+        assert request.body == int(headers.get(b"content-length", b"0"))
+        assert b"transfer-encoding" not in headers
+    named = listed(event.headers, b"connection")
+    expected = [field for field in event.headers if not special_to_requests(field[0], named)]
+    assert [field for field in split(request.fields) if field[0] != b"expect"] == expected
+    assert request.expect_continue in (False, b"100-continue" in listed(event.headers, b"expect"))
+    persistent = b"close" not in named and (request.minor == 1 or b"keep-alive" in named)
+    assert request.keep_alive is persistent
+
+
+@given(mutated(response_heads), st.sampled_from([b"GET", b"HEAD"]))
+def test_what_the_reader_accepts_of_backends_h11_accepts_alike(raw, method):
+    response = accepted(
+        head.find_response_end, lambda found: head.parse_response(found, method), raw, {(Source.BACKEND, 502)}
+    )
+    if response is None:
+        return
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method=method, target="/", headers=[("Host", "a"), ("Upgrade", "any")]))
+    connection.receive_data(raw)
+    event = connection.next_event()
+    assert isinstance(event, h11.Response | h11.InformationalResponse)
+    assert (response.status, response.reason) == (event.status_code, event.reason)
+    headers = dict(event.headers)
+    if method == b"HEAD" or response.status < 200 or response.status in (204, 304):
+        assert response.body == 0
+    elif b"transfer-encoding" in headers:
+        assert response.body == CHUNKED
+    else:
+        assert response.body == int(headers.get(b"content-length", UNTIL_CLOSE))
+    named = listed(event.headers, b"connection")
+    special = {b"connection", b"proxy-connection", b"keep-alive", b"te", b"upgrade", b"http2-settings"}
+    special |= {b"content-length", b"transfer-encoding"}
+    expected = [
+        field for field in event.headers if field[0].replace(b"_", b"-") not in special and field[0] not in named
+    ]
+    assert split(response.fields) == expected
+
+
+# --- time
+
+
+BLOW_UPS = {
+    "one long token": b"A" * 65536,
+    "spaces": b"GET" + b" " * 65536,
+    "a long target": b"GET /" + b"a" * 65536,
+    "tabs in a value": b"GET / HTTP/1.1\r\nHost: a\r\nA:" + b"\t" * 65536 + b"\x01\r\n\r\n",
+    "versions": b"GET" + b" HTTP/1.1" * 7000 + b"\r\n\r\n",
+    "a version that never comes": b"GET " + b"HTTP/1." * 9000 + b" x\r\n\r\n",
+    "short fields": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 16384 + b"b\r\n\r\n",
+    "lengths": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"Content-Length:5\r\n" * 3600 + b"\r\n",
+    "a list of lengths": b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"5," * 32000 + b"5\r\n\r\n",
+    "claims": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Forwarded-For:1\r\n" * 3400 + b"\r\n",
+    "different claims": b"GET / HTTP/1.1\r\nHost: a\r\n"
+    + b"".join(b"X-Forwarded-%d:1\r\n" % i for i in range(3000))
+    + b"\r\n",
+    "named fields": b"GET / HTTP/1.1\r\nHost: a\r\nConnection: "
+    + b",".join(b"h%d" % i for i in range(4000))
+    + b"\r\n"
+    + b"".join(b"h%d:\r\n" % i for i in range(4000))
+    + b"\r\n",
+    "line ends": b"\r\n" * 32768,
+    "folds": b"HTTP/1.1 200 OK\r\nA: b" + b"\r\n " * 21000 + b"\r\n\r\n",
+    "line feeds": b"HTTP/1.1 200 OK\n" + b"A:b\n" * 16000 + b"\n",
+    "a host": b"GET / HTTP/1.1\r\nHost: " + b"a" * 65536 + b"@\r\n\r\n",
+    "an address": b"GET http://[" + b":" * 65536 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+
+
+def test_time_is_linear_in_hostile_bytes():
+    """Anything quadratic in 64 KiB takes many seconds; linear work takes some milliseconds."""
+    for name, raw in BLOW_UPS.items():
+        begun = time.process_time()
+        head_outcome(head.find_end, head.parse_request, [raw])
+        head_outcome(head.find_end, head.parse_request, [raw + b"\r\n\r\n"])
+        head_outcome(head.find_response_end, lambda found: head.parse_response(found, b"GET"), [raw + b"\n\n"])
+        head_outcome(head.find_response_end, lambda found: head.parse_response(found, b"GET"), [raw])
+        head.skip_blank(raw)
+        assert time.process_time() - begun < 0.5, name
