@@ -48,6 +48,7 @@ def findings(config: Config, now: float) -> Iterator[Finding]:
 
 def _pair_findings(at: Key, certificate: Certificate, now: float) -> Iterator[Finding]:
     cert, key = (*at, "cert"), (*at, "key")
+    chain: list[x509.Certificate] = []
     try:
         chain = _read_chain(certificate.cert)
         info = _describe(certificate.cert, chain[0])
@@ -55,10 +56,10 @@ def _pair_findings(at: Key, certificate: Certificate, now: float) -> Iterator[Fi
         yield Finding(cert, str(error))
     else:
         yield from _validity_findings(cert, certificate.cert, info, now)
-        yield from _key_findings(key, certificate, chain)
         if info.fingerprint == PLACEHOLDER:
             message = "the placeholder of the source tree: its key is public, anyone can pose as you; name your own"
             yield Finding(key, message, warning=True)
+    yield from _key_findings(key, certificate, chain)
 
 
 def _validity_findings(at: Key, path: Path, info: CertificateInfo, now: float) -> Iterator[Finding]:
@@ -82,9 +83,9 @@ def _key_findings(at: Key, certificate: Certificate, chain: list[x509.Certificat
     except ValueError as error:
         yield Finding(at, str(error))
         return
-    if not any(owned):
+    if chain and not any(owned):
         yield Finding(at, f"{key_name} is not the key of {cert_name}")
-    elif not owned[0]:
+    elif chain and not owned[0]:
         number = owned.index(True) + 1
         yield Finding(at, f"{key_name} is the key of certificate {number} in {cert_name}: put that one first")
     if isinstance(key, RSAPrivateKey) and key.key_size < _MIN_RSA_BITS:

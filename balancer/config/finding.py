@@ -21,6 +21,6 @@ class Finding:
     warning: bool = False
 
     def rests_on(self, broken: Key) -> bool:
-        """Is a key that this finding is about, or rests on, ``broken`` or part of it?"""
+        """Is a key that this finding is about, or rests on, ``broken``, or part of it, or does it hold it?"""
         keys = (self.key, *self.reads) if self.twin is None else (self.key, *self.reads, self.twin)
-        return any(key[: len(broken)] == broken for key in keys)
+        return any(key[: len(broken)] == broken[: len(key)] for key in keys)

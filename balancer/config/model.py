@@ -135,7 +135,7 @@ class Ring(Section):
     hash: Literal["md5", "blake2b"] = "md5"
     """``blake2b`` is keyed with ``seed``: outsiders cannot aim at a host, and two tiers stay independent."""
     seed: Annotated[str, Field(repr=False)] = ""
-    """A secret for ``blake2b``, at most 64 bytes (its key size, RFC 7693); never shown."""
+    """The secret of ``blake2b``, long and random: the fingerprint of a ring betrays one that can be guessed."""
     bound: Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)] = 0.0
     """0 is off; 1.25 lets no backend take new tokens above 125 % of the mean."""
     hash_type: Literal["consistent", "map-based"] | None = None

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from ipaddress import ip_address
-from itertools import chain
 from math import isqrt
 from typing import TypeVar
 
@@ -26,7 +25,7 @@ _ALGORITHMS_OF = {
 }
 """Keys of ``pool.ring`` that mean nothing to the other algorithms."""
 _ALGORITHM_OF_BACKEND_KEY = {"id": "haproxy", "guid": "haproxy", "server": "nginx"}
-_MAX_SEED_BYTES = 64
+_MIN_SEED_BYTES = 16
 _HAPROXY_ID_PERIOD = 1 << 20
 _ENTRIES_PER_BACKEND = 100
 
@@ -41,10 +40,9 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from _reference(("listener", i, "pool"), listener.pool, config.pool)
     yield from _repeats((("pool", i, "name"), each.name) for i, each in enumerate(config.pool))
     for i, pool in enumerate(config.pool):
-        yield from chain(_ring(("pool", i, "ring"), pool), _backends(("pool", i), pool))
-        if all(listener.pool != pool.name for listener in config.listener):
-            reads = tuple(("listener", j, "pool") for j in range(len(config.listener)))
-            yield Finding(("pool", i, "name"), "no listener uses this pool", reads, warning=True)
+        yield from _ring(("pool", i, "ring"), pool)
+        yield from _backends(("pool", i), pool)
+    yield from _unused(config)
 
 
 def _repeats(named: Iterable[tuple[Key, str]]) -> Iterator[Finding]:
@@ -106,6 +104,16 @@ def _reference(at: Key, name: str, pools: tuple[Pool, ...]) -> Iterator[Finding]
         yield Finding(at, f"no pool is named {shown(name)}; {hint}", reads)
 
 
+def _unused(config: Config) -> Iterator[Finding]:
+    used = {listener.pool for listener in config.listener}
+    if not used <= {pool.name for pool in config.pool}:
+        return  # the name that is missing may be meant for the pool that is left over
+    reads = tuple(("listener", i, "pool") for i in range(len(config.listener)))
+    for i, pool in enumerate(config.pool):
+        if pool.name not in used:
+            yield Finding(("pool", i, "name"), "no listener uses this pool", reads, warning=True)
+
+
 def _ring(at: Key, pool: Pool) -> Iterator[Finding]:
     ring = pool.ring
     algorithm = (*at, "algorithm")
@@ -119,8 +127,9 @@ def _ring(at: Key, pool: Pool) -> Iterator[Finding]:
         yield Finding((*at, "hash"), message, ((*at, "seed"),))
     if ring.hash == "md5" and ring.seed:
         yield Finding((*at, "seed"), 'has no effect without hash = "blake2b"', ((*at, "hash"), algorithm))
-    if len(ring.seed.encode()) > _MAX_SEED_BYTES:
-        yield Finding((*at, "seed"), f"a key of blake2b has at most {_MAX_SEED_BYTES} bytes (RFC 7693)")
+    if ring.seed and len(ring.seed.encode()) < _MIN_SEED_BYTES:
+        message = "short enough to be guessed from the ring's fingerprint; take the output of `openssl rand -hex 16`"
+        yield Finding((*at, "seed"), message, warning=True)
     if 0 < ring.bound < 1:
         message = f"{ring.bound} of the mean is less room than there are users: 0 is off, 1.25 allows 125 % of the mean"
         yield Finding((*at, "bound"), message)
@@ -135,7 +144,7 @@ def _ring(at: Key, pool: Pool) -> Iterator[Finding]:
 
 
 def _table(at: Key, size: int, backends: int) -> Iterator[Finding]:
-    reads = ((*at, "algorithm"), (*at, "table_size"), (*at[:-1], "backend"))
+    reads = ((*at, "algorithm"),)
     if not _is_prime(size):
         message = f"{size} is not a prime, so turns would not reach every entry; {_prime_from(size)} is"
         yield Finding((*at, "table_size"), message, reads)

@@ -1,0 +1,12 @@
+"""`balancer demo`: see the balancer at work without any configuration."""
+
+import argparse
+
+from balancer.demo.main import run_demo
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command's parser."""
+    parser = verbs.add_parser("demo", help="run a balancer with three demo IDE hosts on this machine")
+    parser.add_argument("--port", type=int, default=8443, help="where to listen, or the next free port (%(default)s)")
+    parser.set_defaults(run=lambda args: run_demo(args.port))

@@ -1,0 +1,77 @@
+"""The shipped files: they pass, and the manual in prod.toml covers every key with its true default."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from balancer.config.load import check
+from balancer.config.model import Certificate, Config, Section
+
+CONF = Path(__file__).parents[2] / "conf"
+PROD = (CONF / "prod.toml").read_text()
+PLACEHOLDER = "the placeholder of the source tree: its key is public, anyone can pose as you; name your own"
+NOW = 1_907_712_000.0
+
+BLOCK = re.compile(r"((?:^# .*\n)+)^(?:# )?([a-z_]+) = (.+)$", re.MULTILINE)
+TABLE = re.compile(r"^\[+([a-z.]+)\]+", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["prod.toml", "demo.toml"])
+def test_shipped_files_pass(name):
+    report = check(CONF / name, NOW)
+    assert report.problems == []
+    assert [each.message for each in report.warnings] == [PLACEHOLDER]
+
+
+def manual(write):
+    """The configuration that prod.toml would be if ``write(key, line, default)`` gave each documented line."""
+    text = BLOCK.sub(lambda block: write(block[2], block[0].splitlines()[-1], default(block[1])), PROD)
+    return Config.model_validate(tomllib.loads(text), context={"base": CONF}).model_dump()
+
+
+def default(comment):
+    """TOML text, "none", or None for a required key."""
+    assert len(comment.splitlines()) > 1, f"no meaning in {comment}"
+    found = re.search(r"^# Default: (.+)\.$", comment, re.MULTILINE)
+    assert found or "# Required." in comment, comment
+    return found and found[1]
+
+
+def required_only(_key, line, default):
+    return "" if default else line
+
+
+def with_defaults(key, line, default):
+    return line if default is None else f"{key} = {default}" if default != "none" else ""
+
+
+def test_documented_defaults_are_the_defaults():
+    assert manual(with_defaults) == manual(required_only)
+
+
+def table_model(annotation):
+    """The model of a table or of an array of tables; None for a plain value."""
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, Section) else None
+    return next(filter(None, map(table_model, get_args(annotation))), None)
+
+
+def keys(section, table=""):
+    """(table, key) of every key of the model."""
+    for name, field in section.model_fields.items():
+        inner = table_model(field.annotation)
+        if inner and inner is not Certificate:
+            yield from keys(inner, f"{table}.{name}".strip("."))
+        else:
+            yield table, name
+
+
+def test_every_key_is_documented():
+    tables = [(0, ""), *((match.start(), match[1]) for match in TABLE.finditer(PROD))]
+    documented = {
+        ([name for start, name in tables if start <= block.start()][-1], block[2]) for block in BLOCK.finditer(PROD)
+    }
+    assert documented == set(keys(Config))

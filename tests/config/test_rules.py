@@ -1,0 +1,254 @@
+"""Every rule between keys: a file that keeps it, and one change that breaks it, with the line that is blamed."""
+
+import pytest
+
+BASE = """\
+[admin]
+listen = "127.0.0.1:9600"
+[[listener]]
+name = "ide"
+bind = ["127.0.0.1:443", "[::1]:443"]
+pool = "ide"
+[[listener]]
+name = "raw"
+bind = ["127.0.0.1:444"]
+pool = "ide"
+mode = "tcp"
+key = "sni"
+[[pool]]
+name = "ide"
+[pool.ring]
+algorithm = "ring"
+[[pool.backend]]
+name = "ide-01"
+address = "10.0.0.1:4001"
+weight = 2
+[[pool.backend]]
+name = "ide-02"
+address = "10.0.0.2:4001"
+weight = 3
+"""
+
+
+def ring(*keys):
+    return 'algorithm = "ring"', "; ".join(keys).replace("; ", "\n")
+
+
+def algorithm(name, *keys):
+    return ring(f'algorithm = "{name}"', *keys)
+
+
+BROKEN = {
+    "unknown pool, close": (
+        [('pool = "ide"', 'pool = "idee"')],
+        '6: listener "ide" > pool: no pool is named "idee"; did you mean "ide"?',
+    ),
+    "unknown pool": (
+        [('pool = "ide"', 'pool = "zz"')],
+        '6: listener "ide" > pool: no pool is named "zz"; there is "ide"',
+    ),
+    "two listeners of one name": (
+        [('name = "raw"', 'name = "ide"')],
+        '8: listener "ide" > name: "ide" is taken; names are unique (see line 4)',
+    ),
+    "two pools of one name": (
+        [("[[pool]]", '[[pool]]\nname = "ide"\nbackend = [{ name = "b", address = "10.0.0.9:1" }]\n[[pool]]')],
+        '17: pool "ide" > name: "ide" is taken; names are unique (see line 14)',
+    ),
+    "two backends of one name": (
+        [('"ide-02"', '"ide-01"')],
+        '22: pool "ide" > backend "ide-01" > name: "ide-01" is taken; names are unique (see line 18)',
+    ),
+    "two backends of one address": (
+        [("10.0.0.2", "10.0.0.1")],
+        '23: pool "ide" > backend "ide-02" > address: 10.0.0.1:4001 is a backend already; '
+        "for a larger share give that one more weight (see line 19)",
+    ),
+    "one bind twice": (
+        [("1:444", "1:443")],
+        '9: listener "raw" > bind #1: 127.0.0.1:443 is bound already (see line 5)',
+    ),
+    "one bind twice in other spelling": (
+        [("127.0.0.1:444", "[0:0::1]:443")],
+        '9: listener "raw" > bind #1: [::1]:443 is bound already (see line 5)',
+    ),
+    "a wildcard over an address": (
+        [("127.0.0.1:444", "0.0.0.0:443")],
+        '9: listener "raw" > bind #1: 0.0.0.0:443 is bound already (see line 5)',
+    ),
+    "a listener on the admin's address": (
+        [("1:444", "1:9600")],
+        '9: listener "raw" > bind #1: 127.0.0.1:9600 is bound already (see line 2)',
+    ),
+    "a listener on a Unix socket": (
+        [('"127.0.0.1:444"', '"unix:/run/x"')],
+        '9: listener "raw" > bind #1: expected an IP address and a port, not "unix:/run/x": clients come over TCP',
+    ),
+    "admin.listen on a Unix socket": (
+        [("127.0.0.1:9600", "unix:/run/x")],
+        '2: admin > listen: expected an IP address and a port, not "unix:/run/x": admin.socket is for Unix sockets',
+    ),
+    "admin open to the network": (
+        [("127.0.0.1:9600", "0.0.0.0:9600")],
+        "2: admin > listen: answers whoever reaches it: give admin a token_file, or listen on 127.0.0.1",
+    ),
+    "PROXY headers from anybody": (
+        [('key = "sni"', 'proxy_protocol = "accept"')],
+        '12: listener "raw" > proxy_protocol: anyone could claim any address: '
+        'name the networks in front, such as trusted = ["10.0.0.0/8"]',
+    ),
+    "sni in http mode": (
+        [('mode = "tcp"', 'mode = "http"')],
+        '12: listener "raw" > key: needs mode = "tcp"; in mode "http" the token is the key',
+    ),
+    "all weights zero": (
+        [("weight = 2", "weight = 0"), ("weight = 3", "weight = 0.0")],
+        '20: pool "ide" > backend "ide-01" > weight: every backend has weight 0: there is nowhere to send anyone',
+    ),
+    "a backend without a port": (
+        [("10.0.0.1:4001", "10.0.0.1:0")],
+        '19: pool "ide" > backend "ide-01" > address: a backend has a port above 0',
+    ),
+    "a key of haproxy": (
+        [ring('function = "sdbm"')],
+        '16: pool "ide" > ring > function: belongs to algorithm = "haproxy", not "ring"; remove it',
+    ),
+    "a key of the ring": (
+        [algorithm("nginx", "points = 160")],
+        '17: pool "ide" > ring > points: belongs to algorithm = "ring", not "nginx"; remove it',
+    ),
+    "a key of several": (
+        [algorithm("ketama", 'hash = "md5"')],
+        '17: pool "ide" > ring > hash: belongs to algorithm = "ring" or "maglev" or "rendezvous", '
+        'not "ketama"; remove it',
+    ),
+    "blake2b without seed": (
+        [ring('hash = "blake2b"')],
+        '16: pool "ide" > ring > hash: blake2b is a keyed hash: '
+        "give a seed, such as the output of `openssl rand -hex 16`",
+    ),
+    "a seed for md5": (
+        [ring('seed = "0123456789abcdef"')],
+        '16: pool "ide" > ring > seed: has no effect without hash = "blake2b"',
+    ),
+    "a bound below the mean": (
+        [ring("bound = 0.9")],
+        '16: pool "ide" > ring > bound: 0.9 of the mean is less room than there are users: '
+        "0 is off, 1.25 allows 125 % of the mean",
+    ),
+    "a balance factor below the mean": (
+        [algorithm("haproxy", "hash_balance_factor = 100")],
+        '17: pool "ide" > ring > hash_balance_factor: haproxy wants more than 100 (percent of the mean), '
+        "or 0 for off, not 100",
+    ),
+    "two bounds": (
+        [algorithm("haproxy", "hash_balance_factor = 150", "bound = 1.5")],
+        '18: pool "ide" > ring > bound: both bound the load: '
+        "keep hash_balance_factor to place as haproxy does, or bound",
+    ),
+    "one haproxy id twice": (
+        [algorithm("haproxy"), ("weight = 2", "id = 7"), ("weight = 3", "id = 7")],
+        '24: pool "ide" > backend "ide-02" > id: id 7 has the points of another backend, '
+        "which would take its users (see line 20)",
+    ),
+    "haproxy ids 2^20 apart": (
+        [algorithm("haproxy"), ("weight = 2", "id = 7"), ("weight = 3", f"id = {7 + 2**20}")],
+        '24: pool "ide" > backend "ide-02" > id: id 1048583 has the points of another backend, '
+        "which would take its users (see line 20)",
+    ),
+    "no guid": (
+        [algorithm("haproxy", 'hash_key = "guid"'), ("weight = 2", 'guid = "x"')],
+        '22: pool "ide" > backend "ide-02" > guid: missing: '
+        'hash_key = "guid" makes the points of each backend from its guid',
+    ),
+    "half a haproxy weight": (
+        [algorithm("haproxy"), ("weight = 2", "weight = 0.5")],
+        '20: pool "ide" > backend "ide-01" > weight: haproxy\'s weights are whole numbers from 0 to 256, not 0.5',
+    ),
+    "nginx without weight": (
+        [algorithm("nginx"), ("weight = 2", "weight = 0")],
+        '20: pool "ide" > backend "ide-01" > weight: nginx\'s weights are whole numbers from 1, not 0.0',
+    ),
+    "half an nginx weight": (
+        [algorithm("nginx"), ("weight = 2", "weight = 1.5")],
+        '20: pool "ide" > backend "ide-01" > weight: nginx\'s weights are whole numbers from 1, not 1.5',
+    ),
+    "a table that is no prime": (
+        [algorithm("maglev", "table_size = 65536")],
+        '17: pool "ide" > ring > table_size: 65536 is not a prime, so turns would not reach every entry; 65537 is',
+    ),
+    "a small table": (
+        [algorithm("maglev", "table_size = 199")],
+        '17: pool "ide" > ring > table_size: 2 backends need 200 entries or more, such as 211: '
+        "below 100 for each, shares differ by more than 1 % (Maglev, NSDI 2016, 5.3)",
+    ),
+}
+
+SUSPICIOUS = {
+    "an unused pool": (
+        [("[[pool]]", '[[pool]]\nname = "old"\nbackend = [{ name = "b", address = "10.0.0.9:1" }]\n[[pool]]')],
+        '14: pool "old" > name: no listener uses this pool',
+    ),
+    "tokens in clear text": (
+        [("[::1]:443", "[::]:443")],
+        '5: listener "ide" > bind: tokens cross the network in clear text at [::]:443: give the listener a tls table',
+    ),
+    "a backend's key for another algorithm": (
+        [("weight = 2", 'weight = 2\nserver = "a:1"')],
+        '21: pool "ide" > backend "ide-01" > server: has no effect: it is for algorithm = "nginx"',
+    ),
+    "a seed that can be guessed": (
+        [ring('hash = "blake2b"', 'seed = "secret"')],
+        '17: pool "ide" > ring > seed: short enough to be guessed from the ring\'s fingerprint; '
+        "take the output of `openssl rand -hex 16`",
+    ),
+}
+
+FINE = {
+    "both wildcards": [("127.0.0.1:444", "0.0.0.0:445"), ("mode", 'trusted = ["10.0.0.0/8"]\nmode')],
+    "one port of two addresses": [("127.0.0.1:444", "127.0.0.2:443")],
+    "any free port, twice": [("127.0.0.1:444", "127.0.0.1:0"), ("127.0.0.1:443", "127.0.0.1:0")],
+    "a wildcard of the other family": [("127.0.0.1:443", "127.0.0.2:443"), ("127.0.0.1:444", "[::]:444")],
+    "admin with a token": [("127.0.0.1:9600", '0.0.0.0:9600"\ntoken_file = "/t')],
+    "PROXY headers from a network": [('key = "sni"', 'proxy_protocol = "accept"\ntrusted = ["10.0.0.0/8"]')],
+    "trusted alone": [('key = "sni"', 'trusted = ["10.0.0.0/8"]')],
+    "one weight zero": [("weight = 2", "weight = 0")],
+    "a keyed ring": [ring('hash = "blake2b"', 'seed = "0123456789abcdef"')],
+    "a bound": [ring("bound = 1.0")],
+    "a balance factor": [algorithm("haproxy", "hash_balance_factor = 101")],
+    "haproxy with ids": [algorithm("haproxy"), ("weight = 2", "id = 1"), ("weight = 3", "id = 1048576")],
+    "addresses instead of ids": [
+        algorithm("haproxy", 'hash_key = "addr"'),
+        ("weight = 2", "id = 1"),
+        ("weight = 3", "id = 1048577"),
+    ],
+    "a small prime table": [algorithm("maglev", "table_size = 211")],
+    "keyed rendezvous": [algorithm("rendezvous", 'hash = "blake2b"', 'seed = "0123456789abcdef"')],
+}
+
+
+def changed(changes):
+    text = BASE
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return text
+
+
+def test_the_base_keeps_every_rule(judge):
+    assert judge(BASE) == ([], [])
+
+
+@pytest.mark.parametrize("changes", FINE.values(), ids=FINE)
+def test_kept(judge, changes):
+    assert judge(changed(changes)) == ([], [])
+
+
+@pytest.mark.parametrize(("changes", "problem"), BROKEN.values(), ids=BROKEN)
+def test_broken(judge, changes, problem):
+    assert judge(changed(changes))[0] == [problem]
+
+
+@pytest.mark.parametrize(("changes", "warning"), SUSPICIOUS.values(), ids=SUSPICIOUS)
+def test_suspicious(judge, changes, warning):
+    assert judge(changed(changes)) == ([], [warning])

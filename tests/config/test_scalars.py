@@ -1,0 +1,100 @@
+"""Durations, addresses, networks and paths: round trips, and what is refused in which words."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balancer.config.scalars import Address, parse_address, parse_duration, parse_network, shown
+
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text(), max_size=2))
+
+
+@given(st.integers(1, 366), st.sampled_from(sorted(UNITS)))
+def test_durations(number, unit):
+    assert parse_duration(f"{number}{unit}") == number * UNITS[unit]
+    assert parse_duration(f"{number}.50{unit}") == (number + 0.5) * UNITS[unit] if unit != "d" else True
+
+
+@pytest.mark.parametrize(
+    "text", ["0s", "-1s", "1", "s", "1 s", "1S", "\u0661s", "1e3s", ".5s", "400d", "9" * 400 + "s", 10, True]
+)
+def test_no_durations(text):
+    with pytest.raises(ValueError, match="a duration"):
+        parse_duration(text)
+
+
+PORTS = st.integers(0, 65535)
+ADDRESSES = st.one_of(
+    st.builds(Address, st.ip_addresses().map(str), PORTS),
+    st.builds(
+        Address, path=st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=90).map("/{}".format)
+    ),
+)
+
+
+@given(ADDRESSES)
+def test_addresses_round_trip(address):
+    assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("localhost:80", "names are not resolved"),
+        ("127.0.0.1", "an address is"),
+        ("127.0.0.1:", "an address is"),
+        ("127.0.0.1:65536", "a port is at most 65535"),
+        ("127.0.0.256:80", "an address is"),
+        ("127.0.0.1:\u0668\u0660", "an address is"),
+        ("::1:80", "an address is"),
+        ("[127.0.0.1]:80", "an address is"),
+        ("[::1]", "an address is"),
+        ("127.0.0.1:80\n", "an address is"),
+        ("unix:relative", "unix:/absolute/path"),
+        ("unix:/" + "x" * 107, "at most 107 bytes"),
+        (80, "not 80"),
+    ],
+)
+def test_no_addresses(text, says):
+    with pytest.raises(ValueError, match=says):
+        parse_address(text)
+
+
+@given(st.ip_addresses(), st.integers(0, 32))
+def test_networks_round_trip(address, bits):
+    network = ip_network((address, bits), strict=False)
+    assert parse_network(str(network)) == network
+
+
+@given(ANYTHING, st.sampled_from([parse_duration, parse_address, parse_network]))
+def test_parsers_raise_only_value_errors(value, parse):
+    try:
+        parse(value)
+    except ValueError as error:
+        assert str(error).isprintable()  # noqa: PT017, most values are refused and some are not
+
+
+@given(st.text())
+def test_shown_is_one_short_printable_line(text):
+    assert shown(text).isprintable()
+    assert len(shown(text)) <= 12 * 60
+    if len(text) <= 60 and text.isprintable() and not set(text) & set('"\\'):
+        assert shown(text) == f'"{text}"'
+
+
+def test_shown_values_are_as_in_the_file():
+    assert [shown(each) for each in (True, 7, 1.5, 'a"b', [1], {}, Path)] == [
+        "true",
+        "7",
+        "1.5",
+        '"a\\"b"',
+        "an array",
+        "a table",
+        "a date or time",
+    ]
+    assert shown(1 << 20000) == "a number of more than 64 bits"
+    assert shown("x" * 61) == '"' + "x" * 60 + '..."'
