@@ -17,12 +17,10 @@ from balancer.ring.rendezvous import rendezvous
 def build(pool: Pool, weights: Mapping[str, float] | None = None) -> Ring:
     """The ring of ``pool``; ``weights`` override the configured ones by backend name (slow start, drain).
 
-    A weight of 0 leaves the ring. Raises ``Refused`` for weights that make no ring and for settings that do not go
-    together.
+    A weight of 0 leaves the ring. Raises ``Refused`` for weights that make no ring, and for settings that would give
+    one that is not what it seems: the loader reports those by line, and a pool can also come from elsewhere.
     """
     live = _live_weights(pool, weights or {})
-    if pool.ring.algorithm in ("ketama", "nginx", "haproxy") and (pool.ring.seed or pool.ring.hash != "md5"):
-        raise Refused(f'pool "{pool.name}": {pool.ring.algorithm} has a hash of its own; remove hash and seed')
     match pool.ring.algorithm:
         case "ring":
             hash = _token_hash(pool)
@@ -57,14 +55,7 @@ def _live_weights(pool: Pool, overrides: Mapping[str, float]) -> dict[str, float
 
 
 def _token_hash(pool: Pool) -> TokenHash:
-    ring = pool.ring
-    if ring.hash == "blake2b":
-        if not ring.seed:
-            raise Refused(f'pool "{pool.name}": hash = "blake2b" needs a seed: a long random text, kept secret')
-        return blake2b(ring.seed)
-    if ring.seed:
-        raise Refused(f'pool "{pool.name}": md5 takes no seed; add hash = "blake2b", or remove the seed')
-    return MD5
+    return blake2b(pool.ring.seed) if pool.ring.hash == "blake2b" else MD5
 
 
 def _servers(pool: Pool) -> dict[str, str]:

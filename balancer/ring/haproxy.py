@@ -29,7 +29,6 @@ def haproxy(pool: Pool, weights: Mapping[str, float]) -> Ring:
     avalanche = consistent and ring.function is None if ring.avalanche is None else ring.avalanche
     hash = token_hash(ring.function or "sdbm", avalanche)
     keys = _keys(pool)
-    _check_balance_factor(pool, consistent)
     declared = {backend.name: weights[backend.name] for backend in pool.backend if backend.name in weights}
     if not consistent:
         return mapped(hash, declared)
@@ -39,16 +38,6 @@ def haproxy(pool: Pool, weights: Mapping[str, float]) -> Ring:
         for node in range(max(1, round(_POINTS * weight)))
     ]
     return nearest(hash, points, declared)
-
-
-def _check_balance_factor(pool: Pool, consistent: bool) -> None:
-    factor = pool.ring.hash_balance_factor
-    if factor and (not consistent or factor <= 100):
-        raise Refused(
-            f'pool "{pool.name}": hash_balance_factor is 0, or above 100 together with hash_type = "consistent"'
-        )
-    if factor and pool.ring.bound:
-        raise Refused(f'pool "{pool.name}": bound and hash_balance_factor do the same; keep one')
 
 
 def _keys(pool: Pool) -> dict[str, int]:

@@ -118,9 +118,6 @@ def test_hash_keys_of_other_addresses(address, hash_key, key):
     [
         ([(1, 5), (1, 5)], {}, "two backends have id 5"),
         ([(1, None)], {"hash_key": "guid", "hash_type": "consistent"}, '"s0" has no guid'),
-        ([(1, None)], {"hash_balance_factor": 150}, "consistent"),
-        ([(1, None)], {"hash_balance_factor": 100, "hash_type": "consistent"}, "above 100"),
-        ([(1, None)], {"hash_balance_factor": 150, "hash_type": "consistent", "bound": 1.5}, "bound"),
     ],
 )
 def test_refuses_what_haproxy_would_not_start_with(servers, settings, message):

@@ -1,0 +1,72 @@
+"""Bounded load: where a token without a live place goes when its owner has more than its part.
+
+Facts. Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018) gives each backend room for
+``ceil(bound * (tokens + 1) * weight / sum of weights)`` and sends a token to the first one with room in its ring order.
+As ``bound`` is at least 1 somebody always has room. Nothing is random, so that every worker that sees the same loads
+makes the same choice. haproxy's ``hash-balance-factor`` deals the room out in whole slots, and walks the circle
+clockwise from the nearest point instead of by distance.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from math import ceil, fsum
+
+from balancer.config.model import Ring as Settings
+from balancer.ring.base import Ring
+from balancer.ring.nearest import Nearest
+
+
+def bounded(
+    ring: Ring, token: bytes, settings: Settings, load: Mapping[str, int], usable: Collection[str]
+) -> Iterator[str]:
+    """The ``usable`` backends for a token that is nowhere yet: those with room, best first, then those without.
+
+    ``load`` is what each member of the ring carries now. Without a bound in ``settings`` all have room.
+    """
+    wanted = frozenset(usable)
+    declared = [name for name in ring.members if name in wanted]
+    order: Iterator[str] = (name for name in ring.order(token) if name in wanted)
+    if settings.hash_balance_factor and isinstance(ring, Nearest):
+        room = haproxy_slots(ring.weights, load, declared, settings.hash_balance_factor)
+        order = ring.clockwise(token, wanted)
+    elif settings.bound:
+        room = capacities(ring.weights, load, declared, settings.bound)
+    else:
+        yield from order
+        return
+    full = []
+    for name in order:
+        if load[name] < room[name]:
+            yield name
+        else:
+            full.append(name)
+    yield from full
+
+
+def capacities(
+    weights: Mapping[str, float], load: Mapping[str, int], usable: Collection[str], bound: float
+) -> dict[str, int]:
+    """How many tokens each usable backend may carry, the new one included, so that none exceeds ``bound`` means."""
+    tokens = 1 + sum(load[name] for name in usable)
+    total = fsum(weights[name] for name in usable)
+    # The ceiling is of what is meant: 1.1 * 10 is 11 and no more.
+    return {name: ceil(round(bound * tokens * weights[name] / total, 9)) for name in usable}
+
+
+def haproxy_slots(
+    weights: Mapping[str, float], load: Mapping[str, int], usable: Collection[str], factor: int
+) -> dict[str, int]:
+    """haproxy's slots: ``factor`` percent of the streams, dealt out by weight; ``usable`` in the order of declaration.
+
+    Streams on servers that are not usable any more count as well, as they do in haproxy.
+    """
+    units = {name: max(1, round(16 * weights[name])) for name in usable}
+    total = sum(units.values())
+    slots = -(-(sum(load.values()) + 1) * factor // 100)
+    each, rest = divmod(slots, total)
+    before = 0
+    dealt = {}
+    for name, unit in units.items():
+        after = before + unit
+        dealt[name] = max(1, unit * each + after * rest // total - before * rest // total)
+        before = after
+    return dealt

@@ -1,0 +1,168 @@
+"""What a change of the ring would do, before it is done.
+
+Where both rings hash tokens alike, the answer is exact: points of both circles cut the key space into pieces that each
+have one owner before and one after, and two tables are compared slot by slot. Otherwise (another algorithm, hash or
+seed, and rendezvous, which has no points) a fixed sample of tokens is placed on both.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import fsum, sqrt
+
+from balancer.ring.base import Ring, digest
+from balancer.ring.circle import Circle
+from balancer.ring.rendezvous import Rendezvous
+from balancer.ring.table import Table, joint
+
+_SAMPLE = 20_000
+_DRAWS = 1_000_000
+"""Rendezvous asks every backend for each token: larger pools get a smaller sample."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A share of all tokens that changes hands."""
+
+    source: str
+    target: str
+    share: float
+    needless: bool
+    """Neither did the source lose weight nor the target gain any: no change of weights asked for it."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """A backend's share of all tokens in relation to the share its weight stands for: 1 is fair."""
+
+    backend: str
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The worst that the loss of one backend can do."""
+
+    lost: str
+    heir: Load
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two rings."""
+
+    fingerprint: str
+    weights: Mapping[str, float]
+    shares: Mapping[str, float]
+    fullest: Load
+    worst_loss: Loss | None
+    """None with a single backend, whose loss nobody takes over."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A change of the ring, in shares of all possible tokens."""
+
+    id: str
+    """Stands for both rings and the overlay: when one has changed since, the plan is out of date."""
+    before: Side
+    after: Side
+    moves: tuple[Move, ...]
+    """The largest first."""
+    sampled: int
+    """Tokens the moves were counted with; 0 where they are exact. All else in a plan is always exact."""
+
+    @property
+    def moved(self) -> float:
+        """Share of all tokens that change hands."""
+        return fsum(move.share for move in self.moves)
+
+    @property
+    def needless(self) -> float:
+        """Share of all tokens that change hands although no change of weights asks for it."""
+        return fsum(move.share for move in self.moves if move.needless)
+
+    @property
+    def standard_error(self) -> float:
+        """Of ``moved``; 0 where it is exact."""
+        return sqrt(self.moved * (1 - self.moved) / self.sampled) if self.sampled else 0.0
+
+
+def plan(before: Ring, after: Ring, overlay: str = "") -> Plan:
+    """What replacing ``before`` by ``after`` would do; ``overlay`` is the version of what lies above the ring."""
+    pairs, sampled = _pairs(before, after)
+    moves = [
+        Move(source, target, share, _needless(source, target, before.weights, after.weights))
+        for (source, target), share in pairs.items()
+        if source != target and share
+    ]
+    return Plan(
+        id=digest(text.encode() for text in (before.fingerprint, after.fingerprint, overlay)),
+        before=side(before),
+        after=side(after),
+        moves=tuple(sorted(moves, key=lambda move: (-move.share, move.source, move.target))),
+        sampled=sampled,
+    )
+
+
+def side(ring: Ring) -> Side:
+    """How even a ring is, now and after the loss of any one backend."""
+    total = fsum(ring.weights.values())
+    fair = {name: weight / total for name, weight in ring.weights.items()}
+    shares = ring.shares()
+    heirs = {
+        (lost, heir): (shares[heir] + share) / fair[heir]
+        for (lost, heir), share in ring.succession().items()
+        if lost != heir
+    }
+    fullest = max(ring.members, key=lambda name: shares[name] / fair[name])
+    worst = max(heirs, key=heirs.__getitem__, default=None)
+    return Side(
+        fingerprint=ring.fingerprint,
+        weights=ring.weights,
+        shares=shares,
+        fullest=Load(fullest, shares[fullest] / fair[fullest]),
+        worst_loss=Loss(worst[0], Load(worst[1], heirs[worst])) if worst else None,
+    )
+
+
+def _needless(source: str, target: str, before: Mapping[str, float], after: Mapping[str, float]) -> bool:
+    source_kept = after.get(source, 0) >= before[source]
+    target_kept = after[target] <= before.get(target, 0)
+    return source_kept and target_kept
+
+
+def _pairs(before: Ring, after: Ring) -> tuple[Mapping[tuple[str, str], float], int]:
+    """Share of all tokens by (owner before, owner after), and the size of the sample, 0 if exact."""
+    if isinstance(before, Circle) and isinstance(after, Circle) and before.hash.name == after.hash.name:
+        return _merged(before, after), 0
+    if isinstance(before, Table) and isinstance(after, Table) and before.hash.name == after.hash.name:
+        return joint(before.slots, after.slots), 0
+    return _sampled(before, after)
+
+
+def _merged(before: Circle, after: Circle) -> dict[tuple[str, str], float]:
+    old_ends, old_names, old = before.ends, before.names, 0
+    new_ends, new_names, new = after.ends, after.names, 0
+    size = 1 << before.hash.bits
+    lengths: Counter[tuple[str, str]] = Counter()
+    last = -1
+    for end in sorted({*old_ends, *new_ends, size - 1}):
+        lengths[old_names[old], new_names[new]] += end - last
+        last = end
+        while old < len(old_ends) and old_ends[old] <= end:
+            old += 1
+        while new < len(new_ends) and new_ends[new] <= end:
+            new += 1
+    return {pair: length / size for pair, length in lengths.items()}
+
+
+def _sampled(before: Ring, after: Ring) -> tuple[dict[tuple[str, str], float], int]:
+    draws = sum(len(ring.members) for ring in (before, after) if isinstance(ring, Rendezvous))
+    tokens = min(_SAMPLE, _DRAWS // max(draws, 1))
+    pairs: Counter[tuple[str, str]] = Counter()
+    for number in range(tokens):
+        token = blake2b(number.to_bytes(8, "big"), digest_size=16, person=b"balancer plan").hexdigest().encode()
+        pairs[before.owner(token), after.owner(token)] += 1
+    return {pair: count / tokens for pair, count in pairs.items()}, tokens
