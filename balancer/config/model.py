@@ -79,6 +79,8 @@ class Timeouts(Section):
     """Silence on a tunnel, or on a streamed answer without a known length."""
     drain: Duration = 600.0
     """How long open tunnels may stay once the daemon, or their backend, is draining."""
+    close_spread: Duration = 30.0
+    """Over how long the tunnels left after a drain are closed, so that their clients do not all return at once."""
 
 
 class Certificate(Section):
@@ -184,6 +186,8 @@ class Pool(Section):
     token: Token = Token()
     ring: Ring = Ring()
     health: Health = Health()
+    linger: Duration = 30.0
+    """How long a user without an open tunnel still belongs to the backend of the last one (the page is reloaded)."""
     backend: Annotated[tuple[Backend, ...], Field(strict=False, min_length=1)]
 
 

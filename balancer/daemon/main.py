@@ -22,9 +22,12 @@ from balancer.config.scalars import Address
 from balancer.errors import ConfigError
 from balancer.net.engine import Engine
 from balancer.net.listen import Acceptor, open_listener
+from balancer.pool.placement import Placement
 from balancer.proxy.accesslog import AccessLog, Digest
 from balancer.proxy.client import handler
 from balancer.proxy.plane import Plane
+from balancer.ring.build import build
+from balancer.ring.overlay import Overlay
 
 logger = logging.getLogger("balancer")
 
@@ -76,7 +79,12 @@ async def _main(config: Config, sockets: list[list[socket.socket]], log: AccessL
             async with trio.open_nursery() as nursery:
                 engine = Engine()
                 await nursery.start(engine.run)
-                plane = Plane(config, engine, log, Digest(os.urandom(32)))
+                digest = Digest(os.urandom(32))
+                placements = {
+                    pool.name: Placement.of(build(pool), Overlay(), digest, config.timeouts.drain, time.time())
+                    for pool in config.pool
+                }
+                plane = Plane(config, placements, engine, log, digest)
                 nursery.start_soon(_housekeeping, plane)
                 _accept(plane, config, sockets)
                 # What exists now lives as long as the process: no collection need look at it again.
@@ -127,4 +135,4 @@ async def _drain(plane: Plane, signals: AsyncIterator[int]) -> None:
 async def _housekeeping(plane: Plane) -> None:
     while True:
         await trio.sleep(1)
-        plane.expire_idle()
+        plane.tidy()

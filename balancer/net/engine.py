@@ -48,7 +48,7 @@ class TimedOut(Exception):
 
 
 class Closed(Exception):
-    """The coroutine is ended from outside: a drain is over, or the process stops."""
+    """The coroutine is ended from outside; the message says why: a drain is over, the process stops."""
 
 
 class Task:

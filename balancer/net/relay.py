@@ -6,6 +6,7 @@ bytes before it have been, and the other direction lives until it ends by itself
 """
 
 from balancer.errors import Source
+from balancer.http.frames import Frames
 from balancer.net.engine import Task, park
 from balancer.net.transport import TURN_BYTES, Transport
 
@@ -13,11 +14,12 @@ from balancer.net.transport import TURN_BYTES, Transport
 class Flow:
     """One direction of a relay."""
 
-    __slots__ = ("ended", "sink", "source")
+    __slots__ = ("ended", "frames", "sink", "source")
 
-    def __init__(self, source: Transport, sink: Transport) -> None:
+    def __init__(self, source: Transport, sink: Transport, frames: Frames | None) -> None:
         self.source = source
         self.sink = sink
+        self.frames = frames
         self.ended = False
 
     def move(self) -> bool:
@@ -34,6 +36,8 @@ class Flow:
         if data is None:
             return False
         if data:
+            if self.frames is not None:
+                self.frames.feed(data)
             sink.transmit(data)
         else:
             self.ended = True
@@ -41,15 +45,23 @@ class Flow:
         return True
 
 
-async def relay(task: Task, client: Transport, backend: Transport, idle: float) -> Source:
+async def relay(
+    task: Task,
+    client: Transport,
+    backend: Transport,
+    idle: float,
+    frames: tuple[Frames, Frames] | None = None,
+) -> Source:
     """Relay until both directions have ended; tells which side ended first.
 
     ``idle`` is the longest silence in seconds: then ``TimedOut`` is raised here. A side that breaks raises its
-    ``ProxyError``. Closing the transports is the caller's.
+    ``ProxyError``. Closing the transports is the caller's. ``frames`` are fed with what goes to the backend and to the
+    client.
     """
     engine = client.engine
     first: Source | None = None
-    up, down = Flow(client, backend), Flow(backend, client)
+    sent, answered = frames or (None, None)
+    up, down = Flow(client, backend, sent), Flow(backend, client, answered)
     task.expires = engine.now + idle
     while not (up.ended and down.ended):
         moved = not up.ended and up.move()

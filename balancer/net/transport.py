@@ -82,8 +82,12 @@ class Transport(Watch, ABC):
     async def send(self, data: bytes) -> None:
         """Send all of it, waiting while the peer does not read."""
         if not self.transmit(data):
-            while not self.flush():
-                await park()
+            await self.flushed()
+
+    async def flushed(self) -> None:
+        """Wait until nothing is ``unsent``."""
+        while not self.flush():
+            await park()
 
     async def take_turn(self) -> None:
         """Give way if this task has had its share of the worker."""

@@ -1,6 +1,6 @@
 """One backend at run time: whether it may be tried, and what it has served."""
 
-from balancer.config import model
+from balancer.config.scalars import Address
 
 HOLD_OFF = 5.0
 """Seconds for which a backend that failed to connect is not tried before others."""
@@ -23,9 +23,9 @@ class Backend:
         "tunnels",
     )
 
-    def __init__(self, config: model.Backend) -> None:
-        self.name = config.name
-        self.address = config.address
+    def __init__(self, name: str, address: Address) -> None:
+        self.name = name
+        self.address = address
         self.held_until = 0.0
         self.active = 0
         """Requests in flight and open tunnels."""

@@ -6,8 +6,8 @@ from itertools import count
 
 from balancer.config import model
 from balancer.pool.backend import Backend
-from balancer.ring.base import Ring
-from balancer.ring.build import build
+from balancer.pool.leases import Lease, Leases
+from balancer.pool.placement import Placement
 
 
 class Decision:
@@ -18,18 +18,19 @@ class Decision:
     def __init__(self, backend: Backend, reason: str, skipped: tuple[tuple[str, str], ...]) -> None:
         self.backend = backend
         self.reason = reason
-        """``owner``, ``successor``, ``spread`` or ``panic``."""
+        """``pin``, ``lease``, ``owner``, ``successor``, ``spread`` or ``panic``."""
         self.skipped = skipped
 
 
 class Pool:
-    """Backends, the ring over them, and the rule that reads tokens."""
+    """Backends, the placement over them, and the leases on them."""
 
-    def __init__(self, config: model.Pool) -> None:
+    def __init__(self, config: model.Pool, placement: Placement) -> None:
         self.name = config.name
         self.config = config
-        self.backends = {backend.name: Backend(backend) for backend in config.backend}
-        self.ring: Ring = build(config)
+        self.backends = {backend.name: Backend(backend.name, backend.address) for backend in config.backend}
+        self.placement = placement
+        self.leases = Leases(config.linger)
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
         self._turns = count()
@@ -37,28 +38,48 @@ class Pool:
     def candidates(self, token: bytes | None, now: float) -> Iterator[Decision]:
         """Backends for the token, best first, each once; without a token (``None``) they take turns.
 
-        The owner, then its successors on the ring, those that should not be tried now left out; when all others have
-        been tried, those too (``panic``): a backend that failed a moment ago is better than none.
+        The pin, the lease, the owner, then its successors on the ring. Who should not be tried now is left out; when
+        all others have been tried, those left out for their health only are tried too (``panic``): a backend that
+        failed a moment ago is better than none.
         """
         skipped: list[tuple[str, str]] = []
-        passed_over: list[Backend] = []
-        reason = "spread" if token is None else "owner"
-        for name in self._rotation() if token is None else self.ring.order(token):
-            backend = self.backends[name]
-            why = backend.unavailable(now)
-            if why:
-                passed_over.append(backend)
+        unhealthy: list[Backend] = []
+        lease = self.leases.get(token) if token is not None else None
+        for name, rule in self._rules(token, lease):
+            if skipped and any(name == seen for seen, _ in skipped):
+                continue
+            backend = self.backends.get(name)
+            if backend is None:  # a pin or a lease on a backend that has been removed
+                continue
+            if why := self.placement.refuses(name, lease):
+                pass
+            elif why := backend.unavailable(now):
+                unhealthy.append(backend)
             else:
-                yield Decision(backend, reason, tuple(skipped))
+                yield Decision(backend, rule, tuple(skipped))
                 why = "tried"
             skipped.append((name, why))
-            if token is not None:
-                reason = "successor"
-        for backend in passed_over:
+        for backend in unhealthy:
             yield Decision(backend, "panic", tuple(skipped))
 
-    def _rotation(self) -> Iterator[str]:
-        members = self.ring.members
-        first = next(self._turns) % len(members)
-        yield from members[first:]
-        yield from members[:first]
+    def _rules(self, token: bytes | None, lease: Lease | None) -> Iterator[tuple[str, str]]:
+        """Every backend with the rule that names it, in the order of the rules; some more than once."""
+        placement = self.placement
+        if token is None:
+            members = placement.ring.members
+            first = next(self._turns) % len(members)
+            for name in members[first:] + members[:first]:
+                yield name, "spread"
+            return
+        if placement.pins or placement.prefixes:
+            pinned = placement.pinned(token)
+            if pinned is not None:
+                yield pinned, "pin"
+        if lease is not None:
+            yield lease.place, "lease"
+            for name in reversed(lease.sessions.values()):
+                yield name, "lease"
+        rule = "owner"
+        for name in placement.ring.order(token):
+            yield name, rule
+            rule = "successor"

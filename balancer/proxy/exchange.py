@@ -7,9 +7,12 @@ read everything, or answer and read at the same time. Waiting is always for both
 look at what can be moved. A request is sent again only while nothing has reached the client and all of it is at hand.
 """
 
+import os
+
 from balancer.errors import ProxyError, Retry, Source
 from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.http.forward import effective_request_id, request_head, response_head
+from balancer.http.frames import SERVICE_RESTART, Frames, close_frame
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
 from balancer.http.websocket import check_request, check_response, is_websocket
 from balancer.net.engine import Closed, Task, TimedOut, park
@@ -23,6 +26,8 @@ from balancer.proxy.upload import Upload
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
+GOODBYE = 2.0
+"""Seconds in which both sides of a tunnel may take the close frame that ends it."""
 MAX_INTERIM = 32
 """Interim (1xx) responses to one request."""
 
@@ -40,6 +45,7 @@ class Exchange:
         "record",
         "request",
         "task",
+        "token",
         "upload",
     )
 
@@ -51,6 +57,7 @@ class Exchange:
         """Bytes that came with the head: of the body, of a tunnel, or of the next request."""
         self.record = record
         self.backend: PlainTransport | None = None
+        self.token: bytes | None = None
         self.upload: Upload | None = None
         self.connector: Connector | None = None
         self.patience = client.plane.timeouts.response
@@ -70,8 +77,8 @@ class Exchange:
             return await self._fail(error)
         except TimedOut:
             return await self._fail(self._overdue())
-        except Closed:
-            record.ended, record.by = "ended by the balancer", Source.INTERNAL
+        except Closed as closed:
+            record.ended, record.by = str(closed), Source.INTERNAL
             raise
         finally:
             self._settle()
@@ -89,7 +96,7 @@ class Exchange:
         fresh = plane.next_request_id()
         record.request_id = effective_request_id(request, client.trusted, fresh)
         head = request_head(request, client.address.encode(), front.scheme, client.trusted, record.request_id)
-        token = client.token(request.target, record)
+        token = self.token = client.token(request.target, record)
         connector = self.connector = Connector(plane, front.pool, token, self.task, record, reuse=True)
         idempotent = request.method in IDEMPOTENT
         while True:
@@ -277,18 +284,39 @@ class Exchange:
         self.answered = True
         if client.plane.log.enabled:
             client.log("open", record)
-        state = self.connector.backend
-        state.tunnels += 1
+        frames = (Frames(), Frames()) if is_websocket(self.request) else None
+        if frames is not None:
+            frames[0].feed(self.early)
+            frames[1].feed(rest)
+        with client.tunnel(self.connector.backend, self.token):
+            try:
+                await self._to_client(head + rest)
+                if self.early:
+                    await backend.send(self.early)
+                by = await relay(self.task, client.transport, backend, client.plane.timeouts.tunnel_idle, frames)
+                record.ended, record.by = "closed", by
+            except TimedOut:
+                record.ended, record.by = "silent for too long", Source.INTERNAL
+            except Closed as closed:
+                record.ended, record.by = str(closed), Source.INTERNAL
+                if frames is not None:
+                    await self._say_goodbye(*frames)
+
+    async def _say_goodbye(self, sent: Frames, answered: Frames) -> None:
+        """End a WebSocket between two frames with 1012 on either side; in the middle of one, just end it."""
+        client, backend = self.client, self.backend
+        assert backend is not None
+        self.task.expires = client.plane.engine.now + GOODBYE
         try:
-            await self._to_client(head + rest)
-            if self.early:
-                await backend.send(self.early)
-            by = await relay(self.task, client.transport, backend, client.plane.timeouts.tunnel_idle)
-            record.ended, record.by = "closed", by
-        except TimedOut:
-            record.ended, record.by = "silent for too long", Source.INTERNAL
-        finally:
-            state.tunnels -= 1
+            if sent.between:
+                await backend.flushed()
+                await backend.send(close_frame(SERVICE_RESTART, os.urandom(4)))
+            if answered.between:
+                await client.transport.flushed()
+                await client.transport.send(close_frame(SERVICE_RESTART))
+                await client.linger()
+        except (ProxyError, TimedOut):
+            pass  # they do not take it: the close of the connection has to do
 
     async def _fail(self, error: ProxyError) -> bytes | None:
         """Answer an error, or cut short the answer it came in the middle of."""

@@ -3,7 +3,7 @@
 import math
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from itertools import count
 from typing import Protocol
@@ -15,6 +15,7 @@ from balancer.net.contexts import server_context
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
 from balancer.net.listen import Gate
+from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import AccessLog, Digest
 
@@ -53,14 +54,16 @@ class Front:
 class Plane:
     """One per worker: engine, pools, limits, log, and every open connection."""
 
-    def __init__(self, config: model.Config, engine: Engine, log: AccessLog, digest: Digest) -> None:
+    def __init__(
+        self, config: model.Config, placements: Mapping[str, Placement], engine: Engine, log: AccessLog, digest: Digest
+    ) -> None:
         self.engine = engine
         self.timeouts = config.timeouts
         self.max_head = config.limits.max_head_bytes
         self.log = log
         self.digest = digest
         self.gate = Gate(engine, config.limits.max_connections)
-        self.pools = {pool.name: Pool(pool) for pool in config.pool}
+        self.pools = {pool.name: Pool(pool, placements[pool.name]) for pool in config.pool}
         self.idle = {backend: IdleConnections() for pool in self.pools.values() for backend in pool.backends.values()}
         self.sessions: set[Session] = set()
         self.draining = False
@@ -94,10 +97,12 @@ class Plane:
     def close(self) -> None:
         """End whatever is still open."""
         for session in list(self.sessions):
-            self.engine.throw(session.task, Closed())
+            self.engine.throw(session.task, Closed("the balancer stops"))
 
-    def expire_idle(self) -> None:
-        """Close backend connections that have waited too long or whose backend has gone; called every second."""
+    def tidy(self) -> None:
+        """Called every second: end leases that have lingered, close backend connections nobody has used for long."""
+        for pool in self.pools.values():
+            pool.leases.expire(self.engine.now)
         oldest = self.engine.now - self.timeouts.idle
         for connections in self.idle.values():
             connections.expire(oldest)

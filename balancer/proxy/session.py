@@ -1,9 +1,13 @@
 """A client connection as its requests see it: who the client is, how to answer it, how to part from it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from balancer.errors import ProxyError, Source
 from balancer.http.token import extract
 from balancer.net.engine import Task, TimedOut
 from balancer.net.transport import Transport
+from balancer.pool.backend import Backend
 from balancer.proxy.accesslog import Record
 from balancer.proxy.plane import Front, Plane
 
@@ -47,6 +51,20 @@ class Client:
         if self.plane.log.enabled:
             record.digest = self.plane.digest(token)
         return token
+
+    @contextmanager
+    def tunnel(self, backend: Backend, token: bytes | None) -> Iterator[None]:
+        """Count a tunnel to ``backend`` while it is open, and let the user's other connections follow it."""
+        leases = self.front.pool.leases
+        backend.tunnels += 1
+        if token is not None:
+            leases.open(token, self, backend.name)
+        try:
+            yield
+        finally:
+            backend.tunnels -= 1
+            if token is not None:
+                leases.close(token, self, self.plane.engine.now)
 
     def log(self, event: str, record: Record) -> None:
         """One line of the access log."""

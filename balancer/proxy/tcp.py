@@ -24,29 +24,28 @@ async def serve_tcp(client: Client, early: bytes, sni: str) -> None:
         record.head = plane.engine.now
         if plane.log.enabled:
             record.digest = plane.digest(key.encode())
-        connector = Connector(plane, front.pool, key.encode(), task, record, reuse=False)
+        token = key.encode()
+        connector = Connector(plane, front.pool, token, task, record, reuse=False)
         backend = await connector.connect()
         connector.backend.active += 1
-        connector.backend.tunnels += 1
         if plane.log.enabled:
             client.log("open", record)
-        if early:
-            await backend.send(early)
-        record.by = await relay(task, client.transport, backend, plane.timeouts.tunnel_idle)
-        record.ended = "closed"
+        with client.tunnel(connector.backend, token):
+            if early:
+                await backend.send(early)
+            record.by = await relay(task, client.transport, backend, plane.timeouts.tunnel_idle)
+            record.ended = "closed"
     except ProxyError as error:
         record.ended, record.by = error.reason, error.source
         client.transport.abort()
     except TimedOut:
         record.ended, record.by = "silent for too long", Source.INTERNAL
-    except Closed:
-        record.ended, record.by = "ended by the balancer", Source.INTERNAL
-        raise
+    except Closed as closed:
+        record.ended, record.by = str(closed), Source.INTERNAL
     finally:
         if backend is not None and connector is not None:
             state = connector.backend
             state.active -= 1
-            state.tunnels -= 1
             record.bytes_in, record.bytes_out = backend.sent, backend.received
             state.bytes_in += backend.sent
             state.bytes_out += backend.received

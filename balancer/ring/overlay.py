@@ -1,0 +1,225 @@
+"""The overlay: what operators have decided on top of one pool's ring. An immutable value; a change makes a new one.
+
+Pins bind a token, or all tokens with a prefix, to a backend. Admin states take a backend out of placement without
+touching the ring. Weights override the configuration, at once or along a ramp, and backends may be added or removed
+live. Tokens stand here only as keyed digests, made by whoever holds the key.
+
+Every change is a pydantic model with an ``op``: the same text is the body of an admin request and a line of the
+journal, and replaying the lines gives the overlay again. ``now`` is Unix time in seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, StringConstraints
+
+from balancer.config.model import BackendAddress, Name, Section
+from balancer.errors import Refused
+
+MAX_WEIGHT = 256.0
+RAMP_STEPS = 60
+"""Steps of a ramp at most: each is a new ring."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+State = Literal["ready", "drain", "maint"]
+
+
+class Pin(Section):
+    """Bind a token (or, with ``prefix``, every token that begins with the ``prefix`` bytes digested) to a backend."""
+
+    op: Literal["pin"] = "pin"
+    digest: Digest
+    prefix: Annotated[int, Field(ge=1, le=8192)] | None = None
+    """Length in bytes of the prefix that was digested; absent for a whole token."""
+    backend: Name
+    until: float | None = None
+    """Unix time at which the pin ends by itself."""
+    reason: Text = ""
+    author: Text = ""
+    since: float = 0.0
+
+
+class Unpin(Section):
+    """Take a pin away."""
+
+    op: Literal["unpin"] = "unpin"
+    digest: Digest
+    prefix: int | None = None
+
+
+class SetState(Section):
+    """``ready``, ``drain`` (nobody new; users with live tunnels stay) or ``maint`` (nobody at all)."""
+
+    op: Literal["state"] = "state"
+    backend: Name
+    state: State
+    since: float = 0.0
+
+
+class SetWeight(Section):
+    """Change a weight, at once or, with ``over`` seconds, in steps."""
+
+    op: Literal["weight"] = "weight"
+    backend: Name
+    weight: Annotated[float, Field(ge=0.0, le=MAX_WEIGHT, allow_inf_nan=False)]
+    over: Annotated[float, Field(ge=0.0, le=30 * 86400.0, allow_inf_nan=False)] = 0.0
+    since: float = 0.0
+
+
+class Steer(Section):
+    """``pause``, ``resume`` or ``rollback`` (back to the weight before it) a ramp."""
+
+    op: Literal["ramp"] = "ramp"
+    backend: Name
+    action: Literal["pause", "resume", "rollback"]
+    since: float = 0.0
+
+
+class Add(Section):
+    """A backend that is not in the configuration."""
+
+    op: Literal["add"] = "add"
+    name: Name
+    address: BackendAddress
+    weight: Annotated[float, Field(ge=0.0, le=MAX_WEIGHT, allow_inf_nan=False)] = 1.0
+
+
+class Remove(Section):
+    """Take a backend off the ring: one added live is forgotten, a configured one gets weight 0."""
+
+    op: Literal["remove"] = "remove"
+    name: Name
+
+
+Change = Annotated[Pin | Unpin | SetState | SetWeight | Steer | Add | Remove, Field(discriminator="op")]
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A weight on its way from ``start`` to ``target``: ``done`` seconds of ``over`` have passed at ``since``."""
+
+    start: float
+    target: float
+    over: float
+    done: float
+    since: float
+    paused: bool = False
+
+    def weight(self, now: float) -> float:
+        """The weight at ``now``, in ``RAMP_STEPS`` equal steps."""
+        passed = self.passed(now)
+        if passed >= self.over:
+            return self.target
+        step = int(passed / self.over * RAMP_STEPS) / RAMP_STEPS
+        return self.start + (self.target - self.start) * step
+
+    def passed(self, now: float) -> float:
+        """Seconds of the ramp that have passed."""
+        return self.done if self.paused else min(self.over, self.done + max(0.0, now - self.since))
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Everything decided for one pool; ``version`` counts the changes."""
+
+    pins: Mapping[tuple[str, int | None], Pin] = field(default_factory=dict)
+    states: Mapping[str, SetState] = field(default_factory=dict)
+    """Backends that are not ``ready``."""
+    weights: Mapping[str, Ramp] = field(default_factory=dict)
+    """Weights that differ from the configuration; one changed at once is a ramp of no duration."""
+    added: Mapping[str, Add] = field(default_factory=dict)
+    version: int = 0
+
+    def state(self, backend: str) -> State:
+        """The backend's admin state."""
+        change = self.states.get(backend)
+        return change.state if change else "ready"
+
+    def live_weights(self, configured: Mapping[str, float], now: float) -> dict[str, float]:
+        """Weights in force at ``now``, of the configured and of the added backends."""
+        weights = {**configured, **{name: change.weight for name, change in self.added.items()}}
+        weights.update({name: ramp.weight(now) for name, ramp in self.weights.items() if name in weights})
+        return weights
+
+    def expired(self, now: float) -> list[Unpin]:
+        """The changes that time itself asks for."""
+        over = [pin for pin in self.pins.values() if pin.until is not None and pin.until <= now]
+        return [Unpin(digest=pin.digest, prefix=pin.prefix) for pin in over]
+
+    def apply(self, change: Change, configured: Mapping[str, float], now: float) -> "Overlay":
+        """The overlay after ``change``. ``configured`` are the weights of the configuration.
+
+        Raises ``Refused``, with what to do instead, for a change that makes no sense on this pool.
+        """
+        weights = self.live_weights(configured, now)
+        name = getattr(change, "backend", None)
+        if name is not None and name not in weights:
+            raise Refused(f'there is no backend "{name}" here; there are {", ".join(sorted(weights))}')
+        changed = self._apply(change, weights, now)
+        after = changed.live_weights(configured, now)
+        if not any(weight > 0 and changed.state(name) == "ready" for name, weight in after.items()):
+            raise Refused("this would leave no ready backend with a weight above 0; make another one ready first")
+        return replace(changed, version=self.version + 1)
+
+    def _apply(self, change: Change, weights: Mapping[str, float], now: float) -> "Overlay":
+        match change:
+            case Pin():
+                if self.state(change.backend) == "maint":
+                    raise Refused(f'"{change.backend}" is in maint; pin to another backend or make it ready first')
+                if change.until is not None and change.until <= now:
+                    raise Refused("the pin would end before it begins; give a time in the future")
+                return replace(self, pins={**self.pins, (change.digest, change.prefix): change})
+            case Unpin():
+                if (change.digest, change.prefix) not in self.pins:
+                    raise Refused("there is no such pin; `balancer pins` lists them")
+                return replace(self, pins=_without(self.pins, (change.digest, change.prefix)))
+            case SetState():
+                states = _without(self.states, change.backend)
+                return replace(self, states=states if change.state == "ready" else {**states, change.backend: change})
+            case SetWeight():
+                ramp = Ramp(weights[change.backend], change.weight, change.over, 0.0, change.since)
+                return replace(self, weights={**self.weights, change.backend: ramp})
+            case Steer():
+                return replace(self, weights={**self.weights, change.backend: self._steered(change)})
+            case Add():
+                if change.name in weights:
+                    raise Refused(f'there is a backend "{change.name}" already; change its weight instead')
+                return replace(self, added={**self.added, change.name: change})
+            case Remove():
+                return self._removed(change.name, weights, now)
+
+    def _steered(self, change: Steer) -> Ramp:
+        ramp = self.weights.get(change.backend)
+        passed = ramp.passed(change.since) if ramp else 0.0
+        if ramp is None or (passed >= ramp.over and change.action != "rollback"):
+            raise Refused(f'the weight of "{change.backend}" is not changing; start with `backend weight … --over`')
+        match change.action:
+            case "pause":
+                return replace(ramp, done=passed, since=change.since, paused=True)
+            case "resume":
+                return replace(ramp, done=passed, since=change.since, paused=False)
+            case "rollback":
+                return Ramp(ramp.weight(change.since), ramp.start, 0.0, 0.0, change.since)
+
+    def _removed(self, name: str, weights: Mapping[str, float], now: float) -> "Overlay":
+        if name not in weights:
+            raise Refused(f'there is no backend "{name}" here; there are {", ".join(sorted(weights))}')
+        if pinned := sum(pin.backend == name for pin in self.pins.values()):
+            raise Refused(f'{pinned} pin(s) bind users to "{name}"; `balancer unpin` them first')
+        if name in self.added:
+            return replace(
+                self,
+                added=_without(self.added, name),
+                weights=_without(self.weights, name),
+                states=_without(self.states, name),
+            )
+        return replace(self, weights={**self.weights, name: Ramp(weights[name], 0.0, 0.0, 0.0, now)})
+
+
+def _without(mapping: Mapping[K, V], key: K) -> dict[K, V]:
+    return {other: value for other, value in mapping.items() if other != key}
