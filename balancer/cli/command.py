@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 from io import TextIOWrapper
 
-from balancer.cli import check, demo
+from balancer.cli import check, demo, serve
 
 _EXIT_CODES = "exit codes: 0 done; 1 the answer is no or the input is wrong; 2 usage; 3 the daemon cannot be reached"
 _VERBS = (check, demo)
@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=f"balancer {version('balancer')}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    serve.add(parser)
+    verbs = parser.add_subparsers(metavar="VERB")
     for verb in _VERBS:
         verb.add(verbs)
     return parser
