@@ -36,7 +36,7 @@ class Chunked:
     Whatever is malformed raises ``ProxyError``: 400 if the client sent it, 502 if a backend did.
     """
 
-    __slots__ = ("_expects", "_left", "_max_trailers", "_pending", "_source", "done", "rest", "trailers")
+    __slots__ = ("_expects", "_left", "_max_trailers", "_pending", "_seen", "_source", "done", "rest", "trailers")
 
     def __init__(self, source: Source, max_trailers: int = 8192) -> None:
         self._source = source
@@ -44,6 +44,7 @@ class Chunked:
         self._expects = _SIZE_LINE
         self._left = 0
         self._pending = b""
+        self._seen = 0  # bytes of unfinished trailers already looked at
         self.done = False
         """The end of the body was seen."""
         self.rest = b""
@@ -106,15 +107,20 @@ class Chunked:
         """Index after the empty line that ends the body, or -1 if it has not come."""
         if data.startswith(b"\r\n", position):
             return position + 2
-        end = data.find(b"\r\n\r\n", position, position + self._max_trailers + 4)
-        lines = data[position : end + 2] if end >= 0 else data[position:]
-        if grammar.NOT_IN_A_HEAD.search(lines) or (end >= 0 and grammar.FIELDS.fullmatch(lines) is None):
-            raise self._fault("malformed trailers")
-        # Of an unfinished end, one byte may be the CR of the empty line.
-        if len(lines) > self._max_trailers + (end < 0):
-            raise self._fault("trailers are too long")
+        seen = position + self._seen
+        end = data.find(b"\r\n\r\n", max(position, seen - 3), position + self._max_trailers + 4)
         if end < 0:
+            if grammar.NOT_IN_A_HEAD.search(data, max(position, seen - 1)):
+                raise self._fault("malformed trailers")
+            if len(data) - position > self._max_trailers + 1:  # one byte may be the CR of the empty line
+                raise self._fault("trailers are too long")
+            self._seen = len(data) - position
             return -1
+        lines = data[position : end + 2]
+        if len(lines) > self._max_trailers:
+            raise self._fault("trailers are too long")
+        if grammar.FIELDS.fullmatch(lines) is None:
+            raise self._fault("malformed trailers")
         self.trailers = drop_special(lines)
         return end + 4
 

@@ -61,7 +61,7 @@ def _parse_v1(data: bytes) -> tuple[ProxyHeader, int] | None:
         if source4 is not None:
             source, destination = str(IPv4Address(source4.decode())), str(IPv4Address(destination4.decode()))
         else:
-            source, destination = str(IPv6Address(source6.decode())), str(IPv6Address(destination6.decode()))
+            source, destination = _text(IPv6Address(source6.decode())), _text(IPv6Address(destination6.decode()))
     except ValueError:
         raise _bad("a PROXY line with an invalid address") from None
     return ProxyHeader(source, _port(source_port), destination, _port(destination_port)), end + 2
@@ -104,13 +104,18 @@ def _parse_v2(data: bytes) -> tuple[ProxyHeader, int] | None:
     ports = block[2 * size : 2 * size + 4]
     return (
         ProxyHeader(
-            str(address(block[:size])),
+            _text(address(block[:size])),
             int.from_bytes(ports[:2], "big"),
-            str(address(block[size : 2 * size])),
+            _text(address(block[size : 2 * size])),
             int.from_bytes(ports[2:], "big"),
         ),
         end,
     )
+
+
+def _text(address: IPv4Address | IPv6Address) -> str:
+    """An IPv4 client behind a proxy that listens on IPv6 is the same client, with one spelling on every Python."""
+    return str(address.ipv4_mapped or address) if isinstance(address, IPv6Address) else str(address)
 
 
 def _check_tlvs(rest: bytes) -> None:
