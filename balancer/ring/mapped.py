@@ -9,7 +9,6 @@ A server that is down is not in the table, so nearly every token moves. The k-th
 without all the earlier ones says. Those tables are made when first needed, and a bounded number is kept.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,7 @@ from math import gcd
 
 from balancer.ring.base import digest
 from balancer.ring.hashes import TokenHash
-from balancer.ring.table import Table, joint
+from balancer.ring.table import Table, heirs
 
 _KEPT_SLOTS = 1 << 20
 
@@ -42,12 +41,14 @@ class Mapped(Table):
     def succession(self) -> dict[tuple[str, str], float]:
         if len(self.members) == 1:
             return {(self.members[0], self.members[0]): 1.0}
-        pairs: Counter[tuple[str, str]] = Counter()
-        for lost in self.members:
-            mine = tuple(name if name == lost else "" for name in self.slots)
-            heirs = joint(mine, self.without(frozenset({lost})))
-            pairs.update({pair: share for pair, share in heirs.items() if pair[0] == lost})
-        return dict(pairs)
+        held: dict[str, list[int]] = {name: [] for name in self.members}
+        for slot, name in enumerate(self.slots):
+            held[name].append(slot)
+        return {
+            (lost, heir): share
+            for lost, slots in held.items()
+            for heir, share in heirs(slots, len(self.slots), self.without(frozenset({lost}))).items()
+        }
 
 
 def mapped(hash: TokenHash, weights: Mapping[str, float]) -> Mapped:

@@ -1,8 +1,8 @@
 """What a change of the ring would do, before it is done.
 
 Where both rings hash tokens alike, the answer is exact: points of both circles cut the key space into pieces that each
-have one owner before and one after, and two tables are compared slot by slot. Otherwise (another algorithm, hash or
-seed, and rendezvous, which has no points) a fixed sample of tokens is placed on both.
+have one owner before and one after, two tables are compared slot by slot, and rendezvous has a formula. Otherwise
+(another algorithm, hash or seed) a fixed sample of tokens is placed on both.
 """
 
 from collections import Counter
@@ -13,12 +13,10 @@ from math import fsum, sqrt
 
 from balancer.ring.base import Ring, digest
 from balancer.ring.circle import Circle
-from balancer.ring.rendezvous import Rendezvous
+from balancer.ring.rendezvous import Rendezvous, moves
 from balancer.ring.table import Table, joint
 
-_SAMPLE = 20_000
-_DRAWS = 1_000_000
-"""Rendezvous asks every backend for each token: larger pools get a smaller sample."""
+_SAMPLE = 10_000
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Plan:
 def plan(before: Ring, after: Ring, overlay: str = "") -> Plan:
     """What replacing ``before`` by ``after`` would do; ``overlay`` is the version of what lies above the ring."""
     pairs, sampled = _pairs(before, after)
-    moves = [
+    moved = [
         Move(source, target, share, _needless(source, target, before.weights, after.weights))
         for (source, target), share in pairs.items()
         if source != target and share
@@ -101,7 +99,7 @@ def plan(before: Ring, after: Ring, overlay: str = "") -> Plan:
         id=digest(text.encode() for text in (before.fingerprint, after.fingerprint, overlay)),
         before=side(before),
         after=side(after),
-        moves=tuple(sorted(moves, key=lambda move: (-move.share, move.source, move.target))),
+        moves=tuple(sorted(moved, key=lambda move: (-move.share, move.source, move.target))),
         sampled=sampled,
     )
 
@@ -110,11 +108,12 @@ def side(ring: Ring) -> Side:
     """How even a ring is, now and after the loss of any one backend."""
     total = fsum(ring.weights.values())
     fair = {name: weight / total for name, weight in ring.weights.items()}
-    shares = ring.shares()
+    succession = ring.succession()
+    shares = dict.fromkeys(ring.members, 0.0)
+    for (owner, _), share in succession.items():
+        shares[owner] += share
     heirs = {
-        (lost, heir): (shares[heir] + share) / fair[heir]
-        for (lost, heir), share in ring.succession().items()
-        if lost != heir
+        (lost, heir): (shares[heir] + share) / fair[heir] for (lost, heir), share in succession.items() if lost != heir
     }
     fullest = max(ring.members, key=lambda name: shares[name] / fair[name])
     worst = max(heirs, key=heirs.__getitem__, default=None)
@@ -134,12 +133,14 @@ def _needless(source: str, target: str, before: Mapping[str, float], after: Mapp
 
 
 def _pairs(before: Ring, after: Ring) -> tuple[Mapping[tuple[str, str], float], int]:
-    """Share of all tokens by (owner before, owner after), and the size of the sample, 0 if exact."""
+    """Share of all tokens by (owner before, another one after), and the size of the sample, 0 if exact."""
     if isinstance(before, Circle) and isinstance(after, Circle) and before.hash.name == after.hash.name:
         return _merged(before, after), 0
     if isinstance(before, Table) and isinstance(after, Table) and before.hash.name == after.hash.name:
         return joint(before.slots, after.slots), 0
-    return _sampled(before, after)
+    if isinstance(before, Rendezvous) and isinstance(after, Rendezvous) and before.hash.name == after.hash.name:
+        return moves(before, after), 0
+    return _sampled(before, after), _SAMPLE
 
 
 def _merged(before: Circle, after: Circle) -> dict[tuple[str, str], float]:
@@ -158,11 +159,9 @@ def _merged(before: Circle, after: Circle) -> dict[tuple[str, str], float]:
     return {pair: length / size for pair, length in lengths.items()}
 
 
-def _sampled(before: Ring, after: Ring) -> tuple[dict[tuple[str, str], float], int]:
-    draws = sum(len(ring.members) for ring in (before, after) if isinstance(ring, Rendezvous))
-    tokens = min(_SAMPLE, _DRAWS // max(draws, 1))
+def _sampled(before: Ring, after: Ring) -> dict[tuple[str, str], float]:
     pairs: Counter[tuple[str, str]] = Counter()
-    for number in range(tokens):
+    for number in range(_SAMPLE):
         token = blake2b(number.to_bytes(8, "big"), digest_size=16, person=b"balancer plan").hexdigest().encode()
         pairs[before.owner(token), after.owner(token)] += 1
-    return {pair: count / tokens for pair, count in pairs.items()}, tokens
+    return {pair: count / _SAMPLE for pair, count in pairs.items()}

@@ -8,7 +8,8 @@ every backend, which takes 100 backends some 100 us.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import fsum, log
+from itertools import pairwise
+from math import fsum, inf, log
 
 from balancer.ring.base import Ring, digest
 from balancer.ring.hashes import TokenHash
@@ -61,3 +62,30 @@ def rendezvous(hash: TokenHash, weights: Mapping[str, float]) -> Rendezvous:
         fingerprint=digest([b"rendezvous", hash.name.encode(), runners.encode()]),
         hash=hash,
     )
+
+
+def moves(before: Rendezvous, after: Rendezvous) -> dict[tuple[str, str], float]:
+    """Share of all tokens by (owner before, another owner after), exact, for two rings with one hash.
+
+    A backend c of weight u before and v after draws one exponential number for both races. That a wins the first at
+    time s, and b the second at time r * s, takes every c to have drawn ``max(u[c], v[c] * r) * s`` or more, which for a
+    and b themselves means ``u[b] / v[b] <= r <= u[a] / v[a]``. Integrated over s that leaves ``u[a] * v[b]`` times the
+    integral of ``1 / S(r)**2`` over those r, where S(r), the sum of the maxima, is piecewise linear and the same for
+    every pair.
+    """
+    old, new = before.weights, after.weights
+    names = sorted(old.keys() | new.keys())
+    turn = {name: old.get(name, 0.0) / new[name] if name in new else inf for name in names}
+    integral = {0.0: 0.0}
+    for low, high in pairwise(sorted({0.0, *turn.values()})):
+        constant = fsum(old.get(name, 0.0) for name in names if turn[name] > low)
+        slope = fsum(new[name] for name in names if turn[name] <= low)
+        start = constant + slope * low
+        piece = 1 / (slope * start) if high == inf else (high - low) / (start * (constant + slope * high))
+        integral[high] = integral[low] + piece
+    return {
+        (source, target): old[source] * new[target] * (integral[turn[source]] - integral[turn[target]])
+        for source in old
+        for target in new
+        if turn[source] > turn[target]
+    }

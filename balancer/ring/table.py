@@ -1,6 +1,7 @@
 """Rings that are tables: a token belongs to the slot of its hash modulo the size."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
 
@@ -26,17 +27,27 @@ class Table(Ring):
 
 
 def joint(first: tuple[str, ...], second: tuple[str, ...]) -> dict[tuple[str, str], float]:
-    """Share of all hashes by their backends in two tables.
+    """Share of all hashes by their backends in two tables."""
+    held: dict[str, list[int]] = {}
+    for slot, name in enumerate(first):
+        held.setdefault(name, []).append(slot)
+    return {
+        (name, other): share
+        for name, slots in held.items()
+        for other, share in heirs(slots, len(first), second).items()
+    }
+
+
+def heirs(slots: Sequence[int], size: int, table: tuple[str, ...]) -> dict[str, float]:
+    """Who has the hashes of these ``slots`` of a table of ``size`` in another ``table``, as shares of all hashes.
 
     A hash modulo two sizes takes every pair of slots that are equal modulo the greatest common divisor of the sizes,
     each equally often (Chinese remainder theorem), so that counting slots by that remainder is exact.
     """
-    common = gcd(len(first), len(second))
-    pairs: Counter[tuple[str, str]] = Counter()
-    for remainder in range(common):
-        ours, theirs = Counter(first[remainder::common]), Counter(second[remainder::common])
-        for name, count in ours.items():
-            for other, times in theirs.items():
-                pairs[name, other] += count * times
-    total = len(first) * len(second) // common
-    return {pair: count / total for pair, count in pairs.items()}
+    common = gcd(size, len(table))
+    pairs: Counter[str] = Counter()
+    for remainder, count in Counter(slot % common for slot in slots).items():
+        for name, times in Counter(table[remainder::common]).items():
+            pairs[name] += count * times
+    total = size * len(table) // common
+    return {name: count / total for name, count in pairs.items()}

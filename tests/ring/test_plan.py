@@ -14,8 +14,7 @@ from balancer.ring.plan import plan, side
 BEFORE = {"a": 1, "b": 2, "c": 1, "d": 1.5}
 AFTER = {"a": 1, "b": 1, "d": 1.5, "e": 2}
 TOKENS = [b"%024x" % (number * 0x9E3779B97F4A7C15F39CC060) for number in range(20_000)]
-EXACT = set(ALGORITHMS) - {"rendezvous"}
-MINIMAL = EXACT - {"ketama", "haproxy map-based", "maglev"}
+MINIMAL = set(ALGORITHMS) - {"ketama", "haproxy map-based", "maglev"}
 
 
 def counted(before, after):
@@ -30,10 +29,10 @@ def counted(before, after):
 def test_moves_are_what_then_happens(name):
     before, after = build(pool(BEFORE, ALGORITHMS[name])), build(pool(AFTER, ALGORITHMS[name]))
     found = plan(before, after)
-    assert (found.sampled == 0) == (name in EXACT)
+    assert found.sampled == 0
     happens = counted(before, after)
     for move in found.moves:
-        error = 5 * math.sqrt(move.share * (1 - move.share) / len(TOKENS)) * (2 if found.sampled else 1)
+        error = 5 * math.sqrt(move.share * (1 - move.share) / len(TOKENS))
         assert happens.pop((move.source, move.target), 0) == pytest.approx(move.share, abs=error)
     moved_otherwise = sum(share for (source, target), share in happens.items() if source != target)
     assert moved_otherwise < 0.001
@@ -41,7 +40,7 @@ def test_moves_are_what_then_happens(name):
     assert [move.share for move in found.moves] == sorted((move.share for move in found.moves), reverse=True)
 
 
-@pytest.mark.parametrize("name", sorted(EXACT))
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_moves_account_for_every_share(name):
     before, after = build(pool(BEFORE, ALGORITHMS[name])), build(pool(AFTER, ALGORITHMS[name]))
     shares = dict(before.shares())
@@ -95,9 +94,9 @@ def test_no_change_moves_nothing():
 
 def test_another_algorithm_is_sampled_and_says_how_well():
     found = plan(build(pool(BEFORE)), build(pool(BEFORE, {"algorithm": "maglev", "table_size": 1009})))
-    assert found.sampled == 20_000
+    assert found.sampled == 10_000
     assert found.needless == found.moved
-    assert found.standard_error == pytest.approx(math.sqrt(found.moved * (1 - found.moved) / 20_000))
+    assert found.standard_error == pytest.approx(math.sqrt(found.moved * (1 - found.moved) / 10_000))
     assert found == plan(build(pool(BEFORE)), build(pool(BEFORE, {"algorithm": "maglev", "table_size": 1009})))
 
 
