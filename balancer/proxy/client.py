@@ -109,14 +109,15 @@ async def _serve_http(client: Client, data: bytes) -> None:
             request: Request = parse_request(head)
         except ProxyError as error:
             await _refuse(client, record, error)
-            return
+            break
         record.head = engine.now
         record.method, record.target = request.method, request.target
         task.expires = engine.now + plane.timeouts.response
         rest = await Exchange(client, request, rest, record).run()
-        if rest is not None and plane.draining:
-            return
+        if plane.draining:
+            break
         # A client that closed without our noticing yet ends in the next read.
+    await client.linger()
 
 
 async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes, bytes]:
@@ -155,9 +156,8 @@ async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes
 
 
 async def _refuse(client: Client, record: Record, error: ProxyError) -> None:
-    """Answer what could not be read as a request, and end the connection."""
+    """Answer what could not be read as a request."""
     record.status, record.ended, record.by = error.status, error.reason, error.source
     if client.plane.log.enabled:
         client.log("request", record)
     await client.say(reply(error.status, error.reason))
-    await client.linger()

@@ -333,10 +333,8 @@ class Exchange:
         consumed = not request.body or (self.upload is not None and self.upload.done)
         keep = error.source is not Source.CLIENT and request.keep_alive and consumed and not client.plane.draining
         answer = reply(error.status, error.reason, head_only=request.method == b"HEAD", keep_alive=keep)
-        self.upload = None if keep and not request.body else self.upload
         await client.say(answer)
         if not keep:
-            await client.linger()
             return None
         return self.upload.rest if self.upload is not None else self.early
 

@@ -84,12 +84,14 @@ class Client:
         await self.transport.send(answer)
 
     async def linger(self) -> None:
-        """Say that nothing more follows and read what the client was still sending.
+        """Say that nothing more follows and read what the client was still sending; not if it was cut off.
 
         Closing a socket with unread bytes makes the kernel send a reset, which can overtake the answer and destroy it
         (RFC 9112, 9.6).
         """
         transport = self.transport
+        if transport.fd < 0:
+            return
         transport.send_eof()
         self.task.expires = self.plane.engine.now + LINGER
         limit = transport.received + LINGER_BYTES

@@ -1,0 +1,170 @@
+"""The real command as a child process: a configuration from arguments, its log lines as they come, a clean end."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from wire import PATIENCE, Peer
+
+COMMAND = [sys.executable, "-m", "balancer", "--config"]
+SECRET = "secret-"
+"""Every token in these tests begins so, and nothing the daemon writes may hold it."""
+ACCEPTS = re.compile(r'listener "([^"]+)" accepts on (\S+)')
+
+
+def toml(value):
+    """A value in TOML; all tables inline."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value, default=str)
+
+
+def pool(*backends, name="ide", **keys):
+    """A ``[[pool]]`` of backends, given as their addresses."""
+    members = [{"name": f"host-{n}", "address": str(address)} for n, address in enumerate(backends)]
+    return {"name": name, **keys, "backend": members}
+
+
+def listener(name="web", bind=("127.0.0.1:0",), **keys):
+    """A ``[[listener]]``, on a port the system chooses."""
+    return {"name": name, "bind": list(bind), "pool": "ide", **keys}
+
+
+class Output:
+    """Lines of a stream of the daemon, read by a thread as they come."""
+
+    def __init__(self, stream):
+        self.lines = []
+        self._ended = False
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._read, args=[stream])
+        self._thread.start()
+
+    def _read(self, stream):
+        with stream:
+            for line in stream:
+                with self._news:
+                    self.lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def wait_for(self, wanted):
+        """The first line for which ``wanted`` is true."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended or any(map(wanted, self.lines)), PATIENCE)
+            found = [line for line in self.lines if wanted(line)]
+        assert found, f"no such line in:\n{self}"
+        return found[0]
+
+    def join(self):
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the stream is still open: something was left behind"
+
+    def __str__(self):
+        return "".join(self.lines)
+
+
+class Daemon:
+    """``balancer --config FILE``, a context manager: accepting inside, ended after."""
+
+    def __init__(self, folder: Path, *, listeners=None, stdout=subprocess.PIPE, **sections):
+        config = {"workers": 1, "listener": listeners or [listener()], **sections}
+        config["timeouts"] = {"drain": "5s", **sections.get("timeouts", {})}
+        file = folder / "balancer.toml"
+        file.write_text("".join(f"{key} = {toml(value)}\n" for key, value in config.items()))
+        self.process = subprocess.Popen(
+            [*COMMAND, str(file)], stdout=stdout, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.stderr = Output(self.process.stderr)
+        self.stdout = Output(self.process.stdout) if self.process.stdout else None
+        self._listeners = config["listener"]
+        self.ports = {each["name"]: [] for each in self._listeners}
+
+    def __enter__(self):
+        wanted = sum(len(each["bind"]) for each in self._listeners)
+        try:
+            self.stderr.wait_for(lambda _: len(self._accepting()) == wanted)
+        except AssertionError:
+            self.__exit__(AssertionError)
+            raise
+        for name, address in self._accepting():
+            self.ports[name].append(int(address.rpartition(":")[2]))
+        return self
+
+    def __exit__(self, kind=None, *_):
+        try:
+            if kind is None and self.process.poll() is None:
+                self.stop()
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.stderr.join()
+            if self.stdout:
+                self.stdout.join()
+
+    def _accepting(self):
+        return ACCEPTS.findall(str(self.stderr))
+
+    def connect(self, name="web", tls=None, server_name=None, nth=0, host="127.0.0.1"):
+        """A client connection to a listener; over TLS with the client context ``tls``."""
+        sock = socket.create_connection((host, self.ports[name][nth]), PATIENCE)
+        if tls is not None:
+            sock = tls.wrap_socket(sock, server_hostname=server_name, suppress_ragged_eofs=False)
+        return Peer(sock)
+
+    def logged(self, **wanted):
+        """The access-log line whose fields have these values, once it is there."""
+
+        def fits(line):
+            entry = json.loads(line)
+            return all(entry[key] == value for key, value in wanted.items())
+
+        return json.loads(self.stdout.wait_for(fits))
+
+    def memory(self, what="VmRSS"):
+        """Bytes resident in the daemon's memory, all its processes together; ``VmHWM`` for the most ever."""
+        return sum(
+            int(re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
+            for pid in [self.process.pid, *_descendants(self.process.pid)]
+        )
+
+    def check(self):
+        """Nothing crashed so far."""
+        assert "Traceback" not in str(self.stderr), f"the daemon's errors:\n{self.stderr}"
+
+    def stop(self, signals=1):
+        """SIGTERM, so many times; how long it took to end. It must end well and leave nothing behind."""
+        began = time.monotonic()
+        for _ in range(signals):
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE)
+        took = time.monotonic() - began
+        self.stderr.join()
+        self.check()
+        assert code == 0, f"it ended with {code}:\n{self.stderr}"
+        written = str(self.stderr)
+        if self.stdout:
+            self.stdout.join()
+            written += str(self.stdout)
+        assert SECRET not in written, "a token was written"
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return took
+        raise AssertionError("a child process was left behind")
+
+
+def _descendants(pid):
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [each for child in map(int, children) for each in (child, *_descendants(child))]

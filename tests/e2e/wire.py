@@ -1,0 +1,203 @@
+"""Both ends of the wire in bytes: clients and backends as blocking sockets that a test speaks through, line by line."""
+
+import contextlib
+import socket
+
+PATIENCE = 10.0
+"""Seconds any wait of a test may take before it fails."""
+CRLF = b"\r\n"
+
+
+class Message:
+    """A request or response as it arrived: first line, fields in order, body, trailers."""
+
+    def __init__(self, head):
+        self.raw = head
+        self.start, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+        self.fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+        self.body = b""
+        self.trailers = b""
+
+    @property
+    def status(self):
+        return int(self.start.split(" ")[1])
+
+    @property
+    def target(self):
+        return self.start.split(" ")[1]
+
+    def all(self, name):
+        return [value for each, value in self.fields if each == name]
+
+    def __getitem__(self, name):
+        """The only value of the field; None if it is absent."""
+        values = self.all(name)
+        assert len(values) < 2, f"{name} is repeated: {values}"
+        return values[0] if values else None
+
+
+class Peer:
+    """One end of a connection. Waits at most ``PATIENCE`` for anything."""
+
+    def __init__(self, sock):
+        sock.settimeout(PATIENCE)
+        self.sock = sock
+        self.held = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def more(self):
+        """The next bytes, or nothing at the end of the stream."""
+        if self.held:
+            data, self.held = self.held, b""
+            return data
+        return self.sock.recv(65536)
+
+    def until(self, mark):
+        """Bytes up to and including ``mark``."""
+        while mark not in self.held:
+            data = self.sock.recv(65536)
+            assert data, f"the stream ended after {self.held[-200:]!r}"
+            self.held += data
+        found, _, self.held = self.held.partition(mark)
+        return found + mark
+
+    def exactly(self, size):
+        parts = [self.held[:size]]
+        self.held = self.held[size:]
+        size -= len(parts[0])
+        while size:
+            data = self.sock.recv(min(size, 1 << 20))
+            assert data, f"the stream ended {size} bytes early"
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+    def rest(self):
+        """Everything up to the end of the stream."""
+        return b"".join(iter(self.more, b""))
+
+    def ended(self):
+        """Has the other side closed, in order or with a reset, with nothing more to say?"""
+        try:
+            return not self.more()
+        except ConnectionError:
+            return True
+
+    def head(self):
+        return Message(self.until(CRLF + CRLF))
+
+    def request(self):
+        """A request with its body."""
+        message = self.head()
+        self._body(message, 0)
+        return message
+
+    def response(self, method="GET"):
+        """A response with its body."""
+        message = self.head()
+        if method != "HEAD" and message.status >= 200 and message.status not in (204, 304):
+            self._body(message, None)
+        return message
+
+    def _body(self, message, length):
+        if message["transfer-encoding"] == "chunked":
+            while size := int(self.until(CRLF), 16):
+                message.body += self.exactly(size)
+                assert self.exactly(2) == CRLF
+            while (line := self.until(CRLF)) != CRLF:
+                message.trailers += line
+        elif message["content-length"] is not None:
+            message.body = self.exactly(int(message["content-length"]))
+        elif length is None:
+            message.body = self.rest()
+
+    def ask(self, data, method="GET"):
+        """Send a request and read the response."""
+        self.send(data)
+        return self.response(method)
+
+    def end(self):
+        """Half-close: nothing more follows from here."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def reset(self):
+        """Close with a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        self.sock.close()
+
+    def close(self):
+        self.sock.close()
+
+
+class Backend:
+    """A backend the test plays itself: what the balancer connects to, and each connection as a ``Peer``."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(PATIENCE)
+        self.peers = []
+
+    def __str__(self):
+        return "{}:{}".format(*self.listener.getsockname())
+
+    def accept(self):
+        peer = Peer(self.listener.accept()[0])
+        self.peers.append(peer)
+        return peer
+
+    def peer(self):
+        """The connection that is open, or the next one."""
+        return next((peer for peer in self.peers if peer.sock.fileno() >= 0), None) or self.accept()
+
+    def untouched(self):
+        """Did nobody connect?"""
+        self.listener.settimeout(0)
+        try:
+            self.accept()
+        except BlockingIOError:
+            return True
+        finally:
+            self.listener.settimeout(PATIENCE)
+        return False
+
+    def forget(self):
+        """Close every connection, those nobody accepted included."""
+        while not self.untouched():
+            pass
+        while self.peers:
+            self.peers.pop().close()
+
+    def close(self):
+        self.forget()
+        self.listener.close()
+
+
+@contextlib.contextmanager
+def nobody():
+    """An address where connecting is refused, for as long as the context lasts."""
+    with socket.socket() as bound:  # bound, so that nobody else gets it, and not listening
+        bound.bind(("127.0.0.1", 0))
+        yield "{}:{}".format(*bound.getsockname())
+
+
+def get(target="/?token=secret-1", *lines, version="1.1", method="GET", body=b""):
+    """A request; ``lines`` are its further fields."""
+    head = [f"{method} {target} HTTP/{version}", "Host: ide.example", *lines]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def answer(body=b"", *lines, status="200 OK"):
+    """A response with a Content-Length."""
+    return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines, "", ""]).encode() + body
+
+
+def chunked(*pieces, trailers=b""):
+    return b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in pieces) + b"0\r\n" + trailers + CRLF
