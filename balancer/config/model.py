@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from balancer.config.scalars import (
     Address,
@@ -25,7 +25,7 @@ Many = Annotated[tuple[T, ...], Field(strict=False)]
 """A TOML array; strict mode would refuse to turn a list into a tuple."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-BackendAddress = Annotated[Address, BeforeValidator(parse_address)]
+BackendAddress = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
 File = Annotated[Path, BeforeValidator(parse_file)]
 

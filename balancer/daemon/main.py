@@ -22,8 +22,9 @@ from balancer.config.scalars import Address
 from balancer.errors import ConfigError
 from balancer.net.engine import Engine
 from balancer.net.listen import Acceptor, open_listener
+from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
-from balancer.proxy.accesslog import AccessLog, Digest
+from balancer.proxy.accesslog import AccessLog
 from balancer.proxy.client import handler
 from balancer.proxy.plane import Plane
 from balancer.ring.build import build

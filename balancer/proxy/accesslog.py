@@ -7,7 +7,6 @@ the data plane. What cannot be kept or written is dropped and counted. Tokens ap
 import json
 import os
 import time
-from hashlib import blake2b
 from pathlib import Path
 
 import trio
@@ -63,16 +62,6 @@ class Record:
         """``ok``, or what ended it early in plain words."""
         self.by = ""
         """``client``, ``backend`` or ``internal`` when it ended early."""
-
-
-class Digest:
-    """Keyed digest of tokens: tells users apart in logs without naming them or being guessable."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def __call__(self, token: bytes) -> str:
-        return blake2b(token, digest_size=8, key=self._key).hexdigest()
 
 
 class AccessLog:

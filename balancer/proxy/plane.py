@@ -15,9 +15,10 @@ from balancer.net.contexts import server_context
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
 from balancer.net.listen import Gate
+from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
-from balancer.proxy.accesslog import AccessLog, Digest
+from balancer.proxy.accesslog import AccessLog
 
 
 class Session(Protocol):

@@ -43,6 +43,11 @@ class Pin(Section):
     author: Text = ""
     since: float = 0.0
 
+    @property
+    def key(self) -> str:
+        """What is unique about a pin."""
+        return pin_key(self.digest, self.prefix)
+
 
 class Unpin(Section):
     """Take a pin away."""
@@ -127,7 +132,8 @@ class Ramp:
 class Overlay:
     """Everything decided for one pool; ``version`` counts the changes."""
 
-    pins: Mapping[tuple[str, int | None], Pin] = field(default_factory=dict)
+    pins: Mapping[str, Pin] = field(default_factory=dict)
+    """By ``Pin.key``."""
     states: Mapping[str, SetState] = field(default_factory=dict)
     """Backends that are not ``ready``."""
     weights: Mapping[str, Ramp] = field(default_factory=dict)
@@ -173,11 +179,12 @@ class Overlay:
                     raise Refused(f'"{change.backend}" is in maint; pin to another backend or make it ready first')
                 if change.until is not None and change.until <= now:
                     raise Refused("the pin would end before it begins; give a time in the future")
-                return replace(self, pins={**self.pins, (change.digest, change.prefix): change})
+                return replace(self, pins={**self.pins, change.key: change})
             case Unpin():
-                if (change.digest, change.prefix) not in self.pins:
+                key = pin_key(change.digest, change.prefix)
+                if key not in self.pins:
                     raise Refused("there is no such pin; `balancer pins` lists them")
-                return replace(self, pins=_without(self.pins, (change.digest, change.prefix)))
+                return replace(self, pins=_without(self.pins, key))
             case SetState():
                 states = _without(self.states, change.backend)
                 return replace(self, states=states if change.state == "ready" else {**states, change.backend: change})
@@ -219,6 +226,11 @@ class Overlay:
                 states=_without(self.states, name),
             )
         return replace(self, weights={**self.weights, name: Ramp(weights[name], 0.0, 0.0, 0.0, now)})
+
+
+def pin_key(digest: str, prefix: int | None) -> str:
+    """``digest`` for a whole token, ``digest/length`` for a prefix."""
+    return digest if prefix is None else f"{digest}/{prefix}"
 
 
 def _without(mapping: Mapping[K, V], key: K) -> dict[K, V]:
