@@ -1,0 +1,207 @@
+"""The state directory: what operators have decided, so that it outlives the process.
+
+``journal.jsonl`` is the truth: one line per change, appended and fsynced before the change is acknowledged. A line that
+the power, or kill -9, cut short was never acknowledged and is dropped. ``overlay.json`` is the sum of the lines up to
+a number, replaced atomically (a file beside it, fsync, rename, fsync of the directory), so that starting need not add
+up years; damaged or lost, it is made again from the journal. Whatever cannot be read is set aside under a name that
+says so, never deleted. ``digest.key`` is the key of the token digests.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from balancer.config.model import Backend, Name, Ring, Section
+from balancer.errors import Refused
+from balancer.ring.overlay import Change, Overlay
+
+logger = logging.getLogger("balancer.state")
+
+
+class RingConfig(Section):
+    """What the configuration says about a pool's ring: kept in the journal so that one can look back."""
+
+    ring: Ring
+    backends: tuple[Backend, ...]
+
+
+class Entry(Section):
+    """One line of the journal."""
+
+    seq: int
+    time: float
+    """Unix time in seconds."""
+    who: str
+    pool: Name
+    changes: tuple[Change, ...] = ()
+    """What an operator, or the passing of time, has changed."""
+    config: RingConfig | None = None
+    """What a start or a reload has changed."""
+    before: str | None = None
+    """Fingerprint of the ring before; null before the first."""
+    after: str
+
+
+class _State(Section):
+    seq: int
+    overlays: dict[Name, Overlay]
+    configs: dict[Name, RingConfig]
+
+
+_state = TypeAdapter(_State)
+_entry = TypeAdapter(Entry)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the directory holds: the last number, overlays and ring configurations by pool."""
+
+    seq: int
+    overlays: Mapping[str, Overlay]
+    configs: Mapping[str, RingConfig]
+
+
+class Journal:
+    """A state directory, held by this process alone while it is open. Its methods block: call them in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make and lock the directory. Raises ``Refused`` when another daemon holds it or it cannot be used."""
+        self.folder = folder
+        self._path = folder / "journal.jsonl"
+        self._state_path = folder / "overlay.json"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Refused(f"state_dir {folder}: {error.strerror}; make it writable for the daemon's user") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise Refused(f"state_dir {folder} is in use by another daemon; give each its own") from None
+        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def close(self) -> None:
+        os.close(self._fd)
+        os.close(self._lock)
+
+    def key(self) -> bytes:
+        """The key of the token digests, made at the first start."""
+        path = self.folder / "digest.key"
+        with contextlib.suppress(FileNotFoundError):
+            key = path.read_bytes()
+            if len(key) == 32:
+                return key
+            self._set_aside(path, "is not a key of 32 bytes; digests in old logs and pins no longer match")
+        key = os.urandom(32)
+        self._replace(path, key)
+        return key
+
+    def load(self) -> Memory:
+        """The state as last acknowledged. Raises nothing: what is damaged is set aside and said."""
+        seq, overlays, configs = self._load_state()
+        last = seq
+        for entry in self.entries():
+            last = max(last, entry.seq)
+            if entry.seq > seq:
+                if entry.config is not None:
+                    configs[entry.pool] = entry.config
+                overlays[entry.pool] = _replayed(overlays.get(entry.pool, Overlay()), entry, configs.get(entry.pool))
+        return Memory(last, overlays, configs)
+
+    def append(self, entry: Entry) -> None:
+        """Write a line; it is on the disk when this returns. Raises ``Refused`` if the disk does not take it."""
+        line = entry.model_dump_json(exclude_defaults=True).encode() + b"\n"
+        end = os.fstat(self._fd).st_size
+        try:
+            view = memoryview(line)
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fsync(self._fd)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, end)
+            raise Refused(f"{self._path}: {error.strerror}; nothing was changed") from None
+
+    def save(self, seq: int, overlays: Mapping[str, Overlay], configs: Mapping[str, RingConfig]) -> None:
+        """Write the sum of all entries up to ``seq``. A failure is only logged: the journal has them."""
+        state = _State(seq=seq, overlays=dict(overlays), configs=dict(configs))
+        try:
+            self._replace(self._state_path, _state.dump_json(state, indent=1))
+        except OSError as error:
+            logger.error("%s: %s; the journal still has every change", self._state_path, error.strerror)
+
+    def entries(self) -> list[Entry]:
+        """All readable lines, oldest first; an unfinished last one is cut off, damaged ones are copied aside."""
+        data = self._path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            logger.warning("%s: its last line was never finished, so never acknowledged: dropped", self._path)
+            os.ftruncate(self._fd, whole)
+        entries, damaged = [], []
+        for line in data[:whole].splitlines():
+            try:
+                entries.append(_entry.validate_json(line))
+            except ValidationError:
+                damaged.append(line)
+        if damaged:
+            aside = self.folder / f"journal.damaged-{len(damaged)}.jsonl"
+            if not aside.exists():
+                aside.write_bytes(b"\n".join(damaged) + b"\n")
+                logger.error("%s: %d damaged line(s), copied to %s and ignored", self._path, len(damaged), aside)
+        return entries
+
+    def _load_state(self) -> tuple[int, dict[str, Overlay], dict[str, RingConfig]]:
+        try:
+            state = _state.validate_json(self._state_path.read_bytes())
+        except FileNotFoundError:
+            return 0, {}, {}
+        except (ValidationError, OSError):
+            self._set_aside(self._state_path, "is damaged; the state is made again from the journal")
+            return 0, {}, {}
+        return state.seq, dict(state.overlays), dict(state.configs)
+
+    def _set_aside(self, path: Path, what: str) -> None:
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+        path.rename(aside)
+        logger.error("%s %s; it is kept as %s", path, what, aside)
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        beside = path.with_name(path.name + ".new")
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        beside.rename(path)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def configured_weights(config: RingConfig) -> dict[str, float]:
+    """Weights by name, as the configuration has them."""
+    return {backend.name: backend.weight for backend in config.backends}
+
+
+def _replayed(overlay: Overlay, entry: Entry, config: RingConfig | None) -> Overlay:
+    """The overlay after an entry. What was accepted once is accepted again, unless the configuration has changed."""
+    weights = configured_weights(config) if config else {}
+    for change in entry.changes:
+        try:
+            overlay = overlay.apply(change, weights, entry.time)
+        except Refused as error:
+            logger.warning("entry %d of the journal no longer applies: %s", entry.seq, error)
+    return overlay
