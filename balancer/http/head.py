@@ -48,7 +48,7 @@ def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
 def find_response_end(buffer: bytes | bytearray, start: int = 0) -> int:
     """Index just after the blank line that ends a response head, or -1 while it has not come.
 
-    Backends may end lines with a bare LF (RFC 9112, 2.2 allows to accept it, haproxy and nginx do).
+    Backends may end lines with a bare LF: old ones do, and RFC 9112, 2.2 allows to accept it.
     """
     match = _RESPONSE_END.search(buffer, max(0, start - 2))
     return match.end() if match else -1
