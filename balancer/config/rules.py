@@ -28,6 +28,8 @@ _ALGORITHM_OF_BACKEND_KEY = {"id": "haproxy", "guid": "haproxy", "server": "ngin
 _MIN_SEED_BYTES = 16
 _HAPROXY_ID_PERIOD = 1 << 20
 _ENTRIES_PER_BACKEND = 100
+_UNIQUE = ("address", "id")
+"""Keys of a backend that no two may share, whatever the algorithm makes of them."""
 
 
 def findings(config: Config) -> Iterator[Finding]:
@@ -45,11 +47,11 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _unused(config)
 
 
-def _repeats(named: Iterable[tuple[Key, str]]) -> Iterator[Finding]:
-    first: dict[str, Key] = {}
-    for key, name in named:
-        if key != (twin := first.setdefault(name, key)):
-            yield Finding(key, f"{shown(name)} is taken; names are unique", twin=twin)
+def _repeats(given: Iterable[tuple[Key, str | int]], reads: tuple[Key, ...] = ()) -> Iterator[Finding]:
+    first: dict[str | int, Key] = {}
+    for key, value in given:
+        if key != (twin := first.setdefault(value, key)):
+            yield Finding(key, f"{shown(value)} is taken; each has its own", reads, twin=twin)
 
 
 def _binds(config: Config) -> Iterator[Finding]:
@@ -179,7 +181,9 @@ def _backends(at: Key, pool: Pool) -> Iterator[Finding]:
         message = "every backend has weight 0: there is nowhere to send anyone"
         yield Finding((*keys[0], "weight"), message, tuple((*key, "weight") for key in keys))
     if pool.ring.algorithm == "haproxy":
-        yield from _ids(keys, pool)
+        ids = [((*key, "id"), each.id) for key, each in zip(keys, pool.backend, strict=True)]
+        yield from _repeats(((key, given) for key, given in ids if given is not None), ((*at, "ring", "algorithm"),))
+    yield from _same_points(keys, pool)
 
 
 def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[Finding]:
@@ -201,13 +205,36 @@ def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[
             yield Finding((*at, key), message, reads, warning=True)
 
 
-def _ids(keys: list[Key], pool: Pool) -> Iterator[Finding]:
-    """haproxy makes the points of a server from ``id * 4096`` in 32 bits: ids 2^20 apart share all of them."""
+def _same_points(keys: list[Key], pool: Pool) -> Iterator[Finding]:
+    """Backends whose names differ, and whose points do not, where the algorithm makes them of something else."""
     ring: Key = (*keys[0][:2], "ring")
-    reads: tuple[Key, ...] = ((*ring, "algorithm"), (*ring, "hash_key"))
-    period = _HAPROXY_ID_PERIOD if pool.ring.hash_key == "id" else 1 << 32
-    first: dict[int, Key] = {}
-    for key, backend in zip(keys, pool.backend, strict=True):
-        if backend.id is not None and key != (twin := first.setdefault(backend.id % period, key)):
-            message = f"id {backend.id} has the points of another backend, which would take its users"
-            yield Finding((*key, "id"), message, reads, twin=(*twin, "id"))
+    reads = tuple((*ring, key) for key in ("algorithm", "hash_key", "hash_type"))
+    first: dict[object, int] = {}
+    for i, backend in enumerate(pool.backend):
+        key, made_of = _made_of(backend, pool)
+        if made_of is None or i == (twin := first.setdefault(made_of, i)):
+            continue
+        if key not in _UNIQUE or getattr(backend, key) != getattr(pool.backend[twin], key):  # else it was said already
+            message = f"{key} makes the points here, so it must differ from the other backends'"
+            yield Finding((*keys[i], key), message, reads, twin=(*keys[twin], key))
+
+
+def _made_of(backend: Backend, pool: Pool) -> tuple[str, object]:
+    """The key that a backend's points come from, and what two backends may not share of it.
+
+    haproxy counts from ``id * 4096`` in 32 bits, so ids 2^20 apart share all points. Its map-based way has none.
+    """
+    ring = pool.ring
+    if ring.algorithm == "nginx":
+        return ("server", backend.server) if backend.server else ("address", str(backend.address))
+    if ring.algorithm != "haproxy" or ring.hash_type != "consistent":
+        return "name", None
+    match ring.hash_key:
+        case "guid":
+            return "guid", backend.guid
+        case "addr" if backend.address.host:
+            return "address", backend.address.host
+        case "id" if backend.id is not None:
+            return "id", backend.id % _HAPROXY_ID_PERIOD
+        case _:
+            return "name", None

@@ -1,6 +1,11 @@
 """Every rule between keys: a file that keeps it, and one change that breaks it, with the line that is blamed."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balancer.config.load import check
+from balancer.ring.build import build
 
 BASE = """\
 [admin]
@@ -49,15 +54,15 @@ BROKEN = {
     ),
     "two listeners of one name": (
         [('name = "raw"', 'name = "ide"')],
-        '8: listener "ide" > name: "ide" is taken; names are unique (see line 4)',
+        '8: listener "ide" > name: "ide" is taken; each has its own (see line 4)',
     ),
     "two pools of one name": (
         [("[[pool]]", '[[pool]]\nname = "ide"\nbackend = [{ name = "b", address = "10.0.0.9:1" }]\n[[pool]]')],
-        '17: pool "ide" > name: "ide" is taken; names are unique (see line 14)',
+        '17: pool "ide" > name: "ide" is taken; each has its own (see line 14)',
     ),
     "two backends of one name": (
         [('"ide-02"', '"ide-01"')],
-        '22: pool "ide" > backend "ide-01" > name: "ide-01" is taken; names are unique (see line 18)',
+        '22: pool "ide" > backend "ide-01" > name: "ide-01" is taken; each has its own (see line 18)',
     ),
     "two backends of one address": (
         [("10.0.0.2", "10.0.0.1")],
@@ -148,13 +153,35 @@ BROKEN = {
     ),
     "one haproxy id twice": (
         [algorithm("haproxy"), ("weight = 2", "id = 7"), ("weight = 3", "id = 7")],
-        '24: pool "ide" > backend "ide-02" > id: id 7 has the points of another backend, '
-        "which would take its users (see line 20)",
+        '24: pool "ide" > backend "ide-02" > id: 7 is taken; each has its own (see line 20)',
     ),
     "haproxy ids 2^20 apart": (
-        [algorithm("haproxy"), ("weight = 2", "id = 7"), ("weight = 3", f"id = {7 + 2**20}")],
-        '24: pool "ide" > backend "ide-02" > id: id 1048583 has the points of another backend, '
-        "which would take its users (see line 20)",
+        [
+            algorithm("haproxy", 'hash_type = "consistent"'),
+            ("weight = 2", "id = 7"),
+            ("weight = 3", f"id = {7 + 2**20}"),
+        ],
+        '25: pool "ide" > backend "ide-02" > id: id makes the points here, '
+        "so it must differ from the other backends' (see line 21)",
+    ),
+    "one haproxy address, two ports": (
+        [algorithm("haproxy", 'hash_type = "consistent"', 'hash_key = "addr"'), ("10.0.0.2:4001", "10.0.0.1:4002")],
+        '25: pool "ide" > backend "ide-02" > address: address makes the points here, '
+        "so it must differ from the other backends' (see line 21)",
+    ),
+    "one guid twice": (
+        [
+            algorithm("haproxy", 'hash_type = "consistent"', 'hash_key = "guid"'),
+            ("weight = 2", 'guid = "x"'),
+            ("weight = 3", 'guid = "x"'),
+        ],
+        '26: pool "ide" > backend "ide-02" > guid: guid makes the points here, '
+        "so it must differ from the other backends' (see line 22)",
+    ),
+    "one nginx server twice": (
+        [algorithm("nginx"), ("10.0.0.1:4001", '10.0.0.1:4001"\nserver = "a:1'), ("weight = 3", 'server = "a:1"')],
+        '25: pool "ide" > backend "ide-02" > server: server makes the points here, '
+        "so it must differ from the other backends' (see line 20)",
     ),
     "no guid": (
         [algorithm("haproxy", 'hash_key = "guid"'), ("weight = 2", 'guid = "x"')],
@@ -222,6 +249,7 @@ FINE = {
         ("weight = 2", "id = 1"),
         ("weight = 3", "id = 1048577"),
     ],
+    "a map of haproxy": [algorithm("haproxy", 'hash_key = "addr"'), ("10.0.0.2:4001", "10.0.0.1:4002")],
     "a small prime table": [algorithm("maglev", "table_size = 211")],
     "keyed rendezvous": [algorithm("rendezvous", 'hash = "blake2b"', 'seed = "0123456789abcdef"')],
 }
@@ -252,3 +280,58 @@ def test_broken(judge, changes, problem):
 @pytest.mark.parametrize(("changes", "warning"), SUSPICIOUS.values(), ids=SUSPICIOUS)
 def test_suspicious(judge, changes, warning):
     assert judge(changed(changes)) == ([], [warning])
+
+
+RING_KEYS = {
+    "hash": ["'md5'", "'blake2b'"],
+    "seed": ["''", "'x'"],
+    "points": ["1", "160"],
+    "bound": ["0.0", "1.25"],
+    "hash_type": ["'consistent'", "'map-based'"],
+    "function": ["'sdbm'", "'none'"],
+    "avalanche": ["true", "false"],
+    "hash_key": ["'id'", "'addr'", "'addr-port'", "'id32'", "'guid'"],
+    "hash_balance_factor": ["0", "50", "150"],
+    "table_size": ["401", "65537"],
+}
+OF_HAPROXY = ["hash_type", "function", "avalanche", "hash_key", "hash_balance_factor", "bound"]
+OF_ALGORITHM = {
+    "ring": ["hash", "seed", "points", "bound"],
+    "ketama": ["bound"],
+    "haproxy": OF_HAPROXY,
+    "nginx": ["bound"],
+    "maglev": ["hash", "seed", "table_size", "bound"],
+    "rendezvous": ["hash", "seed", "bound"],
+}
+BACKEND_KEYS = {
+    "address": ["'10.0.0.1:1'", "'10.0.0.1:2'", "'10.0.0.2:1'", "'[::1]:1'", "'unix:/1'", "'unix:/2'"],
+    "weight": ["0", "0.5", "1", "1.0", "3"],
+    "id": ["1", "2", "3", "1048577"],
+    "guid": ["''", "'a'", "'b'"],
+    "server": ["''", "'a'", "'10.0.0.1:1'"],
+}
+
+
+def tables(choices, **required):
+    values = {key: st.sampled_from(values) for key, values in choices.items()}
+    mandatory = required | {key: values.pop(key) for key in ("address",) if key in values}
+    table = st.fixed_dictionaries(mandatory, optional=values)
+    return table.map(lambda keys: "{" + ", ".join(f"{key} = {value}" for key, value in keys.items()) + "}")
+
+
+RINGS = st.sampled_from(sorted(OF_ALGORITHM)).flatmap(
+    lambda name: tables({key: RING_KEYS[key] for key in OF_ALGORITHM[name]}, algorithm=st.just(f"'{name}'"))
+)
+BACKENDS = st.lists(tables(BACKEND_KEYS, name=st.sampled_from(["'a'", "'b'", "'c'", "'d'"])), min_size=1, max_size=3)
+
+
+@given(RINGS, BACKENDS)
+def test_what_passes_makes_a_ring(tmp_path_factory, ring, backends):
+    path = tmp_path_factory.getbasetemp() / "drawn.toml"
+    listener = "listener = [{ name = 'l', bind = ['127.0.0.1:0'], pool = 'p' }]\n"
+    path.write_text(f"{listener}[[pool]]\nname = 'p'\nring = {ring}\nbackend = [{', '.join(backends)}]\n")
+    report = check(path, 0)
+    if report.config:
+        [pool] = report.config.pool
+        ring = build(pool)
+        assert set(ring.order(b"token")) == {each.name for each in pool.backend if each.weight}
