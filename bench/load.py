@@ -1,0 +1,143 @@
+"""Load on a proxy: a fixed number of connections, each with one operation in flight at a time (a closed loop).
+
+GET comes from wrk where it is installed, everything else from ``bench.pingpong``. Both run in a process of their own.
+A closed loop drives the proxy as fast as it can go, so latencies are those of a saturated proxy: good for comparing
+proxies with each other, not for predicting what users see. wrk connects anew for each run, which its proxy pays for
+within the run; ``bench.pingpong`` has its connections before.
+"""
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.process import BenchError, stop, tail
+
+TARGETS = [f"/ide?token={hashlib.sha256(b'user %d' % user).hexdigest()}" for user in range(64)]
+"""What clients ask for: users with tokens of their own, so that every backend gets work."""
+
+_SCRIPT = """
+local requests, turn = {}, 0
+function init(args)
+  for number, target in ipairs({%s}) do requests[number] = wrk.format("GET", target) end
+end
+function request()
+  turn = turn %% #requests + 1
+  return requests[turn]
+end
+function done(summary, latency)
+  local e = summary.errors
+  io.stderr:write(string.format(
+    '{"operations": %%d, "seconds": %%f, "p50": %%f, "p99": %%f, "errors": %%d}',
+    summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e6, latency:percentile(99) / 1e6,
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the clients saw; times in seconds."""
+
+    operations: int
+    seconds: float
+    p50: float
+    p99: float
+    errors: int = 0
+    """Answers that were not 2xx, and connections that failed, closed or timed out."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What to load, and how."""
+
+    kind: str
+    """``get`` or ``echo``."""
+    port: int
+    certificate: Path | None
+    """The one to trust, if TLS is spoken."""
+    connections: int
+
+
+class Load(ABC):
+    """A load generator, connected or ready to."""
+
+    def run(self, seconds: float) -> Result:
+        """Load the proxy for so long. Raises ``BenchError`` if anything went wrong: such numbers compare nothing."""
+        result = self._run(seconds)
+        if result.errors or not result.operations:
+            raise BenchError(f"{result.errors} errors beside {result.operations} operations")
+        return result
+
+    @abstractmethod
+    def _run(self, seconds: float) -> Result: ...
+
+
+@contextmanager
+def load(aim: Aim, folder: Path) -> Iterator[Load]:
+    """The generator for this aim, until the block ends."""
+    if aim.kind == "get" and (wrk := shutil.which("wrk")):
+        yield Wrk(wrk, aim, folder)
+        return
+    log = folder / "load.log"
+    command = [sys.executable, "-m", "bench.pingpong", aim.kind, str(aim.port), str(aim.connections)]
+    if aim.certificate:
+        command.append(str(aim.certificate))
+    with log.open("wb") as errors:
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    with child:
+        try:
+            yield PingPong(child, log)
+        finally:
+            stop(child)
+
+
+class Wrk(Load):
+    """wrk: https://github.com/wg/wrk. It counts in whole seconds, so it is told to go on for ever and interrupted."""
+
+    def __init__(self, program: str, aim: Aim, folder: Path) -> None:
+        script = folder / "wrk.lua"
+        script.write_text(_SCRIPT % ", ".join(f'"{target}"' for target in TARGETS))
+        url = f"{'https' if aim.certificate else 'http'}://127.0.0.1:{aim.port}"
+        self._command = [program, "-t1", f"-c{aim.connections}", "-d1h", "-s", str(script), url]
+
+    def _run(self, seconds: float) -> Result:
+        with subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
+            try:
+                time.sleep(seconds)
+                child.send_signal(signal.SIGINT)
+                _, said = child.communicate(timeout=10)
+            finally:
+                child.kill()
+        if not said.startswith("{"):
+            raise BenchError(f"wrk failed: {said.strip()}")
+        return Result(**json.loads(said))
+
+
+class PingPong(Load):
+    """``bench.pingpong``: seconds in, a result out, over and over on the same connections."""
+
+    def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
+        self._child = child
+        self._log = log
+        self._line()  # it has connected
+
+    def _run(self, seconds: float) -> Result:
+        assert self._child.stdin is not None
+        print(seconds, file=self._child.stdin, flush=True)
+        return Result(**json.loads(self._line()))
+
+    def _line(self) -> str:
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        if not line:
+            raise BenchError(f"the load generator failed:\n{tail(self._log)}")
+        return line

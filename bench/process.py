@@ -1,0 +1,75 @@
+"""Child processes of a benchmark: started, waited for until they listen, always stopped."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+STARTS_WITHIN = 20.0
+"""Seconds a server may take to listen."""
+STOPS_WITHIN = 10.0
+
+
+class BenchError(Exception):
+    """The benchmark cannot give numbers worth comparing; the message says what to look at."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 nobody listens on; all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+
+
+@contextmanager
+def server(
+    name: str, command: Sequence[str], folder: Path, ports: Sequence[int], *, inherited: Sequence[int] = ()
+) -> Iterator[int]:
+    """Run ``command`` until the block ends; gives its process id once it listens on all of ``ports``.
+
+    What it prints goes to ``NAME.log`` in ``folder``. ``inherited`` descriptors stay open in it. Raises ``BenchError``,
+    with the end of that log, if it ends or does not listen in time.
+    """
+    log = folder / f"{name}.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=inherited
+        )
+    try:
+        deadline = time.monotonic() + STARTS_WITHIN
+        for port in ports:
+            while not _listens(port):
+                if child.poll() is not None or time.monotonic() > deadline:
+                    raise BenchError(f"{name} does not listen on port {port}:\n{tail(log)}")
+                time.sleep(0.02)
+        yield child.pid
+        if child.poll() is not None:
+            raise BenchError(f"{name} ended during the benchmark with code {child.returncode}:\n{tail(log)}")
+    finally:
+        stop(child)
+
+
+def stop(child: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
+    """Ask the process to end, then make it."""
+    child.terminate()
+    try:
+        child.wait(STOPS_WITHIN)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log, indented."""
+    lines = log.read_text(errors="replace").splitlines()[-8:]
+    return "\n".join(f"  {line}" for line in lines) or "  (it printed nothing)"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.settimeout(1)
+        return sock.connect_ex(("127.0.0.1", port)) == 0
