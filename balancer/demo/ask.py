@@ -7,15 +7,19 @@ from pathlib import Path
 import h11
 import trio
 
+ASK_TIME = 3.0
+"""Seconds to wait for the answer."""
+
 
 async def ask(port: int, cert: Path, token: str) -> str | None:
     """The name of the host that ``/whoami`` reaches with ``token``, or None if there is no good answer (yet)."""
     try:
-        context = ssl.create_default_context(cafile=str(cert))
-        tcp = await trio.open_tcp_stream("127.0.0.1", port)
-        async with trio.SSLStream(tcp, context, server_hostname="localhost", https_compatible=True) as stream:
-            return await _exchange(stream, f"/whoami?token={token}")
-    except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError, json.JSONDecodeError):
+        with trio.fail_after(ASK_TIME):
+            context = ssl.create_default_context(cafile=str(cert))
+            tcp = await trio.open_tcp_stream("127.0.0.1", port)
+            async with trio.SSLStream(tcp, context, server_hostname="localhost", https_compatible=True) as stream:
+                return await _exchange(stream, f"/whoami?token={token}")
+    except (OSError, trio.TooSlowError, trio.BrokenResourceError, h11.RemoteProtocolError, json.JSONDecodeError):
         return None
 
 

@@ -23,6 +23,7 @@ from urllib.parse import parse_qs
 
 import h11
 import trio
+from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError
 
 from balancer.config.scalars import parse_address
@@ -152,10 +153,15 @@ class Host:
     def _receive(self, tab: Tab, shell: Shell, message: str | bytes) -> None:
         if isinstance(message, bytes):
             return tab.socket.send(message)
+        tabs = self._tabs[shell.user.digest]
+        if message.split() == ["reconnect"]:
+            for each in tabs:
+                each.socket.close(CloseReason.SERVICE_RESTART)
+            return
         files = shell.home.names()
         tab.show("answer", text=shell.answer(message, time.monotonic() - self._started))
         if shell.home.names() != files:
-            self._tell(self._tabs[shell.user.digest], shell.home)
+            self._tell(tabs, shell.home)
 
     def _tell(self, tabs: list[Tab], home: Home) -> None:
         """Show every tab of a user what the user has on this host."""

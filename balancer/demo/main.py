@@ -4,6 +4,7 @@ import signal
 import sys
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 
 import trio
@@ -75,7 +76,7 @@ class Demo:
             nursery.start_soon(self._watch, daemon)
             await self._wait_until_up()
             interactive = sys.stdin.isatty()
-            print(texts.welcome(self._setup, self._places(), interactive), flush=True)
+            print(texts.welcome(self._setup, await self._places(), interactive), flush=True)
             if interactive:
                 await self._converse()
 
@@ -98,23 +99,27 @@ class Demo:
         self._scope.cancel()
 
     async def _wait_until_up(self) -> None:
-        """Until each user's request, through the balancer, is answered by the host that the ring says."""
-        with trio.move_on_after(START_TIME) as patience:
-            for name, host in self._places().items():
-                cert = self._setup.certificate.cert
-                while await ask(self._setup.port, cert, token_of(name)) != host:  # noqa: ASYNC110 (another process)
-                    await trio.sleep(POLL_TIME)
+        with trio.move_on_after(START_TIME):
+            for host in HOSTS:
+                await self._wait_until_reached(host)
             self._up = True
-        if patience.cancelled_caught:
-            self._say(f"The balancer did not answer for all hosts within {START_TIME:.0f} seconds.")
-            self._give_up()
+            return
+        self._say(f"The balancer did not reach all hosts within {START_TIME:.0f} seconds.")
+        self._give_up()
 
-    def _places(self) -> dict[str, str | None]:
-        """Where each user's next connection lands: the first host on the ring's order that runs."""
-        return {
-            name: next((host for host in self._ring.order(token_of(name).encode()) if host in self._running), None)
-            for name in NAMES
-        }
+    async def _wait_until_reached(self, host: str) -> None:
+        """Until the balancer sends ``host`` a token that the ring puts there: a token of nobody, who has no tabs."""
+        tokens = (f"nobody-{number}" for number in count())
+        token = next(token for token in tokens if self._ring.owner(token.encode()) == host)
+        while host in self._running and await self._ask(token) != host:  # noqa: ASYNC110 (it changes in other processes)
+            await trio.sleep(POLL_TIME)
+
+    async def _ask(self, token: str) -> str | None:
+        return await ask(self._setup.port, self._setup.certificate.cert, token)
+
+    async def _places(self) -> dict[str, str | None]:
+        """Which host the balancer sends each user to now; None where it answers with an error."""
+        return {name: await self._ask(token_of(name)) for name in NAMES}
 
     async def _converse(self) -> None:
         print(texts.PROMPT, end="", flush=True)
@@ -125,7 +130,7 @@ class Demo:
                 case ["help"]:
                     print(texts.COMMANDS)
                 case ["users"]:
-                    print(texts.users(self._setup, self._places()))
+                    print(texts.users(self._setup, await self._places()))
                 case ["stop", host] if host in HOSTS:
                     await self._stop(host)
                 case ["start", host] if host in HOSTS:
@@ -140,24 +145,20 @@ class Demo:
     async def _stop(self, host: str) -> None:
         if host not in self._running:
             return print(f"{host} does not run.")
-        before = self._places()
+        before = await self._places()
         await self._running[host].stop()
-        print(texts.stopped(host, before, self._places()))
+        print(texts.stopped(host, before, await self._places()))
 
     async def _start(self, host: str) -> None:
         if host in self._running:
             return print(f"{host} runs already.")
-        before = self._places()
         self._launch(host)
-        address = self._setup.hosts[host]
-        with trio.move_on_after(START_TIME):
-            while host in self._running:
-                try:
-                    await (await trio.open_tcp_stream(address.host, address.port)).aclose()
-                except OSError:
-                    await trio.sleep(POLL_TIME)
-                else:
-                    return print(texts.started(host, before, self._places()))
+        with trio.move_on_after(START_TIME) as patience:
+            await self._wait_until_reached(host)
+        if patience.cancelled_caught:
+            print(f"The balancer did not reach {host} within {START_TIME:.0f} seconds.")
+        elif host in self._running:
+            print(texts.started(host, [name for name in NAMES if self._ring.owner(token_of(name).encode()) == host]))
 
     def _say(self, text: str) -> None:
         """Tell what happened by itself; what is being typed moves down one line."""

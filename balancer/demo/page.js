@@ -100,6 +100,7 @@
 
   const connect = () => {
     clearTimeout(wake);
+    if (socket?.readyState <= WebSocket.OPEN) return;
     show("connecting", "connecting");
     socket = new WebSocket(address);
     socket.onmessage = ({ data }) => {
@@ -108,10 +109,13 @@
       if (message.type === "home") listHome(message);
       if (message.type === "answer") print(here.host, message.text);
     };
-    socket.onclose = () => {
-      if (document.body.dataset.state === "connected") print("", `connection to ${here.host} lost`, "event");
-      const wait = Math.min(5000, 250 * 2 ** failures++) * (0.75 + Math.random() / 2);
-      show("waiting", failures > 1 ? `no host answers, next try in ${Math.ceil(wait / 1000)} s` : "connection lost");
+    socket.onclose = ({ code }) => {
+      const asked = code === 1012; // somebody pressed Reconnect, here or in another tab
+      if (asked) print("", `let go of ${here.host}`, "event");
+      else if (failures === 0) print("", `connection to ${here.host} lost`, "event");
+      // Asked to let go, stay away until the balancer has forgotten where this user was.
+      const wait = asked ? 2500 : Math.min(5000, 250 * 2 ** failures++) * (0.75 + Math.random() / 2);
+      show("waiting", failures > 1 ? `no host answers, next try in ${Math.ceil(wait / 1000)} s` : "reconnecting");
       wake = setTimeout(connect, wait);
     };
   };
@@ -126,7 +130,7 @@
   };
 
   part("second").href = location.href;
-  part("again").onclick = () => (socket.readyState === WebSocket.OPEN ? socket.close(1000) : connect());
+  part("again").onclick = () => (socket.readyState === WebSocket.OPEN ? socket.send("reconnect") : connect());
   part("form").onsubmit = (event) => {
     event.preventDefault();
     send(part("line").value);
@@ -139,6 +143,6 @@
     part("line").value = typed[recall] ?? "";
   };
   for (const chip of document.querySelectorAll(".chips button")) chip.onclick = () => send(chip.textContent);
-  window.addEventListener("online", () => socket.readyState === WebSocket.CLOSED && connect());
+  window.addEventListener("online", () => connect());
   connect();
 }

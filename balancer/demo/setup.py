@@ -29,6 +29,8 @@ def free_port(first: int, hosts: list[str]) -> int:
 
     Below the ephemeral ports: there, an outgoing connection could take the port of a stopped demo host.
     """
+    if not 1 <= first <= 65535:
+        raise Refused(f"a port lies between 1 and 65535, not {first}")
     last = min(first + ATTEMPTS, 65536) - 1
     for port in range(first, last + 1):
         if all(_is_free(host, port) for host in hosts):
@@ -120,6 +122,7 @@ certificates = [{{ cert = {_text(setup.certificate.cert)}, key = {_text(setup.ce
 
 [[pool]]
 name = "ide"
+linger = "100ms"  # so that Reconnect is enough to bring a user back to a host that runs again
 
 [pool.health]
 type = "http"

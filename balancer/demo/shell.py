@@ -12,6 +12,7 @@ cat NAME          show a file
 rm NAME           remove a file
 whoami            who you are, and where
 uptime            how long this host has run
+reconnect         let all your tabs go; they come back by themselves
 help              this list
 Anything else comes back as an echo."""
 

@@ -9,13 +9,13 @@ PROMPT = "demo> "
 
 COMMANDS = """\
   stop ide-02     end a host: its users reconnect and land on the next host of the ring
-  start ide-02    start it again: its users return with their next connection
-  users           who lands where, with the addresses
+  start ide-02    start it again: its users return when they reconnect
+  users           who is where, with the addresses
   help            this list
   quit            end the demo (so does Ctrl-C)"""
 
 Places = Mapping[str, str | None]
-"""The host on which each user's next connection lands, None while no host runs."""
+"""The host that the balancer sends each user to, None if it has none."""
 
 
 def welcome(setup: Setup, places: Places, interactive: bool) -> str:
@@ -55,20 +55,20 @@ def users(setup: Setup, places: Places) -> str:
 
 def stopped(host: str, before: Places, after: Places) -> str:
     """A host has been stopped; who goes where."""
-    moves = [f"{name} to {after[name] or 'no host, as none runs'}" for name in after if before[name] != after[name]]
-    return f"{host} has stopped. With their next connection: {_listed(moves)}."
+    moves = [f"{name} to {after[name] or 'nowhere'}" for name in after if before[name] != after[name]]
+    return f"{host} has stopped. {_listed(moves)}." if moves else f"{host} has stopped. Nobody was there."
 
 
-def started(host: str, before: Places, after: Places) -> str:
+def started(host: str, own: list[str]) -> str:
     """A host has been started; who returns."""
-    back = [name for name in after if before[name] != after[name]]
-    return f"{host} runs again. With their next connection, {_listed(back)} land on it and find their files again."
+    return f"""\
+{host} runs again. {_listed(own)} belong there. Whoever has tabs open elsewhere stays with them, as all tabs of a user
+stay together; they return, and find their files again, once all have let go: press Reconnect in one of them."""
 
 
 def _listed(parts: list[str]) -> str:
-    if len(parts) < 2:
-        return "".join(parts) or "nobody moves"
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+    """``a, b and c``"""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def _origin(setup: Setup) -> str:
@@ -77,5 +77,8 @@ def _origin(setup: Setup) -> str:
 
 def _outage(interactive: bool) -> str:
     if interactive:
-        return "Type below: stop ide-02. Its users' tabs move to other hosts; their files stay. Then: start ide-02."
+        return (
+            "Type below: stop ide-02. Its users' tabs move to other hosts; their files stay.\n"
+            "    Then: start ide-02, press Reconnect in a page, and its user is back with the files."
+        )
     return "Run the demo in a terminal: there, hosts can be stopped and started while you watch their users move."

@@ -40,6 +40,10 @@ class WebSocket:
         """Queue a message, or give up on a peer that has stopped reading."""
         self._enqueue(TextMessage(data) if isinstance(data, str) else BytesMessage(data))
 
+    def close(self, code: int) -> None:
+        """Say goodbye with ``code`` (RFC 6455, 7.4) once what is queued has left."""
+        self._close(CloseConnection(code))
+
     async def run(self, early: bytes, receive: Callable[[str | bytes], None]) -> None:
         """Serve until either side ends it, one call of ``receive`` per message. ``early``: bytes after the request."""
         try:

@@ -21,6 +21,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-background-timer-throttling",
+    "--disable-renderer-backgrounding",
     "--ignore-certificate-errors",
     "--remote-debugging-port=0",
 ]
@@ -43,6 +45,8 @@ class Browser:
         self._connection = contextlib.ExitStack()
         self._socket = self._connection.enter_context(connect(address, max_size=None))
         self._numbers = count(1)
+        self.complaints = []
+        """What pages with ``Log.enable`` had to complain about: blocked code, failed requests."""
 
     def __enter__(self):
         return self
@@ -58,13 +62,16 @@ class Browser:
         message = {"id": number, "method": method, "params": parameters}
         self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
         while (answer := json.loads(self._socket.recv(timeout=30))).get("id") != number:
-            pass
+            if answer["method"] == "Log.entryAdded":
+                self.complaints.append(answer["params"]["entry"]["text"])
         assert "error" not in answer, answer
         return answer["result"]
 
     def open(self, url):
-        target = self.call("Target.createTarget", url=url)["targetId"]
-        return Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        page = Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        page.call("Page.navigate", url=url)
+        return page
 
 
 class Page:

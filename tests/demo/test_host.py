@@ -109,6 +109,15 @@ def test_a_tab_that_does_not_read_is_dropped(host):
         hearing.wait_for_tabs(1)
 
 
+def test_reconnect_lets_all_tabs_of_a_user_go(host):
+    with host.open("leaving") as first, host.open("leaving") as second, host.open("staying") as other:
+        first.socket.send(" reconnect ")
+        for tab in (first, second):
+            with pytest.raises(ConnectionClosedError, match="1012"):
+                tab.next("nothing more")
+        assert other.ask("still here") == "still here"
+
+
 def test_closing_is_answered(host):
     tab = host.open("closing")
     tab.socket.close(4000, "done")

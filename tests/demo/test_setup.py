@@ -35,9 +35,16 @@ def test_no_free_port_is_said(taken, monkeypatch):
         free_port(taken, ["127.0.0.1"])
 
 
-def test_ports_end_at_65535():
-    with pytest.raises(Refused, match="65536"):
-        free_port(65536, ["127.0.0.1"])
+@pytest.mark.parametrize("port", [-1, 0, 65536])
+def test_a_port_that_is_none_is_refused(port):
+    with pytest.raises(Refused, match=f"a port lies between 1 and 65535, not {port}"):
+        free_port(port, ["127.0.0.1"])
+
+
+def test_ports_end_at_65535(monkeypatch):
+    monkeypatch.setattr(setup, "_is_free", lambda host, port: False)
+    with pytest.raises(Refused, match="no port from 65530 to 65535 is free"):
+        free_port(65530, ["127.0.0.1"])
 
 
 def test_loopbacks_can_be_bound():
