@@ -1,9 +1,9 @@
 """Pure work that takes long, in a process of its own.
 
 Some facts. Building a ring of 500 backends takes a quarter of a second of Python. In a thread it would take turns with
-the data plane at the interpreter lock, up to 5 ms at a time (``sys.getswitchinterval``) for each of its system calls; in
-another process it takes another core. What comes back are arrays, which unpickle in a millisecond. The process is
-started by exec at the first use, ends with ours (its standard input closes), and is replaced if it dies.
+the data plane at the interpreter lock, up to 5 ms (``sys.getswitchinterval``) for each of its system calls; in another
+process it takes another core. What comes back are arrays, which unpickle in a millisecond. The process is started by
+exec at the first use, ends with ours (its standard input closes), and is replaced if it dies.
 """
 
 import pickle

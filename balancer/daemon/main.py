@@ -20,6 +20,7 @@ from balancer.config.load import load
 from balancer.config.model import Config
 from balancer.config.scalars import Address
 from balancer.errors import ConfigError
+from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
 from balancer.net.listen import Acceptor, open_listener
 from balancer.pool.digest import Digest
@@ -51,6 +52,7 @@ def run(config_path: Path) -> int:
     except OSError as error:
         print(f"{config_path}: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 1
+    sys.unraisablehook = unraisable
     trio.run(_main, config, sockets, log)
     return 0
 
@@ -82,8 +84,7 @@ async def _main(config: Config, sockets: list[list[socket.socket]], log: AccessL
                 await nursery.start(engine.run)
                 digest = Digest(os.urandom(32))
                 placements = {
-                    pool.name: Placement.of(build(pool), Overlay(), digest, config.timeouts.drain, time.time())
-                    for pool in config.pool
+                    pool.name: Placement.of(build(pool), Overlay(), digest, time.time()) for pool in config.pool
                 }
                 plane = Plane(config, placements, engine, log, digest)
                 nursery.start_soon(_housekeeping, plane)

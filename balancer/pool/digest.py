@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 
 class Digest:
-    """A token, or a prefix of tokens, as 16 hex digits. ``key`` is secret, at most 64 bytes, and kept across restarts."""
+    """A token, or a prefix of tokens, as 16 hex digits. ``key`` is secret, 64 bytes at most, the same at each start."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 
 class Lease:
-    """Live tunnels of one token, by session; the order is the order of opening."""
+    """Live tunnels of one token, by session, in the order of opening."""
 
-    __slots__ = ("place", "sessions", "until")
+    __slots__ = ("place", "sessions", "token", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, token: bytes) -> None:
+        self.token = token
         self.sessions: dict[object, str] = {}
         """Backend of each open tunnel."""
         self.place = ""
@@ -38,39 +39,51 @@ class Leases:
         """The token's lease, if it holds one."""
         return self._leases.get(token)
 
-    def live(self) -> Iterator[tuple[bytes, Lease]]:
-        """Tokens with open tunnels; a copy, so that sessions may be closed on the way."""
-        return ((token, lease) for token, lease in list(self._leases.items()) if lease.sessions)
+    def live(self) -> Iterator[Lease]:
+        """Leases with open tunnels; of a copy, so that sessions may be closed on the way."""
+        return (lease for lease in list(self._leases.values()) if lease.sessions)
 
-    def open(self, token: bytes, session: object, backend: str) -> None:
+    def open(self, token: bytes, session: object, backend: str) -> Lease:
         """A tunnel of ``token`` has been opened on ``backend``."""
         lease = self._leases.get(token)
         if lease is None:
-            lease = self._leases[token] = Lease()
+            lease = self._leases[token] = Lease(token)
         if lease.sessions:
             self.users[lease.place] -= 1
         lease.sessions[session] = lease.place = backend
         self.users[backend] += 1
+        return lease
 
-    def close(self, token: bytes, session: object, now: float) -> None:
-        """The tunnel has ended. What remains decides the place: the newest tunnel still open."""
-        lease = self._leases[token]
-        self.users[lease.place] -= 1
-        del lease.sessions[session]
-        if lease.sessions:
-            lease.place = lease.sessions[next(reversed(lease.sessions))]
-            self.users[lease.place] += 1
-        else:
-            lease.until = now + self.linger
+    def close(self, lease: Lease, session: object, now: float) -> None:
+        """The tunnel has ended; without effect on one that was evicted before."""
+        if session in lease.sessions:
+            self._drop(lease, [session])
+            if not lease.sessions:
+                lease.until = now + self.linger
 
-    def forget(self, token: bytes) -> None:
-        """Let the token be placed anew at its next connection, without lingering."""
-        lease = self._leases.get(token)
-        if lease is not None and not lease.sessions:
-            del self._leases[token]
+    def evict(self, lease: Lease, backend: str) -> list[object]:
+        """Take the token's tunnels on ``backend`` out of its lease, so that they return somewhere else.
+
+        The sessions are the caller's to end, all of them: tabs of one user stay together.
+        """
+        sessions = [session for session, place in lease.sessions.items() if place == backend]
+        if sessions:
+            self._drop(lease, sessions)
+        if not lease.sessions:
+            self._leases.pop(lease.token, None)
+        return sessions
 
     def expire(self, now: float) -> None:
         """Drop the leases that have lingered long enough."""
         over = [token for token, lease in self._leases.items() if not lease.sessions and lease.until <= now]
         for token in over:
             del self._leases[token]
+
+    def _drop(self, lease: Lease, sessions: list[object]) -> None:
+        """What remains decides the place: the newest tunnel still open."""
+        self.users[lease.place] -= 1
+        for session in sessions:
+            del lease.sessions[session]
+        if lease.sessions:
+            lease.place = lease.sessions[next(reversed(lease.sessions))]
+            self.users[lease.place] += 1

@@ -1,4 +1,4 @@
-"""What decides where a token goes, as of one moment: the ring and the overlay's answer to it. Immutable.
+"""What decides where a token goes, as of one moment: the ring and the overlay on it. Immutable.
 
 The data plane holds one ``Placement`` per pool and swaps it by assignment when control makes another.
 """
@@ -21,27 +21,17 @@ class Placement:
     prefixes: tuple[tuple[int, Mapping[str, str]], ...] = ()
     states: Mapping[str, State] = field(default_factory=dict)
     """Backends that are not ready."""
-    closing: frozenset[str] = frozenset()
-    """Draining backends whose time is up: their users with live tunnels go elsewhere too."""
 
     @classmethod
-    def of(cls, ring: Ring, overlay: Overlay, digest: Callable[[bytes], str], drain: float, now: float) -> "Placement":
-        """The placement of ``overlay`` on ``ring`` at Unix time ``now``; ``drain`` is how long a drain lasts."""
+    def of(cls, ring: Ring, overlay: Overlay, digest: Callable[[bytes], str], now: float) -> "Placement":
+        """The placement of ``overlay`` on ``ring`` at Unix time ``now``."""
         by_length: dict[int, dict[str, str]] = {}
         pins: dict[str, str] = {}
         for pin in overlay.pins.values():
-            if pin.until is not None and pin.until <= now:
-                continue
-            (pins if pin.prefix is None else by_length.setdefault(pin.prefix, {}))[pin.digest] = pin.backend
-        over = {name for name, change in overlay.states.items() if change.since + drain <= now}
-        return cls(
-            ring,
-            digest,
-            pins,
-            tuple(sorted(by_length.items(), reverse=True)),
-            {name: change.state for name, change in overlay.states.items()},
-            frozenset(over),
-        )
+            if pin.until is None or pin.until > now:
+                (pins if pin.prefix is None else by_length.setdefault(pin.prefix, {}))[pin.digest] = pin.backend
+        states = {name: change.state for name, change in overlay.states.items()}
+        return cls(ring, digest, pins, tuple(sorted(by_length.items(), reverse=True)), states)
 
     def refuses(self, backend: str, lease: Lease | None) -> str:
         """Why the holder of ``lease`` may not be placed on ``backend`` by order of an operator, or an empty string."""
@@ -50,8 +40,7 @@ class Placement:
             return ""
         if state == "maint":
             return "in maint"
-        stays = lease is not None and backend in lease.sessions.values() and backend not in self.closing
-        return "" if stays else "draining"
+        return "" if lease is not None and backend in lease.sessions.values() else "draining"
 
     def pinned(self, token: bytes) -> str | None:
         """The backend the token is pinned to: by its whole, else by its longest pinned prefix."""
@@ -61,3 +50,13 @@ class Placement:
             if len(token) >= length and (backend := pins.get(self.digest(token[:length]))):
                 return backend
         return None
+
+    def home(self, token: bytes) -> str:
+        """Where the token belongs, health and live tunnels aside: its pin, or the first ready backend on the ring."""
+        pinned = self.pinned(token)
+        if pinned is not None and pinned not in self.states:
+            return pinned
+        owner = self.ring.owner(token)
+        if owner not in self.states:
+            return owner
+        return next((name for name in self.ring.order(token) if name not in self.states), owner)

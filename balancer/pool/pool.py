@@ -1,13 +1,15 @@
 """A pool at run time: which backend a token goes to, and why."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 from balancer.config import model
+from balancer.config.scalars import Address
 from balancer.pool.backend import Backend
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.placement import Placement
+from balancer.ring.bounded import bounded
 
 
 class Decision:
@@ -18,7 +20,7 @@ class Decision:
     def __init__(self, backend: Backend, reason: str, skipped: tuple[tuple[str, str], ...]) -> None:
         self.backend = backend
         self.reason = reason
-        """``pin``, ``lease``, ``owner``, ``successor``, ``spread`` or ``panic``."""
+        """``pin``, ``lease``, ``owner``, ``successor``, ``bounded`` (an earlier one was full), ``spread`` or ``panic``."""
         self.skipped = skipped
 
 
@@ -35,6 +37,15 @@ class Pool:
         """Requests and connections placed, by reason."""
         self._turns = count()
 
+    def place(self, placement: Placement, addresses: Mapping[str, Address]) -> None:
+        """Decide by ``placement`` from now on; ``addresses`` are those of all its backends."""
+        for name, address in addresses.items():
+            if name in self.backends:
+                self.backends[name].address = address
+            else:
+                self.backends[name] = Backend(name, address)
+        self.placement = placement
+
     def candidates(self, token: bytes | None, now: float) -> Iterator[Decision]:
         """Backends for the token, best first, each once; without a token (``None``) they take turns.
 
@@ -45,7 +56,7 @@ class Pool:
         skipped: list[tuple[str, str]] = []
         unhealthy: list[Backend] = []
         lease = self.leases.get(token) if token is not None else None
-        for name, rule in self._rules(token, lease):
+        for name, rule in self._rules(token, lease, now):
             if skipped and any(name == seen for seen, _ in skipped):
                 continue
             backend = self.backends.get(name)
@@ -62,7 +73,7 @@ class Pool:
         for backend in unhealthy:
             yield Decision(backend, "panic", tuple(skipped))
 
-    def _rules(self, token: bytes | None, lease: Lease | None) -> Iterator[tuple[str, str]]:
+    def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str]]:
         """Every backend with the rule that names it, in the order of the rules; some more than once."""
         placement = self.placement
         if token is None:
@@ -79,7 +90,26 @@ class Pool:
             yield lease.place, "lease"
             for name in reversed(lease.sessions.values()):
                 yield name, "lease"
+        settings = self.config.ring
+        if lease is None and (settings.bound or settings.hash_balance_factor):
+            yield from self._with_room(token, now)
         rule = "owner"
         for name in placement.ring.order(token):
             yield name, rule
             rule = "successor"
+
+    def _with_room(self, token: bytes, now: float) -> Iterator[tuple[str, str]]:
+        """For a token without a live place, under bounded load: usable backends with room, then those without."""
+        placement, ring = self.placement, self.placement.ring
+        usable = [
+            name
+            for name in ring.members
+            if not placement.refuses(name, None) and not self.backends[name].unavailable(now)
+        ]
+        if self.config.ring.bound:
+            load: Mapping[str, int] = self.leases.users
+        else:  # haproxy counts streams
+            load = {name: self.backends[name].active for name in ring.members}
+        best = next((name for name in ring.order(token) if name in usable), None)
+        for name in bounded(ring, token, self.config.ring, load, usable):
+            yield name, "bounded" if name != best else "owner" if name == ring.owner(token) else "successor"

@@ -3,6 +3,7 @@
 import math
 import os
 import ssl
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from itertools import count
@@ -15,6 +16,7 @@ from balancer.net.contexts import server_context
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
 from balancer.net.listen import Gate
+from balancer.pool.backend import Backend
 from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
@@ -65,7 +67,7 @@ class Plane:
         self.digest = digest
         self.gate = Gate(engine, config.limits.max_connections)
         self.pools = {pool.name: Pool(pool, placements[pool.name]) for pool in config.pool}
-        self.idle = {backend: IdleConnections() for pool in self.pools.values() for backend in pool.backends.values()}
+        self.idle: defaultdict[Backend, IdleConnections] = defaultdict(IdleConnections)
         self.sessions: set[Session] = set()
         self.draining = False
         self.empty = trio.Event()

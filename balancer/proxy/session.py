@@ -57,14 +57,13 @@ class Client:
         """Count a tunnel to ``backend`` while it is open, and let the user's other connections follow it."""
         leases = self.front.pool.leases
         backend.tunnels += 1
-        if token is not None:
-            leases.open(token, self, backend.name)
+        lease = None if token is None else leases.open(token, self, backend.name)
         try:
             yield
         finally:
             backend.tunnels -= 1
-            if token is not None:
-                leases.close(token, self, self.plane.engine.now)
+            if lease is not None:
+                leases.close(lease, self, self.plane.engine.now)
 
     def log(self, event: str, record: Record) -> None:
         """One line of the access log."""
