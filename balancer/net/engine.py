@@ -21,10 +21,13 @@ and free for the reads and writes in between.
 
 import logging
 import math
+import os
 import select
 import types
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Coroutine, Generator
+from inspect import CORO_CREATED, getcoroutinestate
 
 import trio
 
@@ -64,7 +67,7 @@ class Task:
         self.spent = 0
 
 
-class Watch:
+class Watch(ABC):
     """What the kernel last said of one descriptor, and the task to wake when it says more."""
 
     __slots__ = ("fd", "hung_up", "readable", "task", "writable")
@@ -75,6 +78,25 @@ class Watch:
         self.readable = False
         self.writable = False
         self.hung_up = False
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the descriptor; may be repeated."""
+
+
+class _Bell(Watch):
+    """Wakes the engine when there is work and no socket speaks: an eventfd makes an edge of every write to it."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), None)
+
+    def ring(self) -> None:
+        os.eventfd_write(self.fd, 1)
+
+    def close(self) -> None:
+        os.close(self.fd)
 
 
 @types.coroutine
@@ -95,9 +117,11 @@ class Engine:
         self._watches: dict[int, Watch] = {}
         self._ready: deque[Task] = deque()
         self._stepping = False
+        self._bell = _Bell()
+        self.watch(self._bell)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; whatever coroutine is left then is closed, so that its sockets are."""
+        """Serve until cancelled; whatever is left then is closed: coroutines, then descriptors that no one closed."""
         self.now = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
@@ -112,9 +136,15 @@ class Engine:
                         if not self._turn():
                             break
         finally:
+            self._stepping = True  # whoever is woken from here on is not stepped any more
             for task in list(self.tasks):
-                task.coro.close()
+                try:
+                    task.coro.close()
+                except Exception:
+                    self._crashed()
             self.tasks.clear()
+            for watch in list(self._watches.values()):
+                watch.close()
             self._epoll.close()
 
     def watch(self, watch: Watch) -> None:
@@ -129,7 +159,7 @@ class Engine:
         self._epoll.unregister(watch.fd)
 
     def spawn(self, coro: Coroutine[None, None, None]) -> Task:
-        """Start a coroutine; its first step comes before this call returns, or with the present batch."""
+        """Start a coroutine; its first step comes before this call returns, or with the next batch."""
         task = Task(coro)
         self.tasks.add(task)
         self.wake(task)
@@ -143,11 +173,14 @@ class Engine:
         if not self._stepping:
             self.now = trio.current_time()
             self._step_ready()
+            if self._ready:  # what these steps made ready; ``run`` may be asleep
+                self._bell.ring()
 
     def throw(self, task: Task, error: Exception) -> None:
         """Raise ``error`` at the task's await point; without effect on a task that has ended."""
         if task in self.tasks:
-            task.interrupt = error
+            if not isinstance(task.interrupt, Closed):  # who would survive a deadline must not miss the end
+                task.interrupt = error
             self.wake(task)
 
     @types.coroutine
@@ -199,6 +232,8 @@ class Engine:
                     task.coro.send(None)
                 else:
                     error, task.interrupt = task.interrupt, None
+                    if getcoroutinestate(task.coro) == CORO_CREATED:
+                        task.coro.send(None)  # up to where its cleanup is in force
                     task.coro.throw(error)
             except StopIteration:
                 tasks.discard(task)
@@ -206,15 +241,19 @@ class Engine:
                 tasks.discard(task)
             except Exception:
                 tasks.discard(task)
-                self.crashes += 1
-                logger.exception("a connection crashed; the others go on")
+                self._crashed()
         self.current = None
         self._stepping = False
+
+    def _crashed(self) -> None:
+        self.crashes += 1
+        logger.exception("a connection crashed; the others go on")
 
     async def _sweep(self) -> None:
         while True:
             await trio.sleep(SWEEP_INTERVAL)
             now = self.now = trio.current_time()
             for task in [task for task in self.tasks if task.expires <= now]:
-                task.expires = math.inf
-                self.throw(task, TimedOut())
+                if task.expires <= now:  # the end of another may have moved it
+                    task.expires = math.inf
+                    self.throw(task, TimedOut())

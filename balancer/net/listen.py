@@ -107,7 +107,7 @@ class Acceptor(Watch):
         self.task = engine.spawn(self._accept())
 
     async def _accept(self) -> None:
-        gate, sock = self._gate, self.sock
+        gate = self._gate
         try:
             while True:
                 while not self.readable or gate.held >= gate.limit:
@@ -116,8 +116,14 @@ class Acceptor(Watch):
                 await gate.engine.give_way()
         finally:
             gate.acceptors.remove(self)
-            gate.engine.forget(self)
-            sock.close()
+            self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self.fd >= 0:
+            self._gate.engine.forget(self)
+            self.fd = -1
+            self.sock.close()
 
     def _accept_some(self) -> None:
         gate = self._gate

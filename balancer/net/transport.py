@@ -7,7 +7,7 @@ has gone: that is the whole of backpressure. Every loss of the connection is a `
 
 import errno
 import socket
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import suppress
 
 from balancer.errors import ProxyError, Retry, Source
@@ -21,7 +21,7 @@ TURN_BYTES = 262144
 _OPERATION = TURN_BYTES // 16
 
 
-class Transport(Watch, ABC):
+class Transport(Watch):
     """One side of a connection. ``source`` names the side in errors; ``task`` is whom to wake."""
 
     __slots__ = ("engine", "finished", "received", "sent", "size", "sock", "source", "unsent")
