@@ -110,7 +110,7 @@ def test_names_a_terminal_cannot_show(tmp_path):
 
 
 def test_usage():
-    for arguments in [(), ("check",), ("chekc",), ("check", "--config")]:
+    for arguments in [(), ("check",)]:
         done = balancer(*arguments)
         assert done.returncode == 2
         assert done.stderr.startswith("usage: balancer")
