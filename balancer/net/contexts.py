@@ -6,6 +6,7 @@ TLS 1.2 is offered with forward secrecy and AEAD only; compression and renegotia
 """
 
 import ssl
+import sys
 from pathlib import Path
 
 from cryptography import x509
@@ -44,6 +45,16 @@ def server_context(tls: Tls) -> ssl.SSLContext:
 
     contexts[0].sni_callback = choose
     return contexts[0]
+
+
+def unraisable(event: "sys.UnraisableHookArgs") -> None:
+    """What the daemon's ``sys.unraisablehook`` does: as Python's own, but silent about names a client made up.
+
+    A name that is not ASCII fails in Python before ``choose`` is called; the handshake ends with an alert and a line in
+    the access log, and the client's bytes have no business in our stderr.
+    """
+    if event.exc_type is not UnicodeDecodeError:
+        sys.__unraisablehook__(event)
 
 
 def _context(tls: Tls, certificate: Certificate) -> ssl.SSLContext:

@@ -64,7 +64,7 @@ class Output:
         with self._news:
             self._news.wait_for(lambda: self._ended or any(map(wanted, self.lines)), PATIENCE)
             found = [line for line in self.lines if wanted(line)]
-        assert found, f"no such line in:\n{self}"
+        assert found, f"no such line; the last are:\n{''.join(self.lines[-5:])}"
         return found[0]
 
     def join(self):

@@ -287,7 +287,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("request_", "status", "reason"),
         [
-            (b"GET /" + b"a" * 3000 + b"?token=secret-1 HTTP/1.1\r\nHost: a\r\n\r\n", 431, "the request head is too long"),
+            (
+                b"GET /" + b"a" * 3000 + b"?token=secret-1 HTTP/1.1\r\nHost: a\r\n\r\n",
+                431,
+                "the request head is too long",
+            ),
             (b"GET /" + b"a" * 3000, 431, "the request head is too long"),
             (b"GET /?token=secret-1", 408, "the request head took too long"),
             (b"GET /?token=secret-1 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
