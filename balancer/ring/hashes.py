@@ -4,6 +4,7 @@ import hashlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import md5
 
 
@@ -41,11 +42,9 @@ CRC32 = TokenHash("crc32", 32, zlib.crc32)
 def blake2b(seed: str) -> TokenHash:
     """BLAKE2b (RFC 7693) keyed with ``seed``: who does not know the seed can neither aim at a host nor predict one."""
     key = hashlib.blake2b(seed.encode(), digest_size=32).digest()
-    keyed = hashlib.blake2b(digest_size=8, key=key)
+    return TokenHash(f"blake2b-{hashlib.blake2b(key, digest_size=8).hexdigest()}", 64, partial(_blake2b_64, key))
 
-    def function(data: bytes) -> int:
-        state = keyed.copy()
-        state.update(data)
-        return int.from_bytes(state.digest(), "big")
 
-    return TokenHash(f"blake2b-{hashlib.blake2b(key, digest_size=8).hexdigest()}", 64, function)
+def _blake2b_64(key: bytes, data: bytes) -> int:
+    # A function of the module, not a closure: rings are built in another process and sent here.
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=key).digest(), "big")
