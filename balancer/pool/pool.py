@@ -20,7 +20,7 @@ class Decision:
     def __init__(self, backend: Backend, reason: str, skipped: tuple[tuple[str, str], ...]) -> None:
         self.backend = backend
         self.reason = reason
-        """``pin``, ``lease``, ``owner``, ``successor``, ``bounded`` (an earlier one was full), ``spread`` or ``panic``."""
+        """``pin``, ``lease``, ``owner``, ``successor``, ``bounded`` (one before was full), ``spread`` or ``panic``."""
         self.skipped = skipped
 
 
