@@ -5,7 +5,7 @@ and no signals between tasks. Half-close is kept (RFC 9293, 3.6): an end of stre
 bytes before it have been, and the other direction lives until it ends by itself.
 """
 
-from balancer.errors import Source
+from balancer.errors import ProxyError, Source
 from balancer.http.frames import Frames
 from balancer.net.engine import Task, park
 from balancer.net.transport import TURN_BYTES, Transport
@@ -55,7 +55,8 @@ async def relay(
     """Relay until both directions have ended; tells which side ended first.
 
     ``idle`` is the longest silence in seconds: then ``TimedOut`` is raised here. A side that breaks raises its
-    ``ProxyError``. Closing the transports is the caller's. ``frames`` are fed with what goes to the backend and to the
+    ``ProxyError``, and both are reset: whoever is left must not take what it got for the whole. Closing the transports
+    is the caller's otherwise. ``frames`` are fed with what goes to the backend and to the
     client.
     """
     engine = client.engine
@@ -64,8 +65,13 @@ async def relay(
     up, down = Flow(client, backend, sent), Flow(backend, client, answered)
     task.expires = engine.now + idle
     while not (up.ended and down.ended):
-        moved = not up.ended and up.move()
-        moved = (not down.ended and down.move()) or moved
+        try:
+            moved = not up.ended and up.move()
+            moved = (not down.ended and down.move()) or moved
+        except ProxyError:
+            client.abort()
+            backend.abort()
+            raise
         if first is None and (up.ended or down.ended):
             first = Source.CLIENT if up.ended else Source.BACKEND
         if moved:

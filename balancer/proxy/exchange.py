@@ -314,7 +314,6 @@ class Exchange:
             if answered.between:
                 await client.transport.flushed()
                 await client.transport.send(close_frame(SERVICE_RESTART))
-                await client.linger()
         except (ProxyError, TimedOut):
             pass  # they do not take it: the close of the connection has to do
 

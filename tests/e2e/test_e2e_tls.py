@@ -1,4 +1,4 @@
-"""TLS of a listener as OpenSSL's clients see it: names, versions, tickets, ends of streams, and what is no TLS at all."""
+"""TLS of a listener as OpenSSL's clients see it: names, versions, tickets, ends of streams, and what is not TLS."""
 
 import contextlib
 import socket
