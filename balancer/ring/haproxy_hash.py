@@ -13,6 +13,7 @@ hex, and longer tokens take more rounds. wt6 is no polynomial and stays a loop.
 import re
 import zlib
 from collections.abc import Callable
+from functools import partial
 from operator import getitem
 
 from balancer.ring.hashes import TokenHash
@@ -116,4 +117,9 @@ def token_hash(function: str, avalanche: bool) -> TokenHash:
     plain = _FUNCTIONS[function]
     if not avalanche:
         return TokenHash(function, 32, plain)
-    return TokenHash(f"{function} avalanche", 32, lambda token: full_hash(plain(token)))
+    return TokenHash(f"{function} avalanche", 32, partial(_avalanched, plain))
+
+
+def _avalanched(plain: Callable[[bytes], int], token: bytes) -> int:
+    # A function of the module, not a closure: rings are built in another process and sent here.
+    return full_hash(plain(token))
