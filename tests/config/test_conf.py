@@ -7,8 +7,10 @@ from typing import get_args
 
 import pytest
 
-from balancer.config.load import check
+from balancer.config.load import check, load
 from balancer.config.model import Certificate, Config, Section
+from balancer.demo.certificate import CertificateFiles
+from balancer.demo.setup import make_setup
 
 CONF = Path(__file__).parents[2] / "conf"
 PROD = (CONF / "prod.toml").read_text()
@@ -24,6 +26,21 @@ def test_shipped_files_pass(name):
     report = check(CONF / name, NOW)
     assert report.problems == []
     assert [each.message for each in report.warnings] == [PLACEHOLDER]
+
+
+def test_demo_toml_is_what_the_demo_runs(tmp_path):
+    names = [backend.name for backend in load(CONF / "demo.toml", NOW).pool[0].backend]
+    certificate = CertificateFiles(CONF / "tls/ide.example.crt", CONF / "tls/ide.example.key")
+    made = load(make_setup(tmp_path, certificate, 8443, names).config, NOW)
+    assert comparable(made) == comparable(load(CONF / "demo.toml", NOW))
+
+
+def comparable(config):
+    """The configuration without what is free or temporary: addresses, and paths in the demo's folder."""
+    dump = config.model_dump(exclude={"state_dir": True, "admin": True, "log": {"access"}})
+    for table in (*dump["listener"], *dump["pool"][0]["backend"]):
+        table.pop("bind", None), table.pop("address", None)
+    return dump
 
 
 def manual(write):

@@ -13,10 +13,10 @@ UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text(), max_size=2))
 
 
-@given(st.integers(1, 366), st.sampled_from(sorted(UNITS)))
+@given(st.integers(1, 365), st.sampled_from(sorted(UNITS)))
 def test_durations(number, unit):
     assert parse_duration(f"{number}{unit}") == number * UNITS[unit]
-    assert parse_duration(f"{number}.50{unit}") == (number + 0.5) * UNITS[unit] if unit != "d" else True
+    assert parse_duration(f"{number}.50{unit}") == (number + 0.5) * UNITS[unit]
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,16 @@ def test_networks_round_trip(address, bits):
 
 
 @given(ANYTHING, st.sampled_from([parse_duration, parse_address, parse_network]))
-def test_parsers_raise_only_value_errors(value, parse):
+def test_parsers_raise_only_value_errors_of_one_line(value, parse):
+    assert refusal(parse, value).isprintable()
+
+
+def refusal(parse, value):
     try:
         parse(value)
     except ValueError as error:
-        assert str(error).isprintable()  # noqa: PT017, most values are refused and some are not
+        return str(error)
+    return ""
 
 
 @given(st.text())
