@@ -34,7 +34,7 @@ def full_hash(a: int) -> int:
     return (a * 3221225473) & _MASK
 
 
-def _polynomial(base: int, start: int) -> Callable[[bytes], int]:
+def _polynomial(name: str, base: int, start: int) -> Callable[[bytes], int]:
     powers = [pow(base, distance, 1 << 32) for distance in range(_ROWS + 1)]
     rows = [tuple(float(byte * power & _MASK) for byte in range(256)) for power in powers[:_ROWS]]
 
@@ -45,11 +45,12 @@ def _polynomial(base: int, start: int) -> Callable[[bytes], int]:
             data = data[_ROWS:]
         return (value * powers[len(data)] + int(sum(map(getitem, rows, data[::-1])))) & _MASK
 
+    function.__qualname__ = name  # where pickle finds it: rings are built in another process and sent here
     return function
 
 
-sdbm = _polynomial(65599, 0)
-djb2 = _polynomial(33, 5381)
+sdbm = _polynomial("sdbm", 65599, 0)
+djb2 = _polynomial("djb2", 33, 5381)
 
 
 def wt6(data: bytes) -> int:
@@ -121,5 +122,4 @@ def token_hash(function: str, avalanche: bool) -> TokenHash:
 
 
 def _avalanched(plain: Callable[[bytes], int], token: bytes) -> int:
-    # A function of the module, not a closure: rings are built in another process and sent here.
     return full_hash(plain(token))
