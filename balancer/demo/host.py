@@ -37,6 +37,8 @@ IDLE_TIME = 75.0
 """Seconds for the next request of a connection, its body included."""
 LINGER_TIME = 1.0
 """Seconds for a client to hang up after the last answer."""
+MAX_TABS = 32
+"""Open tabs of one user."""
 
 _ALWAYS = [("cache-control", "no-store"), ("referrer-policy", "no-referrer"), ("x-content-type-options", "nosniff")]
 
@@ -54,6 +56,8 @@ class Reply:
 _NOT_HTTP = b"this is no request\n"
 _NO_TOKEN = Reply(400, b"this address has no token: take one of those that `balancer demo` printed\n")
 _NOT_HERE = Reply(404, b"no such page\n")
+_FOREIGN = Reply(403, b"only this host's own page may connect\n")
+_TOO_MANY = Reply(429, b"too many tabs of this user are open\n")
 _METHODS = Reply(405, b"GET and HEAD only\n", fields=(("allow", "GET, HEAD"),))
 _UPGRADE = Reply(426, b"this is for WebSockets\n", fields=(("upgrade", "websocket"), ("sec-websocket-version", "13")))
 
@@ -132,6 +136,11 @@ class Host:
     async def _talk(
         self, stream: trio.SocketStream, connection: h11.Connection, request: h11.Request, user: User
     ) -> None:
+        fields = dict(request.headers)
+        if (origin := fields.get(b"origin")) and origin.partition(b"://")[2] != fields[b"host"]:
+            return await _send(stream, connection, _FOREIGN, b"GET")
+        if len(self._tabs.get(user.digest, [])) >= MAX_TABS:
+            return await _send(stream, connection, _TOO_MANY, b"GET")
         try:
             socket = WebSocket(stream, list(request.headers), request.target)
         except (RemoteProtocolError, UnicodeError):
@@ -166,8 +175,9 @@ class Host:
     def _tell(self, tabs: list[Tab], home: Home) -> None:
         """Show every tab of a user what the user has on this host."""
         opened = [{"tab": tab.number, "opened": tab.opened} for tab in tabs]
+        files = home.names()
         for tab in tabs:
-            tab.show("home", tabs=opened, files=home.names())
+            tab.show("home", tabs=opened, files=files)
 
 
 def _hue(name: str) -> int:

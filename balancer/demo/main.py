@@ -52,6 +52,7 @@ async def _run(port: int) -> int:
             nursery.start_soon(demo.run, nursery.cancel_scope)
             await anext(signals)
             nursery.cancel_scope.cancel()
+        print("\nThe demo has ended.")
         return demo.status
 
 

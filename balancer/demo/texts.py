@@ -55,8 +55,8 @@ def users(setup: Setup, places: Places) -> str:
 
 def stopped(host: str, before: Places, after: Places) -> str:
     """A host has been stopped; who goes where."""
-    moves = [f"{name} to {after[name] or 'nowhere'}" for name in after if before[name] != after[name]]
-    return f"{host} has stopped. {_listed(moves)}." if moves else f"{host} has stopped. Nobody was there."
+    moves = [f"{name} ({after[name] or 'no host'})" for name in after if before[name] != after[name]]
+    return f"{host} has stopped. " + (f"Its users move: {_listed(moves)}." if moves else "It had no users.")
 
 
 def started(host: str, own: list[str]) -> str:

@@ -28,7 +28,7 @@ def test_users_stay_together_move_and_return():
         assert "does not run" in demo.type("stop ide-02", "ide-02")
 
         with demo.open("carol") as moved:
-            assert f"carol to {moved.hello['host']}" in said
+            assert f"carol ({moved.hello['host']})" in said
             assert "no files here" in moved.ask("ls")
             assert f"carol   on {moved.hello['host']}" in demo.type("users", "carol")
             assert "carol and david" in demo.type("start ide-02", "ide-02 runs again")

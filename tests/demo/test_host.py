@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.frames import Frame, Opcode
 
+from balancer.demo.host import MAX_TABS
 from balancer.demo.users import token_of
 from balancer.demo.websocket import MAX_MESSAGE, MAX_QUEUE
 
@@ -116,6 +117,30 @@ def test_reconnect_lets_all_tabs_of_a_user_go(host):
             with pytest.raises(ConnectionClosedError, match="1012"):
                 tab.next("nothing more")
         assert other.ask("still here") == "still here"
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (b"https://localhost", 101),
+        (b"http://localhost", 101),
+        (b"https://evil.example", 403),
+        (b"https://localhost.evil.example", 403),
+        (b"null", 403),
+    ],
+)
+def test_other_sites_may_not_connect(host, origin, status):
+    request = (UPGRADE % b"x").replace(b"Upgrade: websocket", b"Upgrade: websocket\r\nOrigin: " + origin)
+    assert status_of(host.send(request)) == status
+
+
+def test_tabs_of_a_user_are_bounded(host):
+    with contextlib.ExitStack() as tabs:
+        for _ in range(MAX_TABS):
+            tab = tabs.enter_context(socket.create_connection(host.address))
+            tab.sendall(UPGRADE % b"many")
+            assert status_of(tab.recv(65536)) == 101
+        assert status_of(host.send(UPGRADE % b"many")) == 429
 
 
 def test_closing_is_answered(host):
