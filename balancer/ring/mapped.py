@@ -9,7 +9,7 @@ A server that is down is not in the table, so nearly every token moves. The k-th
 without all the earlier ones says. Those tables are made when first needed, and a bounded number is kept.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -22,12 +22,29 @@ from balancer.ring.table import Table, heirs
 _KEPT_SLOTS = 1 << 20
 
 
+class Maps:
+    """The table of all members but those in a set, the latest ones kept; another process makes its own."""
+
+    def __init__(self, units: Mapping[str, int]) -> None:
+        self._units = units
+        self._kept = lru_cache(maxsize=max(16, _KEPT_SLOTS // sum(units.values())))(self._made)
+
+    def __call__(self, lost: frozenset[str]) -> tuple[str, ...]:
+        return self._kept(lost)
+
+    def __reduce__(self) -> tuple[type["Maps"], tuple[Mapping[str, int]]]:
+        return Maps, (self._units,)
+
+    def _made(self, lost: frozenset[str]) -> tuple[str, ...]:
+        names = [name for name in self._units if name not in lost]
+        return tuple(names[index] for index in fill([self._units[name] for name in names]))
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mapped(Table):
     """A table whose further candidates come from the tables without the earlier ones."""
 
-    without: Callable[[frozenset[str]], tuple[str, ...]]
-    """The table of the members that are not in a set."""
+    without: "Maps"
 
     def order(self, token: bytes) -> Iterator[str]:
         position = self.position(token)
@@ -56,20 +73,15 @@ def mapped(hash: TokenHash, weights: Mapping[str, float]) -> Mapped:
     units = {name: max(1, round(16 * weight)) for name, weight in weights.items()}
     divisor = gcd(*units.values())
     units = {name: unit // divisor for name, unit in units.items()}
-
-    def without(lost: frozenset[str]) -> tuple[str, ...]:
-        names = [name for name in units if name not in lost]
-        return tuple(names[index] for index in fill([units[name] for name in names]))
-
-    slots = without(frozenset())
+    without = Maps(units)
     order = "\n".join(f"{name} {unit}" for name, unit in units.items())
     return Mapped(
         members=tuple(weights),
         weights=weights,
         fingerprint=digest([b"mapped", hash.name.encode(), order.encode()]),
         hash=hash,
-        slots=slots,
-        without=lru_cache(maxsize=max(16, _KEPT_SLOTS // len(slots)))(without),
+        slots=without(frozenset()),
+        without=without,
     )
 
 
