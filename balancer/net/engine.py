@@ -141,7 +141,7 @@ class Engine:
                 try:
                     task.coro.close()
                 except Exception:
-                    self._crashed()
+                    self.crashed()
             self.tasks.clear()
             for watch in list(self._watches.values()):
                 watch.close()
@@ -241,11 +241,12 @@ class Engine:
                 tasks.discard(task)
             except Exception:
                 tasks.discard(task)
-                self._crashed()
+                self.crashed()
         self.current = None
         self._stepping = False
 
-    def _crashed(self) -> None:
+    def crashed(self) -> None:
+        """Log and count the exception that is being handled."""
         self.crashes += 1
         logger.exception("a connection crashed; the others go on")
 

@@ -3,17 +3,20 @@
 What accept(2) may say and what we do (after trio's review of the literature in ``_highlevel_socket.py``): errors of the
 one connection that was about to be accepted are skipped; a lack of descriptors or memory must not spin and must not
 leave the client hanging, so one descriptor is kept in reserve, given up to accept and close that client, and taken
-again (libuv's trick). At the connection limit we stop accepting instead: clients wait in the kernel's backlog.
+again (libuv's trick); where even that fails, accepting rests until the next look at the deadlines.
+At the connection limit we stop accepting instead: clients wait in the kernel's backlog.
 """
 
 import errno
+import math
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from balancer.config.scalars import Address
-from balancer.net.engine import Engine, Watch, park
+from balancer.net.engine import Engine, TimedOut, Watch, park
 
 BACKLOG = 4096
 ACCEPT_BATCH = 64
@@ -62,30 +65,45 @@ class Gate:
         self.refused = 0
         """Connections closed at once for want of descriptors."""
         self.acceptors: list[Acceptor] = []
-        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._reserve = -1
+        self.take_reserve()
 
     def leave(self) -> None:
         """One connection has ended."""
-        if self.held == self.limit:
+        self.held -= 1
+        if self.held == self.limit - 1:
             for acceptor in self.acceptors:
                 if acceptor.task is not None:
                     self.engine.wake(acceptor.task)
-        self.held -= 1
 
-    def refuse(self, listener: socket.socket) -> None:
-        """Out of descriptors: accept the next client with the reserve, to close it rather than leave it hanging."""
-        os.close(self._reserve)
+    def refuse(self, listener: socket.socket) -> bool:
+        """Out of descriptors: accept the next client with the reserve, to close it rather than leave it hanging.
+
+        False when that failed too: the client has left, or somebody else has taken the descriptor.
+        """
+        self.close()
         try:
             sock, _ = listener.accept()
+        except OSError:
+            return False
+        else:
             sock.close()
             self.refused += 1
-        except OSError:
-            pass  # it left, or somebody else took the descriptor: the next turn tries again
+            return True
         finally:
-            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self.take_reserve()
 
     def close(self) -> None:
-        os.close(self._reserve)
+        """Give the reserve back."""
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
+
+    def take_reserve(self) -> None:
+        """Take the reserve, unless there is one already or none to be had."""
+        if self._reserve < 0:
+            with suppress(OSError):
+                self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 class Acceptor(Watch):
@@ -112,8 +130,10 @@ class Acceptor(Watch):
             while True:
                 while not self.readable or gate.held >= gate.limit:
                     await park()
-                self._accept_some()
-                await gate.engine.give_way()
+                if self._accept_some():
+                    await gate.engine.give_way()
+                else:
+                    await self._rest()
         finally:
             gate.acceptors.remove(self)
             self.close()
@@ -125,20 +145,38 @@ class Acceptor(Watch):
             self.fd = -1
             self.sock.close()
 
-    def _accept_some(self) -> None:
+    async def _rest(self) -> None:
+        """Until the next look at the deadlines, or the next client."""
+        task = self.task
+        assert task is not None
+        task.expires = self._gate.engine.now
+        with suppress(TimedOut):
+            await park()
+        task.expires = math.inf
+        self._gate.take_reserve()
+
+    def _accept_some(self) -> bool:
+        """One batch; false when there is no room for the next client, not even to refuse it."""
         gate = self._gate
         for _ in range(min(ACCEPT_BATCH, gate.limit - gate.held)):
             try:
                 client, peer = self.sock.accept()
             except BlockingIOError:
                 self.readable = False
-                return
+                break
             except OSError as error:
                 if error.errno in _NO_ROOM:
-                    gate.refuse(self.sock)
+                    if not gate.refuse(self.sock):
+                        return False
                 elif error.errno not in _ITS_OWN_FAULT:
                     raise
                 continue
             gate.held += 1
             client.setblocking(False)
-            self._handle(client, peer)
+            try:
+                self._handle(client, peer)
+            except Exception:  # the kernel may have no room for it in the engine; the listener lives on
+                client.close()
+                gate.leave()
+                gate.engine.crashed()
+        return True

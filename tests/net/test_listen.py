@@ -1,0 +1,336 @@
+"""Accepting: batches, the connection limit, a lack of descriptors, and listeners that outlive their clients' errors."""
+
+import os
+import resource
+import socket
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+import trio
+from net_rig import Job, connected, passes, running, settle
+
+from balancer.config.scalars import Address
+from balancer.errors import Source
+from balancer.net.engine import Closed
+from balancer.net.listen import ACCEPT_BATCH, Acceptor, Gate, open_listener
+from balancer.net.transport import PlainTransport
+
+LOOPBACK = Address("127.0.0.1", 0)
+
+
+class Echo:
+    """An acceptor whose connections send back what they get, and leave the gate when they end."""
+
+    def __init__(self, engine, gate):
+        self.engine, self.gate = engine, gate
+        self.handled = 0
+        sock = open_listener(LOOPBACK)
+        self.address = sock.getsockname()
+        self.acceptor = Acceptor(gate, sock, self.handle)
+        self.acceptor.start()
+
+    def handle(self, sock, peer):
+        assert sock.getpeername() == peer
+        self.handled += 1
+        transport = PlainTransport(self.engine, sock, Source.CLIENT, None)
+        transport.task = self.engine.spawn(self.serve(transport))
+
+    async def serve(self, transport):
+        try:
+            while data := await transport.recv():
+                await transport.send(data)
+        finally:
+            transport.close()
+            self.gate.leave()
+
+
+async def echoes(client):
+    client.send(b"ping")
+    await settle()
+    return client.recv(4) == b"ping"
+
+
+async def waits(client):
+    """Nobody has accepted or closed it."""
+    client.send(b"ping")
+    await settle()
+    with pytest.raises(BlockingIOError):
+        client.recv(4)
+    return True
+
+
+async def test_clients_are_accepted_and_served():
+    async with running() as engine:
+        gate = Gate(engine, 10)
+        echo = Echo(engine, gate)
+        clients = [connected(echo.address) for _ in range(5)]
+        for client in clients:
+            assert await echoes(client)
+        assert gate.held == 5
+        for client in clients:
+            client.close()
+        await settle()
+        assert gate.held == 0
+        gate.close()
+
+
+async def test_at_most_64_are_accepted_before_everybody_else_has_a_turn():
+    async with running() as engine:
+        gate = Gate(engine, 1000)
+        sock = open_listener(LOOPBACK)
+        address = sock.getsockname()
+        handled, seen = [], []
+
+        def handle(client, peer):
+            handled.append(client)
+
+        clients = [connected(address) for _ in range(3 * ACCEPT_BATCH)]
+        acceptor = Acceptor(gate, sock, handle)
+
+        async def other(task):
+            acceptor.start()
+            while len(handled) < len(clients):
+                seen.append(len(handled))
+                await engine.give_way()
+
+        await Job(engine, other).outcome()
+        assert all(after - before <= ACCEPT_BATCH for before, after in pairwise([*seen, len(handled)]))
+        gate.close()
+        for each in (*handled, *clients):
+            each.close()
+
+
+async def test_at_the_limit_clients_wait_in_the_backlog_and_are_served_when_one_leaves():
+    async with running() as engine:
+        gate = Gate(engine, 2)
+        echo, other = Echo(engine, gate), Echo(engine, gate)
+        first, second = connected(echo.address), connected(other.address)
+        assert await echoes(first)
+        assert await echoes(second)
+        third, fourth = connected(echo.address), connected(other.address)
+        assert await waits(third)
+        assert await waits(fourth)
+        assert gate.held == 2
+        second.close()
+        await settle()
+        assert gate.held == 2
+        first.close()
+        await settle()
+        assert third.recv(4) == fourth.recv(4) == b"ping"
+        assert gate.refused == 0
+        for client in (third, fourth):
+            client.close()
+        await settle()
+        gate.close()
+
+
+async def test_a_waiting_client_is_served_when_another_is_ended_from_outside():
+    async with running() as engine:
+        gate = Gate(engine, 1)
+        echo = Echo(engine, gate)
+        first, second = connected(echo.address), connected(echo.address)
+        assert await echoes(first)
+        assert await waits(second)
+        (session,) = engine.tasks - {echo.acceptor.task}
+        engine.throw(session, Closed())
+        await settle()
+        assert first.recv(1) == b""
+        assert second.recv(4) == b"ping"
+        first.close()
+        second.close()
+        await settle()
+        gate.close()
+
+
+async def test_leaving_from_outside_the_engine_makes_room_too():
+    async with running() as engine:
+        gate = Gate(engine, 1)
+        echo = Echo(engine, gate)
+        gate.held = 1  # somebody who is no coroutine of the engine
+        client = connected(echo.address)
+        assert await waits(client)
+        gate.leave()
+        await settle()
+        assert client.recv(4) == b"ping"
+        client.close()
+        await settle()
+        assert gate.held == 0
+        gate.close()
+
+
+@contextmanager
+def descriptors_left(count):
+    """At most ``count`` more descriptors can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1 + count, hard))
+        while True:
+            try:
+                used.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                break
+        for _ in range(count):
+            os.close(used.pop())
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for number in used:
+            os.close(number)
+
+
+async def test_without_descriptors_clients_are_closed_and_accepting_resumes():
+    async with running() as engine:
+        gate = Gate(engine, 100)
+        echo = Echo(engine, gate)
+        clients = [socket.socket() for _ in range(7)]
+        for client in clients:
+            client.setblocking(False)
+        with descriptors_left(2):
+            for client in clients[:5]:
+                client.connect_ex(echo.address)
+            await settle()
+            for client in clients[:2]:
+                assert await echoes(client)
+            for client in clients[2:5]:
+                assert client.recv(1) == b""  # closed, not left hanging
+            assert gate.refused == 3
+            assert gate.held == 2
+            clients[0].shutdown(socket.SHUT_RDWR)
+            await settle()
+            clients[5].connect_ex(echo.address)
+            assert await echoes(clients[5])
+        clients[6].connect_ex(echo.address)
+        assert await echoes(clients[6])
+        assert gate.refused == 3
+        assert engine.crashes == 0
+        for client in clients:
+            client.close()
+        await settle()
+        gate.close()
+
+
+async def test_when_even_the_reserve_does_not_help_nothing_spins_and_nothing_is_lost(clock):
+    """Someone else took the descriptor that was given up, or the limit was lowered below what is open."""
+    async with running() as engine:
+        gate = Gate(engine, 100)
+        echo = Echo(engine, gate)
+        client, refused = socket.socket(), socket.socket()
+        for sock in (client, refused):
+            sock.setblocking(False)
+        await settle()
+        asleep = trio.lowlevel.current_statistics().io_statistics.tasks_waiting_read
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+        try:
+            client.connect_ex(echo.address)
+            client.send(b"ping")
+            for _ in range(100):
+                await trio.lowlevel.checkpoint()
+            assert trio.lowlevel.current_statistics().io_statistics.tasks_waiting_read == asleep
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await passes(clock, 0.2)
+        assert client.recv(4) == b"ping"
+        assert engine.crashes == 0
+        assert echo.handled == 1
+        with descriptors_left(0):
+            refused.connect_ex(echo.address)
+            await settle()
+        assert refused.recv(1) == b""  # there is a reserve again
+        assert gate.refused == 1
+        for sock in (client, refused):
+            sock.close()
+        await settle()
+        gate.close()
+
+
+async def test_a_client_that_cannot_be_taken_in_costs_neither_listener_nor_room(caplog):
+    """As when the kernel has no room for another epoll entry."""
+    async with running() as engine:
+        gate = Gate(engine, 2)
+        sock = open_listener(LOOPBACK)
+        address = sock.getsockname()
+        taken = []
+
+        def handle(client, peer):
+            if not taken:
+                taken.append(None)
+                raise OSError("no room")
+            taken.append(client)
+
+        Acceptor(gate, sock, handle).start()
+        first = connected(address)
+        await settle()
+        assert first.recv(1) == b""
+        assert gate.held == 0
+        second = connected(address)
+        await settle()
+        assert len(taken) == 2
+        assert engine.crashes == len(caplog.records) == 1
+        for each in (first, second, taken[1]):
+            each.close()
+        gate.close()
+
+
+async def test_a_client_that_resets_before_it_is_accepted_disturbs_nobody():
+    async with running() as engine:
+        gate = Gate(engine, 1)
+        echo = Echo(engine, gate)
+        first = connected(echo.address)
+        assert await echoes(first)
+        hasty, patient = connected(echo.address), connected(echo.address)
+        hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        hasty.close()
+        first.close()
+        assert await echoes(patient)
+        patient.close()
+        await settle()
+        assert gate.held == 0
+        gate.close()
+
+
+async def test_a_closed_acceptor_closes_its_socket_and_only_that():
+    async with running() as engine:
+        gate = Gate(engine, 10)
+        echo, other = Echo(engine, gate), Echo(engine, gate)
+        client = connected(echo.address)
+        assert await echoes(client)
+        engine.throw(echo.acceptor.task, Closed())
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(echo.address)
+        assert await echoes(client)
+        late = connected(other.address)
+        assert await echoes(late)
+        assert gate.acceptors == [other.acceptor]
+        for each in (client, late):
+            each.close()
+        await settle()
+        gate.close()
+
+
+def test_a_listener_is_non_blocking_and_shares_its_address_with_other_workers():
+    first = open_listener(LOOPBACK)
+    second = open_listener(Address("127.0.0.1", first.getsockname()[1]))
+    assert first.getsockname() == second.getsockname()
+    with pytest.raises(BlockingIOError):
+        first.accept()
+    first.close()
+    second.close()
+
+
+def test_an_ipv6_listener_leaves_ipv4_alone():
+    six = open_listener(Address("::1", 0))
+    port = six.getsockname()[1]
+    four = open_listener(Address("127.0.0.1", port))
+    assert six.family == socket.AF_INET6
+    six.close()
+    four.close()
+
+
+def test_an_address_that_cannot_be_bound_is_an_error_and_leaves_nothing_open():
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        open_listener(Address("127.0.0.1", taken.getsockname()[1]))
