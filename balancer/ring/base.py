@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Ring(ABC):
     """A placement of tokens on backends that never changes; another placement is another ring.
 
@@ -38,6 +38,10 @@ class Ring(ABC):
         """Every member once, best first: the owner, then its successors."""
 
     @abstractmethod
+    def point_counts(self) -> dict[str, int]:
+        """How many points or slots each member has; empty for a ring without any."""
+
+    @abstractmethod
     def succession(self) -> dict[tuple[str, str], float]:
         """Share of all tokens by (owner, first successor), exact; without any other member both are the owner."""
 
@@ -47,6 +51,9 @@ class Ring(ABC):
         for (owner, _), share in self.succession().items():
             shares[owner] += share
         return shares
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.members)} backends, {self.fingerprint}>"
 
 
 def digest(parts: Iterable[bytes]) -> str:

@@ -19,7 +19,7 @@ from balancer.ring.base import Ring, digest
 from balancer.ring.hashes import TokenHash
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Circle(Ring):
     """A ring of points whose arcs end at them."""
 
@@ -54,6 +54,9 @@ class Circle(Ring):
 
     def order(self, token: bytes) -> Iterator[str]:
         return distinct(self.names, bisect_left(self.ends, self.hash.function(token)), self.members)
+
+    def point_counts(self) -> dict[str, int]:
+        return dict(Counter(self.names[:-1]))
 
     def succession(self) -> dict[tuple[str, str], float]:
         lengths: Counter[tuple[str, str]] = Counter()

@@ -3,7 +3,7 @@
 import hashlib
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import md5
 
@@ -18,7 +18,7 @@ class TokenHash:
 
     name: str
     bits: int
-    function: Callable[[bytes], int]
+    function: Callable[[bytes], int] = field(repr=False)
 
 
 def _md5_64(data: bytes) -> int:

@@ -18,7 +18,7 @@ from balancer.ring.hashes import TokenHash
 from balancer.ring.table import Table
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Maglev(Table):
     """A table walked upwards for further candidates."""
 

@@ -40,7 +40,7 @@ class Maps:
         return tuple(names[index] for index in fill([self._units[name] for name in names]))
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Mapped(Table):
     """A table whose further candidates come from the tables without the earlier ones."""
 

@@ -22,7 +22,7 @@ from balancer.ring.circle import Circle, canonical
 from balancer.ring.hashes import TokenHash
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Nearest(Circle):
     """A circle whose arcs reach half-way to the neighbouring points."""
 
@@ -71,6 +71,9 @@ class Nearest(Circle):
             nearest = (down if below <= above else up) % size
             met.add(owners[nearest])
             yield nearest
+
+    def point_counts(self) -> dict[str, int]:
+        return dict(Counter(self.owners))
 
     def succession(self) -> dict[tuple[str, str], float]:
         """Each point's arc is cut where the nearest point of another backend changes sides."""

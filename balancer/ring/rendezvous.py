@@ -15,7 +15,7 @@ from balancer.ring.base import Ring, digest
 from balancer.ring.hashes import TokenHash
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Rendezvous(Ring):
     """A ring without points."""
 
@@ -32,6 +32,9 @@ class Rendezvous(Ring):
 
     def order(self, token: bytes) -> Iterator[str]:
         return (name for _, name in sorted(self._race(token)))
+
+    def point_counts(self) -> dict[str, int]:
+        return {}
 
     def succession(self) -> dict[tuple[str, str], float]:
         total = fsum(self.weights.values())

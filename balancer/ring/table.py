@@ -9,7 +9,7 @@ from balancer.ring.base import Ring
 from balancer.ring.hashes import TokenHash
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Table(Ring):
     """A ring with one backend in each slot."""
 
@@ -24,6 +24,9 @@ class Table(Ring):
 
     def owner(self, token: bytes) -> str:
         return self.slots[self.hash.function(token) % len(self.slots)]
+
+    def point_counts(self) -> dict[str, int]:
+        return dict(Counter(self.slots))
 
 
 def joint(first: tuple[str, ...], second: tuple[str, ...]) -> dict[tuple[str, str], float]:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +167,33 @@ def test_rings_are_immutable(settings):
     ring = build(pool({"a": 1, "b": 1}, settings))
     with pytest.raises(AttributeError):
         ring.members = ()
+
+
+@every_algorithm
+def test_rings_can_be_sent_to_another_process(settings):
+    ring = build(pool({"a": 1, "b": 2, "c": 1}, settings))
+    orders = [list(ring.order(token)) for token in TOKENS[:20]]
+    copy = pickle.loads(pickle.dumps(ring))
+    assert copy.fingerprint == ring.fingerprint
+    assert [list(copy.order(token)) for token in TOKENS[:20]] == orders
+
+
+def test_a_seed_is_never_shown():
+    ring = build(pool({"a": 1}, {"hash": "blake2b", "seed": "hunter2"}))
+    key = ring.hash.function.args[0]
+    for text in (repr(ring), repr(ring.hash)):
+        assert "hunter2" not in text
+        assert repr(key)[2:-1] not in text
+
+
+@every_algorithm
+def test_point_counts(settings):
+    counts = build(pool({"a": 1, "b": 2, "c": 1}, settings)).point_counts()
+    if settings["algorithm"] == "rendezvous":
+        assert counts == {}
+    else:
+        assert counts["a"] == pytest.approx(counts["c"], abs=1)
+        assert counts["b"] == pytest.approx(2 * counts["a"], abs=2)
 
 
 @pytest.mark.parametrize(
