@@ -1,0 +1,213 @@
+"""The one place where placement changes: overlay, ring and journal of every pool.
+
+A change is checked, its ring built (in another process), written to the journal and fsynced, and only then in force and
+acknowledged; all of that under one lock, so changes have an order, which is the journal's. What time itself changes
+(pins that end, ramps that go on) goes the same way.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from balancer.config import model
+from balancer.config.scalars import Address
+from balancer.control.journal import Entry, Journal, RingConfig, configured_weights
+from balancer.control.offload import Offload
+from balancer.errors import Refused
+from balancer.pool.digest import Digest
+from balancer.pool.placement import Placement
+from balancer.pool.pool import Pool
+from balancer.ring.base import Ring
+from balancer.ring.build import build
+from balancer.ring.overlay import Change, Overlay
+
+logger = logging.getLogger("balancer.state")
+
+TICK = 1.0
+"""Seconds between two looks at what time has changed."""
+
+
+@dataclass
+class Book:
+    """What is kept of one pool."""
+
+    pool: Pool
+    config: model.Pool
+    overlay: Overlay
+    ring: Ring
+    weights: Mapping[str, float]
+    """Weights the ring was built with."""
+
+    @property
+    def configured(self) -> dict[str, float]:
+        """Weights in the configuration."""
+        return {backend.name: backend.weight for backend in self.config.backend}
+
+
+class Keeper:
+    """Overlays and rings of all pools. ``journal`` may be missing: then nothing outlives the process."""
+
+    def __init__(self, config: model.Config, digest: Digest, journal: Journal | None, offload: Offload) -> None:
+        self.digest = digest
+        self.persistent = journal is not None
+        self.offload = offload
+        self.books: dict[str, Book] = {}
+        self._journal = journal
+        self._lock = trio.Lock()
+        memory = journal.load() if journal is not None else None
+        self._seq = memory.seq if memory else 0
+        self._known: dict[str, RingConfig] = dict(memory.configs) if memory else {}
+        for pool in config.pool:
+            self._open(pool, memory.overlays.get(pool.name, Overlay()) if memory else Overlay())
+
+    def book(self, pool: str) -> Book:
+        """The book of a pool. Raises ``Refused`` if there is none of that name."""
+        book = self.books.get(pool)
+        if book is None:
+            raise Refused(f'there is no pool "{pool}" here; there are {", ".join(self.books)}')
+        return book
+
+    async def change(self, pool: str, changes: Sequence[Change], who: str, only_at: str | None = None) -> Entry:
+        """Make ``changes``, all or none, and return their entry in the journal.
+
+        ``only_at`` is a ``version`` of the pool: if it has changed since, the changes are refused. Raises ``Refused``.
+        """
+        book = self.book(pool)
+        with trio.CancelScope(shield=True):  # a caller that leaves must not leave a change half made
+            async with self._lock:
+                if only_at is not None and only_at != version(book):
+                    raise Refused("the ring or its overlay has changed since; make a new plan")
+                now = time.time()
+                overlay = book.overlay
+                for change in changes:
+                    overlay = overlay.apply(change, book.configured, now)
+                ring, weights = await self._ring(book, overlay, now)
+                entry = Entry(
+                    seq=self._seq + 1,
+                    time=now,
+                    who=who,
+                    pool=pool,
+                    changes=tuple(changes),
+                    before=book.ring.fingerprint,
+                    after=ring.fingerprint,
+                )
+                await self._commit(entry, {pool: overlay})
+                book.overlay = overlay
+                self._publish(book, ring, weights, now)
+        for change in changes:
+            logger.info("%s changed by %s: %s", pool, who, change.model_dump_json(exclude={"since"}))
+        return entry
+
+    async def ring_of(self, book: Book, overlay: Overlay, *, effective: bool = False) -> Ring:
+        """The ring ``overlay`` would make now; ``effective`` leaves out the backends that take nobody new."""
+        now = time.time()
+        weights = overlay.live_weights(book.configured, now)
+        if effective:
+            weights |= dict.fromkeys(overlay.states.keys() & weights.keys(), 0.0)
+        return await self._build(book, overlay, weights)
+
+    async def run(self) -> None:
+        """Do what time asks for, until cancelled."""
+        while True:
+            await trio.sleep(TICK)
+            for name, book in self.books.items():
+                now = time.time()
+                try:
+                    expired: list[Change] = list(book.overlay.expired(now))
+                    if expired:
+                        await self.change(name, expired, "balancer (expiry)")
+                    if book.weights != book.overlay.live_weights(book.configured, now):
+                        await self._step(book)
+                except Refused as error:
+                    logger.error("pool %s: %s", name, error)
+
+    def entries(self) -> list[Entry]:
+        """The journal, oldest first; reads the disk: call it in a thread. Empty without a state directory."""
+        return self._journal.entries() if self._journal is not None else []
+
+    async def _step(self, book: Book) -> None:
+        """The next step of a ramp: time's doing, which the journal's entry of the ramp already tells."""
+        async with self._lock:
+            now = time.time()
+            ring, weights = await self._ring(book, book.overlay, now)
+            self._publish(book, ring, weights, now)
+
+    async def _ring(self, book: Book, overlay: Overlay, now: float) -> tuple[Ring, Mapping[str, float]]:
+        weights = overlay.live_weights(book.configured, now)
+        if weights == book.weights and overlay.added == book.overlay.added:
+            return book.ring, weights
+        return await self._build(book, overlay, weights), weights
+
+    async def _build(self, book: Book, overlay: Overlay, weights: Mapping[str, float]) -> Ring:
+        return await self.offload.call(build, extended(book.config, overlay), weights)
+
+    async def _commit(self, entry: Entry, overlays: Mapping[str, Overlay]) -> None:
+        if self._journal is not None:
+            await trio.to_thread.run_sync(self._journal.append, entry)
+            everything = {**{name: book.overlay for name, book in self.books.items()}, **overlays}
+            await trio.to_thread.run_sync(self._journal.save, entry.seq, everything, self._known)
+        self._seq = entry.seq
+
+    def _publish(self, book: Book, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+        book.ring, book.weights = ring, weights
+        book.pool.place(Placement.of(ring, book.overlay, self.digest, now), addresses(book.config, book.overlay))
+
+    def _open(self, config: model.Pool, overlay: Overlay) -> None:
+        """Start with a pool; nothing is served yet, so the ring is built here."""
+        now = time.time()
+        configured = {backend.name: backend.weight for backend in config.backend}
+        weights: Mapping[str, float] = overlay.live_weights(configured, now)
+        try:
+            ring = build(extended(config, overlay), weights)
+        except Refused as error:
+            logger.error("%s; the configured weights are used instead of the overlay's", error)
+            weights = configured
+            ring = build(config, weights)
+        pool = Pool(config, Placement.of(ring, overlay, self.digest, now))
+        pool.place(pool.placement, addresses(config, overlay))
+        self.books[config.name] = Book(pool, config, overlay, ring, weights)
+        self._note_config(config, ring)
+
+    def _note_config(self, config: model.Pool, ring: Ring) -> None:
+        """Journal the configuration of a ring if it is not what the journal knows."""
+        known = self._known.get(config.name)
+        mine = RingConfig(ring=config.ring, backends=config.backend)
+        if self._journal is None or mine == known:
+            return
+        before = None
+        if known is not None and any(weight > 0 for weight in configured_weights(known).values()):
+            before = build(config.model_copy(update={"ring": known.ring, "backend": known.backends})).fingerprint
+        self._known[config.name] = mine
+        self._seq += 1
+        self._journal.append(
+            Entry(
+                seq=self._seq,
+                time=time.time(),
+                who="balancer (start)",
+                pool=config.name,
+                config=mine,
+                before=before,
+                after=ring.fingerprint,
+            )
+        )
+
+
+def version(book: Book) -> str:
+    """What a plan or a conditional request refers to: the ring and the overlay of this moment."""
+    return f"{book.ring.fingerprint}-{book.overlay.version}"
+
+
+def extended(config: model.Pool, overlay: Overlay) -> model.Pool:
+    """The pool with the backends that were added live."""
+    added = tuple(
+        model.Backend(name=add.name, address=add.address, weight=add.weight) for add in overlay.added.values()
+    )
+    return config.model_copy(update={"backend": config.backend + added}) if added else config
+
+
+def addresses(config: model.Pool, overlay: Overlay) -> dict[str, Address]:
+    """Addresses of all backends of a pool."""
+    return {backend.name: backend.address for backend in extended(config, overlay).backend}

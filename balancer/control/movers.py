@@ -1,0 +1,133 @@
+"""Moving users on purpose: the end of a drain, and strays that an operator sends home, both at a pace.
+
+A user is moved as a whole: all tunnels on the one backend are ended together and the lease with them, so that the tabs
+come back together, somewhere else. Nobody is moved on our own account before a drain's time is up.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from balancer.control.keeper import Book, Keeper
+from balancer.errors import Refused
+from balancer.pool.leases import Lease
+
+logger = logging.getLogger("balancer.movers")
+
+CHUNK = 200
+"""Users looked at before the data plane gets its turn."""
+TICK = 0.5
+"""Seconds between two looks at drains whose time is up."""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A user with live tunnels on another backend than the ring, its overlay considered, says."""
+
+    digest: str
+    place: str
+    home: str
+    tunnels: int
+
+
+class Movers:
+    """``end`` closes a session and says why; ``now`` is the data plane's clock; ``drain`` and ``spread`` are seconds."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        end: Callable[[object, str], None],
+        now: Callable[[], float],
+        *,
+        drain: float,
+        spread: float,
+    ) -> None:
+        self._keeper = keeper
+        self._end = end
+        self._now = now
+        self._drain = drain
+        self._spread = spread
+        self._settling: dict[str, trio.CancelScope] = {}
+        self._closing: set[tuple[str, str]] = set()
+        self.settled = 0
+        """Users sent home since the start."""
+
+    async def run(self) -> None:
+        """End what is left on backends whose drain is over, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(TICK)
+                for name, book in self._keeper.books.items():
+                    for backend in self._overdue(book):
+                        if (name, backend) not in self._closing:
+                            self._closing.add((name, backend))
+                            nursery.start_soon(self._empty, book, name, backend)
+
+    async def strays(self, pool: str) -> list[Stray]:
+        """Every stray of a pool."""
+        book = self._keeper.book(pool)
+        return [
+            Stray(self._keeper.digest(lease.token), lease.place, home, len(lease.sessions))
+            for lease, home in await self._astray(book)
+        ]
+
+    async def settle(self, pool: str, rate: float) -> int:
+        """Send the strays of a pool home, ``rate`` users a second; how many. A second call replaces the first."""
+        if not 0 < rate <= 1000:
+            raise Refused("a rate lies above 0 and at most 1000 users a second")
+        book = self._keeper.book(pool)
+        self.stop_settling(pool)
+        with trio.CancelScope() as scope:
+            self._settling[pool] = scope
+            moved = 0
+            for lease, home in await self._astray(book):
+                if book.pool.backends[home].unavailable(self._now()):
+                    continue
+                if self._move(book, lease, lease.place, f"settled: belongs on {home}"):
+                    moved += 1
+                    self.settled += 1
+                    await trio.sleep(1 / rate)
+        return moved
+
+    def stop_settling(self, pool: str) -> None:
+        """Leave the strays that have not been sent home where they are."""
+        scope = self._settling.pop(pool, None)
+        if scope is not None:
+            scope.cancel()
+
+    async def _astray(self, book: Book) -> list[tuple[Lease, str]]:
+        found = []
+        for number, lease in enumerate(book.pool.leases.live()):
+            if number % CHUNK == CHUNK - 1:
+                await trio.lowlevel.checkpoint()
+            home = book.pool.placement.home(lease.token)
+            if home != lease.place:
+                found.append((lease, home))
+        return found
+
+    def _overdue(self, book: Book) -> list[str]:
+        now = time.time()
+        return [name for name, change in book.overlay.states.items() if change.since + self._drain <= now]
+
+    async def _empty(self, book: Book, pool: str, backend: str) -> None:
+        """End the tunnels left on a backend, user by user, over the spread; stop if it is ready again."""
+        try:
+            leases = [lease for lease in book.pool.leases.live() if backend in lease.sessions.values()]
+            if leases:
+                logger.info("%s: the drain of %s is over; ending the tunnels of %d users", pool, backend, len(leases))
+            for lease in leases:
+                if backend not in self._overdue(book):
+                    return
+                self._move(book, lease, backend, f"the drain of {backend} is over")
+                await trio.sleep(self._spread / len(leases))
+        finally:
+            self._closing.discard((pool, backend))
+
+    def _move(self, book: Book, lease: Lease, backend: str, why: str) -> bool:
+        sessions = book.pool.leases.evict(lease, backend)
+        for session in sessions:
+            self._end(session, why)
+        return bool(sessions)

@@ -1,0 +1,162 @@
+"""Plans on the running daemon: what changes would do to the key space and to the users who are connected now.
+
+A plan compares the rings as they place new users: backends that drain or are in maint are left out of both. It is bound
+to the ring and overlay it was made on, and can be applied only while they are still in force.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from balancer.control.journal import Entry
+from balancer.control.keeper import Book, Keeper, extended, version
+from balancer.control.movers import CHUNK
+from balancer.errors import Refused
+from balancer.pool.placement import Placement
+from balancer.ring.base import Ring
+from balancer.ring.build import build
+from balancer.ring.explain import Candidate, Explanation, explain
+from balancer.ring.overlay import Change, Overlay
+from balancer.ring.plan import Plan, plan
+
+KEPT = 32
+"""Plans remembered for ``apply``."""
+
+
+@dataclass(frozen=True)
+class LivePlan:
+    """A plan, and whom of the connected users it concerns."""
+
+    pool: str
+    changes: tuple[Change, ...]
+    plan: Plan
+    based_on: str
+    """Version of the pool it was made on."""
+    moves: Mapping[tuple[str, str], int]
+    """Connected users whose home changes, by old and new home. They stay where they are while they are connected."""
+    users: int
+    """Connected users."""
+    tunnels: int
+    """Open tunnels of those whose home changes."""
+
+
+class Plans:
+    """Makes plans and applies them."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._plans: dict[str, LivePlan] = {}
+
+    async def make(self, pool: str, changes: Sequence[Change]) -> LivePlan:
+        """What ``changes`` would do. Nothing is changed. Raises ``Refused`` for changes that would be refused."""
+        keeper = self._keeper
+        book = keeper.book(pool)
+        based_on, before_overlay = version(book), book.overlay
+        now = time.time()
+        overlay = before_overlay
+        for change in changes:
+            overlay = overlay.apply(_settled(change), book.configured, now)
+        before = await keeper.ring_of(book, before_overlay, effective=True)
+        after = await keeper.ring_of(book, overlay, effective=True)
+        comparison = await keeper.offload.call(plan, before, after, based_on)
+        moves, users, tunnels = await self._count(book, before_overlay, before, overlay, after)
+        made = LivePlan(pool, tuple(changes), comparison, based_on, moves, users, tunnels)
+        self._plans[comparison.id] = made
+        while len(self._plans) > KEPT:
+            del self._plans[next(iter(self._plans))]
+        return made
+
+    async def apply(self, plan_id: str, who: str) -> Entry:
+        """Make the changes of a plan. Raises ``Refused`` if it is unknown or the ring has changed since."""
+        made = self._plans.get(plan_id)
+        if made is None:
+            raise Refused("there is no such plan here; make one with `balancer ring plan` and apply it soon")
+        entry = await self._keeper.change(made.pool, made.changes, who, only_at=made.based_on)
+        del self._plans[plan_id]
+        return entry
+
+    async def _count(
+        self, book: Book, overlay_before: Overlay, before: Ring, overlay_after: Overlay, after: Ring
+    ) -> tuple[Mapping[tuple[str, str], int], int, int]:
+        now = time.time()
+        old = Placement.of(before, overlay_before, self._keeper.digest, now)
+        new = Placement.of(after, overlay_after, self._keeper.digest, now)
+        moves: Counter[tuple[str, str]] = Counter()
+        users = tunnels = 0
+        for lease in book.pool.leases.live():
+            users += 1
+            if users % CHUNK == 0:
+                await trio.lowlevel.checkpoint()
+            homes = old.home(lease.token), new.home(lease.token)
+            if homes[0] != homes[1]:
+                moves[homes] += 1
+                tunnels += len(lease.sessions)
+        return moves, users, tunnels
+
+
+def live_explanation(book: Book, token: bytes, now: float) -> Explanation:
+    """Where a token goes at this moment (``now`` on the data plane's clock), and what every rule had to say."""
+    pool = book.pool
+    skipped: dict[str, str] = {}
+    chosen, rule = None, None
+    for decision in pool.candidates(token, now):
+        chosen, rule = decision.backend.name, decision.reason
+        skipped = dict(decision.skipped)
+        break
+    on_ring = explain(book.ring, token)
+    candidates = tuple(
+        Candidate(each.backend, skipped.get(each.backend) or book.pool.placement.refuses(each.backend, None) or None)
+        for each in on_ring.candidates
+    )
+    return Explanation(
+        fingerprint=on_ring.fingerprint,
+        position=on_ring.position,
+        point=on_ring.point,
+        candidates=candidates,
+        members=on_ring.members,
+        rule=rule,
+        overridden=chosen,
+    )
+
+
+async def past_explanation(keeper: Keeper, pool: str, token: bytes, at: float) -> Explanation:
+    """Where a token belonged at Unix time ``at``, from the journal: pins, states and weights, not health or tunnels."""
+    book = keeper.book(pool)
+    config, overlay, last = None, Overlay(), None
+    for entry in await trio.to_thread.run_sync(keeper.entries):
+        if entry.pool == pool and entry.time <= at:
+            config = entry.config or config
+            last = entry
+            for change in entry.changes:
+                weights = {} if config is None else {backend.name: backend.weight for backend in config.backends}
+                overlay = overlay.apply(change, weights, entry.time)
+    if config is None or last is None:
+        raise Refused("the journal does not reach back that far")
+    then = book.config.model_copy(update={"ring": config.ring, "backend": config.backends})
+    weights = overlay.live_weights({backend.name: backend.weight for backend in config.backends}, at)
+    ring = await keeper.offload.call(build, extended(then, overlay), weights)
+    placement = Placement.of(ring, overlay, keeper.digest, at)
+    on_ring = explain(ring, token)
+    pinned = placement.pinned(token)
+    candidates = tuple(
+        Candidate(each.backend, placement.refuses(each.backend, None) or None) for each in on_ring.candidates
+    )
+    return Explanation(
+        fingerprint=on_ring.fingerprint,
+        position=on_ring.position,
+        point=on_ring.point,
+        candidates=candidates,
+        members=on_ring.members,
+        rule="pin" if pinned is not None and pinned not in placement.states else None,
+        overridden=placement.home(token),
+    )
+
+
+def _settled(change: Change) -> Change:
+    """A plan shows where a ramp ends, not where it begins."""
+    if change.op == "weight" and change.over:
+        return change.model_copy(update={"over": 0.0})
+    return change
