@@ -137,7 +137,7 @@ class Host:
         self, stream: trio.SocketStream, connection: h11.Connection, request: h11.Request, user: User
     ) -> None:
         fields = dict(request.headers)
-        if (origin := fields.get(b"origin")) and origin.partition(b"://")[2] != fields[b"host"]:
+        if (origin := fields.get(b"origin")) and origin.partition(b"://")[2] != fields.get(b"host"):
             return await _send(stream, connection, _FOREIGN, b"GET")
         if len(self._tabs.get(user.digest, [])) >= MAX_TABS:
             return await _send(stream, connection, _TOO_MANY, b"GET")

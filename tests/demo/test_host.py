@@ -208,6 +208,7 @@ def test_a_connection_serves_many_requests_and_skips_their_bodies(host):
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET /" + b"x" * 100_000, 431),
+        (b"GET /ws?token=x HTTP/1.0\r\nOrigin: http://x\r\n\r\n", 403),
         ((UPGRADE % b"x").replace(b"Version: 13", b"Version: 12"), 426),
         ((UPGRADE % b"x").replace(b"localhost", b"xn--\xff"), 426),
         ((UPGRADE % b"x").replace(b"localhost", b"xn--999999999"), 426),
