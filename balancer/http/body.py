@@ -108,7 +108,7 @@ class Chunked:
         if data.startswith(b"\r\n", position):
             return position + 2
         seen = position + self._seen
-        end = data.find(b"\r\n\r\n", max(position, seen - 3), position + self._max_trailers + 4)
+        end = data.find(b"\r\n\r\n", max(position, seen - 3), position + self._max_trailers + 2)
         if end < 0:
             if grammar.NOT_IN_A_HEAD.search(data, max(position, seen - 1)):
                 raise self._fault("malformed trailers")
@@ -117,8 +117,6 @@ class Chunked:
             self._seen = len(data) - position
             return -1
         lines = data[position : end + 2]
-        if len(lines) > self._max_trailers:
-            raise self._fault("trailers are too long")
         if grammar.FIELDS.fullmatch(lines) is None:
             raise self._fault("malformed trailers")
         self.trailers = drop_special(lines)
