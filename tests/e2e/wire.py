@@ -2,8 +2,9 @@
 
 import contextlib
 import socket
+import ssl
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds any wait of a test may take before it fails."""
 CRLF = b"\r\n"
 
@@ -88,7 +89,7 @@ class Peer:
         """Has the other side closed, in order or with a reset, with nothing more to say?"""
         try:
             return not self.more()
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLEOFError):
             return True
 
     def head(self):

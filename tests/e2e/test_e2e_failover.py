@@ -1,0 +1,135 @@
+"""Backends that cannot be reached: who is asked instead, what the client and the log are told, and for how long."""
+
+import contextlib
+import socket
+
+import pytest
+from harness import Daemon, listener, pool
+from wire import answer, get, nobody
+
+
+@contextlib.contextmanager
+def deaf():
+    """An address where connecting takes for ever: its backlog is full."""
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(8):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        yield "{}:{}".format(*full.getsockname())
+
+
+@pytest.fixture
+def daemon_of(tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def start(*addresses, **sections):
+            timeouts = {"connect": "300ms", **sections.pop("timeouts", {})}
+            return stack.enter_context(Daemon(tmp_path, pool=[pool(*addresses)], timeouts=timeouts, **sections))
+
+        yield start
+
+
+def tokens_served(daemon, backend, count=12):
+    """The log entries of requests with so many tokens, all answered by ``backend``."""
+    for n in range(count):
+        with daemon.connect() as client:
+            client.send(get(f"/{n}?token=secret-{n}"))
+            peer = backend.peer()
+            peer.request()
+            peer.send(answer())
+            assert client.response().status == 200
+    return [daemon.logged(path=f"/{n}") for n in range(count)]
+
+
+@pytest.mark.parametrize(("broken", "reason"), [(nobody, "connection refused"), (deaf, "connect timed out")])
+def test_a_broken_backend_is_skipped_and_held_off(daemon_of, backend, broken, reason):
+    with broken() as address:
+        daemon = daemon_of(address, backend)
+        entries = tokens_served(daemon, backend)
+        assert {entry["backend"] for entry in entries} == {"host-1"}
+        tried = [entry for entry in entries if entry["tries"] == 2]
+        skipped = [entry for entry in entries if entry["skipped"]]
+        # Its users are moved; the first of them finds out, the others are spared.
+        assert len(tried) == 1
+        assert tried[0]["skipped"] == {"host-0": "tried"}
+        assert len(skipped) > 1
+        assert all(entry["skipped"] == {"host-0": "failed to connect"} for entry in skipped[1:])
+        assert {entry["why"] for entry in skipped} == {"successor"}
+        assert {entry["why"] for entry in entries if entry not in skipped} == {"owner"}
+        warnings = [line for line in daemon.stderr.lines if line.startswith("WARNING")]
+        assert len(warnings) == 1
+        assert f"backend host-0 ({address}): " in warnings[0]
+        assert reason in warnings[0]
+
+
+def test_a_connect_that_takes_too_long_costs_its_timeout_once(daemon_of, backend):
+    with deaf() as address:
+        daemon = daemon_of(address, backend)
+        waited = [entry for entry in tokens_served(daemon, backend) if entry["total_ms"] > 250]
+    assert len(waited) == 1
+    assert 300 <= waited[0]["connect_ms"] < 1500
+
+
+def test_none_is_left(daemon_of):
+    with nobody() as one, nobody() as other:
+        daemon = daemon_of(one, other, listeners=[listener(), listener("raw", mode="tcp")])
+        with daemon.connect() as client:
+            for n in range(3):  # and the connection goes on
+                response = client.ask(get(f"/{n}?token=secret-1"))
+                assert (response.status, response["retry-after"]) == (503, "1")
+                assert response.body == b"503 Service Unavailable: no backend could be reached\n"
+                entry = daemon.logged(path=f"/{n}")
+                assert (entry["status"], entry["by"], entry["tries"]) == (503, "backend", 2)
+        with daemon.connect("raw") as client:
+            assert client.ended()
+        assert daemon.logged(listener="raw", event="close")["ended"] == "no backend could be reached"
+
+
+def test_a_body_is_not_lost_with_the_backend_that_refused(daemon_of, backend):
+    with nobody() as address:
+        daemon = daemon_of(address, backend)
+        for n in range(8):
+            with daemon.connect() as client:
+                client.send(get(f"/?token=secret-{n}", "Content-Length: 5", method="POST", body=b"whole"))
+                peer = backend.peer()
+                assert peer.request().body == b"whole"
+                peer.send(answer())
+                assert client.response().status == 200
+
+
+def test_a_backend_that_comes_back_gets_its_users_back(daemon_of, backend):
+    """After a few seconds, not at once: until then it is tried only if nobody else is left."""
+    with nobody() as address:
+        host, port = address.split(":")
+        daemon = daemon_of(address)
+        with daemon.connect() as client:
+            assert client.ask(get()).status == 503
+    with socket.create_server((host, int(port))) as listener_:
+        listener_.settimeout(5)
+        with daemon.connect() as client:
+            client.send(get("/back?token=secret-1"))
+            sock, _ = listener_.accept()
+            with sock:
+                sock.recv(65536)
+                sock.sendall(answer(b"back"))
+                assert client.response().body == b"back"
+        assert daemon.logged(path="/back")["why"] == "panic"
+
+
+def test_backends_on_unix_sockets(daemon_of, tmp_path):
+    path = tmp_path / "host.sock"
+    daemon = daemon_of(f"unix:{path}")
+    with daemon.connect() as client:
+        assert client.ask(get()).status == 503
+        with socket.socket(socket.AF_UNIX) as home:
+            home.bind(str(path))
+            home.listen()
+            client.send(get())
+            sock, _ = home.accept()
+            with sock:
+                sock.recv(65536)
+                sock.sendall(answer(b"local"))
+                assert client.response().body == b"local"
