@@ -34,7 +34,7 @@ class Stray:
 
 
 class Movers:
-    """``end`` closes a session and says why; ``now`` is the data plane's clock; ``drain`` and ``spread`` are seconds."""
+    """``end`` closes a session and says why, ``now`` is the clock of the data plane, ``drain``, ``spread``: seconds."""
 
     def __init__(
         self,

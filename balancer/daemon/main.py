@@ -6,7 +6,6 @@ Signals: SIGTERM and SIGINT drain (stop accepting, finish requests, keep tunnels
 
 import gc
 import logging
-import os
 import signal
 import socket
 import sys
@@ -19,17 +18,15 @@ import trio
 from balancer.config.load import load
 from balancer.config.model import Config
 from balancer.config.scalars import Address
-from balancer.errors import ConfigError
+from balancer.control.journal import Journal
+from balancer.daemon.service import Service, assemble
+from balancer.errors import ConfigError, Refused
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
 from balancer.net.listen import Acceptor, open_listener
-from balancer.pool.digest import Digest
-from balancer.pool.placement import Placement
 from balancer.proxy.accesslog import AccessLog
 from balancer.proxy.client import handler
 from balancer.proxy.plane import Plane
-from balancer.ring.build import build
-from balancer.ring.overlay import Overlay
 
 logger = logging.getLogger("balancer")
 
@@ -47,13 +44,17 @@ def run(config_path: Path) -> int:
         return 1
     logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
+        journal = Journal(config.state_dir) if config.state_dir is not None else None
         sockets = _open(config)
         log = AccessLog(config.log.access)
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"{config_path}: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 1
     sys.unraisablehook = unraisable
-    trio.run(_main, config, sockets, log)
+    trio.run(_main, config, journal, sockets, log)
     return 0
 
 
@@ -75,20 +76,19 @@ def _open(config: Config) -> list[list[socket.socket]]:
     return opened
 
 
-async def _main(config: Config, sockets: list[list[socket.socket]], log: AccessLog) -> None:
+async def _main(config: Config, journal: Journal | None, sockets: list[list[socket.socket]], log: AccessLog) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as logging_nursery:
             logging_nursery.start_soon(log.run)
             async with trio.open_nursery() as nursery:
                 engine = Engine()
                 await nursery.start(engine.run)
-                digest = Digest(os.urandom(32))
-                placements = {
-                    pool.name: Placement.of(build(pool), Overlay(), digest, time.time()) for pool in config.pool
-                }
-                plane = Plane(config, placements, engine, log, digest)
+                service = assemble(config, journal, engine, log)
+                plane = service.plane
                 nursery.start_soon(_housekeeping, plane)
-                _accept(plane, config, sockets)
+                nursery.start_soon(service.operators.keeper.run)
+                nursery.start_soon(service.operators.movers.run)
+                _accept(service, sockets)
                 # What exists now lives as long as the process: no collection need look at it again.
                 gc.collect()
                 gc.freeze()
@@ -96,15 +96,16 @@ async def _main(config: Config, sockets: list[list[socket.socket]], log: AccessL
                 await _drain(plane, signals)
                 plane.release()
                 nursery.cancel_scope.cancel()
+            await service.offload.close()
             logging_nursery.cancel_scope.cancel()
 
 
-def _accept(plane: Plane, config: Config, sockets: list[list[socket.socket]]) -> None:
-    for listener, opened in zip(config.listener, sockets, strict=True):
-        handle = handler(plane, plane.front(listener))
+def _accept(service: Service, sockets: list[list[socket.socket]]) -> None:
+    for front, opened in zip(service.fronts, sockets, strict=True):
+        handle = handler(service.plane, front)
         for sock in opened:
-            Acceptor(plane.gate, sock, handle).start()
-            logger.info('listener "%s" accepts on %s', listener.name, Address(*sock.getsockname()[:2]))
+            Acceptor(service.plane.gate, sock, handle).start()
+            logger.info('listener "%s" accepts on %s', front.config.name, Address(*sock.getsockname()[:2]))
 
 
 async def _drain(plane: Plane, signals: AsyncIterator[int]) -> None:

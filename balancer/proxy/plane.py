@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from itertools import count
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import trio
 
@@ -18,11 +18,12 @@ from balancer.net.engine import Closed, Engine, Task
 from balancer.net.listen import Gate
 from balancer.pool.backend import Backend
 from balancer.pool.digest import Digest
-from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
+from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import AccessLog
 
 
+@runtime_checkable
 class Session(Protocol):
     """What the plane knows of a connection: enough to end it."""
 
@@ -58,15 +59,22 @@ class Plane:
     """One per worker: engine, pools, limits, log, and every open connection."""
 
     def __init__(
-        self, config: model.Config, placements: Mapping[str, Placement], engine: Engine, log: AccessLog, digest: Digest
+        self,
+        config: model.Config,
+        pools: Mapping[str, Pool],
+        engine: Engine,
+        log: AccessLog,
+        digest: Digest,
+        passes: Passes,
     ) -> None:
         self.engine = engine
         self.timeouts = config.timeouts
         self.max_head = config.limits.max_head_bytes
         self.log = log
         self.digest = digest
+        self.passes = passes
         self.gate = Gate(engine, config.limits.max_connections)
-        self.pools = {pool.name: Pool(pool, placements[pool.name]) for pool in config.pool}
+        self.pools = pools
         self.idle: defaultdict[Backend, IdleConnections] = defaultdict(IdleConnections)
         self.sessions: set[Session] = set()
         self.draining = False
