@@ -117,6 +117,7 @@ MALFORMED = [
         b"0\r\n A: b\r\n\r\n",
         b"0\r\nA: b\n\r\n\r\n",
         b"0\r\nA: b\n\n",
+        b"0\r\nA: b\rc",
         b"0\r\n\n",
     ),
     *(
@@ -143,6 +144,8 @@ def test_limits_are_exact():
         [b"0\r\n", *(longest[i : i + 1] for i in range(8192)), b"\r", b"\n"],
     ):
         assert outcome(pieces) == (b"", True, longest, b"")
+    for more in (b"x", b"xy", b"xyz"):
+        assert outcome([b"0\r\nA:" + more + longest[2:] + b"\r\n"]) == (Source.CLIENT, 400)
 
 
 def test_trailers_that_would_change_a_message_are_dropped():
