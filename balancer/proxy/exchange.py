@@ -21,7 +21,7 @@ from balancer.net.transport import PlainTransport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.replies import reply
-from balancer.proxy.session import Client
+from balancer.proxy.session import TRACE_FIELD, Client, explanation
 from balancer.proxy.upload import Upload
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
@@ -41,6 +41,7 @@ class Exchange:
         "client",
         "connector",
         "early",
+        "explain",
         "patience",
         "record",
         "request",
@@ -60,6 +61,8 @@ class Exchange:
         self.token: bytes | None = None
         self.upload: Upload | None = None
         self.connector: Connector | None = None
+        self.explain = False
+        """The response is to say why this backend was chosen."""
         self.patience = client.plane.timeouts.response
         self.answered = False
         """Something of the response has been sent: from here on an error can only cut it short."""
@@ -96,6 +99,7 @@ class Exchange:
         fresh = plane.next_request_id()
         record.request_id = effective_request_id(request, client.trusted, fresh)
         head = request_head(request, client.address.encode(), front.scheme, client.trusted, record.request_id)
+        self.explain = TRACE_FIELD in request.fields.lower() and client.may_see(request)
         token = self.token = client.token(request.target, record)
         connector = self.connector = Connector(plane, front.pool, token, self.task, record, reuse=True)
         idempotent = request.method in IDEMPOTENT
@@ -161,11 +165,15 @@ class Exchange:
         self.record.status = response.status
         keep = request.keep_alive and not client.plane.draining and (self.upload is None or self.upload.done)
         head, framing = response_head(response, request.minor, keep)
+        if self.explain:
+            head = head[:-2] + explanation(self.record, client.front.pool) + b"\r\n"
         self.answered = True
         if response.body >= 0:
             clean = await self._copy_length(head, response.body, rest)
         else:
-            self.patience = client.plane.timeouts.tunnel_idle  # a stream may be silent for long
+            self.explain = False
+        """The response is to say why this backend was chosen."""
+        self.patience = client.plane.timeouts.tunnel_idle  # a stream may be silent for long
             await self._to_client(head)
             if response.body == CHUNKED:
                 clean = await self._copy_chunked(framing, rest)
@@ -280,6 +288,8 @@ class Exchange:
         assert backend is not None
         assert self.connector is not None
         head, _ = response_head(response, self.request.minor, True)
+        if self.explain:
+            head = head[:-2] + explanation(record, client.front.pool) + b"\r\n"
         record.status = 101
         self.answered = True
         if client.plane.log.enabled:

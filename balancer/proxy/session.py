@@ -1,16 +1,21 @@
 """A client connection as its requests see it: who the client is, how to answer it, how to part from it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from balancer.errors import ProxyError, Source
+from balancer.http.head import Request
 from balancer.http.token import extract
 from balancer.net.engine import Task, TimedOut
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
+from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import Record
 from balancer.proxy.plane import Front, Plane
 
+TRACE_FIELD = b"x-balancer-trace"
+"""Request field, in lower case, that asks for the decision; its value is a pass, or anything from a trusted network."""
 LINGER = 2.0
 """Seconds for which a client may go on sending after an answer that closes the connection."""
 LINGER_BYTES = 1 << 20
@@ -51,6 +56,11 @@ class Client:
         if self.plane.log.enabled:
             record.digest = self.plane.digest(token)
         return token
+
+    def may_see(self, request: Request) -> bool:
+        """May the client be told why it was placed where it was? It asks for it; trusted networks and passes may."""
+        asked = request.field(TRACE_FIELD)
+        return self.trusted or any(self.plane.passes.valid(value, time.time()) for value in asked)
 
     @contextmanager
     def tunnel(self, backend: Backend, token: bytes | None) -> Iterator[None]:
@@ -99,3 +109,10 @@ class Client:
                 pass
         except (ProxyError, TimedOut):
             pass  # it has gone, or it never stops: either way we have said what we had to say
+
+
+def explanation(record: Record, pool: Pool) -> bytes:
+    """The decision as a field line of the response."""
+    skipped = "".join(f"; skipped={name} ({why})" for name, why in record.skipped)
+    ring = pool.placement.ring.fingerprint
+    return f"X-Balancer-Decision: {record.reason}; backend={record.backend}; ring={ring}{skipped}\r\n".encode()
