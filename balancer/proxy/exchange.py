@@ -171,9 +171,7 @@ class Exchange:
         if response.body >= 0:
             clean = await self._copy_length(head, response.body, rest)
         else:
-            self.explain = False
-        """The response is to say why this backend was chosen."""
-        self.patience = client.plane.timeouts.tunnel_idle  # a stream may be silent for long
+            self.patience = client.plane.timeouts.tunnel_idle  # a stream may be silent for long
             await self._to_client(head)
             if response.body == CHUNKED:
                 clean = await self._copy_chunked(framing, rest)
