@@ -15,12 +15,12 @@ from pathlib import Path
 
 import trio
 
-from balancer.config.load import load
+from balancer.config.load import check
 from balancer.config.model import Config
 from balancer.config.scalars import Address
 from balancer.control.journal import Journal
 from balancer.daemon.service import Service, assemble
-from balancer.errors import ConfigError, Refused
+from balancer.errors import Refused
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
 from balancer.net.listen import Acceptor, open_listener
@@ -36,13 +36,15 @@ GOODBYE = 2.0
 
 def run(config_path: Path) -> int:
     """Run the daemon in the foreground; the exit code."""
-    try:
-        config = load(config_path, time.time())
-    except ConfigError as error:
-        for problem in error.problems:
+    report = check(config_path, time.time())
+    config = report.config
+    if config is None:
+        for problem in report.problems:
             print(problem, file=sys.stderr)
         return 1
     logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for warning in report.warnings:
+        logger.warning("%s", warning)
     try:
         journal = Journal(config.state_dir) if config.state_dir is not None else None
         sockets = _open(config)

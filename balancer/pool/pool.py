@@ -68,7 +68,7 @@ class Pool:
                 unhealthy.append(backend)
             else:
                 yield Decision(backend, rule, tuple(skipped))
-                why = "tried"
+                why = "failed to connect"  # or nobody would ask for the next one
             skipped.append((name, why))
         for backend in unhealthy:
             yield Decision(backend, "panic", tuple(skipped))
