@@ -133,12 +133,13 @@ def _ring(arcs: Iterable[_Arc], radii: tuple[int, int], colours: dict[str, str])
 
 
 def _sector(arc: _Arc, inner: int, outer: int) -> str:
-    # An arc from a point to itself is none, so a whole turn stops short of closing.
-    end = min(arc.end, arc.start + 0.99999)
-    large = int(end - arc.start > 0.5)
-    a, b = _point(arc.start, outer), _point(end, outer)
-    c, d = _point(end, inner), _point(arc.start, inner)
-    return f"M{a}A{outer} {outer} 0 {large} 1 {b}L{c}A{inner} {inner} 0 {large} 0 {d}Z"
+    if arc.end - arc.start > 0.5:  # an arc from a point back to itself would be none
+        middle = (arc.start + arc.end) / 2
+        halves = _Arc(arc.start, middle, arc.name), _Arc(middle, arc.end, arc.name)
+        return "".join(_sector(half, inner, outer) for half in halves)
+    a, b = _point(arc.start, outer), _point(arc.end, outer)
+    c, d = _point(arc.end, inner), _point(arc.start, inner)
+    return f"M{a}A{outer} {outer} 0 0 1 {b}L{c}A{inner} {inner} 0 0 0 {d}Z"
 
 
 def _point(turn: float, radius: int) -> str:
