@@ -121,20 +121,21 @@ async def _drain(plane: Plane, signals: AsyncIterator[int]) -> None:
     )
     plane.drain()
 
-    with trio.move_on_after(plane.timeouts.drain):
-        async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
 
-            async def second_signal() -> None:
-                await anext(signals)
-                logger.info("second signal: closing what is still open")
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(second_signal)
-            await plane.empty.wait()
+        async def second_signal() -> None:
+            await anext(signals)
+            logger.info("second signal: closing what is still open")
+            plane.close()
             nursery.cancel_scope.cancel()
-    plane.close()
-    with trio.move_on_after(GOODBYE):
-        await plane.empty.wait()
+
+        nursery.start_soon(second_signal)
+        with trio.move_on_after(plane.timeouts.drain):
+            await plane.empty.wait()
+        plane.close()
+        with trio.move_on_after(GOODBYE):
+            await plane.empty.wait()
+        nursery.cancel_scope.cancel()
 
 
 async def _housekeeping(plane: Plane) -> None:

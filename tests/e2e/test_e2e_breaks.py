@@ -90,9 +90,7 @@ class TestBackendDies:
         client.head()
         client.exactly(40_000)
         peer.reset()
-        with pytest.raises(OSError):
-            while client.more():
-                pass
+        assert cut(client) is not None
         assert daemon.logged(path=path)["by"] == "backend"
 
     @pytest.mark.parametrize("death", ["close", "reset"])
@@ -120,9 +118,8 @@ class TestClientStops:
         client.send(get(path + "?token=secret-1"))
         peer = backend.accept()
         peer.request()
-        with pytest.raises(OSError):
-            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
-            peer.send(BULK)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        assert not peer.takes(BULK)
         entry = daemon.logged(path=path)
         assert (entry["by"], entry["ended"]) == ("client", "the client stopped reading")
         assert entry["bytes_out"] < 30_000_000
@@ -144,8 +141,7 @@ class TestBackendStops:
         client.send(get(path + "?token=secret-1", "Content-Length: 100000000", method="POST"))
         peer = backend.accept()
         peer.head()
-        with pytest.raises(OSError):
-            client.send(BULK)
+        assert not client.takes(BULK)
         entry = daemon.logged(path=path)
         assert (entry["by"], entry["status"]) == ("backend", 504)
         assert entry["ended"] == "the backend stopped reading the request"

@@ -54,6 +54,14 @@ class Peer:
     def send(self, data):
         self.sock.sendall(data)
 
+    def takes(self, data):
+        """Does the other side take all of it, or does it stop reading, or leave?"""
+        try:
+            self.sock.sendall(data)
+        except OSError:
+            return False
+        return True
+
     def more(self):
         """The next bytes, or nothing at the end of the stream."""
         if self.held:
