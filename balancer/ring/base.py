@@ -27,7 +27,7 @@ class Ring(ABC):
 
     @abstractmethod
     def point(self, token: bytes) -> int:
-        """The point (or slot, or score) of the owner that the position leads to."""
+        """What the position leads to: the end of the owner's arc, its nearest point, its slot or its draw."""
 
     @abstractmethod
     def owner(self, token: bytes) -> str:

@@ -1,9 +1,9 @@
-"""A circle of points: a token belongs to the first point at or after its hash.
+"""A circle of points: a token belongs to the backend whose arc its hash falls into, and arcs end at points.
 
-Facts. libketama and nginx give a hash that equals a point to that point, and so do we; uhashring gives it to the next
-one, which concerns one hash in 2**32 or 2**64 for each point. After the last point comes the first again. A circle of
-n points is kept as an array of n numbers, found by bisection, and n + 1 names, the last being the first again, so that
-a hash beyond the last point needs no question asked.
+Facts. libketama and nginx give a hash that equals a point to that point; uhashring gives it to the next one, so that
+its arcs end one position before their points. After the last arc comes the first again. A circle of n arcs is kept as
+an array of n ends, found by bisection, and n + 1 names, the last being the first again, so that a hash beyond the last
+end needs no question asked.
 """
 
 import sys
@@ -21,7 +21,7 @@ from balancer.ring.hashes import TokenHash
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Circle(Ring):
-    """A ring of points whose arcs end at them."""
+    """A ring of arcs, each of one backend."""
 
     hash: TokenHash
     ends: "array[int]"
@@ -30,10 +30,10 @@ class Circle(Ring):
     """Owner of each arc, and the first one again."""
 
     @classmethod
-    def build(cls, hash: TokenHash, points: Mapping[int, str], weights: Mapping[str, float]) -> Self:
-        """A circle of ``points`` (position to backend), for backends of these ``weights``."""
-        ends = array("Q", sorted(points))
-        names = tuple(map(points.__getitem__, ends))
+    def build(cls, hash: TokenHash, arcs: Mapping[int, str], weights: Mapping[str, float]) -> Self:
+        """A circle of ``arcs`` (end to backend), for backends of these ``weights``."""
+        ends = array("Q", sorted(arcs))
+        names = tuple(map(arcs.__getitem__, ends))
         return cls(
             members=tuple(weights),
             weights=weights,

@@ -26,7 +26,7 @@ class Explanation:
     position: int
     """The token's hash."""
     point: int
-    """The point, slot or draw it leads to."""
+    """The end of the owner's arc, its nearest point, its slot or its draw."""
     candidates: tuple[Candidate, ...]
     """The owner, then its successors, as many as were asked for."""
     members: int

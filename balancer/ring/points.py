@@ -1,4 +1,4 @@
-"""Points of the rings that uhashring builds, and those of nginx.
+"""Points of the rings that uhashring builds, and those of nginx, as ends of arcs.
 
 Facts about uhashring (2.4, 2.5) that decide how it is called: weights must be whole numbers, and a weight or number of
 points of 0 breaks removal later; its ketama ring hands out points in proportion to the sum of weights and gives a tiny
@@ -16,10 +16,14 @@ from balancer.ring.hashes import TokenHash
 
 
 def fixed_points(hash: TokenHash, weights: Mapping[str, float], points: int) -> dict[int, str]:
-    """``ring``: ``points * weight`` for each backend, whoever else is there: a change moves only what it must."""
+    """``ring``: ``points * weight`` for each backend, whoever else is there: a change moves only what it must.
+
+    As in uhashring, a hash that equals a point belongs to the next one.
+    """
 
     counts = {name: max(1, round(points * weight)) for name, weight in weights.items()}
-    return _build(counts, hash_fn=lambda text: hash.function(text.encode()))
+    size = 1 << hash.bits
+    return _build(counts, hash_fn=lambda text: (hash.function(text.encode()) - 1) % size)
 
 
 def ketama_points(weights: Mapping[str, float]) -> dict[int, str]:

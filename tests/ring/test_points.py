@@ -1,6 +1,7 @@
 """Points of uhashring and nginx: our lookup finds what theirs finds."""
 
 import json
+from hashlib import md5
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,33 @@ def test_ring_places_as_uhashring_does(weights, points, texts):
     for text in texts:
         assert ours.owner(text.encode()) == theirs.get_node(text)
         assert list(ours.order(text.encode())) == [conf["nodename"] for conf in theirs.range(text)]
+
+
+def test_ring_gives_a_hash_that_equals_a_point_to_the_next_one_as_uhashring_does():
+    """A token that reads like the label of a point has its hash."""
+    theirs = HashRing(["a", "b", "c"])
+    ours = build(pool({"a": 1, "b": 1, "c": 1}))
+    labels = [f"{name}-{number}" for name in "abc" for number in range(160)]
+    assert [ours.owner(label.encode()) for label in labels] == [theirs.get_node(label) for label in labels]
+    assert any(ours.owner(label.encode()) != label[0] for label in labels)
+
+
+def libketama(names, token):
+    """The continuum of libketama by its definition: the first point at or after the hash."""
+    points = []
+    for name in names:
+        for number in range(40):
+            digest = md5(f"{name}-{number}".encode()).digest()
+            points += [(int.from_bytes(digest[at : at + 4], "little"), name) for at in (0, 4, 8, 12)]
+    position = int.from_bytes(md5(token).digest()[:4], "little")
+    return min(((point - position) % 2**32, name) for point, name in points)[1]
+
+
+def test_ketama_places_as_libketama_does_on_points_too():
+    ours = build(pool({"a": 1, "b": 1, "c": 1}, {"algorithm": "ketama"}))
+    labels = [f"{name}-{number}".encode() for name in "abc" for number in range(40)]
+    assert [ours.owner(token) for token in TOKENS] == [libketama("abc", token) for token in TOKENS]
+    assert [ours.owner(label) for label in labels] == [label.decode()[0] for label in labels]
 
 
 @given(weights=whole_weights, texts=tokens)
