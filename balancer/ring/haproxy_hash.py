@@ -25,11 +25,11 @@ _NUMBER = re.compile(rb"([+-]?)([0-9]+)")
 
 def full_hash(a: int) -> int:
     """The avalanche, a bijection on 32 bits; it also makes the points of the ring."""
-    a = (a + 0x7ED55D16 + (a << 12)) & _MASK
+    a = (a * 4097 + 0x7ED55D16) & _MASK
     a = a ^ 0xC761C23C ^ (a >> 19)
-    a = a + 0x165667B1 + (a << 5)
+    a = a * 33 + 0x165667B1
     a = (a + 0xD3A2646C) ^ (a << 9)
-    a = (a + 0xFD7046C5 + (a << 3)) & _MASK
+    a = (a * 9 + 0xFD7046C5) & _MASK
     a = a ^ 0xB55A4F09 ^ (a >> 16)
     return (a * 3221225473) & _MASK
 

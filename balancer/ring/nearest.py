@@ -32,11 +32,10 @@ class Nearest(Circle):
     """Owner of each point."""
 
     def point(self, token: bytes) -> int:
-        nearest, *_ = self._walk(self.position(token), ())
-        return self.points[nearest]
+        return self.points[next(self._walk(self.position(token), ()))]
 
     def order(self, token: bytes) -> Iterator[str]:
-        position = self.position(token)
+        position = self.hash.function(token)
         owner = self.names[bisect_left(self.ends, position)]
         yield owner
         for index in self._walk(position, (owner,)):
