@@ -256,7 +256,9 @@ class Exchange:
             return
         while not client.flush():
             self.task.expires = client.engine.now + self.client.plane.timeouts.idle
-            if upload is None or not upload.pump():
+            if upload is not None and upload.pump():
+                await client.take_turn()
+            else:
                 await park()
         self._await_backend()
 

@@ -1,5 +1,6 @@
 """The real command as a child process: a configuration from arguments, its log lines as they come, a clean end."""
 
+import contextlib
 import json
 import os
 import re
@@ -132,12 +133,16 @@ class Daemon:
 
         return json.loads(self.stdout.wait_for(fits))
 
-    def memory(self, what="VmRSS"):
-        """Bytes resident in the daemon's memory, all its processes together; ``VmHWM`` for the most ever."""
-        return sum(
-            int(re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
-            for pid in [self.process.pid, *_descendants(self.process.pid)]
-        )
+    @contextlib.contextmanager
+    def bounded(self, growth=32 << 20):
+        """Inside, the daemon's memory grows by so many bytes at most, all its processes together."""
+        pids = [self.process.pid, *_descendants(self.process.pid)]
+        before = sum(_resident(pid, "VmRSS") for pid in pids)
+        for pid in pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak counts from here
+        yield
+        grown = sum(_resident(pid, "VmHWM") for pid in pids) - before
+        assert grown < growth, f"it grew by {grown >> 20} MiB"
 
     def check(self):
         """Nothing crashed so far."""
@@ -163,6 +168,10 @@ class Daemon:
         except ProcessLookupError:
             return took
         raise AssertionError("a child process was left behind")
+
+
+def _resident(pid, what):
+    return int(re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
 
 
 def _descendants(pid):

@@ -103,9 +103,11 @@ class Peer:
     def head(self):
         return Message(self.until(CRLF + CRLF))
 
-    def request(self):
-        """A request with its body."""
+    def request(self, on_expect=None):
+        """A request with its body; ``on_expect`` is called if the client waits to be asked for it."""
         message = self.head()
+        if on_expect is not None and message["expect"] == "100-continue":
+            on_expect()
         self._body(message, 0)
         return message
 
