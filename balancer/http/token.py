@@ -4,6 +4,7 @@ A token is a credential: no message made here quotes one, and ``without_query`` 
 """
 
 import re
+from functools import cache
 from urllib.parse import unquote_to_bytes
 
 from balancer.config.model import Token
@@ -22,12 +23,7 @@ def extract(target: bytes, rule: Token) -> bytes | None:
     different values where the rule refuses them. An empty value is different from any other: which of the two a backend
     would take, nobody knows.
     """
-    name = rule.param.encode() + b"="
-    query = target.partition(b"?")[2]
-    if name not in query:
-        return None
-    start = len(name)
-    values = [piece[start:] for piece in query.split(b"&") if piece.startswith(name)]
+    values = _values(rule.param).findall(target.partition(b"?")[2])
     if not values:
         return None
     value = values[0]
@@ -40,6 +36,12 @@ def extract(target: bytes, rule: Token) -> bytes | None:
         if any(other != value for other in others):
             raise _refused("the token is given more than once, with different values")
     return value or None
+
+
+@cache
+def _values(param: str) -> re.Pattern[bytes]:
+    """Finds the values of ``param`` in a query."""
+    return re.compile(rb"(?:^|&)%b=([^&]*+)" % re.escape(param.encode()))
 
 
 def without_query(target: bytes) -> str:

@@ -69,8 +69,8 @@ class Leases:
         sessions = [session for session, place in lease.sessions.items() if place == backend]
         if sessions:
             self._drop(lease, sessions)
-        if not lease.sessions:
-            self._leases.pop(lease.token, None)
+        if not lease.sessions and self._leases.get(lease.token) is lease:  # not a later one of the same user
+            del self._leases[lease.token]
         return sessions
 
     def expire(self, now: float) -> None:

@@ -5,6 +5,7 @@ The data plane holds one ``Placement`` per pool and swaps it by assignment when 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from balancer.pool.leases import Lease
 from balancer.ring.base import Ring
@@ -32,6 +33,11 @@ class Placement:
                 (pins if pin.prefix is None else by_length.setdefault(pin.prefix, {}))[pin.digest] = pin.backend
         states = {name: change.state for name, change in overlay.states.items()}
         return cls(ring, digest, pins, tuple(sorted(by_length.items(), reverse=True)), states)
+
+    @cached_property
+    def steered(self) -> bool:
+        """Has an operator said anything that may override the ring?"""
+        return bool(self.pins or self.prefixes or self.states)
 
     def refuses(self, backend: str, lease: Lease | None) -> str:
         """Why the holder of ``lease`` may not be placed on ``backend`` by order of an operator, or an empty string."""

@@ -35,6 +35,7 @@ class Pool:
         self.leases = Leases(config.linger)
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
+        self._bounded = bool(config.ring.bound or config.ring.hash_balance_factor)
         self._turns = count()
 
     def place(self, placement: Placement, addresses: Mapping[str, Address]) -> None:
@@ -45,6 +46,24 @@ class Pool:
             else:
                 self.backends[name] = Backend(name, address)
         self.placement = placement
+
+    def first(self, token: bytes | None, now: float) -> Decision | None:
+        """The first of ``candidates`` in the everyday case: the lease or the owner, no operator having a say.
+
+        None means: ask ``candidates``. A generator per request costs three times as much as the lookup itself.
+        """
+        placement = self.placement
+        if token is None or placement.steered:
+            return None
+        lease = self.leases.get(token)
+        if lease is not None:
+            name, rule = lease.place, "lease"
+        elif self._bounded:
+            return None
+        else:
+            name, rule = placement.ring.owner(token), "owner"
+        backend = self.backends[name]
+        return None if now < backend.held_until else Decision(backend, rule, ())
 
     def candidates(self, token: bytes | None, now: float) -> Iterator[Decision]:
         """Backends for the token, best first, each once; without a token (``None``) they take turns.
@@ -90,8 +109,7 @@ class Pool:
             yield lease.place, "lease"
             for name in reversed(lease.sessions.values()):
                 yield name, "lease"
-        settings = self.config.ring
-        if lease is None and (settings.bound or settings.hash_balance_factor):
+        if lease is None and self._bounded:
             yield from self._with_room(token, now)
         rule = "owner"
         for name in placement.ring.order(token):

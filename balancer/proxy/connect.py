@@ -1,8 +1,6 @@
 """From a token to a connected backend: walk the candidates until one accepts."""
 
 import logging
-from collections.abc import Iterator
-from itertools import chain
 
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.dial import FRESH, dial
@@ -24,6 +22,7 @@ class Connector:
     __slots__ = (
         "_candidates",
         "_decision",
+        "_first",
         "_plane",
         "_record",
         "_reuse",
@@ -39,7 +38,8 @@ class Connector:
     ) -> None:
         now = plane.engine.now
         self._plane = plane
-        self._candidates: Iterator[Decision] = pool.candidates(token, now)
+        self._first = pool.first(token, now)
+        self._candidates = pool.candidates(token, now)
         self._task = task
         self._record = record
         self._until = now + PATIENCE * plane.timeouts.connect
@@ -56,7 +56,7 @@ class Connector:
         Raises 503 when no candidate is left.
         """
         engine, record = self._plane.engine, self._record
-        for decision in self._candidates:
+        while (decision := self._next()) is not None:
             self._decision = decision
             if record.tries and engine.now > self._until:
                 break
@@ -88,8 +88,12 @@ class Connector:
 
     def once_more(self) -> None:
         """Try the present candidate again, and from now on with fresh connections only."""
-        self._candidates = chain([self._decision], self._candidates)
+        self._first = self._decision
         self._reuse = False
+
+    def _next(self) -> Decision | None:
+        first, self._first = self._first, None
+        return first or next(self._candidates, None)
 
     def _chosen(self) -> None:
         self.pool.decisions[self._decision.reason] += 1
