@@ -22,12 +22,16 @@ from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.ring.base import Ring
 from balancer.ring.build import build
-from balancer.ring.overlay import Change, Overlay
+from balancer.ring.overlay import Change, Overlay, Pin, SetState, SetWeight, Steer
 
 logger = logging.getLogger("balancer.state")
 
 TICK = 1.0
 """Seconds between two looks at what time has changed."""
+
+
+class Outdated(Refused):
+    """A change that was meant for another state of the pool than the present one."""
 
 
 @dataclass
@@ -70,17 +74,23 @@ class Keeper:
             raise Refused(f'there is no pool "{pool}" here; there are {", ".join(self.books)}')
         return book
 
+    @property
+    def seq(self) -> int:
+        """Number of the last entry in the journal."""
+        return self._seq
+
     async def change(self, pool: str, changes: Sequence[Change], who: str, only_at: str | None = None) -> Entry:
         """Make ``changes``, all or none, and return their entry in the journal.
 
-        ``only_at`` is a ``version`` of the pool: if it has changed since, the changes are refused. Raises ``Refused``.
+        ``only_at`` is a ``version`` of the pool: ``Outdated`` if it has changed since. Raises ``Refused``.
         """
         book = self.book(pool)
         with trio.CancelScope(shield=True):  # a caller that leaves must not leave a change half made
             async with self._lock:
                 if only_at is not None and only_at != version(book):
-                    raise Refused("the ring or its overlay has changed since; make a new plan")
+                    raise Outdated("the ring or its overlay has changed since; look again, or make a new plan")
                 now = time.time()
+                changes = [stamped(change, now, who) for change in changes]
                 overlay = book.overlay
                 for change in changes:
                     overlay = overlay.apply(change, book.configured, now)
@@ -193,6 +203,20 @@ class Keeper:
                 after=ring.fingerprint,
             )
         )
+
+
+def stamped(change: Change, now: float, who: str) -> Change:
+    """The change as made now, by this person, whatever it says of that itself.
+
+    A plan may be applied long after it was made: a drain, or a ramp, begins when it comes into force.
+    """
+    match change:
+        case Pin():
+            return change.model_copy(update={"since": now, "author": who})
+        case SetState() | SetWeight() | Steer():
+            return change.model_copy(update={"since": now})
+        case _:
+            return change
 
 
 def version(book: Book) -> str:

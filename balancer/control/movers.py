@@ -7,7 +7,7 @@ come back together, somewhere else. Nobody is moved on our own account before a 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -33,6 +33,21 @@ class Stray:
     tunnels: int
 
 
+@dataclass
+class Settling:
+    """Strays being sent home."""
+
+    rate: float
+    """Users a second."""
+    strays: int
+    """Users to be sent home."""
+    moved: int = 0
+    """Users sent home so far."""
+    skipped: int = 0
+    """Users left where they are: their home cannot be reached, or they have left meanwhile."""
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
 class Movers:
     """``end`` closes a session and says why, ``now`` is the clock of the data plane, ``drain``, ``spread``: seconds."""
 
@@ -50,7 +65,7 @@ class Movers:
         self._now = now
         self._drain = drain
         self._spread = spread
-        self._settling: dict[str, trio.CancelScope] = {}
+        self._settling: dict[str, Settling] = {}
         self._closing: set[tuple[str, str]] = set()
         self.settled = 0
         """Users sent home since the start."""
@@ -74,29 +89,39 @@ class Movers:
             for lease, home in await self._astray(book)
         ]
 
-    async def settle(self, pool: str, rate: float) -> int:
-        """Send the strays of a pool home, ``rate`` users a second; how many. A second call replaces the first."""
+    async def settle(
+        self, pool: str, rate: float, *, task_status: trio.TaskStatus[Settling] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Send the strays of a pool home, ``rate`` users a second. A second call replaces the first."""
         if not 0 < rate <= 1000:
             raise Refused("a rate lies above 0 and at most 1000 users a second")
         book = self._keeper.book(pool)
+        tokens = [lease.token for lease, _ in await self._astray(book)]
         self.stop_settling(pool)
-        with trio.CancelScope() as scope:
-            self._settling[pool] = scope
-            moved = 0
-            for lease, home in await self._astray(book):
-                if book.pool.backends[home].unavailable(self._now()):
-                    continue
-                if self._move(book, lease, lease.place, f"settled: belongs on {home}"):
-                    moved += 1
-                    self.settled += 1
-                    await trio.sleep(1 / rate)
-        return moved
+        work = self._settling[pool] = Settling(rate, len(tokens))
+        task_status.started(work)
+        try:
+            with work.scope:
+                for token in tokens:
+                    if self._send_home(book, token):
+                        work.moved += 1
+                        self.settled += 1
+                        await trio.sleep(1 / rate)
+                    else:
+                        work.skipped += 1
+        finally:
+            if self._settling.get(pool) is work:
+                del self._settling[pool]
+
+    def settling(self, pool: str) -> Settling | None:
+        """How far ``settle`` is with a pool, while it is at it."""
+        return self._settling.get(pool)
 
     def stop_settling(self, pool: str) -> None:
         """Leave the strays that have not been sent home where they are."""
-        scope = self._settling.pop(pool, None)
-        if scope is not None:
-            scope.cancel()
+        work = self._settling.pop(pool, None)
+        if work is not None:
+            work.scope.cancel()
 
     async def _astray(self, book: Book) -> list[tuple[Lease, str]]:
         found = []
@@ -107,6 +132,14 @@ class Movers:
             if home != lease.place:
                 found.append((lease, home))
         return found
+
+    def _send_home(self, book: Book, token: bytes) -> bool:
+        """Move a user who is still astray, if there is a home to go to."""
+        lease = book.pool.leases.get(token)
+        home = book.pool.placement.home(token)
+        if lease is None or lease.place == home or book.pool.backends[home].unavailable(self._now()):
+            return False
+        return self._move(book, lease, lease.place, f"settled: belongs on {home}")
 
     def _overdue(self, book: Book) -> list[str]:
         now = time.time()

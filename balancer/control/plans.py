@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from balancer.control.journal import Entry
-from balancer.control.keeper import Book, Keeper, extended, version
+from balancer.control.keeper import Book, Keeper, Outdated, extended, stamped, version
 from balancer.control.movers import CHUNK
 from balancer.errors import Refused
 from balancer.pool.placement import Placement
@@ -20,6 +20,7 @@ from balancer.ring.base import Ring
 from balancer.ring.build import build
 from balancer.ring.explain import Candidate, Explanation, explain
 from balancer.ring.overlay import Change, Overlay
+from balancer.ring.picture import svg
 from balancer.ring.plan import Plan, plan
 
 KEPT = 32
@@ -35,6 +36,8 @@ class LivePlan:
     plan: Plan
     based_on: str
     """Version of the pool it was made on."""
+    overlays: tuple[Overlay, Overlay]
+    """Before and after."""
     moves: Mapping[tuple[str, str], int]
     """Connected users whose home changes, by old and new home. They stay where they are while they are connected."""
     users: int
@@ -58,24 +61,41 @@ class Plans:
         now = time.time()
         overlay = before_overlay
         for change in changes:
-            overlay = overlay.apply(_settled(change), book.configured, now)
+            overlay = overlay.apply(_settled(stamped(change, now, "")), book.configured, now)
         before = await keeper.ring_of(book, before_overlay, effective=True)
         after = await keeper.ring_of(book, overlay, effective=True)
-        comparison = await keeper.offload.call(plan, before, after, based_on)
+        # Drain, maint and removal may make the same ring: the id stands for the changes, not only for what they make.
+        identity = "\n".join([based_on, *(change.model_dump_json() for change in changes)])
+        comparison = await keeper.offload.call(plan, before, after, identity)
         moves, users, tunnels = await self._count(book, before_overlay, before, overlay, after)
-        made = LivePlan(pool, tuple(changes), comparison, based_on, moves, users, tunnels)
+        overlays = (before_overlay, overlay)
+        made = LivePlan(pool, tuple(changes), comparison, based_on, overlays, moves, users, tunnels)
         self._plans[comparison.id] = made
         while len(self._plans) > KEPT:
             del self._plans[next(iter(self._plans))]
         return made
 
-    async def apply(self, plan_id: str, who: str) -> Entry:
-        """Make the changes of a plan. Raises ``Refused`` if it is unknown or the ring has changed since."""
+    def get(self, plan_id: str) -> LivePlan:
+        """A plan that was made here. Raises ``Refused`` if it is unknown."""
         made = self._plans.get(plan_id)
         if made is None:
             raise Refused("there is no such plan here; make one with `balancer ring plan` and apply it soon")
+        return made
+
+    async def picture(self, plan_id: str) -> str:
+        """A plan as SVG. Raises ``Refused`` if it is unknown or the ring has changed since."""
+        made = self.get(plan_id)
+        book = self._keeper.book(made.pool)
+        if version(book) != made.based_on:
+            raise Outdated("the ring or its overlay has changed since; make a new plan")
+        rings = [await self._keeper.ring_of(book, overlay, effective=True) for overlay in made.overlays]
+        return await self._keeper.offload.call(svg, *rings, made.plan)
+
+    async def apply(self, plan_id: str, who: str) -> Entry:
+        """Make the changes of a plan. Raises ``Refused`` if it is unknown or the ring has changed since."""
+        made = self.get(plan_id)
         entry = await self._keeper.change(made.pool, made.changes, who, only_at=made.based_on)
-        del self._plans[plan_id]
+        self._plans.pop(plan_id, None)
         return entry
 
     async def _count(
