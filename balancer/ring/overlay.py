@@ -5,9 +5,11 @@ touching the ring. Weights override the configuration, at once or along a ramp, 
 live. Tokens stand here only as keyed digests, made by whoever holds the key.
 
 Every change is a pydantic model with an ``op``: the same text is the body of an admin request and a line of the
-journal, and replaying the lines gives the overlay again. ``now`` is Unix time in seconds.
+journal, and replaying the lines gives the overlay again. ``now`` is Unix time in seconds; ``since`` is set to it when a change is
+applied, whatever the sender wrote there.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, TypeVar
@@ -37,7 +39,7 @@ class Pin(Section):
     prefix: Annotated[int, Field(ge=1, le=8192)] | None = None
     """Length in bytes of the prefix that was digested; absent for a whole token."""
     backend: Name
-    until: float | None = None
+    until: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Unix time at which the pin ends by itself."""
     reason: Text = ""
     author: Text = ""
@@ -115,6 +117,11 @@ class Ramp:
     since: float
     paused: bool = False
 
+    @property
+    def end(self) -> float:
+        """Unix time at which the target is reached; infinity while paused."""
+        return math.inf if self.paused else self.since + self.over - self.done
+
     def weight(self, now: float) -> float:
         """The weight at ``now``, in ``RAMP_STEPS`` equal steps."""
         passed = self.passed(now)
@@ -125,6 +132,8 @@ class Ramp:
 
     def passed(self, now: float) -> float:
         """Seconds of the ramp that have passed."""
+        if now >= self.end:
+            return self.over
         return self.done if self.paused else min(self.over, self.done + max(0.0, now - self.since))
 
 
@@ -147,8 +156,11 @@ class Overlay:
         return change.state if change else "ready"
 
     def live_weights(self, configured: Mapping[str, float], now: float) -> dict[str, float]:
-        """Weights in force at ``now``, of the configured and of the added backends."""
-        weights = {**configured, **{name: change.weight for name, change in self.added.items()}}
+        """Weights in force at ``now``, of the configured and of the added backends.
+
+        One that was added and has since been written into the configuration is the configuration's.
+        """
+        weights = {**configured, **{n: change.weight for n, change in self.added.items() if n not in configured}}
         weights.update({name: ramp.weight(now) for name, ramp in self.weights.items() if name in weights})
         return weights
 
@@ -162,17 +174,29 @@ class Overlay:
 
         Raises ``Refused``, with what to do instead, for a change that makes no sense on this pool.
         """
-        weights = self.live_weights(configured, now)
         name = getattr(change, "backend", None)
+        weights = self.live_weights(configured, now)
         if name is not None and name not in weights:
-            raise Refused(f'there is no backend "{name}" here; there are {", ".join(sorted(weights))}')
-        changed = self._apply(change, weights, now)
-        after = changed.live_weights(configured, now)
-        if not any(weight > 0 and changed.state(name) == "ready" for name, weight in after.items()):
+            raise _unknown(name, weights)
+        if "since" in type(change).model_fields:
+            change = change.model_copy(update={"since": now})
+        changed = self._apply(change, configured, now)
+        if not changed._usable(configured, now):
             raise Refused("this would leave no ready backend with a weight above 0; make another one ready first")
         return replace(changed, version=self.version + 1)
 
-    def _apply(self, change: Change, weights: Mapping[str, float], now: float) -> "Overlay":
+    def _usable(self, configured: Mapping[str, float], now: float) -> bool:
+        """Is there a ready backend with a weight above 0, now and when the ramps that lead to 0 have ended?"""
+        ends = [ramp.end for ramp in self.weights.values() if ramp.target == 0 and now < ramp.end < math.inf]
+        return all(
+            any(
+                weight > 0 and self.state(name) == "ready" for name, weight in self.live_weights(configured, at).items()
+            )
+            for at in (now, *ends)
+        )
+
+    def _apply(self, change: Change, configured: Mapping[str, float], now: float) -> "Overlay":
+        weights = self.live_weights(configured, now)
         match change:
             case Pin():
                 if self.state(change.backend) == "maint":
@@ -196,9 +220,11 @@ class Overlay:
             case Add():
                 if change.name in weights:
                     raise Refused(f'there is a backend "{change.name}" already; change its weight instead')
-                return replace(self, added={**self.added, change.name: change})
+                # What was decided about an earlier backend of that name does not hold for this one.
+                forgotten = self._forget(change.name)
+                return replace(forgotten, added={**forgotten.added, change.name: change})
             case Remove():
-                return self._removed(change.name, weights, now)
+                return self._removed(change.name, configured, now)
 
     def _steered(self, change: Steer) -> Ramp:
         ramp = self.weights.get(change.backend)
@@ -213,19 +239,28 @@ class Overlay:
             case "rollback":
                 return Ramp(ramp.weight(change.since), ramp.start, 0.0, 0.0, change.since)
 
-    def _removed(self, name: str, weights: Mapping[str, float], now: float) -> "Overlay":
+    def _removed(self, name: str, configured: Mapping[str, float], now: float) -> "Overlay":
+        weights = self.live_weights(configured, now)
         if name not in weights:
-            raise Refused(f'there is no backend "{name}" here; there are {", ".join(sorted(weights))}')
+            raise _unknown(name, weights)
         if pinned := sum(pin.backend == name for pin in self.pins.values()):
             raise Refused(f'{pinned} pin(s) bind users to "{name}"; `balancer unpin` them first')
-        if name in self.added:
-            return replace(
-                self,
-                added=_without(self.added, name),
-                weights=_without(self.weights, name),
-                states=_without(self.states, name),
-            )
-        return replace(self, weights={**self.weights, name: Ramp(weights[name], 0.0, 0.0, 0.0, now)})
+        if name not in configured:
+            return self._forget(name)
+        off = Ramp(weights[name], 0.0, 0.0, 0.0, now)
+        return replace(self, added=_without(self.added, name), weights={**self.weights, name: off})
+
+    def _forget(self, name: str) -> "Overlay":
+        return replace(
+            self,
+            added=_without(self.added, name),
+            weights=_without(self.weights, name),
+            states=_without(self.states, name),
+        )
+
+
+def _unknown(name: str, weights: Mapping[str, float]) -> Refused:
+    return Refused(f'there is no backend "{name}" here; there are {", ".join(sorted(weights))}')
 
 
 def pin_key(digest: str, prefix: int | None) -> str:
