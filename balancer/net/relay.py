@@ -12,7 +12,7 @@ from balancer.net.transport import TURN_BYTES, Transport
 
 
 class Flow:
-    """One direction of a relay."""
+    """One direction of a relay. It has ``ended`` when the end of its stream was passed on, or is what is ``unsent``."""
 
     __slots__ = ("ended", "frames", "sink", "source")
 
@@ -30,7 +30,7 @@ class Flow:
                 return False
             sink.flush()
             return True
-        if not self.source.pending():
+        if self.ended or not self.source.pending():
             return False
         data = self.source.receive()
         if data is None:
@@ -64,10 +64,10 @@ async def relay(
     sent, answered = frames or (None, None)
     up, down = Flow(client, backend, sent), Flow(backend, client, answered)
     task.expires = engine.now + idle
-    while not (up.ended and down.ended):
+    while not (up.ended and down.ended and client.unsent is None and backend.unsent is None):
         try:
-            moved = not up.ended and up.move()
-            moved = (not down.ended and down.move()) or moved
+            moved = up.move()
+            moved = down.move() or moved
         except ProxyError:
             client.abort()
             backend.abort()

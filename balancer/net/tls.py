@@ -10,9 +10,10 @@ Some facts, and what we chose:
   without reading provokes a reset; we let them leave with the first data (openssl issue 7948, trio's ``_ssl.py``).
 - ``close_notify`` says that the stream ended on purpose (RFC 8446, 6.1). We always send it. A peer that just closes its
   socket is what browsers do; without ``close_notify`` an end of stream is still reported as the end, because HTTP and
-  WebSocket framing know by themselves whether something is missing.
-- ``SSL_shutdown`` sends our ``close_notify`` first and only then looks for the peer's; whatever it finds instead
-  (nothing, or data) is an error to it and none to us: reading goes on after it.
+  WebSocket framing know by themselves whether something is missing. OpenSSL is not told of such an end: it would take
+  it for a fatal error and send nothing more, and the other direction may have much to send.
+- ``SSL_shutdown`` sends our ``close_notify`` first and only then looks for the peer's. Finding nothing is an error to
+  it and none to us: reading goes on after it. Finding data breaks the connection, so it finds what has arrived gone.
 """
 
 import socket
@@ -25,6 +26,8 @@ from balancer.net.transport import PlainTransport, Transport
 
 _RECORDS = 65536
 """Decrypted bytes asked for in one call; OpenSSL hands out one record (16 KiB) at most."""
+_FRUITLESS = 6
+"""Reads in a row that may bring no data although the socket is never dry; a record needs three at most."""
 
 
 class TlsTransport(Transport):
@@ -81,31 +84,32 @@ class TlsTransport(Transport):
 
     def receive(self) -> bytes | None:
         tls, incoming = self._tls, self._incoming
-        while True:
+        for _ in range(_FRUITLESS):
             if self._more:
                 try:
                     data = tls.read(_RECORDS)
                 except ssl.SSLWantReadError:
                     self._more = False
-                except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                    if self._outgoing.pending and self.version != "TLSv1.3":  # no tickets: it is "no renegotiation"
+                        self._answer()
+                except ssl.SSLZeroReturnError:
                     return b""
                 except ssl.SSLError as error:
                     raise self.lost(error) from None
                 else:
                     self._more = bool(incoming.pending or tls.pending())
-                    if self._outgoing.pending and not self.finished and data and self.unsent is None:
-                        self._push(self._outgoing.read())  # an answer of the protocol itself, such as a key update
+                    if data and self._outgoing.pending:
+                        self._answer()
                     return data
             if not self.readable:
                 return None
             raw = self._read()
-            if raw is None:
-                return None
-            if raw:
-                incoming.write(raw)
-            else:
-                incoming.write_eof()
+            if not raw:
+                return raw
+            incoming.write(raw)
             self._more = True
+        # Key updates cost us 500 times what they cost their sender; a flood of nothing else never gets us out of here.
+        raise ProxyError(self.source, 400, "TLS failed: many records and no data")
 
     def transmit(self, data: bytes) -> bool:
         try:
@@ -118,11 +122,19 @@ class TlsTransport(Transport):
         if self.finished:
             return
         self.finished = True
+        arrived = self._incoming.read()
         with suppress(ssl.SSLError):
             self._tls.unwrap()
-        self._send_alert()
-        with suppress(OSError):  # the peer may be gone altogether: the next read says so
-            self.sock.shutdown(socket.SHUT_WR)
+        self._incoming.write(arrived)
+        with suppress(ProxyError):  # the peer may be gone altogether: the next read says so
+            if self._push(self._outgoing.read()):
+                self._shut()
+
+    def flush(self) -> bool:
+        done = super().flush()
+        if done and self.finished:
+            self._shut()
+        return done
 
     def close(self) -> None:
         if self.fd >= 0 and self.unsent is None:
@@ -139,12 +151,21 @@ class TlsTransport(Transport):
             return ProxyError(self.source, 400, f"TLS failed: {reason}")
         return super().lost(error)
 
+    def _answer(self) -> None:
+        """Send what the protocol itself has to say, such as a key update; it can wait if other bytes do."""
+        if not self.finished and self.unsent is None:
+            self._push(self._outgoing.read())
+
     def _push(self, ciphertext: bytes) -> bool:
         done = self._write(ciphertext)
         if done < len(ciphertext):
             self.unsent = memoryview(ciphertext)[done:]
             return False
         return True
+
+    def _shut(self) -> None:
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
 
     def _send_alert(self) -> None:
         """Last words: what a full socket does not take now is not waited for."""

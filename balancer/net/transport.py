@@ -53,7 +53,10 @@ class Transport(Watch):
 
     @abstractmethod
     def send_eof(self) -> None:
-        """Tell the peer that nothing more follows; reading goes on. Nothing may be ``unsent``."""
+        """Tell the peer that nothing more follows; reading goes on.
+
+        Nothing may be ``unsent`` before; afterwards it may be the telling itself, which ``flush`` then completes.
+        """
 
     def flush(self) -> bool:
         """Go on sending what is ``unsent``; true when all of it has gone."""

@@ -105,6 +105,7 @@ class Client:
         self.task.expires = self.plane.engine.now + LINGER
         limit = transport.received + LINGER_BYTES
         try:
+            await transport.flushed()
             while transport.received < limit and await transport.recv():
                 pass
         except (ProxyError, TimedOut):
