@@ -2,7 +2,7 @@
 
 GET is answered by nginx where it is installed, else by an epoll loop of our own. WebSocket echo is always our own: it
 speaks only what the load generator sends, frames of less than 126 bytes masked with zeros, so unmasking is a copy.
-As a program: ``python -m bench.backends get|echo FD...`` serves on inherited listening sockets.
+As a program: ``python -m bench.backends get|echo PORT...``.
 """
 
 import base64
@@ -12,7 +12,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.process import free_ports, server
@@ -49,21 +49,15 @@ _SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection
 @contextmanager
 def backends(kind: str, folder: Path) -> Iterator[list[int]]:
     """Serve ``get`` or ``echo`` until the block ends; gives the ports."""
-    nginx = shutil.which("nginx")
-    if kind == "get" and nginx:
-        ports = free_ports(COUNT)
+    ports = free_ports(COUNT)
+    if kind == "get" and (nginx := shutil.which("nginx")):
         configuration = folder / "backend.conf"
         listen = " ".join(f"listen 127.0.0.1:{port};" for port in ports)
         configuration.write_text(_NGINX.format(folder=folder, listen=listen, body=BODY.decode().rstrip("\n")))
-        with server("backend", [nginx, "-e", f"{folder}/backend.err", "-c", str(configuration)], folder, ports):
-            yield ports
-        return
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=4096)) for _ in range(COUNT)]
-        descriptors = [listener.fileno() for listener in listeners]
-        ports = [listener.getsockname()[1] for listener in listeners]
-        command = [sys.executable, "-m", "bench.backends", kind, *map(str, descriptors)]
-        stack.enter_context(server("backend", command, folder, ports, inherited=descriptors))
+        command = [nginx, "-e", f"{folder}/backend.err", "-c", str(configuration)]
+    else:
+        command = [sys.executable, "-m", "bench.backends", kind, *map(str, ports)]
+    with server("backend", command, folder, ports):
         yield ports
 
 
@@ -93,9 +87,10 @@ def answer_echo(received: bytearray) -> bytes:
     return answer
 
 
-def serve(answer: Callable[[bytearray], bytes], listeners: list[socket.socket]) -> None:
+def serve(answer: Callable[[bytearray], bytes], ports: list[int]) -> None:
     """Answer on every connection for ever. Answers are small and clients read them: a full socket ends the program."""
     epoll = select.epoll()
+    listeners = [socket.create_server(("127.0.0.1", port), backlog=4096) for port in ports]
     accepting = {listener.fileno(): listener for listener in listeners}
     open_ones: dict[int, tuple[socket.socket, bytearray]] = {}
     for number in accepting:
@@ -124,4 +119,4 @@ def serve(answer: Callable[[bytearray], bytes], listeners: list[socket.socket]) 
 
 
 if __name__ == "__main__":
-    serve({"get": answer_get, "echo": answer_echo}[sys.argv[1]], [socket.socket(fileno=int(n)) for n in sys.argv[2:]])
+    serve({"get": answer_get, "echo": answer_echo}[sys.argv[1]], list(map(int, sys.argv[2:])))

@@ -26,19 +26,15 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def server(
-    name: str, command: Sequence[str], folder: Path, ports: Sequence[int], *, inherited: Sequence[int] = ()
-) -> Iterator[int]:
+def server(name: str, command: Sequence[str], folder: Path, ports: Sequence[int]) -> Iterator[int]:
     """Run ``command`` until the block ends; gives its process id once it listens on all of ``ports``.
 
-    What it prints goes to ``NAME.log`` in ``folder``. ``inherited`` descriptors stay open in it. Raises ``BenchError``,
-    with the end of that log, if it ends or does not listen in time.
+    What it prints goes to ``NAME.log`` in ``folder``. Raises ``BenchError``, with the end of that log, if it does not
+    listen in time or ends before the block.
     """
     log = folder / f"{name}.log"
     with log.open("wb") as output:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=inherited
-        )
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + STARTS_WITHIN
         for port in ports:
@@ -46,9 +42,11 @@ def server(
                 if child.poll() is not None or time.monotonic() > deadline:
                     raise BenchError(f"{name} does not listen on port {port}:\n{tail(log)}")
                 time.sleep(0.02)
-        yield child.pid
-        if child.poll() is not None:
-            raise BenchError(f"{name} ended during the benchmark with code {child.returncode}:\n{tail(log)}")
+        try:
+            yield child.pid
+        finally:  # whatever else went wrong, went wrong because of this
+            if child.poll() is not None:
+                raise BenchError(f"{name} ended during the benchmark with code {child.returncode}:\n{tail(log)}")
     finally:
         stop(child)
 

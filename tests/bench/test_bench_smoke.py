@@ -11,7 +11,7 @@ from bench.backends import answer_echo, answer_get, backends
 from bench.load import Aim, PingPong, load
 from bench.measure import Sample, tree
 from bench.peers import PEERS, SUBJECT
-from bench.process import BenchError
+from bench.process import BenchError, server
 from bench.report import noisy, record, text
 from bench.scenarios import SCENARIOS
 
@@ -62,6 +62,15 @@ def test_wrong_answers_are_no_measurement(tmp_path, monkeypatch):
         backends("get", tmp_path) as ports,
         pytest.raises(BenchError, match="the handshake was refused"),
         load(Aim("echo", ports[0], None, 1), tmp_path),
+    ):
+        pass
+
+
+def test_a_server_that_ends_is_named_with_its_last_words(tmp_path):
+    command = [sys.executable, "-c", "raise SystemExit('no such option')"]
+    with (
+        pytest.raises(BenchError, match=r"proxy does not listen on port 1:\n  no such option"),
+        server("proxy", command, tmp_path, [1]),
     ):
         pass
 
