@@ -8,7 +8,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from net_rig import Job, drain, fill, pair, passes, running, settle
+from net_rig import Job, drain, fill, pair, passes, running, settle, tcp_pair
 
 from balancer.config.model import Tls
 from balancer.errors import ProxyError, Source
@@ -93,21 +93,16 @@ class TlsPeer(Peer):
         return self.outgoing.read()
 
     def decode(self, data):
+        assert data, "an end without close_notify"
         self.incoming.write(data)
-        with suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+        try:
             while piece := self.tls.read(65536):
                 self.heard += piece
             self.over = True
-        if self.tls.pending() == 0 and not data:
-            self.over = True
-            assert self.ended_well()
-
-    def ended_well(self):
-        self.incoming.write_eof()
-        try:
-            return self.tls.read(1) == b""
         except ssl.SSLZeroReturnError:
-            return True
+            self.over = True
+        except ssl.SSLWantReadError:
+            pass
 
 
 SIDES = st.sampled_from(["client", "backend"])
@@ -273,14 +268,64 @@ async def test_one_that_does_not_read_is_silent_too(clock):
         tunnel.close()
 
 
+async def test_a_full_socket_does_not_cost_the_client_its_close_notify(contexts):
+    """Fill the client's socket to the last record it takes; then the backend ends, and so the relay."""
+
+    async def tunnel(engine):
+        near, far_client = pair(engine)
+        client, peer = TlsTransport(near, contexts[0]), TlsPeer(far_client, contexts[1])
+        backend, far_backend = pair(engine, source=Source.BACKEND)
+
+        async def work(task):
+            client.task = backend.task = task
+            await client.handshake()
+            try:
+                return await relay(task, client, backend, 60)
+            finally:
+                client.close()
+                backend.close()
+
+        job = Job(engine, work)
+        await peer.handshake()
+        return client, peer, far_backend, job
+
+    async def byte(far_backend):
+        far_backend.send(b"x")
+        await settle()
+
+    async with running() as engine:
+        client, peer, far_backend, job = await tunnel(engine)
+        fits = -1
+        while client.unsent is None:
+            await byte(far_backend)
+            fits += 1
+        engine.throw(job.task, Closed())
+        peer.sock.close()
+        far_backend.close()
+
+        client, peer, far_backend, job = await tunnel(engine)
+        peer.finish()
+        peer.push()
+        for _ in range(fits):
+            await byte(far_backend)
+        assert client.unsent is None
+        far_backend.shutdown(socket.SHUT_WR)
+        await settle()
+        while not peer.over:
+            peer.listen(1 << 20)  # asserts that close_notify comes before the end
+            await settle()
+        assert peer.heard == b"x" * fits
+        assert await job.outcome() is Source.CLIENT
+        peer.sock.close()
+        far_backend.close()
+
+
 @pytest.mark.parametrize("broken", [Source.CLIENT, Source.BACKEND])
 @pytest.mark.parametrize("already_ended", [False, True])
 async def test_a_side_that_breaks_is_named_and_the_other_is_not_told_it_was_an_end(broken, already_ended):
     async with running() as engine:
-        (client, far_client), (backend, far_backend) = (
-            tcp_transport(engine, Source.CLIENT),
-            tcp_transport(engine, Source.BACKEND),
-        )
+        client, far_client = tcp_transport(engine, Source.CLIENT)
+        backend, far_backend = tcp_transport(engine, Source.BACKEND)
 
         async def work(task):
             client.task = backend.task = task
@@ -302,11 +347,7 @@ async def test_a_side_that_breaks_is_named_and_the_other_is_not_told_it_was_an_e
 
 
 def tcp_transport(engine, source):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        far = socket.create_connection(listener.getsockname())
-        near, _ = listener.accept()
-    for sock in (far, near):
-        sock.setblocking(False)
+    near, far = tcp_pair()
     return PlainTransport(engine, near, source, None), far
 
 
