@@ -3,8 +3,9 @@
 ``journal.jsonl`` is the truth: one line per change, appended and fsynced before the change is acknowledged. A line that
 the power, or kill -9, cut short was never acknowledged and is dropped. ``overlay.json`` is the sum of the lines up to
 a number, replaced atomically (a file beside it, fsync, rename, fsync of the directory), so that starting need not add
-up years; damaged or lost, it is made again from the journal. Whatever cannot be read is set aside under a name that
-says so, never deleted. ``digest.key`` is the key of the token digests.
+up years; damaged or lost, it is made again from the journal. A file that cannot be read is set aside under a name that
+says so, a line that cannot be read stays where it is: nothing is deleted. ``digest.key`` is the key of the token
+digests.
 """
 
 import contextlib
@@ -93,7 +94,7 @@ class Journal:
         os.close(self._lock)
 
     def key(self) -> bytes:
-        """The key of the token digests, made at the first start."""
+        """The key of the token digests, made at the first start. Raises ``Refused`` if it cannot be kept."""
         path = self.folder / "digest.key"
         with contextlib.suppress(FileNotFoundError):
             key = path.read_bytes()
@@ -101,24 +102,33 @@ class Journal:
                 return key
             self._set_aside(path, "is not a key of 32 bytes; digests in old logs and pins no longer match")
         key = os.urandom(32)
-        self._replace(path, key)
+        try:
+            self._replace(path, key)
+        except OSError as error:
+            raise Refused(f"{path}: {error.strerror}; make room, or the directory writable") from None
         return key
 
     def load(self) -> Memory:
         """The state as last acknowledged. Raises nothing: what is damaged is set aside and said."""
         seq, overlays, configs = self._load_state()
         last = seq
-        for entry in self.entries():
+        entries, damaged, whole = self._read()
+        if whole < os.fstat(self._fd).st_size:
+            logger.warning("%s: its last line was never finished, so never acknowledged: dropped", self._path)
+            os.ftruncate(self._fd, whole)
+        if damaged:
+            logger.error("%s: damaged and ignored: line %s", self._path, ", ".join(map(str, damaged)))
+        for entry in entries:
             last = max(last, entry.seq)
             if entry.seq > seq:
                 if entry.config is not None:
                     configs[entry.pool] = entry.config
-                overlays[entry.pool] = _replayed(overlays.get(entry.pool, Overlay()), entry, configs.get(entry.pool))
+                overlays[entry.pool] = replayed(overlays.get(entry.pool, Overlay()), entry, configs.get(entry.pool))
         return Memory(last, overlays, configs)
 
     def append(self, entry: Entry) -> None:
         """Write a line; it is on the disk when this returns. Raises ``Refused`` if the disk does not take it."""
-        line = entry.model_dump_json(exclude_defaults=True).encode() + b"\n"
+        line = entry.model_dump_json(exclude_none=True).encode() + b"\n"
         end = os.fstat(self._fd).st_size
         try:
             view = memoryview(line)
@@ -139,24 +149,20 @@ class Journal:
             logger.error("%s: %s; the journal still has every change", self._state_path, error.strerror)
 
     def entries(self) -> list[Entry]:
-        """All readable lines, oldest first; an unfinished last one is cut off, damaged ones are copied aside."""
+        """All readable lines, oldest first, without one that is being written just now."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[list[Entry], list[int], int]:
+        """Entries, the numbers of damaged lines, and how many bytes all whole lines have."""
         data = self._path.read_bytes()
         whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            logger.warning("%s: its last line was never finished, so never acknowledged: dropped", self._path)
-            os.ftruncate(self._fd, whole)
         entries, damaged = [], []
-        for line in data[:whole].splitlines():
+        for number, line in enumerate(data[:whole].splitlines(), start=1):
             try:
                 entries.append(_entry.validate_json(line))
             except ValidationError:
-                damaged.append(line)
-        if damaged:
-            aside = self.folder / f"journal.damaged-{len(damaged)}.jsonl"
-            if not aside.exists():
-                aside.write_bytes(b"\n".join(damaged) + b"\n")
-                logger.error("%s: %d damaged line(s), copied to %s and ignored", self._path, len(damaged), aside)
-        return entries
+                damaged.append(number)
+        return entries, damaged, whole
 
     def _load_state(self) -> tuple[int, dict[str, Overlay], dict[str, RingConfig]]:
         try:
@@ -196,7 +202,7 @@ def configured_weights(config: RingConfig) -> dict[str, float]:
     return {backend.name: backend.weight for backend in config.backends}
 
 
-def _replayed(overlay: Overlay, entry: Entry, config: RingConfig | None) -> Overlay:
+def replayed(overlay: Overlay, entry: Entry, config: RingConfig | None) -> Overlay:
     """The overlay after an entry. What was accepted once is accepted again, unless the configuration has changed."""
     weights = configured_weights(config) if config else {}
     for change in entry.changes:

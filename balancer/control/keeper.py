@@ -7,8 +7,8 @@ acknowledged; all of that under one lock, so changes have an order, which is the
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -22,7 +22,7 @@ from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.ring.base import Ring
 from balancer.ring.build import build
-from balancer.ring.overlay import Change, Overlay, Pin, SetState, SetWeight, Steer
+from balancer.ring.overlay import Change, Overlay
 
 logger = logging.getLogger("balancer.state")
 
@@ -52,10 +52,21 @@ class Book:
 
 
 class Keeper:
-    """Overlays and rings of all pools. ``journal`` may be missing: then nothing outlives the process."""
+    """Overlays and rings of all pools. ``journal`` may be missing: then nothing outlives the process.
 
-    def __init__(self, config: model.Config, digest: Digest, journal: Journal | None, offload: Offload) -> None:
+    ``wall`` tells Unix time, by which pins end, ramps go on and drains are over.
+    """
+
+    def __init__(
+        self,
+        config: model.Config,
+        digest: Digest,
+        journal: Journal | None,
+        offload: Offload,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.digest = digest
+        self.wall = wall
         self.persistent = journal is not None
         self.offload = offload
         self.books: dict[str, Book] = {}
@@ -89,8 +100,7 @@ class Keeper:
             async with self._lock:
                 if only_at is not None and only_at != version(book):
                     raise Outdated("the ring or its overlay has changed since; look again, or make a new plan")
-                now = time.time()
-                changes = [stamped(change, now, who) for change in changes]
+                now = self.wall()
                 overlay = book.overlay
                 for change in changes:
                     overlay = overlay.apply(change, book.configured, now)
@@ -113,8 +123,7 @@ class Keeper:
 
     async def ring_of(self, book: Book, overlay: Overlay, *, effective: bool = False) -> Ring:
         """The ring ``overlay`` would make now; ``effective`` leaves out the backends that take nobody new."""
-        now = time.time()
-        weights = overlay.live_weights(book.configured, now)
+        weights = overlay.live_weights(book.configured, self.wall())
         if effective:
             weights |= dict.fromkeys(overlay.states.keys() & weights.keys(), 0.0)
         return await self._build(book, overlay, weights)
@@ -124,13 +133,8 @@ class Keeper:
         while True:
             await trio.sleep(TICK)
             for name, book in self.books.items():
-                now = time.time()
                 try:
-                    expired: list[Change] = list(book.overlay.expired(now))
-                    if expired:
-                        await self.change(name, expired, "balancer (expiry)")
-                    if book.weights != book.overlay.live_weights(book.configured, now):
-                        await self._step(book)
+                    await self._pass(name, book)
                 except Refused as error:
                     logger.error("pool %s: %s", name, error)
 
@@ -138,12 +142,16 @@ class Keeper:
         """The journal, oldest first; reads the disk: call it in a thread. Empty without a state directory."""
         return self._journal.entries() if self._journal is not None else []
 
-    async def _step(self, book: Book) -> None:
-        """The next step of a ramp: time's doing, which the journal's entry of the ramp already tells."""
-        async with self._lock:
-            now = time.time()
-            ring, weights = await self._ring(book, book.overlay, now)
-            self._publish(book, ring, weights, now)
+    async def _pass(self, name: str, book: Book) -> None:
+        """Put in force what time has brought, which the entries of pins and ramps already tell; note ended pins."""
+        now = self.wall()
+        expired: list[Change] = list(book.overlay.expired(now))
+        if expired or book.weights != book.overlay.live_weights(book.configured, now):
+            async with self._lock:
+                ring, weights = await self._ring(book, book.overlay, now)
+                self._publish(book, ring, weights, now)
+        if expired:
+            await self.change(name, expired, "balancer (expiry)")
 
     async def _ring(self, book: Book, overlay: Overlay, now: float) -> tuple[Ring, Mapping[str, float]]:
         weights = overlay.live_weights(book.configured, now)
@@ -163,26 +171,30 @@ class Keeper:
 
     def _publish(self, book: Book, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         book.ring, book.weights = ring, weights
-        book.pool.place(Placement.of(ring, book.overlay, self.digest, now), addresses(book.config, book.overlay))
+        book.pool.place(Placement.of(ring, addresses(book.config, book.overlay), book.overlay, self.digest, now))
 
     def _open(self, config: model.Pool, overlay: Overlay) -> None:
         """Start with a pool; nothing is served yet, so the ring is built here."""
-        now = time.time()
+        now = self.wall()
         configured = {backend.name: backend.weight for backend in config.backend}
         weights: Mapping[str, float] = overlay.live_weights(configured, now)
         try:
             ring = build(extended(config, overlay), weights)
         except Refused as error:
-            logger.error("%s; the configured weights are used instead of the overlay's", error)
-            weights = configured
+            logger.error("%s; weights and backends set live do not fit the configuration: they are left out", error)
+            overlay, weights = replace(overlay, weights={}, added={}), configured
             ring = build(config, weights)
-        pool = Pool(config, Placement.of(ring, overlay, self.digest, now))
-        pool.place(pool.placement, addresses(config, overlay))
+        if not overlay.usable(configured, now):
+            logger.error('pool "%s": no backend is ready; make one ready with `balancer backend ready`', config.name)
+        pool = Pool(config, Placement.of(ring, addresses(config, overlay), overlay, self.digest, now))
         self.books[config.name] = Book(pool, config, overlay, ring, weights)
         self._note_config(config, ring)
 
     def _note_config(self, config: model.Pool, ring: Ring) -> None:
-        """Journal the configuration of a ring if it is not what the journal knows."""
+        """Journal the configuration of a ring if it is not what the journal knows.
+
+        A disk that does not take it is no reason not to serve: the next start tries again.
+        """
         known = self._known.get(config.name)
         mine = RingConfig(ring=config.ring, backends=config.backend)
         if self._journal is None or mine == known:
@@ -190,33 +202,22 @@ class Keeper:
         before = None
         if known is not None and any(weight > 0 for weight in configured_weights(known).values()):
             before = build(config.model_copy(update={"ring": known.ring, "backend": known.backends})).fingerprint
-        self._known[config.name] = mine
-        self._seq += 1
-        self._journal.append(
-            Entry(
-                seq=self._seq,
-                time=time.time(),
-                who="balancer (start)",
-                pool=config.name,
-                config=mine,
-                before=before,
-                after=ring.fingerprint,
-            )
+        entry = Entry(
+            seq=self._seq + 1,
+            time=self.wall(),
+            who="balancer (start)",
+            pool=config.name,
+            config=mine,
+            before=before,
+            after=ring.fingerprint,
         )
-
-
-def stamped(change: Change, now: float, who: str) -> Change:
-    """The change as made now, by this person, whatever it says of that itself.
-
-    A plan may be applied long after it was made: a drain, or a ramp, begins when it comes into force.
-    """
-    match change:
-        case Pin():
-            return change.model_copy(update={"since": now, "author": who})
-        case SetState() | SetWeight() | Steer():
-            return change.model_copy(update={"since": now})
-        case _:
-            return change
+        try:
+            self._journal.append(entry)
+        except Refused as error:
+            logger.error("%s", error)
+            return
+        self._seq = entry.seq
+        self._known[config.name] = mine
 
 
 def version(book: Book) -> str:
@@ -225,9 +226,12 @@ def version(book: Book) -> str:
 
 
 def extended(config: model.Pool, overlay: Overlay) -> model.Pool:
-    """The pool with the backends that were added live."""
+    """The pool with the backends that were added live and are not in its configuration by now."""
+    configured = {backend.name for backend in config.backend}
     added = tuple(
-        model.Backend(name=add.name, address=add.address, weight=add.weight) for add in overlay.added.values()
+        model.Backend(name=add.name, address=add.address, weight=add.weight)
+        for add in overlay.added.values()
+        if add.name not in configured
     )
     return config.model_copy(update={"backend": config.backend + added}) if added else config
 

@@ -1,12 +1,11 @@
 """Moving users on purpose: the end of a drain, and strays that an operator sends home, both at a pace.
 
-A user is moved as a whole: all tunnels on the one backend are ended together and the lease with them, so that the tabs
-come back together, somewhere else. Nobody is moved on our own account before a drain's time is up.
+A user is moved as a whole: all tunnels on a backend are ended together and the lease with them, so that the tabs come
+back together, somewhere else. Nobody is moved on our own account before a drain's time is up.
 """
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import trio
@@ -89,6 +88,10 @@ class Movers:
             for lease, home in await self._astray(book)
         ]
 
+    async def count_strays(self, pool: str) -> int:
+        """How many there are."""
+        return len(await self._astray(self._keeper.book(pool)))
+
     async def settle(
         self, pool: str, rate: float, *, task_status: trio.TaskStatus[Settling] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -134,15 +137,18 @@ class Movers:
         return found
 
     def _send_home(self, book: Book, token: bytes) -> bool:
-        """Move a user who is still astray, if there is a home to go to."""
-        lease = book.pool.leases.get(token)
-        home = book.pool.placement.home(token)
-        if lease is None or lease.place == home or book.pool.backends[home].unavailable(self._now()):
+        """Move a user who is still astray, wherever their tunnels are, if there is a home to go to."""
+        pool, now = book.pool, self._now()
+        lease = pool.leases.get(token, now)
+        home = pool.placement.home(token)
+        if lease is None or lease.place == home or pool.placement.refuses(home, lease):
             return False
-        return self._move(book, lease, lease.place, f"settled: belongs on {home}")
+        if pool.backends[home].unavailable(now):
+            return False
+        return self._move(book, lease, set(lease.sessions.values()) - {home}, f"settled: belongs on {home}")
 
     def _overdue(self, book: Book) -> list[str]:
-        now = time.time()
+        now = self._keeper.wall()
         return [name for name, change in book.overlay.states.items() if change.since + self._drain <= now]
 
     async def _empty(self, book: Book, pool: str, backend: str) -> None:
@@ -154,13 +160,13 @@ class Movers:
             for lease in leases:
                 if backend not in self._overdue(book):
                     return
-                self._move(book, lease, backend, f"the drain of {backend} is over")
+                self._move(book, lease, {backend}, f"the drain of {backend} is over")
                 await trio.sleep(self._spread / len(leases))
         finally:
             self._closing.discard((pool, backend))
 
-    def _move(self, book: Book, lease: Lease, backend: str, why: str) -> bool:
-        sessions = book.pool.leases.evict(lease, backend)
+    def _move(self, book: Book, lease: Lease, backends: Collection[str], why: str) -> bool:
+        sessions = book.pool.leases.evict(lease, backends)
         for session in sessions:
             self._end(session, why)
         return bool(sessions)

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import trio
 
+from balancer.errors import Refused
+
 T = TypeVar("T")
 
 
@@ -26,16 +28,16 @@ class Offload:
         self._lock = trio.Lock()
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:  # noqa: ANN401  # whatever the function takes
-        """``function(*args)``, or the exception it raised. All of it must be picklable."""
+        """``function(*args)``, or the exception it raised. All of it must be picklable.
+
+        Raises ``Refused`` if the process cannot be started, or does not live to answer.
+        """
         request = _frame((function, args))
         async with self._lock:
             try:
-                ok, result = await self._ask(request)
-            except (trio.BrokenResourceError, EOFError):  # it died: once more, in a new one
-                await self.close()
-                ok, result = await self._ask(request)
+                ok, result = await self._answer(request)
             except trio.Cancelled:  # its answer would be taken for the next one's
-                self._kill()
+                await self.close()
                 raise
         if not ok:
             raise result
@@ -54,9 +56,16 @@ class Offload:
                 if stream is not None:
                     await trio.aclose_forcefully(stream)
 
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
+    async def _answer(self, request: bytes) -> tuple[bool, Any]:
+        """Twice: a process that has died since its last answer is replaced."""
+        for _ in range(2):
+            try:
+                return await self._ask(request)
+            except (trio.BrokenResourceError, EOFError):
+                await self.close()
+            except OSError as error:
+                raise Refused(f"no process to compute the ring could be started: {error.strerror}") from None
+        raise Refused("the process that computes rings has died over it; is there enough memory?")
 
     async def _ask(self, request: bytes) -> tuple[bool, Any]:
         if self._process is None:

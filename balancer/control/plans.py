@@ -4,15 +4,14 @@ A plan compares the rings as they place new users: backends that drain or are in
 to the ring and overlay it was made on, and can be applied only while they are still in force.
 """
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import trio
 
-from balancer.control.journal import Entry
-from balancer.control.keeper import Book, Keeper, Outdated, extended, stamped, version
+from balancer.control.journal import Entry, configured_weights, replayed
+from balancer.control.keeper import Book, Keeper, Outdated, addresses, extended, version
 from balancer.control.movers import CHUNK
 from balancer.errors import Refused
 from balancer.pool.placement import Placement
@@ -58,14 +57,14 @@ class Plans:
         keeper = self._keeper
         book = keeper.book(pool)
         based_on, before_overlay = version(book), book.overlay
-        now = time.time()
+        now = keeper.wall()
         overlay = before_overlay
         for change in changes:
-            overlay = overlay.apply(_settled(stamped(change, now, "")), book.configured, now)
+            overlay = overlay.apply(_settled(change), book.configured, now)
         before = await keeper.ring_of(book, before_overlay, effective=True)
         after = await keeper.ring_of(book, overlay, effective=True)
         # Drain, maint and removal may make the same ring: the id stands for the changes, not only for what they make.
-        identity = "\n".join([based_on, *(change.model_dump_json() for change in changes)])
+        identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes)])
         comparison = await keeper.offload.call(plan, before, after, identity)
         moves, users, tunnels = await self._count(book, before_overlay, before, overlay, after)
         overlays = (before_overlay, overlay)
@@ -101,9 +100,11 @@ class Plans:
     async def _count(
         self, book: Book, overlay_before: Overlay, before: Ring, overlay_after: Overlay, after: Ring
     ) -> tuple[Mapping[tuple[str, str], int], int, int]:
-        now = time.time()
-        old = Placement.of(before, overlay_before, self._keeper.digest, now)
-        new = Placement.of(after, overlay_after, self._keeper.digest, now)
+        keeper = self._keeper
+        old, new = (
+            Placement.of(ring, addresses(book.config, overlay), overlay, keeper.digest, keeper.wall())
+            for ring, overlay in ((before, overlay_before), (after, overlay_after))
+        )
         moves: Counter[tuple[str, str]] = Counter()
         users = tunnels = 0
         for lease in book.pool.leases.live():
@@ -150,15 +151,13 @@ async def past_explanation(keeper: Keeper, pool: str, token: bytes, at: float) -
         if entry.pool == pool and entry.time <= at:
             config = entry.config or config
             last = entry
-            for change in entry.changes:
-                weights = {} if config is None else {backend.name: backend.weight for backend in config.backends}
-                overlay = overlay.apply(change, weights, entry.time)
+            overlay = replayed(overlay, entry, config)
     if config is None or last is None:
         raise Refused("the journal does not reach back that far")
     then = book.config.model_copy(update={"ring": config.ring, "backend": config.backends})
-    weights = overlay.live_weights({backend.name: backend.weight for backend in config.backends}, at)
+    weights = overlay.live_weights(configured_weights(config), at)
     ring = await keeper.offload.call(build, extended(then, overlay), weights)
-    placement = Placement.of(ring, overlay, keeper.digest, at)
+    placement = Placement.of(ring, addresses(then, overlay), overlay, keeper.digest, at)
     on_ring = explain(ring, token)
     pinned = placement.pinned(token)
     candidates = tuple(

@@ -6,7 +6,7 @@ network changes) the lease ends. Sessions are opaque here: whoever opens one clo
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 
 class Lease:
@@ -23,6 +23,10 @@ class Lease:
         self.until = 0.0
         """With no tunnel open: when the lease ends."""
 
+    def over(self, now: float) -> bool:
+        """It has lingered long enough."""
+        return not self.sessions and self.until <= now
+
 
 class Leases:
     """All leases of a pool. ``users`` counts tokens with live tunnels by their place."""
@@ -35,9 +39,10 @@ class Leases:
     def __len__(self) -> int:
         return len(self._leases)
 
-    def get(self, token: bytes) -> Lease | None:
+    def get(self, token: bytes, now: float) -> Lease | None:
         """The token's lease, if it holds one."""
-        return self._leases.get(token)
+        lease = self._leases.get(token)
+        return None if lease is None or lease.over(now) else lease
 
     def live(self) -> Iterator[Lease]:
         """Leases with open tunnels; of a copy, so that sessions may be closed on the way."""
@@ -61,21 +66,21 @@ class Leases:
             if not lease.sessions:
                 lease.until = now + self.linger
 
-    def evict(self, lease: Lease, backend: str) -> list[object]:
-        """Take the token's tunnels on ``backend`` out of its lease, so that they return somewhere else.
+    def evict(self, lease: Lease, backends: Collection[str]) -> list[object]:
+        """Take the token's tunnels on these backends out of its lease, so that they return somewhere else.
 
         The sessions are the caller's to end, all of them: tabs of one user stay together.
         """
-        sessions = [session for session, place in lease.sessions.items() if place == backend]
+        sessions = [session for session, place in lease.sessions.items() if place in backends]
         if sessions:
             self._drop(lease, sessions)
-        if not lease.sessions and self._leases.get(lease.token) is lease:  # not a later one of the same user
-            del self._leases[lease.token]
+            if not lease.sessions:
+                del self._leases[lease.token]
         return sessions
 
     def expire(self, now: float) -> None:
         """Drop the leases that have lingered long enough."""
-        over = [token for token, lease in self._leases.items() if not lease.sessions and lease.until <= now]
+        over = [token for token, lease in self._leases.items() if lease.over(now)]
         for token in over:
             del self._leases[token]
 

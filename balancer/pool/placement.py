@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from balancer.config.scalars import Address
 from balancer.pool.leases import Lease
 from balancer.ring.base import Ring
 from balancer.ring.overlay import Overlay, State
@@ -17,6 +18,8 @@ class Placement:
     """``pins`` maps the digest of a token to a backend; ``prefixes`` does so for prefixes, by length, longest first."""
 
     ring: Ring
+    addresses: Mapping[str, Address]
+    """Of all backends, those that are not on the ring included."""
     digest: Callable[[bytes], str]
     pins: Mapping[str, str] = field(default_factory=dict)
     prefixes: tuple[tuple[int, Mapping[str, str]], ...] = ()
@@ -24,15 +27,22 @@ class Placement:
     """Backends that are not ready."""
 
     @classmethod
-    def of(cls, ring: Ring, overlay: Overlay, digest: Callable[[bytes], str], now: float) -> "Placement":
-        """The placement of ``overlay`` on ``ring`` at Unix time ``now``."""
+    def of(
+        cls,
+        ring: Ring,
+        addresses: Mapping[str, Address],
+        overlay: Overlay,
+        digest: Callable[[bytes], str],
+        now: float,
+    ) -> "Placement":
+        """The placement of ``overlay`` on ``ring`` at Unix time ``now``, without pins on backends that are gone."""
         by_length: dict[int, dict[str, str]] = {}
         pins: dict[str, str] = {}
         for pin in overlay.pins.values():
-            if pin.until is None or pin.until > now:
+            if pin.backend in addresses and (pin.until is None or pin.until > now):
                 (pins if pin.prefix is None else by_length.setdefault(pin.prefix, {}))[pin.digest] = pin.backend
         states = {name: change.state for name, change in overlay.states.items()}
-        return cls(ring, digest, pins, tuple(sorted(by_length.items(), reverse=True)), states)
+        return cls(ring, addresses, digest, pins, tuple(sorted(by_length.items(), reverse=True)), states)
 
     @cached_property
     def steered(self) -> bool:

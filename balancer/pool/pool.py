@@ -1,11 +1,10 @@
 """A pool at run time: which backend a token goes to, and why."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 
 from balancer.config import model
-from balancer.config.scalars import Address
 from balancer.pool.backend import Backend
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.placement import Placement
@@ -30,21 +29,20 @@ class Pool:
     def __init__(self, config: model.Pool, placement: Placement) -> None:
         self.name = config.name
         self.config = config
-        self.backends = {backend.name: Backend(backend.name, backend.address) for backend in config.backend}
-        self.placement = placement
+        self.backends: dict[str, Backend] = {}
+        self.place(placement)
         self.leases = Leases(config.linger)
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
         self._bounded = bool(config.ring.bound or config.ring.hash_balance_factor)
         self._turns = count()
 
-    def place(self, placement: Placement, addresses: Mapping[str, Address]) -> None:
-        """Decide by ``placement`` from now on; ``addresses`` are those of all its backends."""
-        for name, address in addresses.items():
-            if name in self.backends:
-                self.backends[name].address = address
-            else:
-                self.backends[name] = Backend(name, address)
+    def place(self, placement: Placement) -> None:
+        """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now."""
+        known, self.backends = self.backends, {}
+        for name, address in placement.addresses.items():
+            backend = self.backends[name] = known.get(name) or Backend(name, address)
+            backend.address = address
         self.placement = placement
 
     def first(self, token: bytes | None, now: float) -> Decision | None:
@@ -55,79 +53,102 @@ class Pool:
         placement = self.placement
         if token is None or placement.steered:
             return None
-        lease = self.leases.get(token)
+        lease = self.leases.get(token, now)
         if lease is not None:
             name, rule = lease.place, "lease"
         elif self._bounded:
             return None
         else:
             name, rule = placement.ring.owner(token), "owner"
-        backend = self.backends[name]
-        return None if now < backend.held_until else Decision(backend, rule, ())
+        backend = self.backends.get(name)
+        return None if backend is None or now < backend.held_until else Decision(backend, rule, ())
 
-    def candidates(self, token: bytes | None, now: float) -> Iterator[Decision]:
+    def candidates(self, token: bytes | None, now: float, after: Decision | None = None) -> Iterator[Decision]:
         """Backends for the token, best first, each once; without a token (``None``) they take turns.
 
         The pin, the lease, the owner, then its successors on the ring. Who should not be tried now is left out; when
         all others have been tried, those left out for their health only are tried too (``panic``): a backend that
-        failed a moment ago is better than none.
+        failed a moment ago is better than none. ``after`` is one that has been tried already.
         """
         skipped: list[tuple[str, str]] = []
-        unhealthy: list[Backend] = []
-        lease = self.leases.get(token) if token is not None else None
-        for name, rule in self._rules(token, lease, now):
+        unhealthy: list[str] = []
+        lease = self.leases.get(token, now) if token is not None else None
+        for name, rule, full in self._rules(token, lease, now):
             if skipped and any(name == seen for seen, _ in skipped):
                 continue
             backend = self.backends.get(name)
-            if backend is None:  # a pin or a lease on a backend that has been removed
+            if backend is None:  # a lease on a backend that has been removed
+                continue
+            if after is not None and backend is after.backend:
+                skipped.append((name, "failed to connect"))
                 continue
             if why := self.placement.refuses(name, lease):
                 pass
             elif why := backend.unavailable(now):
-                unhealthy.append(backend)
+                unhealthy.append(name)
             else:
-                yield Decision(backend, rule, tuple(skipped))
+                yield Decision(backend, rule, (*skipped, *((other, "full") for other in full)))
                 why = "failed to connect"  # or nobody would ask for the next one
             skipped.append((name, why))
-        for backend in unhealthy:
-            yield Decision(backend, "panic", tuple(skipped))
+        for name in unhealthy:
+            if name in self.backends and not self.placement.refuses(name, lease):  # trying the others took time
+                yield Decision(self.backends[name], "panic", tuple(skipped))
 
-    def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str]]:
-        """Every backend with the rule that names it, in the order of the rules; some more than once."""
+    def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
+        """Every backend with the rule that names it, in the order of the rules; some more than once.
+
+        The third is who else would come first, were it not full.
+        """
         placement = self.placement
         if token is None:
             members = placement.ring.members
             first = next(self._turns) % len(members)
             for name in members[first:] + members[:first]:
-                yield name, "spread"
+                yield name, "spread", ()
             return
         if placement.pins or placement.prefixes:
             pinned = placement.pinned(token)
             if pinned is not None:
-                yield pinned, "pin"
+                yield pinned, "pin", ()
         if lease is not None:
-            yield lease.place, "lease"
+            yield lease.place, "lease", ()
             for name in reversed(lease.sessions.values()):
-                yield name, "lease"
-        if lease is None and self._bounded:
+                yield name, "lease", ()
+        if self._bounded and (lease is None or not lease.sessions):
             yield from self._with_room(token, now)
         rule = "owner"
         for name in placement.ring.order(token):
-            yield name, rule
+            yield name, rule, ()
             rule = "successor"
 
-    def _with_room(self, token: bytes, now: float) -> Iterator[tuple[str, str]]:
-        """For a token without a live place, under bounded load: usable backends with room, then those without."""
-        placement, ring = self.placement, self.placement.ring
-        usable = [
-            name
-            for name in ring.members
-            if not placement.refuses(name, None) and not self.backends[name].unavailable(now)
-        ]
-        if self.config.ring.bound:
-            load: Mapping[str, int] = self.leases.users
-        else:  # haproxy counts streams
-            load = {name: self.backends[name].active for name in ring.members}
-        best = next((name for name in ring.order(token) if name in usable), None)
-        for name in bounded(ring, token, self.config.ring, load, usable):
-            yield name, "bounded" if name != best else "owner" if name == ring.owner(token) else "successor"
+    def _with_room(self, token: bytes, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
+        """For a token without a live place, under bounded load: every usable backend, and the others on the way.
+
+        Each is chosen as if those before it were not there, so that a backend known to be down and one found to be
+        down have the same substitute.
+        """
+        tried: set[str] = set()
+        while True:
+            placement, ring = self.placement, self.placement.ring
+            usable = [
+                name
+                for name in ring.members
+                if name not in tried and not placement.refuses(name, None) and not self.backends[name].unavailable(now)
+            ]
+            if not usable:
+                return
+            if self.config.ring.bound:
+                load: Mapping[str, int] = self.leases.users
+            else:  # haproxy counts streams
+                load = {name: self.backends[name].active for name in ring.members}
+            chosen = next(bounded(ring, token, self.config.ring, load, usable))
+            full = []
+            for name in ring.order(token):
+                if name == chosen:
+                    break
+                if name in usable:
+                    full.append(name)
+                else:
+                    yield name, "owner", ()
+            yield chosen, "bounded" if full else "owner" if chosen == ring.owner(token) else "successor", full
+            tried.add(chosen)

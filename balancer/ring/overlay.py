@@ -5,8 +5,8 @@ touching the ring. Weights override the configuration, at once or along a ramp, 
 live. Tokens stand here only as keyed digests, made by whoever holds the key.
 
 Every change is a pydantic model with an ``op``: the same text is the body of an admin request and a line of the
-journal, and replaying the lines gives the overlay again. ``now`` is Unix time in seconds; ``since`` is set to it when a change is
-applied, whatever the sender wrote there.
+journal, and replaying the lines gives the overlay again. ``now`` is Unix time in seconds; ``since`` becomes ``now``
+when a change is applied, whatever the sender wrote there.
 """
 
 import math
@@ -181,11 +181,11 @@ class Overlay:
         if "since" in type(change).model_fields:
             change = change.model_copy(update={"since": now})
         changed = self._apply(change, configured, now)
-        if not changed._usable(configured, now):
+        if not changed.usable(configured, now):
             raise Refused("this would leave no ready backend with a weight above 0; make another one ready first")
         return replace(changed, version=self.version + 1)
 
-    def _usable(self, configured: Mapping[str, float], now: float) -> bool:
+    def usable(self, configured: Mapping[str, float], now: float) -> bool:
         """Is there a ready backend with a weight above 0, now and when the ramps that lead to 0 have ended?"""
         ends = [ramp.end for ramp in self.weights.values() if ramp.target == 0 and now < ramp.end < math.inf]
         return all(
