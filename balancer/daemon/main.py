@@ -10,8 +10,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import FrameType
 
 import trio
 
@@ -30,6 +31,7 @@ from balancer.proxy.plane import Plane
 
 logger = logging.getLogger("balancer")
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GOODBYE = 2.0
 """Seconds for which closing connections may say goodbye once the drain is over."""
 
@@ -56,8 +58,20 @@ def run(config_path: Path) -> int:
         print(f"{config_path}: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 1
     sys.unraisablehook = unraisable
+    _on_signals(_leave)
     trio.run(_main, config, journal, sockets, log)
+    _on_signals(signal.SIG_IGN)  # one more must not turn a clean end into another
     return 0
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in SIGNALS:
+        signal.signal(number, handler)
+
+
+def _leave(*_: object) -> None:
+    """What signals do before the daemon accepts, and after its last connection: there is nothing to drain."""
+    raise SystemExit(0)
 
 
 def _open(config: Config) -> list[list[socket.socket]]:
@@ -79,7 +93,7 @@ def _open(config: Config) -> list[list[socket.socket]]:
 
 
 async def _main(config: Config, journal: Journal | None, sockets: list[list[socket.socket]], log: AccessLog) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as logging_nursery:
             logging_nursery.start_soon(log.run)
             async with trio.open_nursery() as nursery:
@@ -113,13 +127,13 @@ def _accept(service: Service, sockets: list[list[socket.socket]]) -> None:
 async def _drain(plane: Plane, signals: AsyncIterator[int]) -> None:
     """Wait for a signal, then until every connection has ended, its time is up, or a second signal comes."""
     number = await anext(signals)
+    plane.drain()
     logger.info(
         "%s: no new connections; %d open ones may take %g s to finish",
         signal.Signals(number).name,
         len(plane.sessions),
         plane.timeouts.drain,
     )
-    plane.drain()
 
     async with trio.open_nursery() as nursery:
 

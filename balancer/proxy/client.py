@@ -98,7 +98,7 @@ async def _serve_http(client: Client, data: bytes) -> None:
     engine = plane.engine
     first = Record(engine.now, client.tls_seconds)
     rest: bytes | None = data
-    while rest is not None:
+    while rest or (rest is not None and not plane.draining):
         if rest:
             await client.transport.take_turn()
         record, first = first, Record(0.0)
@@ -114,8 +114,6 @@ async def _serve_http(client: Client, data: bytes) -> None:
         record.method, record.target = request.method, request.target
         task.expires = engine.now + plane.timeouts.response
         rest = await Exchange(client, request, rest, record).run()
-        if plane.draining:
-            break
         # A client that closed without our noticing yet ends in the next read.
     await client.linger()
 

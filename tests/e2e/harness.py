@@ -106,7 +106,7 @@ class Daemon:
     def __exit__(self, kind=None, *_):
         try:
             if kind is None and self.process.poll() is None:
-                self.stop()
+                assert self.stop() < 4, "connections were left behind: the drain waited for them"
         finally:
             self.process.kill()
             self.process.wait()

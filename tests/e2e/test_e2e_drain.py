@@ -9,8 +9,10 @@ from wire import answer, get
 
 
 @pytest.fixture
-def daemon(tmp_path, backend):
-    with Daemon(tmp_path, pool=[pool(backend)], timeouts={"drain": "1s"}) as running:
+def daemon(tmp_path, backend, authority):
+    tls = {"certificates": [authority.issue("ide.example")]}
+    listeners = [listener(), listener("safe", tls=tls)]
+    with Daemon(tmp_path, listeners=listeners, pool=[pool(backend)], timeouts={"drain": "1s"}) as running:
         yield running
 
 
@@ -39,6 +41,10 @@ def tunnel(client, backend):
 
 def test_with_nothing_to_do(daemon):
     assert daemon.stop() < 2
+
+
+def test_many_signals_end_it_as_well_as_one(daemon):
+    assert daemon.stop(signals=100) < 2
 
 
 def test_sigint_is_as_good(daemon):
@@ -86,6 +92,31 @@ def test_a_request_that_is_still_being_sent_is_served(daemon, backend):
         peer.send(answer(b"got it"))
         assert client.response().body == b"got it"
     assert daemon.process.wait(5) == 0
+
+
+def test_pipelined_requests_are_finished_too(daemon, backend):
+    with daemon.connect() as client:
+        client.send(get("/1?token=secret-1") + get("/2?token=secret-1"))
+        peer = backend.accept()
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12")
+        assert client.head()["connection"] is None  # it does not know yet
+        drain(daemon)
+        peer.send(b"345")
+        assert client.exactly(5) == b"12345"
+        assert peer.request().target == "/2?token=secret-1"
+        peer.send(answer(b"second"))
+        response = client.response()
+        assert (response.body, response["connection"]) == (b"second", "close")
+        assert client.ended()
+
+
+def test_a_handshake_that_comes_too_late(daemon, authority):
+    with daemon.connect("safe") as client:
+        daemon.connect("safe", authority.client(), "ide.example").close()  # so that the first has been accepted
+        drain(daemon)
+        client.sock = authority.client().wrap_socket(client.sock, server_hostname="ide.example")
+        assert client.ended()
 
 
 def test_a_tunnel_may_stay_until_the_drain_is_over(daemon, backend):

@@ -79,6 +79,28 @@ class TestConnections:
         assert backend.untouched()
         assert daemon.logged(path="/once")["by"] == "backend"
 
+    @pytest.mark.parametrize("when", ["along", "later"])
+    def test_a_backend_that_speaks_out_of_turn_is_not_heard(self, backend, client, when):
+        """Whatever follows an answer unasked must not become the answer to somebody else's request."""
+        client.send(get())
+        peer = backend.accept()
+        peer.request()
+        peer.send(answer(b"1") + (answer(b"poison") if when == "along" else b""))
+        assert client.response().body == b"1"
+        if when == "later":
+            peer.send(answer(b"poison"))
+        client.send(get())
+        other = backend.accept()
+        other.request()
+        other.send(answer(b"2"))
+        assert client.response().body == b"2"
+        assert peer.ended()
+
+    def test_an_old_backend_is_not_asked_again_on_that_connection(self, backend, client):
+        served(backend, client, get(), b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nold")
+        client.send(get())
+        assert backend.accept().request().start.endswith("HTTP/1.1")
+
     def test_the_client_may_ask_to_close(self, backend, client):
         _, response = served(backend, client, get("/?token=secret-1", "Connection: close"), answer(b"bye"))
         assert response["connection"] == "close"
@@ -197,6 +219,17 @@ class TestBodies:
             assert client.exactly(len(event) + 5) == b"9\r\n" + event + b"\r\n"
         peer.send(b"0\r\n\r\n")
         assert client.exactly(5) == b"0\r\n\r\n"
+
+    def test_a_client_that_leaves_a_silent_stream_is_noticed(self, backend, daemon):
+        with daemon.connect() as client:
+            client.send(get("/stream?token=secret-1"))
+            peer = backend.accept()
+            peer.request()
+            peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            client.head()
+        assert peer.ended()
+        entry = daemon.logged(path="/stream")
+        assert (entry["status"], entry["by"]) == (200, "client")
 
     def test_an_answer_may_come_before_the_whole_request(self, backend, client):
         client.send(get("/early?token=secret-1", "Content-Length: 1000000", method="POST", body=b"x" * 1000))
@@ -357,6 +390,23 @@ class TestRefusals:
         entry = daemon.logged(path=path)
         assert entry["by"] == "backend"
         assert response.body.decode() == f"502 Bad Gateway: {entry['ended']}\n"
+
+    @pytest.mark.parametrize(
+        ("head", "reason"),
+        [
+            (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 3000, "the head of the response is too long"),
+            (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 33, "too many interim responses"),
+        ],
+    )
+    def test_a_backend_that_talks_too_much(self, backend, daemon, head, reason):
+        with daemon.connect() as client:
+            client.send(get(f"/long{len(head)}?token=secret-1"))
+            peer = backend.accept()
+            peer.request()
+            peer.send(head)
+            while not client.ended():
+                pass
+        assert daemon.logged(path=f"/long{len(head)}")["ended"] == reason
 
     def test_a_client_that_leaves_while_the_backend_thinks(self, backend, daemon):
         with daemon.connect() as client:

@@ -106,7 +106,7 @@ def answers(daemon, pieces):
 @settings(max_examples=25)
 @given(st.data())
 def test_no_split_changes_an_answer(echoing, data):
-    requests = data.draw(st.lists(st.sampled_from(REQUESTS), max_size=4)) + [data.draw(st.sampled_from(LAST))]
+    requests = [*data.draw(st.lists(st.sampled_from(REQUESTS), max_size=4)), data.draw(st.sampled_from(LAST))]
     raw = b"".join(requests)
     whole = answers(echoing, [raw])
     assert len(re.findall(rb"HTTP/1\.1 \d", whole)) == len(requests)

@@ -85,7 +85,7 @@ def ide(loop):
         return [await serve(hosts.handler(f"host-{n}"), "127.0.0.1", 0, **options) for n in range(HOSTS)]
 
     servers = loop.run(open_all())
-    yield hosts, ["127.0.0.1:{}".format(server.sockets[0].getsockname()[1]) for server in servers]
+    yield hosts, [f"127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
 
     async def close_all():
         for server in servers:
