@@ -9,7 +9,7 @@ from echo import Echo
 from harness import listener, pool
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import chunked, get
+from wire import answer, chunked, get
 
 SMUGGLED = get("/smuggled?token=secret-1")
 HEADS = runpy.run_path(str(Path(__file__).parent.parent / "http" / "test_smuggling.py"))["ATTEMPTS"]
@@ -119,3 +119,61 @@ def test_no_split_changes_an_answer(echoing, data):
 def test_byte_by_byte(echoing, last):
     raw = b"".join(REQUESTS) + last
     assert answers(echoing, [bytes([each]) for each in raw]) == answers(echoing, [raw])
+
+
+def mutated(valid):
+    """A valid message with a few bytes changed, put in or left out."""
+    edits = st.lists(
+        st.tuples(st.integers(0, len(valid)), st.integers(0, 3), st.binary(max_size=3)), min_size=1, max_size=4
+    )
+
+    def edit(changes):
+        raw = valid
+        for position, cut, put in changes:
+            raw = raw[:position] + put + raw[position + cut :]
+        return raw
+
+    return edits.map(edit)
+
+
+@settings(max_examples=50)
+@given(st.one_of(st.binary(), mutated(b"".join(REQUESTS)), mutated(SMUGGLED)))
+def test_noise_from_clients(echoing, noise):
+    """Whatever it is, the connection ends once the client has, and the daemon is none the worse."""
+    with echoing.connect() as client:
+        client.send(noise)
+        client.end()
+        while not client.ended():
+            pass
+    assert answers(echoing, [LAST[0]]).startswith(b"HTTP/1.1 201 ")
+
+
+@settings(max_examples=50)
+@given(
+    st.one_of(
+        st.binary(max_size=500),
+        mutated(answer(b"0123456789", "X-Field: a")),
+        mutated(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"abcdef", b"ghi")),
+    )
+)
+def test_noise_from_backends(daemon, home, noise):
+    """The client gets an answer it can read, or a connection that breaks off; never bytes that are no HTTP."""
+    try:
+        with daemon.connect() as client:
+            client.send(get("/?token=secret-1", "Connection: close"))
+            with home.accept() as peer:
+                peer.request()
+                peer.send(noise)
+            got = b""
+            while data := read_some(client):
+                got += data
+    finally:
+        home.forget()
+    assert not got or re.match(rb"HTTP/1\.1 [1-9]\d\d [\t -\x7e\x80-\xff]*\r\n", got)
+
+
+def read_some(client):
+    try:
+        return client.more()
+    except ConnectionError:
+        return b""
