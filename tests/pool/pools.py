@@ -1,0 +1,38 @@
+"""Pools as the data plane has them, steered as operators steer them."""
+
+from balancer.config import model
+from balancer.pool.digest import Digest
+from balancer.pool.placement import Placement
+from balancer.pool.pool import Pool
+from balancer.ring.build import build
+from balancer.ring.overlay import Overlay
+
+DIGEST = Digest(b"a key")
+NOW = 1_700_000_000.0
+"""Unix time of every overlay here."""
+
+
+def config(names, ring=None, linger=30.0):
+    """A pool of backends of weight 1."""
+    backends = [model.Backend(name=name, address=f"10.0.0.{n}:4000") for n, name in enumerate(names, start=1)]
+    return model.Pool(name="ide", ring=model.Ring(**(ring or {})), backend=tuple(backends), linger="%ds" % linger)
+
+
+def steered(settings, changes=(), ring=None):
+    """A placement after ``changes``; without a ring, the one of the configuration."""
+    overlay, weights = Overlay(), {backend.name: backend.weight for backend in settings.backend}
+    for change in changes:
+        overlay = overlay.apply(change, weights, NOW)
+    addresses = {backend.name: backend.address for backend in settings.backend}
+    addresses |= {name: added.address for name, added in overlay.added.items()}
+    return Placement.of(ring or build(settings), addresses, overlay, DIGEST, NOW)
+
+
+def open_pool(names, changes=(), ring=None, linger=30.0):
+    settings = config(names, ring, linger)
+    return Pool(settings, steered(settings, changes))
+
+
+def told(pool, token, now=0.0):
+    """Every candidate as (backend, rule)."""
+    return [(found.backend.name, found.reason) for found in pool.candidates(token, now)]
