@@ -19,6 +19,8 @@ import trio
 from balancer.config.load import check
 from balancer.config.model import Config
 from balancer.config.scalars import Address
+from balancer.control.api import serve_admin
+from balancer.control.doors import Door, open_doors
 from balancer.control.journal import Journal
 from balancer.daemon.service import Service, assemble
 from balancer.errors import Refused
@@ -51,6 +53,7 @@ def run(config_path: Path) -> int:
         journal = Journal(config.state_dir) if config.state_dir is not None else None
         sockets = _open(config)
         log = AccessLog(config.log.access)
+        doors = open_doors(config.admin)
     except Refused as error:
         print(error, file=sys.stderr)
         return 1
@@ -59,7 +62,7 @@ def run(config_path: Path) -> int:
         return 1
     sys.unraisablehook = unraisable
     _on_signals(_leave)
-    trio.run(_main, config, journal, sockets, log)
+    trio.run(_main, config, journal, sockets, doors, log)
     _on_signals(signal.SIG_IGN)  # one more must not turn a clean end into another
     return 0
 
@@ -92,7 +95,9 @@ def _open(config: Config) -> list[list[socket.socket]]:
     return opened
 
 
-async def _main(config: Config, journal: Journal | None, sockets: list[list[socket.socket]], log: AccessLog) -> None:
+async def _main(
+    config: Config, journal: Journal | None, sockets: list[list[socket.socket]], doors: list[Door], log: AccessLog
+) -> None:
     with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as logging_nursery:
             logging_nursery.start_soon(log.run)
@@ -104,6 +109,8 @@ async def _main(config: Config, journal: Journal | None, sockets: list[list[sock
                 nursery.start_soon(_housekeeping, plane)
                 nursery.start_soon(service.operators.keeper.run)
                 nursery.start_soon(service.operators.movers.run)
+                if doors:
+                    await nursery.start(serve_admin, service.operators, doors)
                 _accept(service, sockets)
                 # What exists now lives as long as the process: no collection need look at it again.
                 gc.collect()

@@ -1,0 +1,161 @@
+"""The admin API: its routes, who may use which, and what becomes of errors.
+
+JSON, and text for people or a picture where a client asks for that with ``Accept``. GET changes nothing; whatever
+changes something honours ``If-Match`` with the ``ETag`` of the pool. No token is ever in a URL or in an answer.
+"""
+
+import hmac
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+
+import trio
+
+from balancer.control import api_changes, api_plans, api_views
+from balancer.control.api_call import Call, Failure, as_json
+from balancer.control.bodies import BadBody
+from balancer.control.doors import Door, who
+from balancer.control.facts import Facts
+from balancer.control.keeper import Outdated
+from balancer.control.metrics import Metrics
+from balancer.control.operators import Operators
+from balancer.control.scan import Scan
+from balancer.control.server import Request, Response, serve
+from balancer.errors import Refused
+
+logger = logging.getLogger("balancer.admin")
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+AUTHOR = "balancer-author"
+"""Request header: the name of whoever makes a change, for the journal."""
+_AUTHOR = re.compile(r"[A-Za-z0-9@._+ -]{0,64}")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:]*)(?::[0-9]+)?")
+
+_PUBLIC = {"/healthz", "/readyz", "/metrics"}
+_ROUTES: dict[str, dict[str, Handler]] = {
+    "/healthz": {"GET": api_views.health},
+    "/readyz": {"GET": api_views.ready},
+    "/metrics": {"GET": api_views.metrics},
+    "/v1/status": {"GET": api_views.status},
+    "/v1/pools": {"GET": api_views.pools},
+    "/v1/pools/{pool}": {"GET": api_views.pool},
+    "/v1/pools/{pool}/backends": {"GET": api_views.backends},
+    "/v1/pools/{pool}/backends/{backend}/state": {"PUT": api_changes.set_state},
+    "/v1/pools/{pool}/backends/{backend}/weight": {"PUT": api_changes.set_weight},
+    "/v1/pools/{pool}/backends/{backend}/ramp": {"POST": api_changes.steer},
+    "/v1/pools/{pool}/ring": {"GET": api_views.ring},
+    "/v1/pools/{pool}/explain": {"POST": api_plans.explain},
+    "/v1/pools/{pool}/digest": {"POST": api_changes.digest},
+    "/v1/pools/{pool}/plan": {"POST": api_plans.make},
+    "/v1/pools/{pool}/pins": {"GET": api_views.pins, "POST": api_changes.pin},
+    "/v1/pools/{pool}/pins/{digest}": {"DELETE": api_changes.unpin},
+    "/v1/pools/{pool}/strays": {"GET": api_views.strays},
+    "/v1/pools/{pool}/settle": {"POST": api_changes.settle, "DELETE": api_changes.stop_settling},
+    "/v1/pools/{pool}/journal": {"GET": api_views.journal},
+    "/v1/plans/{plan}": {"GET": api_plans.show},
+    "/v1/plans/{plan}/apply": {"POST": api_plans.apply},
+    "/v1/trace": {"POST": api_changes.trace},
+}
+_PATTERNS = [
+    (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9._-]+)", path)), path, methods)
+    for path, methods in _ROUTES.items()
+]
+
+
+async def serve_admin(
+    operators: Operators, doors: list[Door], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve the admin API on ``doors`` until cancelled; they are closed then."""
+    scan = Scan(operators.keeper, operators.movers)
+    facts = Facts(operators, scan)
+    metrics = Metrics(operators, facts)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scan.run)
+            for door in doors:
+                nursery.start_soon(serve, door.sock, _Desk(operators, facts, metrics, nursery, door))
+                logger.info("the admin API answers on %s", door.name)
+            task_status.started()
+    finally:
+        for door in doors:
+            door.close()
+
+
+class _Desk:
+    """Answers what comes through one door."""
+
+    def __init__(self, operators: Operators, facts: Facts, metrics: Metrics, nursery: trio.Nursery, door: Door) -> None:
+        self._operators = operators
+        self._facts = facts
+        self._metrics = metrics
+        self._nursery = nursery
+        self._door = door
+
+    async def __call__(self, request: Request, sock: trio.socket.SocketType) -> Response:
+        route = "no route"
+        try:
+            self._admit(request)
+            handler, route, args = _find(request)
+            author = request.headers.get(AUTHOR, "")
+            if not _AUTHOR.fullmatch(author):
+                raise Failure(400, f"{AUTHOR}: expected at most 64 letters, digits, spaces and @ . _ + -")
+            by = who(sock, author)
+            call = Call(self._operators, self._facts, self._metrics, self._nursery, request, args, by)
+            return await handler(call)
+        except Failure as error:
+            return _error(error.status, str(error), error.headers)
+        except BadBody as error:
+            return _error(400, str(error))
+        except Outdated as error:
+            return _error(412 if "if-match" in request.headers else 409, str(error))
+        except Refused as error:
+            return _error(409, str(error))
+        except Exception:  # a fault of ours: the client learns no more than that, the log everything
+            logger.exception("%s %s failed", request.method, route)
+            return _error(500, "the balancer made a mistake; its log has the details")
+
+    def _admit(self, request: Request) -> None:
+        """May this client do this? The socket's file permission has answered for a Unix socket."""
+        if self._door.local:
+            return
+        if self._door.token is None:
+            # Listening on loopback only: a web page could have its own name point here (DNS rebinding).
+            if not _is_loopback(request.headers.get("host", "")):
+                raise Failure(421, "ask by the address 127.0.0.1, [::1] or localhost")
+            if request.method not in {"GET", "HEAD"}:
+                raise Failure(403, "this address only reads: use the admin socket, or set admin.token_file")
+        elif request.path not in _PUBLIC:
+            scheme, _, token = request.headers.get("authorization", "").partition(" ")
+            good = hmac.compare_digest(token.strip().encode("latin-1"), self._door.token)
+            if scheme.lower() != "bearer" or not good:
+                raise Failure(
+                    401, "this needs the token of admin.token_file", (("WWW-Authenticate", 'Bearer realm="balancer"'),)
+                )
+
+
+def _find(request: Request) -> tuple[Handler, str, dict[str, str]]:
+    """The handler for a request, the path it is for, and what stands in that path's braces."""
+    method = "GET" if request.method == "HEAD" else request.method
+    for pattern, path, methods in _PATTERNS:
+        match = pattern.fullmatch(request.path)
+        if match is not None:
+            if method not in methods:
+                allowed = ", ".join(["HEAD", *methods] if "GET" in methods else methods)
+                raise Failure(405, f"this takes {allowed}", (("Allow", allowed),))
+            return methods[method], path, match.groupdict()
+    raise Failure(404, "there is nothing here; /v1/status is a good place to begin")
+
+
+def _is_loopback(host: str) -> bool:
+    match = _HOST.fullmatch(host)
+    name = match[1].strip("[]").lower() if match else ""
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _error(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    return Response(status, as_json({"error": message}), "application/json", headers)

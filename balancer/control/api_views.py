@@ -1,0 +1,105 @@
+"""What operators can look at: the daemon, its pools and backends, pins, strays and the journal."""
+
+from dataclasses import asdict
+from importlib.metadata import version as installed
+
+import trio
+
+from balancer.control.api_call import Call, as_text
+from balancer.control.server import Response
+from balancer.ring.report import show_json, show_text
+
+_LISTED = 1000
+"""Strays and entries listed at most, unless the client says another number."""
+_MOST = 100_000
+
+
+async def health(call: Call) -> Response:
+    """The process lives."""
+    return call.answer({"ok": True})
+
+
+async def ready(call: Call) -> Response:
+    """The daemon accepts connections, and there is a backend to take them."""
+    operators = call.operators
+    stopping = operators.gauges()["draining"]
+    books = operators.keeper.books.values()
+    served = any(call.facts.takes_new(book, backend) for book in books for backend in book.pool.backends)
+    why = "the daemon is stopping" if stopping else "" if served else "no backend is available"
+    return call.answer({"ready": not why, "why": why or None}, status=503 if why else 200)
+
+
+async def metrics(call: Call) -> Response:
+    """For Prometheus."""
+    body, content_type = call.metrics.exposition(as_openmetrics=call.wants("application/openmetrics-text"))
+    return Response(200, body, content_type)
+
+
+async def status(call: Call) -> Response:
+    """Everything at a glance."""
+    operators = call.operators
+    return call.answer(
+        {
+            "version": installed("balancer"),
+            "uptime": operators.keeper.wall() - operators.gauges()["started"],
+            **operators.gauges(),
+            "state_kept": operators.keeper.persistent,
+            "pools": [
+                {**call.facts.pool(book), "backend": call.facts.backends(book)}
+                for book in operators.keeper.books.values()
+            ],
+        }
+    )
+
+
+async def pools(call: Call) -> Response:
+    """All pools."""
+    books = call.operators.keeper.books.values()
+    return call.answer({"pools": [call.facts.pool(book) for book in books]})
+
+
+async def pool(call: Call) -> Response:
+    """One pool."""
+    return call.answer(call.facts.pool(call.book))
+
+
+async def backends(call: Call) -> Response:
+    """The backends of a pool."""
+    return call.answer({"pool": call.pool, "backends": call.facts.backends(call.book)})
+
+
+async def ring(call: Call) -> Response:
+    """The ring in force: shares, points, balance."""
+    book, offload = call.book, call.operators.keeper.offload
+    algorithm = book.config.ring.algorithm
+    if call.wants("text/plain"):
+        return as_text(await offload.call(show_text, call.pool, algorithm, book.ring))
+    return call.answer(await offload.call(show_json, call.pool, algorithm, book.ring))
+
+
+async def pins(call: Call) -> Response:
+    """The pins of a pool, by digest."""
+    found = [pin.model_dump(mode="json", exclude={"op"}) for pin in call.book.overlay.pins.values()]
+    return call.answer({"pool": call.pool, "pins": found})
+
+
+async def strays(call: Call) -> Response:
+    """Users who are not where they belong, and how far sending them home is."""
+    movers = call.operators.movers
+    found = await movers.strays(call.pool)
+    at_it = movers.settling(call.pool)
+    settling = None
+    if at_it is not None:
+        settling = {"rate": at_it.rate, "strays": at_it.strays, "moved": at_it.moved, "skipped": at_it.skipped}
+    listed = [asdict(stray) for stray in found[: call.number("limit", _LISTED, _MOST)]]
+    return call.answer({"pool": call.pool, "count": len(found), "settling": settling, "strays": listed})
+
+
+async def journal(call: Call) -> Response:
+    """The newest entries of a pool's journal, oldest first."""
+    limit = call.number("limit", _LISTED, _MOST, least=1)
+    entries = [each for each in await trio.to_thread.run_sync(call.operators.keeper.entries) if each.pool == call.pool]
+    secret = {"config": {"ring": {"seed"}}}
+    listed = [entry.model_dump(mode="json", exclude_none=True, exclude=secret) for entry in entries[-limit:]]
+    kept = call.operators.keeper.persistent
+    return call.answer({"pool": call.pool, "kept": kept, "count": len(entries), "entries": listed})

@@ -1,0 +1,132 @@
+"""The sockets of the admin API, and what whoever comes through one may do.
+
+The Unix socket gives full control to whom the file system lets in. A TCP address gives full control to holders of the
+token in ``token_file``; without one it only reads, and then listens on loopback alone (the configuration sees to it).
+"""
+
+import os
+import socket
+import stat
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from balancer.config.model import Admin
+from balancer.config.scalars import Address
+from balancer.errors import Refused
+from balancer.net.listen import open_listener
+
+MODE = 0o660
+"""Permission of the Unix socket: its owner and its group."""
+BACKLOG = 64
+MIN_TOKEN = 16
+"""Characters of the shortest token that is accepted."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """A listening socket."""
+
+    sock: socket.socket
+    name: str
+    """Its address, as configurations write it."""
+    token: bytes | None = None
+    """What a TCP client has to know to do more than look at metrics; None for one that may only read."""
+    path: Path | None = None
+    """The file of a Unix socket."""
+    inode: int = 0
+
+    @property
+    def local(self) -> bool:
+        """Is it a Unix socket?"""
+        return self.path is not None
+
+    def close(self) -> None:
+        """Close the socket and remove its file, unless the file is another's by now."""
+        self.sock.close()
+        if self.path is not None:
+            with suppress(OSError):
+                if self.path.stat().st_ino == self.inode:
+                    self.path.unlink()
+
+
+def open_doors(admin: Admin) -> list[Door]:
+    """The sockets the configuration asks for. Raises ``Refused`` when one cannot be had."""
+    doors: list[Door] = []
+    try:
+        if admin.socket is not None:
+            doors.append(_unix_door(admin.socket))
+        if admin.listen is not None:
+            doors.append(_tcp_door(admin.listen, admin.token_file))
+    except BaseException:
+        for door in doors:
+            door.close()
+        raise
+    return doors
+
+
+def who(sock: trio.socket.SocketType, author: str) -> str:
+    """Whom the journal names: what clients call themselves, and what the system knows of them."""
+    if sock.family == socket.AF_UNIX:
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        known = f"uid {uid}"
+    else:
+        known = str(sock.getpeername()[0])
+    return f"{author} ({known})" if author else known
+
+
+def _unix_door(path: Path) -> Door:
+    _clear(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    mask = os.umask(0o777 & ~MODE)
+    try:
+        sock.bind(str(path))
+        sock.listen(BACKLOG)
+        return Door(sock, f"unix:{path}", path=path, inode=path.stat().st_ino)
+    except OSError as error:
+        sock.close()
+        raise Refused(f"admin.socket {path}: {error.strerror or error}; is its folder there and writable?") from None
+    finally:
+        os.umask(mask)
+
+
+def _clear(path: Path) -> None:
+    """Remove the socket that a daemon which was killed has left; refuse to take one from a daemon that lives."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise Refused(f"admin.socket {path} is a file, not a socket; move it away or name another path")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(str(path))
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
+        with suppress(OSError):
+            path.unlink()
+        return
+    except OSError as error:
+        raise Refused(f"admin.socket {path}: {error.strerror or error}") from None
+    raise Refused(f"admin.socket {path} is in use by another daemon; stop that one first, or give each its own")
+
+
+def _tcp_door(address: Address, token_file: Path | None) -> Door:
+    token = _read_token(token_file) if token_file is not None else None
+    try:
+        sock = open_listener(address)
+    except OSError as error:
+        raise Refused(f"admin.listen {address}: {error.strerror}") from None
+    return Door(sock, str(Address(*sock.getsockname()[:2])), token=token)
+
+
+def _read_token(path: Path) -> bytes:
+    try:
+        token = path.read_bytes().strip()
+    except OSError as error:
+        raise Refused(f"admin.token_file {path}: {error.strerror}") from None
+    if len(token) < MIN_TOKEN:
+        raise Refused(
+            f"admin.token_file {path} holds less than {MIN_TOKEN} characters; make one with `openssl rand -hex 32`"
+        )
+    return token

@@ -1,0 +1,83 @@
+"""What there is to say about pools and backends at this moment, as plain values for JSON and for metrics."""
+
+from typing import Any
+
+from balancer.control.keeper import Book, version
+from balancer.control.operators import Operators
+from balancer.control.scan import Scan
+from balancer.ring.overlay import Ramp
+
+
+class Facts:
+    """Reads counters and decisions where they are; what takes long to count is that of the last ``scan``."""
+
+    def __init__(self, operators: Operators, scan: Scan) -> None:
+        self.scan = scan
+        self._operators = operators
+
+    def takes_new(self, book: Book, backend: str) -> bool:
+        """Would a new user be placed there now?"""
+        placement = book.pool.placement
+        return (
+            backend in placement.ring.weights
+            and not placement.refuses(backend, None)
+            and not book.pool.backends[backend].unavailable(self._operators.now())
+        )
+
+    def pool(self, book: Book) -> dict[str, Any]:
+        """A pool in numbers."""
+        pool, name = book.pool, book.config.name
+        return {
+            "name": name,
+            "version": version(book),
+            "algorithm": book.config.ring.algorithm,
+            "fingerprint": book.ring.fingerprint,
+            "backends": len(pool.backends),
+            "available": sum(self.takes_new(book, backend) for backend in pool.backends),
+            "users": sum(pool.leases.users.values()),
+            "tunnels": sum(backend.tunnels for backend in pool.backends.values()),
+            "pins": len(book.overlay.pins),
+            "strays": self.scan.strays.get(name),
+            "decisions": dict(pool.decisions),
+        }
+
+    def backends(self, book: Book) -> list[dict[str, Any]]:
+        """Every backend of a pool."""
+        return [self.backend(book, name) for name in book.pool.backends]
+
+    def backend(self, book: Book, name: str) -> dict[str, Any]:
+        """One backend: what was decided about it, how it is, and what it has served."""
+        backend = book.pool.backends[name]
+        rings = self.scan.rings.get(book.config.name)
+        state, ramp = book.overlay.states.get(name), book.overlay.weights.get(name)
+        down = backend.unavailable(self._operators.now())
+        return {
+            "name": name,
+            "address": str(backend.address),
+            "state": book.overlay.state(name),
+            "state_since": state.since if state else None,
+            "up": not down,
+            "why_down": down or None,
+            "takes_new": self.takes_new(book, name),
+            "weight": book.weights[name],
+            "configured_weight": book.configured.get(name),
+            "ramp": _ramp(ramp, self._operators.keeper.wall()) if ramp else None,
+            "share": rings.shares.get(name, 0.0) if rings else None,
+            "users": book.pool.leases.users[name],
+            "tunnels": backend.tunnels,
+            "sessions": backend.active,
+            "requests": backend.requests,
+            "connects": backend.connects,
+            "connect_errors": backend.connect_errors,
+            "response_errors": backend.response_errors,
+            "bytes_sent": backend.bytes_in,
+            "bytes_received": backend.bytes_out,
+        }
+
+
+def _ramp(ramp: Ramp, wall: float) -> dict[str, Any] | None:
+    """A weight on its way; none once it has arrived."""
+    left = ramp.over - ramp.passed(wall)
+    if left <= 0:
+        return None
+    return {"from": ramp.start, "to": ramp.target, "over": ramp.over, "left": left, "paused": ramp.paused}

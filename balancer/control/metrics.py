@@ -1,0 +1,167 @@
+"""The numbers of the daemon for Prometheus, put together at each scrape from counters that are plain integers.
+
+Names follow the manual of Prometheus (practices/naming): one prefix, base units, ``_total`` for counters, ratios from 0
+to 1. Nothing about a single user is a label.
+"""
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version as installed
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from balancer.config.certificates import describe
+from balancer.config.model import Config
+from balancer.control.facts import Facts
+from balancer.control.operators import Operators
+from balancer.ring.overlay import State
+
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+
+_DAEMON_GAUGES = {
+    "draining": ("balancer_draining", "1 while the daemon is stopping."),
+    "connections": ("balancer_connections", "Open client connections."),
+    "max_connections": ("balancer_connections_limit", "Client connections held at most (limits.max_connections)."),
+}
+_DAEMON_COUNTERS = {
+    "refused_connections": ("balancer_connections_refused", "Connections closed at once for want of descriptors."),
+    "crashes": ("balancer_engine_crashes", "Connections ended by a fault of the balancer itself."),
+    "log_lines_dropped": ("balancer_log_lines_dropped", "Access log lines that could not be written."),
+}
+_LISTENER_COUNTERS = {
+    "connections": ("balancer_listener_connections", "Connections accepted."),
+    "handshake_failures": ("balancer_handshake_failures", "Connections whose PROXY header or TLS handshake failed."),
+}
+_BACKEND_GAUGES = {
+    "up": ("balancer_backend_up", "1 if the backend can be reached, as far as is known."),
+    "takes_new": ("balancer_backend_takes_new", "1 if new users may be placed there: up, ready, with a weight."),
+    "weight": ("balancer_backend_weight", "Weight in force."),
+    "users": ("balancer_backend_users", "Users with open tunnels."),
+    "tunnels": ("balancer_backend_tunnels", "Open tunnels."),
+    "sessions": ("balancer_backend_sessions", "Requests in flight and open tunnels."),
+}
+_BACKEND_COUNTERS = {
+    "requests": ("balancer_backend_requests", "Requests sent."),
+    "connects": ("balancer_backend_connects", "Connections tried."),
+    "connect_errors": ("balancer_backend_connect_errors", "Connections that failed."),
+    "response_errors": ("balancer_backend_response_errors", "Requests without a proper answer."),
+    "bytes_sent": ("balancer_backend_sent_bytes", "Bytes sent to the backend."),
+    "bytes_received": ("balancer_backend_received_bytes", "Bytes received from the backend."),
+}
+_Family = CounterMetricFamily | GaugeMetricFamily
+
+
+class Metrics(Collector):
+    """Collects when scraped."""
+
+    def __init__(self, operators: Operators, facts: Facts) -> None:
+        self._operators = operators
+        self._facts = facts
+        self._certificates = list(_certificates(operators.config))
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def exposition(self, *, as_openmetrics: bool) -> tuple[bytes, str]:
+        """All metrics in the text format or the one of OpenMetrics, and its content type."""
+        if as_openmetrics:
+            body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return body, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self._registry), PLAIN
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry."""
+        yield from self._of_daemon()
+        yield from self._of_listeners()
+        yield from self._of_pools()
+        yield from self._of_rings()
+        yield from self._of_backends()
+
+    def _of_daemon(self) -> Iterator[Metric]:
+        gauges = self._operators.gauges()
+        about = {"version": installed("balancer"), "python": platform.python_version()}
+        yield InfoMetricFamily("balancer_build", "What is running.", value=about)
+        for key, (name, text) in _DAEMON_GAUGES.items():
+            yield GaugeMetricFamily(name, text, value=gauges[key])
+        for key, (name, text) in _DAEMON_COUNTERS.items():
+            yield CounterMetricFamily(name, text, value=gauges[key])
+        settled = "Users sent home by `balancer ring settle`."
+        yield CounterMetricFamily("balancer_settled_users", settled, value=self._operators.movers.settled)
+        sequence = "Number of the last entry in the journal."
+        yield GaugeMetricFamily("balancer_journal_sequence", sequence, value=self._operators.keeper.seq)
+        expiry = GaugeMetricFamily(
+            "balancer_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate ends, in Unix time.",
+            labels=["listener", "file"],
+        )
+        for listener, file, end in self._certificates:
+            expiry.add_metric([listener, file], end)
+        yield expiry
+
+    def _of_listeners(self) -> Iterator[Metric]:
+        listeners = self._operators.gauges()["listeners"]
+        for key, (name, text) in _LISTENER_COUNTERS.items():
+            family = CounterMetricFamily(name, text, labels=["listener"])
+            for listener, numbers in listeners.items():
+                family.add_metric([listener], numbers[key])
+            yield family
+
+    def _of_pools(self) -> Iterator[Metric]:
+        decisions = CounterMetricFamily(
+            "balancer_decisions", "Requests and connections placed, by the rule that did.", labels=["pool", "reason"]
+        )
+        pins = GaugeMetricFamily("balancer_pins", "Pins.", labels=["pool"])
+        versions = GaugeMetricFamily("balancer_overlay_version", "Changes made by operators.", labels=["pool"])
+        strays = GaugeMetricFamily("balancer_strays", "Connected users who belong elsewhere.", labels=["pool"])
+        for name, book in self._operators.keeper.books.items():
+            for reason, count in book.pool.decisions.items():
+                decisions.add_metric([name, reason], count)
+            pins.add_metric([name], len(book.overlay.pins))
+            versions.add_metric([name], book.overlay.version)
+            if name in self._facts.scan.strays:
+                strays.add_metric([name], self._facts.scan.strays[name])
+        yield from (decisions, pins, versions, strays)
+
+    def _of_rings(self) -> Iterator[Metric]:
+        info = InfoMetricFamily("balancer_ring", "The ring in force.", labels=["pool"])
+        shares = GaugeMetricFamily(
+            "balancer_ring_share_ratio", "Share of all tokens the backend owns on the ring.", labels=["pool", "backend"]
+        )
+        points = GaugeMetricFamily("balancer_ring_points", "Points or slots on the ring.", labels=["pool", "backend"])
+        for name, book in self._operators.keeper.books.items():
+            about = {"algorithm": book.config.ring.algorithm, "fingerprint": book.ring.fingerprint}
+            info.add_metric([name], about)
+            if (facts := self._facts.scan.rings.get(name)) is not None:
+                for backend, share in facts.shares.items():
+                    shares.add_metric([name, backend], share)
+                for backend, count in facts.points.items():
+                    points.add_metric([name, backend], count)
+        yield from (info, shares, points)
+
+    def _of_backends(self) -> Iterator[Metric]:
+        labels = ["pool", "backend"]
+        families: dict[str, _Family] = {
+            **{key: GaugeMetricFamily(*about, labels=labels) for key, about in _BACKEND_GAUGES.items()},
+            **{key: CounterMetricFamily(*about, labels=labels) for key, about in _BACKEND_COUNTERS.items()},
+        }
+        states = GaugeMetricFamily(
+            "balancer_backend_state", "1 for the admin state it is in.", labels=[*labels, "state"]
+        )
+        for pool, book in self._operators.keeper.books.items():
+            for facts in self._facts.backends(book):
+                for key, family in families.items():
+                    family.add_metric([pool, facts["name"]], float(facts[key]))
+                for state in get_args(State):
+                    states.add_metric([pool, facts["name"], state], float(facts["state"] == state))
+        yield from (*families.values(), states)
+
+
+def _certificates(config: Config) -> Iterator[tuple[str, str, float]]:
+    """Listener, file and end of every certificate."""
+    for listener in config.listener:
+        for certificate in listener.tls.certificates if listener.tls else ():
+            yield listener.name, str(certificate.cert), describe(certificate.cert).not_after

@@ -1,0 +1,159 @@
+"""A small HTTP/1.1 server for operators: h11 on trio streams, everything a client may use bounded.
+
+It serves few requests and must harm nobody: heads, bodies, connections and the time a client may take have limits, and
+a client beyond them, or one that does not speak HTTP, loses its connection and nothing else. Clients of one socket
+cannot take away the connections of another: each has its own number.
+"""
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+import h11
+import trio
+
+logger = logging.getLogger("balancer.admin")
+
+MAX_HEAD = 16384
+MAX_BODY = 1 << 18
+"""Bytes; some thousand changes."""
+MAX_CONNECTIONS = 64
+"""Open at a time on one socket; further ones are closed at once."""
+PATIENCE = 30.0
+"""Seconds for a request to arrive, the wait for it included, and for an answer to be taken."""
+LINGER = 1.0
+"""Seconds for which what a refused client still sends is read, so that a reset does not overtake the answer."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """Names in lower case; of several with one name, the last."""
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Response:
+    """What is answered."""
+
+    status: int
+    body: bytes
+    content_type: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Answer = Callable[[Request, trio.socket.SocketType], Awaitable[Response]]
+"""From a request, and the socket it came by, to the response."""
+
+
+async def serve(sock: socket.socket, answer: Answer) -> None:
+    """Serve the clients of a listening socket until cancelled; the socket is closed then."""
+    connections = 0
+
+    async def handle(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        async with stream:
+            if connections >= MAX_CONNECTIONS:
+                return
+            connections += 1
+            try:
+                await converse(stream, answer)
+            except Exception:  # a fault of ours; it must not end the others
+                logger.exception("a connection of the admin API failed")
+            finally:
+                connections -= 1
+
+    await trio.serve_listeners(handle, [trio.SocketListener(trio.socket.from_stdlib_socket(sock))])
+
+
+async def converse(stream: trio.SocketStream, answer: Answer) -> None:
+    """Serve one connection until either side ends it."""
+    wire = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+    try:
+        while (request := await _receive(stream, wire)) is not None:
+            await _send(stream, wire, await answer(request, stream.socket), head_only=request.method == "HEAD")
+            if wire.our_state is not h11.DONE or wire.their_state is not h11.DONE:
+                break
+            wire.start_next_cycle()
+    except h11.RemoteProtocolError as error:
+        await _refuse(stream, wire, error.error_status_hint)
+    except (trio.BrokenResourceError, trio.TooSlowError):
+        pass
+
+
+async def _receive(stream: trio.SocketStream, wire: h11.Connection) -> Request | None:
+    """The next request, or None when the client has ended the connection."""
+    head: h11.Request | None = None
+    body = bytearray()
+    with trio.fail_after(PATIENCE):
+        while True:
+            event = wire.next_event()
+            match event:
+                case h11.Request():
+                    head = event
+                case h11.Data():
+                    body += event.data
+                    if len(body) > MAX_BODY:
+                        raise h11.RemoteProtocolError("the body is too long", 413)
+                case h11.EndOfMessage():
+                    assert head is not None
+                    return _request(head, bytes(body))
+                case h11.ConnectionClosed():
+                    return None
+                case _:  # more is needed
+                    if wire.they_are_waiting_for_100_continue:
+                        await stream.send_all(wire.send(h11.InformationalResponse(status_code=100, headers=[])))
+                    wire.receive_data(await stream.receive_some(65536))
+
+
+def _request(head: h11.Request, body: bytes) -> Request:
+    path, _, query = head.target.decode("ascii").partition("?")
+    return Request(
+        method=head.method.decode("ascii"),
+        path=path,
+        query=dict(parse_qsl(query, keep_blank_values=True)),
+        headers={name.decode("ascii"): value.decode("latin-1") for name, value in head.headers},
+        body=body,
+    )
+
+
+async def _send(stream: trio.SocketStream, wire: h11.Connection, response: Response, *, head_only: bool) -> None:
+    head = h11.Response(
+        status_code=response.status,
+        headers=[
+            ("Content-Type", response.content_type),
+            ("Content-Length", str(len(response.body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            *response.headers,
+        ],
+    )
+    parts = [wire.send(head)]
+    if response.body and not head_only:
+        parts.append(wire.send(h11.Data(data=response.body)))
+    parts.append(wire.send(h11.EndOfMessage()))
+    with trio.fail_after(PATIENCE):
+        await stream.send_all(b"".join(part for part in parts if part))
+
+
+async def _refuse(stream: trio.SocketStream, wire: h11.Connection, status: int) -> None:
+    """Say what a client that broke the rules did, if it can still be told, and end the connection."""
+    if wire.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+        return
+    text = {413: "the body is too long", 431: "the head is too long"}.get(status, "this is no HTTP/1.1 request")
+    body = f'{{"error": "{text}"}}\n'.encode()
+    try:
+        await _send(stream, wire, Response(status, body, "application/json"), head_only=False)
+        await stream.send_eof()
+        with trio.move_on_after(LINGER):
+            while await stream.receive_some(65536):
+                pass
+    except (trio.BrokenResourceError, trio.TooSlowError):
+        pass
