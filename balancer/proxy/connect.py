@@ -84,7 +84,7 @@ class Connector:
             backend.connected()
             self._chosen()
             return transport
-        raise ProxyError(Source.BACKEND, 503, "no backend could be reached")
+        raise ProxyError(Source.BACKEND, 503, "no backend could be reached", Retry.ALWAYS)
 
     def once_more(self) -> None:
         """Try the present candidate again, and from now on with fresh connections only."""

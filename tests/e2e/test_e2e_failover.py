@@ -54,9 +54,8 @@ def test_a_broken_backend_is_skipped_and_held_off(daemon_of, backend, broken, re
         skipped = [entry for entry in entries if entry["skipped"]]
         # Its users are moved; the first of them finds out, the others are spared.
         assert len(tried) == 1
-        assert tried[0]["skipped"] == {"host-0": "tried"}
         assert len(skipped) > 1
-        assert all(entry["skipped"] == {"host-0": "failed to connect"} for entry in skipped[1:])
+        assert all(entry["skipped"] == {"host-0": "failed to connect"} for entry in skipped)
         assert {entry["why"] for entry in skipped} == {"successor"}
         assert {entry["why"] for entry in entries if entry not in skipped} == {"owner"}
         warnings = [line for line in daemon.stderr.lines if line.startswith("WARNING")]
