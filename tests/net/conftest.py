@@ -1,5 +1,6 @@
-"""A clock that stands still until the test moves it, and certificates."""
+"""A clock that stands still until the test moves it, certificates, and TLS contexts."""
 
+import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from balancer.config.model import Certificate
+from balancer.config.model import Certificate, Tls
+from balancer.net.contexts import server_context
 
 
 @pytest.fixture
@@ -53,3 +55,22 @@ def make_certificate(tmp_path_factory):
 @pytest.fixture(scope="session")
 def certificate(make_certificate):
     return make_certificate("ide.example")
+
+
+@pytest.fixture(scope="session")
+def context(certificate):
+    """A listener's TLS context."""
+    return server_context(Tls(certificates=(certificate,)))
+
+
+@pytest.fixture(scope="session")
+def client_context(certificate):
+    """A context of its client, new each time; ``version`` is the only one it speaks."""
+
+    def make(version=None):
+        context = ssl.create_default_context(cafile=str(certificate.cert))
+        if version is not None:
+            context.minimum_version = context.maximum_version = version
+        return context
+
+    return make

@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from net_rig import Job, drain, fill, pair, passes, running, settle, tcp_pair
 
-from balancer.config.model import Tls
 from balancer.errors import ProxyError, Source
-from balancer.net.contexts import server_context
 from balancer.net.engine import Closed, TimedOut
 from balancer.net.relay import relay
 from balancer.net.tls import TlsTransport
@@ -118,8 +116,8 @@ STEPS = st.lists(
 
 
 @pytest.fixture(scope="module")
-def contexts(certificate):
-    return server_context(Tls(certificates=(certificate,))), ssl.create_default_context(cafile=str(certificate.cert))
+def contexts(context, client_context):
+    return context, client_context()
 
 
 @settings(max_examples=60)

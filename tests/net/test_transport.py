@@ -1,17 +1,15 @@
 """Transports as streams: trio's conformance checks, backpressure, half-close, resets, repeated closing."""
 
 import socket
-import ssl
 from contextlib import contextmanager
 
 import pytest
 import trio
 from net_rig import Job, drain, pair, running, settle, tcp_pair
+from tls_line import BOTH
 from trio.testing import check_half_closeable_stream, check_two_way_stream
 
-from balancer.config.model import Tls
 from balancer.errors import ProxyError, Retry, Source
-from balancer.net.contexts import server_context
 from balancer.net.engine import Closed, park
 from balancer.net.tls import TlsTransport
 from balancer.net.transport import PlainTransport
@@ -125,21 +123,13 @@ async def test_trio_finds_a_plain_transport_a_proper_stream():
         assert not engine.tasks
 
 
-@pytest.fixture(scope="module")
-def contexts(certificate):
-    return server_context(Tls(certificates=(certificate,))), ssl.create_default_context(cafile=str(certificate.cert))
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-async def test_trio_finds_a_tls_transport_a_proper_stream(certificate, contexts, version):
-    context = ssl.create_default_context(cafile=str(certificate.cert))
-    context.maximum_version = version
-
+@BOTH
+async def test_trio_finds_a_tls_transport_a_proper_stream(context, client_context, version):
     async with running() as engine:
 
         async def make():
             ours, theirs = tcp_pair()
-            tls = TlsTransport(PlainTransport(engine, ours, Source.CLIENT, None), contexts[0])
+            tls = TlsTransport(PlainTransport(engine, ours, Source.CLIENT, None), context)
 
             async def shake(task):
                 tls.task = task
@@ -147,7 +137,7 @@ async def test_trio_finds_a_tls_transport_a_proper_stream(certificate, contexts,
 
             job = Job(engine, shake)
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
-            client = trio.SSLStream(stream, context, server_hostname="ide.example")
+            client = trio.SSLStream(stream, client_context(version), server_hostname="ide.example")
             await client.do_handshake()
             await job.outcome()
             return Stream(tls), client
