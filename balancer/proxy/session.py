@@ -17,8 +17,9 @@ from balancer.proxy.plane import Front, Plane
 TRACE_FIELD = b"x-balancer-trace"
 """Request field, in lower case, that asks for the decision; its value is a pass, or anything from a trusted network."""
 LINGER = 2.0
-"""Seconds for which a client may go on sending after an answer that closes the connection."""
-LINGER_BYTES = 1 << 20
+"""Seconds of silence after which a client has taken the answer that closes its connection."""
+LINGER_AT_MOST = 30.0
+"""Seconds for which it may go on sending what nobody reads any more."""
 
 
 class Client:
@@ -102,12 +103,13 @@ class Client:
         if transport.fd < 0:
             return
         transport.send_eof()
-        self.task.expires = self.plane.engine.now + LINGER
-        limit = transport.received + LINGER_BYTES
+        engine, task = self.plane.engine, self.task
+        until = engine.now + LINGER_AT_MOST
+        task.expires = engine.now + LINGER
         try:
             await transport.flushed()
-            while transport.received < limit and await transport.recv():
-                pass
+            while engine.now < until and await transport.recv():
+                task.expires = engine.now + LINGER
         except (ProxyError, TimedOut):
             pass  # it has gone, or it never stops: either way we have said what we had to say
 
