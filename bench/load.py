@@ -73,7 +73,7 @@ class Load(ABC):
     def run(self, seconds: float) -> Result:
         """Load the proxy for so long. Raises ``BenchError`` if anything went wrong: such numbers compare nothing."""
         result = self._run(seconds)
-        if result.errors or not result.operations:
+        if result.errors:
             raise BenchError(f"{result.errors} errors beside {result.operations} operations")
         return result
 

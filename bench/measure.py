@@ -32,6 +32,8 @@ def measure(load: Load, seconds: float, pid: int) -> Sample:
     before = _cpu(pid)
     result: Result = load.run(seconds)
     after = _cpu(pid)
+    if not result.operations:
+        raise BenchError("not one operation was completed: give it more --seconds")
     if not before.keys() <= after.keys():
         raise BenchError("a process of the proxy ended during the run")
     spent = sum(
