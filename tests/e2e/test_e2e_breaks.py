@@ -143,7 +143,9 @@ class TestBackendStops:
         peer = backend.accept()
         peer.head()
         with daemon.bounded():
-            assert not client.takes(BULK)
+            client.send(BULK)
+        assert client.response().status == 504
         entry = daemon.logged(path=path)
         assert (entry["by"], entry["status"]) == ("backend", 504)
+        assert entry["bytes_in"] < 30_000_000
         assert entry["ended"] == "the backend stopped reading the request"

@@ -133,6 +133,8 @@ class TestOpening:
         assert (response.status, response.body) == (403, b"not here")
         client.send(get())
         assert peer.request().start.startswith("GET ")
+        peer.send(answer(b"the connection goes on"))
+        assert client.response().body == b"the connection goes on"
 
     def test_other_protocols_may_be_switched_to(self, backend, client):
         client.send(get("/?token=secret-1", "Connection: upgrade", "Upgrade: chat/2, chat/1"))
