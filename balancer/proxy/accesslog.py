@@ -24,44 +24,24 @@ _quote = json.encoder.encode_basestring_ascii
 class Record:
     """What is to be said of one request or tunnel; times are ``Engine.now`` values, 0 when a phase did not happen."""
 
-    __slots__ = (
-        "backend",
-        "by",
-        "bytes_in",
-        "bytes_out",
-        "connected",
-        "digest",
-        "ended",
-        "first_byte",
-        "head",
-        "method",
-        "reason",
-        "request_id",
-        "skipped",
-        "started",
-        "status",
-        "target",
-        "tls_seconds",
-        "tries",
-    )
+    # Defaults of the class, not of each object: most requests change few of them.
+    head = connected = first_byte = 0.0
+    method = target = request_id = b""
+    digest = ""
+    backend = ""
+    reason = ""
+    skipped: tuple[tuple[str, str], ...] = ()
+    tries = 0
+    status = 0
+    bytes_in = bytes_out = 0
+    ended = "ok"
+    """``ok``, or what ended it early in plain words."""
+    by = ""
+    """``client``, ``backend`` or ``internal`` when it ended early."""
 
     def __init__(self, started: float, tls_seconds: float = 0.0) -> None:
         self.started = started
         self.tls_seconds = tls_seconds
-        self.head = self.connected = self.first_byte = 0.0
-        self.method = self.target = b""
-        self.request_id = b""
-        self.digest = ""
-        self.backend = ""
-        self.reason = ""
-        self.skipped: tuple[tuple[str, str], ...] = ()
-        self.tries = 0
-        self.status = 0
-        self.bytes_in = self.bytes_out = 0
-        self.ended = "ok"
-        """``ok``, or what ended it early in plain words."""
-        self.by = ""
-        """``client``, ``backend`` or ``internal`` when it ended early."""
 
 
 class AccessLog:

@@ -9,7 +9,7 @@ from balancer.http.head import Request, find_end, parse_request, skip_blank
 from balancer.http.proxy_protocol import parse as parse_proxy_header
 from balancer.net.engine import TimedOut
 from balancer.net.tls import TlsTransport
-from balancer.net.transport import PlainTransport
+from balancer.net.transport import TURN_BYTES, PlainTransport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.exchange import Exchange
 from balancer.proxy.plane import Front, Plane
@@ -83,8 +83,7 @@ async def _read_proxy_header(client: Client, plain: PlainTransport) -> bytes:
         if parsed is not None:
             header, end = parsed
             if header.source is not None:
-                client.address = header.source
-                client.trusted = client.front.trusts(header.source)
+                client.identify(header.source)
             return data[end:]
         more = await plain.recv()
         if not more:
@@ -99,8 +98,8 @@ async def _serve_http(client: Client, data: bytes) -> None:
     first = Record(engine.now, client.tls_seconds)
     rest: bytes | None = data
     while rest or (rest is not None and not plane.draining):
-        if rest:
-            await client.transport.take_turn()
+        if rest and task.spent >= TURN_BYTES:
+            await engine.give_way()
         record, first = first, Record(0.0)
         try:
             head, rest = await _read_head(client, rest, record)
@@ -130,7 +129,8 @@ async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes
         while True:
             if data:
                 if not seen:
-                    data = data[skip_blank(data) :]
+                    if data[0] in b"\r\n":
+                        data = data[skip_blank(data) :]
                     record.started = engine.now
                 end = find_end(data, seen)
                 if end > limit or (end < 0 and len(data) > limit):

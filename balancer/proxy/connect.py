@@ -1,11 +1,13 @@
 """From a token to a connected backend: walk the candidates until one accepts."""
 
 import logging
+import math
 
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.dial import FRESH, dial
 from balancer.net.engine import Task
 from balancer.net.transport import PlainTransport
+from balancer.pool.backend import Backend
 from balancer.pool.pool import Decision, Pool
 from balancer.proxy.accesslog import Record
 from balancer.proxy.plane import Plane
@@ -17,84 +19,87 @@ PATIENCE = 3.0
 
 
 class Connector:
-    """The candidates of one request or connection, tried in order; nothing has been sent yet, so nothing is lost."""
+    """The candidates of one request or connection, tried in order; nothing has been sent yet, so nothing is lost.
 
-    __slots__ = (
-        "_candidates",
-        "_decision",
-        "_first",
-        "_plane",
-        "_record",
-        "_reuse",
-        "_task",
-        "_until",
-        "backend",
-        "pool",
-        "reused",
-    )
+    A request may use an idle connection: an ``idempotent`` one any, others one that served a moment ago, for a backend
+    that closes an idle connection while a request is on its way cannot be told from one that has acted on it.
+    """
 
-    def __init__(
-        self, plane: Plane, pool: Pool, token: bytes | None, task: Task, record: Record, *, reuse: bool
-    ) -> None:
+    reused = False
+    """The connection last handed out had served before."""
+
+    def __init__(self, plane: Plane, pool: Pool, token: bytes | None, task: Task, record: Record) -> None:
         now = plane.engine.now
         self._plane = plane
-        self._first = pool.first(token, now)
-        self._candidates = pool.candidates(token, now)
+        first = pool.first(token, now)
+        self._candidates = pool.candidates(token, now, after=first)
+        self._decision = first or next(self._candidates, None)
         self._task = task
         self._record = record
         self._until = now + PATIENCE * plane.timeouts.connect
+        self._oldest = math.inf
         self.pool = pool
-        self._reuse = reuse
-        self.reused = False
-        """The connection last handed out had served before."""
 
-    async def connect(self, *, idempotent: bool = False) -> PlainTransport:
-        """A connection to the best candidate that accepts one.
+    @property
+    def backend(self) -> Backend:
+        """The backend of the connection last handed out."""
+        assert self._decision is not None
+        return self._decision.backend
 
-        ``idempotent`` requests may use any idle connection, others only one that served a moment ago: a backend that
-        closes an idle connection while a request is on its way cannot be told from one that has acted on it.
-        Raises 503 when no candidate is left.
-        """
+    def kept(self, *, idempotent: bool) -> PlainTransport | None:
+        """An idle connection to the best candidate, if there is one: the case of most requests, without waiting."""
+        self._oldest = 0.0 if idempotent else self._plane.engine.now - FRESH
+        return None if self._decision is None else self._kept(self._decision)
+
+    async def connect(self) -> PlainTransport:
+        """A connection to the best candidate that accepts one. Raises 503 when none is left."""
         engine, record = self._plane.engine, self._record
-        while (decision := self._next()) is not None:
-            self._decision = decision
-            if record.tries and engine.now > self._until:
-                break
-            self.backend = backend = decision.backend
-            record.backend, record.reason, record.skipped = backend.name, decision.reason, decision.skipped
-            record.tries += 1
-            if self._reuse:
-                oldest = 0.0 if idempotent else engine.now - FRESH
-                transport = self._plane.idle[backend].take(self._task, oldest)
-                if transport is not None:
-                    self.reused = True
-                    self._chosen()
-                    return transport
-            self.reused = False
-            self._task.expires = engine.now + self._plane.timeouts.connect
-            try:
-                transport = await dial(engine, self._task, backend.address)
-            except ProxyError as error:
-                if error.retry is not Retry.ALWAYS:
-                    raise
-                if not backend.unavailable(engine.now):
-                    logger.warning("backend %s (%s): %s; trying others first", backend.name, backend.address, error)
-                backend.connect_failed(engine.now)
-                continue
-            backend.connected()
-            self._chosen()
-            return transport
+        while (decision := self._decision) is not None and not (record.tries and engine.now > self._until):
+            transport = self._kept(decision) or await self._dial(decision)
+            if transport is not None:
+                return transport
+            self._decision = next(self._candidates, None)
         raise ProxyError(Source.BACKEND, 503, "no backend could be reached", Retry.ALWAYS)
 
     def once_more(self) -> None:
-        """Try the present candidate again, and from now on with fresh connections only."""
-        self._first = self._decision
-        self._reuse = False
+        """The kept connection was no good: from now on fresh ones only, the present candidate first."""
+        self._oldest = math.inf
 
-    def _next(self) -> Decision | None:
-        first, self._first = self._first, None
-        return first or next(self._candidates, None)
+    def _kept(self, decision: Decision) -> PlainTransport | None:
+        if self._oldest == math.inf:
+            return None
+        transport = self._plane.idle[decision.backend].take(self._task, self._oldest)
+        if transport is not None:
+            self.reused = True
+            self._note(decision)
+            self._chosen(decision)
+        return transport
 
-    def _chosen(self) -> None:
-        self.pool.decisions[self._decision.reason] += 1
+    async def _dial(self, decision: Decision) -> PlainTransport | None:
+        """A fresh connection, or None if this backend does not accept one."""
+        engine, backend = self._plane.engine, decision.backend
+        self.reused = False
+        self._note(decision)
+        self._task.expires = engine.now + self._plane.timeouts.connect
+        try:
+            transport = await dial(engine, self._task, backend.address)
+        except ProxyError as error:
+            if error.retry is not Retry.ALWAYS:
+                raise
+            if not backend.unavailable(engine.now):
+                logger.warning("backend %s (%s): %s; trying others first", backend.name, backend.address, error)
+            backend.connect_failed(engine.now)
+            return None
+        backend.connected()
+        self._chosen(decision)
+        return transport
+
+    def _note(self, decision: Decision) -> None:
+        record = self._record
+        record.backend, record.reason, record.skipped = decision.backend.name, decision.reason, decision.skipped
+        record.tries += 1
+
+    def _chosen(self, decision: Decision) -> None:
+        decision.backend.active += 1
+        self.pool.decisions[decision.reason] += 1
         self._record.connected = self._plane.engine.now

@@ -17,7 +17,7 @@ from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_res
 from balancer.http.websocket import check_request, check_response, is_websocket
 from balancer.net.engine import Closed, Task, TimedOut, park
 from balancer.net.relay import relay
-from balancer.net.transport import PlainTransport
+from balancer.net.transport import TURN_BYTES, PlainTransport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.replies import reply
@@ -35,20 +35,15 @@ MAX_INTERIM = 32
 class Exchange:
     """State of one request; ``run`` does the whole of it and logs it."""
 
-    __slots__ = (
-        "answered",
-        "backend",
-        "client",
-        "connector",
-        "early",
-        "explain",
-        "patience",
-        "record",
-        "request",
-        "task",
-        "token",
-        "upload",
-    )
+    # Defaults of the class, not of each object: most requests change few of them.
+    backend: PlainTransport | None = None
+    token: bytes | None = None
+    upload: Upload | None = None
+    connector: Connector | None = None
+    explain = False
+    """The response is to say why this backend was chosen."""
+    answered = False
+    """Something of the response has been sent: from here on an error can only cut it short."""
 
     def __init__(self, client: Client, request: Request, early: bytes, record: Record) -> None:
         self.client = client
@@ -57,15 +52,7 @@ class Exchange:
         self.early = early
         """Bytes that came with the head: of the body, of a tunnel, or of the next request."""
         self.record = record
-        self.backend: PlainTransport | None = None
-        self.token: bytes | None = None
-        self.upload: Upload | None = None
-        self.connector: Connector | None = None
-        self.explain = False
-        """The response is to say why this backend was chosen."""
         self.patience = client.plane.timeouts.response
-        self.answered = False
-        """Something of the response has been sent: from here on an error can only cut it short."""
 
     async def run(self) -> bytes | None:
         """Serve the request. Returns the bytes that follow it, or None when the client connection must close."""
@@ -92,28 +79,27 @@ class Exchange:
         """Send the request to the best backend that takes it; the head of its answer and what came after it."""
         client, request, record = self.client, self.request, self.record
         front = client.front
-        websocket = is_websocket(request)
-        if websocket:
+        if is_websocket(request):
             check_request(request)
         plane = client.plane
         fresh = plane.next_request_id()
         record.request_id = effective_request_id(request, client.trusted, fresh)
-        head = request_head(request, client.address.encode(), front.scheme, client.trusted, record.request_id)
+        head = request_head(request, client.address_bytes, front.scheme, client.trusted, record.request_id)
         self.explain = TRACE_FIELD in request.fields.lower() and client.may_see(request)
         token = self.token = client.token(request.target, record)
-        connector = self.connector = Connector(plane, front.pool, token, self.task, record, reuse=True)
+        connector = self.connector = Connector(plane, front.pool, token, self.task, record)
         idempotent = request.method in IDEMPOTENT
-        while True:
-            self.backend = await connector.connect(idempotent=idempotent)
-            connector.backend.active += 1
-            try:
-                return await self._send(self.backend, head)
-            except ProxyError as error:
-                # An idle connection may be closed by its backend just when it is used again.
-                if not (connector.reused and error.retry is Retry.IF_REUSED and idempotent and self._replayable()):
-                    raise
-            self._settle()
-            connector.once_more()
+        backend = self.backend = connector.kept(idempotent=idempotent) or await connector.connect()
+        try:
+            return await self._send(backend, head)
+        except ProxyError as error:
+            # An idle connection may be closed by its backend just when it is used again.
+            if not (connector.reused and error.retry is Retry.IF_REUSED and idempotent and self._replayable()):
+                raise
+        self._settle()
+        connector.once_more()
+        backend = self.backend = await connector.connect()
+        return await self._send(backend, head)
 
     def _replayable(self) -> bool:
         """Is the whole request still at hand, and the client unaware of the first try?"""
@@ -187,10 +173,12 @@ class Exchange:
 
     async def _copy_length(self, send: bytes, left: int, data: bytes) -> bool:
         """A body of known length behind ``send``; false if the backend sent more than it announced."""
+        client = self.client.transport
         while True:
             piece = data if len(data) <= left else data[:left]
             left -= len(piece)
-            await self._to_client(send + piece)
+            if not client.transmit(send + piece):
+                await self._until_taken()
             if not left:
                 return len(piece) == len(data)
             send = b""
@@ -234,7 +222,8 @@ class Exchange:
         assert backend is not None
         while True:
             if backend.readable:
-                await backend.take_turn()
+                if self.task.spent >= TURN_BYTES:
+                    await backend.engine.give_way()
                 data = backend.receive()
                 if data is not None:
                     self._await_backend()
@@ -251,9 +240,12 @@ class Exchange:
 
     async def _to_client(self, data: bytes) -> None:
         """Send to the client, the request body going on meanwhile."""
+        if not self.client.transport.transmit(data):
+            await self._until_taken()
+
+    async def _until_taken(self) -> None:
+        """Wait until the client has taken what is unsent, the request body going on meanwhile."""
         client, upload = self.client.transport, self.upload
-        if client.transmit(data):
-            return
         while not client.flush():
             self.task.expires = client.engine.now + self.client.plane.timeouts.idle
             if upload is not None and upload.pump():

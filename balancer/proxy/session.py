@@ -25,7 +25,18 @@ LINGER_AT_MOST = 30.0
 class Client:
     """One client connection."""
 
-    __slots__ = ("address", "front", "idle", "plane", "task", "tls_seconds", "tls_version", "transport", "trusted")
+    __slots__ = (
+        "address",
+        "address_bytes",
+        "front",
+        "idle",
+        "plane",
+        "task",
+        "tls_seconds",
+        "tls_version",
+        "transport",
+        "trusted",
+    )
 
     task: Task
 
@@ -33,14 +44,18 @@ class Client:
         self.plane = plane
         self.front = front
         self.transport = transport
-        self.address = address
-        """The client's IP address as text; from the PROXY header where one is accepted."""
-        self.trusted = front.trusts(address)
-        """Are the peer's ``X-Forwarded-*`` and ``X-Request-ID`` believed?"""
+        self.identify(address)
         self.tls_version = ""
         self.tls_seconds = 0.0
         self.idle = False
         """Between two requests: nothing is lost by closing now."""
+
+    def identify(self, address: str) -> None:
+        """Set the client's IP ``address``: the peer's, or what a PROXY header says."""
+        self.address = address
+        self.address_bytes = address.encode()
+        self.trusted = self.front.trusts(address)
+        """Are the peer's ``X-Forwarded-*`` and ``X-Request-ID`` believed?"""
 
     def token(self, target: bytes, record: Record) -> bytes | None:
         """The key to place a request by; None when the pool spreads those without a token."""
@@ -53,7 +68,7 @@ class Client:
                 case "spread":
                     return None
                 case "client_ip":
-                    token = self.address.encode()
+                    token = self.address_bytes
         if self.plane.log.enabled:
             record.digest = self.plane.digest(token)
         return token

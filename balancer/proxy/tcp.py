@@ -25,9 +25,8 @@ async def serve_tcp(client: Client, early: bytes, sni: str) -> None:
         if plane.log.enabled:
             record.digest = plane.digest(key.encode())
         token = key.encode()
-        connector = Connector(plane, front.pool, token, task, record, reuse=False)
+        connector = Connector(plane, front.pool, token, task, record)
         backend = await connector.connect()
-        connector.backend.active += 1
         if plane.log.enabled:
             client.log("open", record)
         with client.tunnel(connector.backend, token):
