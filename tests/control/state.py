@@ -1,0 +1,65 @@
+"""What the tests of the operators' state share: configurations, a keeper on a clock that is moved by hand."""
+
+from contextlib import asynccontextmanager, contextmanager
+
+import trio
+
+from balancer.config import model
+from balancer.control.journal import Journal
+from balancer.control.keeper import Keeper
+from balancer.control.offload import Offload
+from balancer.pool.digest import Digest
+from balancer.ring.overlay import Pin
+
+START = 1_700_000_000.0
+TOKEN = b"a-token-that-must-stay-secret"
+
+
+def config(weights=None, ring=None, pools=("ide",), health=None):
+    """Pools of the same backends, with a listener."""
+    weights = weights or {"a": 1.0, "b": 1.0, "c": 1.0}
+    backends = tuple(
+        model.Backend(name=name, address=f"10.0.{n // 250}.{n % 250 + 1}:4000", weight=weight)
+        for n, (name, weight) in enumerate(weights.items())
+    )
+    return model.Config(
+        listener=(model.Listener(name="ide", bind=("127.0.0.1:0",), pool=pools[0]),),
+        pool=tuple(model.Pool(name=name, ring=model.Ring(**(ring or {})), backend=backends) for name in pools),
+    )
+
+
+class Wall:
+    """Unix time that goes with trio's clock, so that jumping one jumps both."""
+
+    def __init__(self):
+        self._zero = START - trio.current_time()
+
+    def __call__(self):
+        return self._zero + trio.current_time()
+
+
+@contextmanager
+def journal(folder):
+    opened = Journal(folder)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@asynccontextmanager
+async def keeping(folder=None, settings=None):
+    """A keeper of ``settings``; with a folder, its journal is there."""
+    offload = Offload()
+    store = Journal(folder) if folder is not None else None
+    try:
+        digest = Digest(store.key() if store is not None else b"key")
+        yield Keeper(settings or config(), digest, store, offload, Wall())
+    finally:
+        if store is not None:
+            store.close()
+        await offload.close()
+
+
+def pin(keeper, token, backend, **more):
+    return Pin(digest=keeper.digest(token), backend=backend, **more)
