@@ -60,6 +60,8 @@ class Limits(Section):
 
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 20000
     max_head_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 32768
+    max_body_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    """Longer request bodies are refused with 413; 0 is unlimited."""
 
 
 class Timeouts(Section):

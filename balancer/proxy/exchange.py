@@ -22,7 +22,7 @@ from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.replies import reply
 from balancer.proxy.session import TRACE_FIELD, Client, explanation
-from balancer.proxy.upload import Upload
+from balancer.proxy.upload import TOO_LONG, Upload
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
@@ -82,6 +82,8 @@ class Exchange:
         if is_websocket(request):
             check_request(request)
         plane = client.plane
+        if request.body > plane.max_body > 0:
+            raise ProxyError(Source.CLIENT, 413, TOO_LONG)
         fresh = plane.next_request_id()
         record.request_id = effective_request_id(request, client.trusted, fresh)
         head = request_head(request, client.address_bytes, front.scheme, client.trusted, record.request_id)
@@ -110,7 +112,7 @@ class Exchange:
         request, client = self.request, self.client
         engine = client.plane.engine
         if request.body:
-            self.upload = Upload(client.transport, backend, request.body, self.early)
+            self.upload = Upload(client.transport, backend, request.body, self.early, client.plane.max_body)
             head += self.upload.first
         backend.transmit(head)
         self._await_backend()

@@ -70,6 +70,7 @@ class Plane:
         self.engine = engine
         self.timeouts = config.timeouts
         self.max_head = config.limits.max_head_bytes
+        self.max_body = config.limits.max_body_bytes
         self.log = log
         self.digest = digest
         self.passes = passes

@@ -1,19 +1,38 @@
 """A request body on its way from the client to the backend, moved whenever there is something to move."""
 
+import math
+
 from balancer.errors import ProxyError, Source
 from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.net.transport import PlainTransport, Transport
 
+TOO_LONG = "the request body is too long"
+
 
 class Upload:
-    """Body of one request. ``length`` is its size in bytes, or ``CHUNKED``; ``early`` is what came with the head."""
+    """Body of one request. ``length`` is its size in bytes, or ``CHUNKED``; ``early`` is what came with the head.
 
-    __slots__ = ("_backend", "_client", "_decoder", "_left", "complete_at_first", "done", "first", "refused", "rest")
+    One of unknown length may have ``limit`` bytes, 0 for any number: 413 as soon as it has more.
+    """
 
-    def __init__(self, client: Transport, backend: PlainTransport, length: int, early: bytes) -> None:
+    __slots__ = (
+        "_backend",
+        "_client",
+        "_decoder",
+        "_left",
+        "_room",
+        "complete_at_first",
+        "done",
+        "first",
+        "refused",
+        "rest",
+    )
+
+    def __init__(self, client: Transport, backend: PlainTransport, length: int, early: bytes, limit: int) -> None:
         self._client = client
         self._backend = backend
         self._left = length
+        self._room = limit or math.inf
         self._decoder = Chunked(Source.CLIENT) if length < 0 else None
         self.done = False
         """The whole body has been handed to the backend's transport."""
@@ -65,7 +84,11 @@ class Upload:
                 self.done = True
                 self.rest = data[len(piece) :]
             return piece
-        piece = chunk(decoder.feed(data))
+        body = decoder.feed(data)
+        self._room -= len(body)
+        if self._room < 0:
+            raise ProxyError(Source.CLIENT, 413, TOO_LONG)
+        piece = chunk(body)
         if decoder.done:
             self.done = True
             self.rest = decoder.rest

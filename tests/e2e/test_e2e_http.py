@@ -19,6 +19,11 @@ def daemon(start, home):
     )
 
 
+@pytest.fixture(scope="module")
+def strict(start, home):
+    return start(pool=[pool(home)], limits={"max_body_bytes": 1000})
+
+
 @pytest.fixture
 def client(daemon):
     with daemon.connect() as peer:
@@ -341,6 +346,32 @@ class TestRefusals:
         entry = daemon.logged(status=status, ended=reason)
         assert (entry["by"], entry["backend"]) == ("client", "")
         assert backend.untouched()
+
+    @pytest.mark.parametrize("early", [True, False])
+    @pytest.mark.parametrize("framing", ["Content-Length: 1001", "Transfer-Encoding: chunked"])
+    def test_a_body_beyond_the_limit(self, backend, strict, framing, early):
+        body = chunked(b"x" * 600, b"y" * 401) if "chunked" in framing else b"x" * 1001
+        path = f"/413/{early}/{len(body)}"
+        with strict.connect() as client:
+            client.send(get(path + "?token=secret-1", framing, method="POST", body=body if early else b""))
+            if not early:
+                client.send(body)
+            response = client.response()
+            assert (response.status, response["connection"]) == (413, "close")
+            assert response.body.endswith(b": the request body is too long\n")
+            assert client.ended()
+        assert "chunked" in framing or backend.untouched()
+        entry = strict.logged(path=path)
+        assert (entry["by"], entry["ended"]) == ("client", "the request body is too long")
+
+    @pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+    def test_a_body_at_the_limit(self, backend, strict, framing):
+        body = chunked(b"x" * 600, b"x" * 400) if "chunked" in framing else b"x" * 1000
+        with strict.connect() as client:
+            request = get("/?token=secret-1", framing, method="POST", body=body)
+            arrived, response = served(backend, client, request, answer())
+        assert arrived.body == b"x" * 1000
+        assert response.status == 200
 
     def test_a_body_that_stalls(self, backend, client, daemon):
         client.send(get("/stalls?token=secret-1", "Content-Length: 10", method="POST", body=b"12345"))
