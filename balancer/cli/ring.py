@@ -1,16 +1,17 @@
-"""`balancer ring explain|show|plan`: placement, looked at from configuration files without a daemon."""
+"""`balancer ring explain|show|plan`: placement, on the running daemon or from configuration files without one."""
 
 import argparse
-import json
-import os
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from balancer.cli import ring_live
+from balancer.cli.client import Client, Unreachable, configured
+from balancer.cli.live import add_verb, as_json, daemon, read_token
 from balancer.config.load import load
 from balancer.config.model import Config, Pool
-from balancer.errors import ConfigError, ProxyError, Refused
+from balancer.errors import ProxyError, Refused
 from balancer.http.token import extract
 from balancer.ring import report
 from balancer.ring.build import build
@@ -19,58 +20,106 @@ from balancer.ring.picture import svg
 from balancer.ring.plan import plan
 
 _CANDIDATES_SHOWN = 8
+_CHANGES = {
+    "add": ("NAME=ADDRESS", "a backend more"),
+    "remove": ("NAME", "a backend less"),
+    "weight": ("NAME=W", "another weight"),
+    "drain": ("NAME", "nobody new there"),
+    "maint": ("NAME", "nobody at all there"),
+    "ready": ("NAME", "new users there again"),
+}
+"""Options of `ring plan` on the running daemon, with their form."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb and its own verbs to the command's parser."""
-    group = verbs.add_parser("ring", help="explain, show and plan placement")
-    own = group.add_subparsers(metavar="VERB", required=True)
-    parser = _verb(own, "explain", _explain, "where a token goes, and why")
+    own = verbs.add_parser("ring", help="explain, show, plan and change placement").add_subparsers(
+        metavar="VERB", required=True
+    )
+    parser = add_verb(own, "explain", _explain, "where a token goes, and why", reads=True)
     parser.add_argument("token", metavar="TOKEN", help="as it stands in the URL; - reads it from standard input")
-    _verb(own, "show", _show, "shares, points and balance of each backend")
-    parser = _verb(own, "plan", _plan, "what a change of the configuration would move")
-    parser.add_argument("--to", required=True, type=Path, metavar="NEW", help="the configuration to change to")
+    add_verb(own, "show", _show, "shares, points and balance of each backend", reads=True)
+    parser = add_verb(own, "plan", _plan, "what a change would move, before it is made", reads=True)
+    parser.add_argument("--to", type=Path, metavar="NEW", help="the configuration to change to; needs --config")
+    for option, (form, about) in _CHANGES.items():
+        kind = partial(_change, option)
+        parser.add_argument(f"--{option}", dest="changes", action="append", type=kind, metavar=form, help=about)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw the ring before and after (one pool)")
+    ring_live.add(own)
 
 
-def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    run: Callable[[argparse.Namespace], str],
-    about: str,
-) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=about, description=about)
-    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration of the daemon")
-    parser.add_argument("--pool", metavar="NAME", help="one pool only")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.set_defaults(run=lambda args: _answer(run, args))
-    return parser
+def _change(option: str, text: str) -> dict[str, object]:
+    """One of the changes to plan, as the daemon takes them."""
+    name, equals, value = text.partition("=")
+    if bool(equals) != ("=" in _CHANGES[option][0]):
+        raise argparse.ArgumentTypeError(f"expected {_CHANGES[option][0]}")
+    match option:
+        case "add":
+            return {"op": "add", "name": name, "address": value}
+        case "remove":
+            return {"op": "remove", "name": name}
+        case "weight":
+            return {"op": "weight", "backend": name, "weight": _number(value)}
+        case _:
+            return {"op": "state", "backend": name, "state": option}
 
 
-def _answer(run: Callable[[argparse.Namespace], str], args: argparse.Namespace) -> int:
+def _number(text: str) -> float:
     try:
-        print(run(args))
-    except (ConfigError, Refused) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'a weight is a number, not "{text}"') from None
 
 
 def _explain(args: argparse.Namespace) -> str:
+    client = _running(args)
+    if client is not None:
+        return ring_live.explain(client, args)
     pool = _one(_pools(args.config, args.pool))
     token = _token(pool, args.token)
     found = explain(build(pool), token, None if args.json else _CANDIDATES_SHOWN)
-    return _json(report.explain_json(pool.name, found)) if args.json else report.explain_text(pool.name, found)
+    return as_json(report.explain_json(pool.name, found)) if args.json else report.explain_text(pool.name, found)
 
 
 def _show(args: argparse.Namespace) -> str:
+    client = _running(args)
+    if client is not None:
+        return ring_live.show(client, args)
     rings = [(pool.name, pool.ring.algorithm, build(pool)) for pool in _pools(args.config, args.pool)]
     if args.json:
-        return _json([report.show_json(*ring) for ring in rings])
+        return as_json([report.show_json(*ring) for ring in rings])
     return "\n\n".join(report.show_text(*ring) for ring in rings)
 
 
+def _running(args: argparse.Namespace) -> Client | None:
+    """The daemon to ask; None where there is but a file to look at."""
+    if args.admin is not None or args.config is None:
+        return daemon(args)
+    address = configured(args.config)
+    if address is None:
+        return None
+    client = daemon(args)
+    try:
+        client.ask("GET", "/v1/pools")
+    except Unreachable as error:
+        print(f"{error}\nwhat follows is from {args.config} alone", file=sys.stderr)
+        return None
+    return client
+
+
 def _plan(args: argparse.Namespace) -> str:
+    if args.changes and args.to is None:
+        text, picture = ring_live.plan(daemon(args), args)
+    elif args.to is not None and args.config is not None and not args.changes:
+        text, picture = _plan_files(args)
+    else:
+        raise Refused("say what is to change: --config OLD --to NEW, or --add, --remove, --weight, --drain ... live")
+    if picture is not None:
+        _write(args.svg, picture)
+    return text
+
+
+def _plan_files(args: argparse.Namespace) -> tuple[str, str | None]:
     before, after = _pools(args.config, args.pool), _pools(args.to, args.pool)
     names = [pool.name for pool in before]
     others = {pool.name: pool for pool in after}
@@ -81,12 +130,13 @@ def _plan(args: argparse.Namespace) -> str:
         )
     rings = [(pool.name, build(pool), build(others[pool.name])) for pool in before]
     plans = [(name, plan(old, new)) for name, old, new in rings]
+    picture = None
     if args.svg:
         _one(before)
-        _write(args.svg, svg(*rings[0][1:], plans[0][1]))
+        picture = svg(*rings[0][1:], plans[0][1])
     if args.json:
-        return _json([report.plan_json(*each) for each in plans])
-    return "\n\n".join(report.plan_text(*each) for each in plans)
+        return as_json([report.plan_json(*each) for each in plans]), picture
+    return "\n\n".join(report.plan_text(*each) for each in plans), picture
 
 
 def _pools(path: Path, name: str | None) -> list[Pool]:
@@ -106,9 +156,8 @@ def _one(pools: list[Pool]) -> Pool:
 
 def _token(pool: Pool, argument: str) -> bytes:
     """What the data plane would hash for a URL with this token."""
-    raw = sys.stdin.buffer.readline().rstrip(b"\r\n") if argument == "-" else os.fsencode(argument)
     try:
-        token = extract(b"/?%b=%b" % (pool.token.param.encode(), raw), pool.token)
+        token = extract(b"/?%b=%b" % (pool.token.param.encode(), read_token(argument)), pool.token)
     except ProxyError as error:
         raise Refused(error.reason) from None
     if token is None:
@@ -121,7 +170,3 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text)
     except OSError as error:
         raise Refused(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2)

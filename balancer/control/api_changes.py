@@ -6,6 +6,7 @@ from typing import Any
 
 from balancer.control import bodies
 from balancer.control.api_call import Call, Failure
+from balancer.control.facts import settling_facts
 from balancer.control.journal import Entry
 from balancer.control.keeper import version
 from balancer.control.server import Response
@@ -61,14 +62,13 @@ async def settle(call: Call) -> Response:
     """Begin to send strays home; it goes on after the answer."""
     rate = call.body(bodies.SettleBody).rate
     work = await call.nursery.start(partial(call.operators.movers.settle, call.pool, rate))
-    return call.answer({"rate": work.rate, "strays": work.strays}, status=202)
+    return call.answer({"settling": settling_facts(work)}, status=202)
 
 
 async def stop_settling(call: Call) -> Response:
     """Leave the other strays where they are."""
-    work = call.operators.movers.settling(call.pool)
     call.operators.movers.stop_settling(call.pool)
-    return call.answer({"stopped": work is not None, "moved": work.moved if work else 0})
+    return call.answer({"settling": settling_facts(call.operators.movers.settling(call.pool))})
 
 
 async def trace(call: Call) -> Response:

@@ -6,6 +6,7 @@ from importlib.metadata import version as installed
 import trio
 
 from balancer.control.api_call import Call, as_text
+from balancer.control.facts import settling_facts
 from balancer.control.server import Response
 from balancer.ring.report import show_json, show_text
 
@@ -87,10 +88,7 @@ async def strays(call: Call) -> Response:
     """Users who are not where they belong, and how far sending them home is."""
     movers = call.operators.movers
     found = await movers.strays(call.pool)
-    at_it = movers.settling(call.pool)
-    settling = None
-    if at_it is not None:
-        settling = {"rate": at_it.rate, "strays": at_it.strays, "moved": at_it.moved, "skipped": at_it.skipped}
+    settling = settling_facts(movers.settling(call.pool))
     listed = [asdict(stray) for stray in found[: call.number("limit", _LISTED, _MOST)]]
     return call.answer({"pool": call.pool, "count": len(found), "settling": settling, "strays": listed})
 

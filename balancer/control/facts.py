@@ -3,6 +3,7 @@
 from typing import Any
 
 from balancer.control.keeper import Book, version
+from balancer.control.movers import Settling
 from balancer.control.operators import Operators
 from balancer.control.scan import Scan
 from balancer.ring.overlay import Ramp
@@ -73,6 +74,19 @@ class Facts:
             "bytes_sent": backend.bytes_in,
             "bytes_received": backend.bytes_out,
         }
+
+
+def settling_facts(work: Settling | None) -> dict[str, Any] | None:
+    """How far sending strays home is; None if nobody has asked for it."""
+    if work is None:
+        return None
+    return {
+        "rate": work.rate,
+        "strays": work.strays,
+        "moved": work.moved,
+        "skipped": work.skipped,
+        "done": work.done,
+    }
 
 
 def _ramp(ramp: Ramp, wall: float) -> dict[str, Any] | None:

@@ -44,6 +44,8 @@ class Settling:
     """Users sent home so far."""
     skipped: int = 0
     """Users left where they are: their home cannot be reached, or they have left meanwhile."""
+    done: bool = False
+    """It has come to its end, or was stopped."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
@@ -113,16 +115,15 @@ class Movers:
                     else:
                         work.skipped += 1
         finally:
-            if self._settling.get(pool) is work:
-                del self._settling[pool]
+            work.done = True
 
     def settling(self, pool: str) -> Settling | None:
-        """How far ``settle`` is with a pool, while it is at it."""
+        """How far the last ``settle`` of a pool is, or was when it ended."""
         return self._settling.get(pool)
 
     def stop_settling(self, pool: str) -> None:
         """Leave the strays that have not been sent home where they are."""
-        work = self._settling.pop(pool, None)
+        work = self._settling.get(pool)
         if work is not None:
             work.scope.cancel()
 

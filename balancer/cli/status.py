@@ -1,0 +1,84 @@
+"""`balancer status`: the daemon at a glance."""
+
+import argparse
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from balancer.cli.live import add_verb, as_json, daemon
+from balancer.cli.tables import Cell, count, paint, span, table
+
+_STATE_COLOURS = {"ready": "good", "drain": "odd", "maint": "bad"}
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command's parser."""
+    add_verb(verbs, "status", _status, "the daemon at a glance", reads=True, of_pool=False)
+
+
+def _status(args: argparse.Namespace) -> str:
+    client = daemon(args)
+    found = client.ask("GET", "/v1/status")
+    if args.json:
+        return as_json(found)
+    parts = [
+        f"balancer {found['version']} at {client.address}, up {span(found['uptime'])}, "
+        f"{found['connections']} of {found['max_connections']} connections"
+    ]
+    parts += [paint(line, "odd") for line in _attention(found)]
+    for name, listener in found["listeners"].items():
+        parts.append(
+            f"listener {name} on {', '.join(listener['bind'])} for pool {listener['pool']}: "
+            f"{count(listener['connections'], 'connection')} so far, {listener['handshake_failures']} failed handshakes"
+        )
+    for pool in found["pools"]:
+        parts += [_pool_line(pool), backends_table(pool["backend"])]
+    return "\n".join(parts)
+
+
+def _attention(found: dict[str, Any]) -> Iterator[str]:
+    """What an operator should know before anything else."""
+    if found["draining"]:
+        yield "the daemon is stopping: it accepts no new connections"
+    if not found["state_kept"]:
+        yield "what you change is lost when the daemon ends: give it a state_dir"
+    for number, noun in (
+        ("crashes", "connection ended by a fault of the balancer: its log has the details"),
+        ("refused_connections", "connection refused for want of file descriptors: raise LimitNOFILE"),
+        ("log_lines_dropped", "line of the access log lost: its target does not keep up"),
+    ):
+        if found[number]:
+            yield f"{found[number]} x {noun}"
+
+
+def _pool_line(pool: dict[str, Any]) -> str:
+    strays = "" if pool["strays"] is None else f", {count(pool['strays'], 'stray')}"
+    return (
+        f"pool {pool['name']}: {pool['algorithm']} {pool['fingerprint']}, {pool['available']} of "
+        f"{count(pool['backends'], 'backend')} take new users; {count(pool['users'], 'user')} with "
+        f"{count(pool['tunnels'], 'tunnel')}, {count(pool['pins'], 'pin')}{strays}"
+    )
+
+
+def backends_table(backends: Iterable[dict[str, Any]]) -> str:
+    """One row for each backend."""
+    heads = ("backend", "address", "state", "up", "weight", "share", "users", "tunnels", "requests", "errors")
+    return table(heads, [_row(backend) for backend in backends])
+
+
+def _row(backend: dict[str, Any]) -> list[Cell | str]:
+    ramp = backend["ramp"]
+    weight = f"{backend['weight']:g}"
+    if ramp is not None:
+        weight += f" -> {ramp['to']:g}, {'paused' if ramp['paused'] else 'in ' + span(ramp['left'])}"
+    return [
+        backend["name"],
+        backend["address"],
+        Cell(backend["state"], _STATE_COLOURS[backend["state"]]),
+        Cell("up", "good") if backend["up"] else Cell(backend["why_down"], "bad"),
+        weight,
+        "" if backend["share"] is None else f"{backend['share']:.1%}",
+        str(backend["users"]),
+        str(backend["tunnels"]),
+        str(backend["requests"]),
+        str(backend["connect_errors"] + backend["response_errors"]),
+    ]
