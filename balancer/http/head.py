@@ -21,7 +21,6 @@ UNTIL_CLOSE = -2
 
 _MAX_LENGTH = (1 << 63) - 1
 _BLANK = re.compile(rb"(?:\r\n)*+")
-_RESPONSE_END = re.compile(rb"\n\r?+\n")
 
 
 def skip_blank(buffer: bytes | bytearray) -> int:
@@ -50,8 +49,10 @@ def find_response_end(buffer: bytes | bytearray, start: int = 0) -> int:
 
     Backends may end lines with a bare LF: old ones do, and RFC 9112, 2.2 allows to accept it.
     """
-    match = _RESPONSE_END.search(buffer, max(0, start - 2))
-    return match.end() if match else -1
+    start = max(0, start - 2)
+    end = buffer.find(b"\n\r\n", start)
+    bare = buffer.find(b"\n\n", start) if end < 0 else buffer.find(b"\n\n", start, end + 1)
+    return bare + 2 if bare >= 0 else end + 3 if end >= 0 else -1
 
 
 class Head:
@@ -229,16 +230,12 @@ def _read_response(raw: bytes, method: bytes) -> Response | None:
 
 def _divided(raw: bytes, special: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, list[bytes]]]:
     """The lines to pass on, and the values of the special fields by name in lower case."""
-    kept = []
+    parts = special.split(raw)  # text, name, value, text, name, value, ... text
     found: dict[bytes, list[bytes]] = {}
-    position = raw.index(b"\n") + 1
-    for field in special.finditer(raw, position - 1):
-        kept.append(raw[position : field.start() + 1])
-        position = field.end() + 1
-        name, value = field.groups()
+    for name, value in zip(parts[1::3], parts[2::3], strict=True):
         found.setdefault(name.lower(), []).append(value.strip(b" \t"))
-    kept.append(raw[position:-2])
-    return b"".join(kept), found
+    kept = b"".join(parts[::3])
+    return kept[kept.index(b"\n") + 1 : -2], found
 
 
 _CLAIMS = {

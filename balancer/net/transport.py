@@ -77,7 +77,9 @@ class Transport(Watch):
         while True:
             while not self.pending():
                 await park()
-            await self.take_turn()
+            task = self.task
+            if task is not None and task.spent >= TURN_BYTES:
+                await self.engine.give_way()
             data = self.receive()
             if data is not None:
                 return data
