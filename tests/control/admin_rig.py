@@ -1,0 +1,121 @@
+"""A daemon with its admin API, and a client that speaks HTTP to it over either of its sockets."""
+
+import http.client
+import json
+import re
+import socket
+
+from harness import Daemon, pool
+from wire import PATIENCE, get
+
+NAMES = ("ide-01", "ide-02", "ide-03")
+ADMIN = re.compile(r"the admin API answers on (\S+:\d+)$", re.MULTILINE)
+HANDSHAKE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+AGREED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+"""The example of RFC 6455, 1.3."""
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=PATIENCE)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self.path)
+
+
+class Answer:
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = response.headers
+        self.text = response.read().decode()
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+    @property
+    def error(self):
+        return self.json["error"]
+
+
+def ask(connection, method, path, body=None, **fields):
+    """One request. ``body`` is sent as JSON unless it is bytes; ``fields`` are headers, with _ for -."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body)
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    try:
+        connection.request(method, path, data, headers)
+        return Answer(connection.getresponse())
+    finally:
+        connection.close()
+
+
+class AdminDaemon(Daemon):
+    """``hosts`` are the addresses of its backends; ``keep`` gives it a state directory."""
+
+    def __init__(self, folder, hosts=("127.0.0.1:1",) * 3, *, admin=None, keep=True, pool_keys=None, **sections):
+        self.socket = str(folder / "admin.sock")
+        self.folder = folder
+        backends = pool(*hosts, **pool_keys or {})
+        for name, backend in zip(NAMES, backends["backend"], strict=True):
+            backend["name"] = name
+        if keep:
+            sections["state_dir"] = str(folder / "state")
+        super().__init__(folder, admin=admin or {"socket": self.socket}, pool=[backends], **sections)
+
+    @property
+    def config(self):
+        return str(self.folder / "balancer.toml")
+
+    def ask(self, method, path, body=None, **fields):
+        """A request over the Unix socket; paths that begin with a dot are those of the pool."""
+        path = path.replace(".", "/v1/pools/ide", 1) if path.startswith("./") else path
+        return ask(UnixConnection(self.socket), method, path, body, **fields)
+
+    def get(self, path):
+        answer = self.ask("GET", path)
+        assert answer.status == 200, answer.text
+        return answer.json
+
+    def tcp(self, method, path, body=None, **fields):
+        """The same over TCP."""
+        host, _, port = ADMIN.search(str(self.stderr))[1].rpartition(":")
+        return ask(http.client.HTTPConnection(host, int(port), timeout=PATIENCE), method, path, body, **fields)
+
+    def backend(self, name):
+        return next(each for each in self.get("./backends")["backends"] if each["name"] == name)
+
+    def reset(self):
+        """Take back what a test has changed."""
+        for pin in self.get("./pins")["pins"]:
+            prefix = "" if pin["prefix"] is None else f"?prefix={pin['prefix']}"
+            assert self.ask("DELETE", f"./pins/{pin['digest']}{prefix}").status == 200
+        for backend in self.get("./backends")["backends"]:
+            if backend["state"] != "ready":
+                assert self.ask("PUT", f"./backends/{backend['name']}/state", {"state": "ready"}).status == 200
+            if backend["weight"] != 1 or backend["ramp"]:
+                assert self.ask("PUT", f"./backends/{backend['name']}/weight", {"weight": 1}).status == 200
+
+    def place(self, token):
+        """Where a token goes now."""
+        return self.ask("POST", "./explain", {"token": token}).json["placed"]
+
+    def open_tunnel(self, hosts, token):
+        """A WebSocket of this user: the client's end and the host's."""
+        client = self.connect()
+        client.send(get(f"/?token={token}", *HANDSHAKE))
+        peer = hosts[NAMES.index(self.place(token))].accept()
+        peer.head()
+        peer.send(AGREED)
+        assert client.head().status == 101
+        return client, peer
