@@ -1,12 +1,14 @@
 """What the tests of the operators' state share: configurations, a keeper on a clock that is moved by hand."""
 
+import time
 from contextlib import asynccontextmanager, contextmanager
 
 import trio
+import trio.testing
 
 from balancer.config import model
 from balancer.control.journal import Journal
-from balancer.control.keeper import Keeper
+from balancer.control.keeper import TICK, Keeper
 from balancer.control.offload import Offload
 from balancer.pool.digest import Digest
 from balancer.ring.overlay import Pin
@@ -63,3 +65,18 @@ async def keeping(folder=None, settings=None):
 
 def pin(keeper, token, backend, **more):
     return Pin(digest=keeper.digest(token), backend=backend, **more)
+
+
+async def until(condition):
+    """Wait for a thread or the other process to do its work, on a clock that stands still."""
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit, "it never came"
+        await trio.lowlevel.checkpoint()
+
+
+async def ticks(clock, keeper, condition, seconds=TICK):
+    """Let ``seconds`` pass and the keeper do what they bring about."""
+    await trio.testing.wait_all_tasks_blocked()
+    clock.jump(seconds)
+    await until(condition)
