@@ -43,13 +43,13 @@ class TlsTransport(Transport):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._more = bool(early)
+        self._more = False
         """Ciphertext or decrypted bytes may be waiting inside."""
         if early:
             self._incoming.write(early)
 
     async def handshake(self) -> None:
-        """Complete the handshake; a client that fails it gets its alert."""
+        """Complete the handshake; a client that fails it gets its alert with ``close``."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -57,7 +57,6 @@ class TlsTransport(Transport):
             except ssl.SSLWantReadError:
                 await self._send_outgoing()
             except ssl.SSLError as error:
-                self._send_alert()
                 raise self.lost(error) from None
             await self._fill()
         if self.version != "TLSv1.3":  # the 1.2 client waits for our Finished; in 1.3 only tickets are left
@@ -90,16 +89,13 @@ class TlsTransport(Transport):
                     data = tls.read(_RECORDS)
                 except ssl.SSLWantReadError:
                     self._more = False
-                    if self._outgoing.pending and self.version != "TLSv1.3":  # no tickets: it is "no renegotiation"
-                        self._answer()
+                    self._answer()
                 except ssl.SSLZeroReturnError:
                     return b""
                 except ssl.SSLError as error:
                     raise self.lost(error) from None
                 else:
                     self._more = bool(incoming.pending or tls.pending())
-                    if data and self._outgoing.pending:
-                        self._answer()
                     return data
             if not self.readable:
                 return None
@@ -152,8 +148,8 @@ class TlsTransport(Transport):
         return super().lost(error)
 
     def _answer(self) -> None:
-        """Send what the protocol itself has to say, such as a key update; it can wait if other bytes do."""
-        if not self.finished and self.unsent is None:
+        """Say what cannot wait for our next data, as tickets and key updates can: "no renegotiation" of TLS 1.2."""
+        if self._outgoing.pending and self.version != "TLSv1.3" and not self.finished and self.unsent is None:
             self._push(self._outgoing.read())
 
     def _push(self, ciphertext: bytes) -> bool:
@@ -166,11 +162,6 @@ class TlsTransport(Transport):
     def _shut(self) -> None:
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
-
-    def _send_alert(self) -> None:
-        """Last words: what a full socket does not take now is not waited for."""
-        with suppress(ProxyError):
-            self._write(self._outgoing.read())
 
     async def _send_outgoing(self) -> None:
         if self._outgoing.pending and not self._push(self._outgoing.read()):

@@ -32,6 +32,8 @@ class Echo:
 
     def handle(self, sock, peer):
         assert sock.getpeername() == peer
+        assert not sock.getblocking()
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         self.handled += 1
         transport = PlainTransport(self.engine, sock, Source.CLIENT, None)
         transport.task = self.engine.spawn(self.serve(transport))

@@ -87,6 +87,19 @@ async def test_bytes_read_before_the_handshake_are_fed_in(context, client_contex
         line.close()
 
 
+async def test_what_was_noticed_before_the_handover_is_not_forgotten(context, client_context):
+    """The kernel speaks only once: here of the whole ClientHello, while the plain transport still has the socket."""
+    async with running() as engine:
+        line = Line(engine, context, client_context(V13))
+        with pytest.raises(ssl.SSLWantReadError):
+            line.client.tls.do_handshake()
+        line.client.sock.send(line.client.outgoing.read())
+        await settle()
+        assert line.plain.readable
+        await line.establish()
+        line.close()
+
+
 async def test_data_that_comes_with_the_end_of_the_handshake(context, client_context):
     async with running() as engine:
         line = Line(engine, context, client_context(V13))
@@ -172,13 +185,15 @@ async def test_a_handshake_can_time_out_and_be_closed(context, client_context, c
             line.client.sock.close()
 
 
-async def test_tickets_leave_with_the_first_data_and_not_before(context, client_context):
+async def test_tickets_leave_with_our_first_data_and_not_before(context, client_context):
     async with running() as engine:
         line = await Line(engine, context, client_context(V13)).establish()
+        await line.client.send(b"question")
+        assert await line.ours(lambda tls: tls.recv()).outcome() == b"question"
         await settle()
         with pytest.raises(BlockingIOError):
             line.client.sock.recv(1)
-        await line.ours(lambda tls: tls.send(b"data")).outcome()
+        await line.ours(lambda tls: tls.send(b"answer")).outcome()
         assert len(drain(line.client.sock)) > 200  # two tickets and a record
         line.close()
 
