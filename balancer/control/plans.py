@@ -61,11 +61,11 @@ class Plans:
         overlay = before_overlay
         for change in changes:
             overlay = overlay.apply(_settled(change), book.configured, now)
-        before = await keeper.ring_of(book, before_overlay, effective=True)
-        after = await keeper.ring_of(book, overlay, effective=True)
+        before, before_new = await self._rings(book, before_overlay)
+        after, after_new = await self._rings(book, overlay)
         # Drain, maint and removal may make the same ring: the id stands for the changes, not only for what they make.
         identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes)])
-        comparison = await keeper.offload.call(plan, before, after, identity)
+        comparison = await keeper.offload.call(plan, before_new, after_new, identity)
         moves, users, tunnels = await self._count(book, before_overlay, before, overlay, after)
         overlays = (before_overlay, overlay)
         made = LivePlan(pool, tuple(changes), comparison, based_on, overlays, moves, users, tunnels)
@@ -96,6 +96,11 @@ class Plans:
         entry = await self._keeper.change(made.pool, made.changes, who, only_at=made.based_on)
         self._plans.pop(plan_id, None)
         return entry
+
+    async def _rings(self, book: Book, overlay: Overlay) -> tuple[Ring, Ring]:
+        """The ring of an overlay, and the one of the backends that take new users."""
+        ring = await self._keeper.ring_of(book, overlay)
+        return ring, await self._keeper.ring_of(book, overlay, effective=True) if overlay.states else ring
 
     async def _count(
         self, book: Book, overlay_before: Overlay, before: Ring, overlay_after: Overlay, after: Ring

@@ -50,17 +50,18 @@ def journal(folder):
 
 
 @asynccontextmanager
-async def keeping(folder=None, settings=None):
+async def keeping(folder=None, settings=None, offload=None):
     """A keeper of ``settings``; with a folder, its journal is there."""
-    offload = Offload()
+    mine = offload or Offload()
     store = Journal(folder) if folder is not None else None
     try:
         digest = Digest(store.key() if store is not None else b"key")
-        yield Keeper(settings or config(), digest, store, offload, Wall())
+        yield Keeper(settings or config(), digest, store, mine, Wall())
     finally:
         if store is not None:
             store.close()
-        await offload.close()
+        if offload is None:
+            await mine.close()
 
 
 def pin(keeper, token, backend, **more):
