@@ -44,6 +44,16 @@ def findings(config: Config, now: float) -> Iterator[Finding]:
     for i, listener in enumerate(config.listener):
         for j, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
             yield from _pair_findings(("listener", i, "tls", "certificates", j), certificate, now)
+    for i, pool in enumerate(config.pool):
+        if pool.health.tls.ca_file is not None:
+            yield from _authority_findings(("pool", i, "health", "tls", "ca_file"), pool.health.tls.ca_file)
+
+
+def _authority_findings(at: Key, path: Path) -> Iterator[Finding]:
+    try:
+        _read_chain(path)
+    except ValueError as error:
+        yield Finding(at, str(error))
 
 
 def _pair_findings(at: Key, certificate: Certificate, now: float) -> Iterator[Finding]:

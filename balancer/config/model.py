@@ -17,6 +17,7 @@ from balancer.config.scalars import (
     parse_file,
     parse_log_target,
     parse_network,
+    parse_status,
     parse_workers,
 )
 
@@ -28,6 +29,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 BackendAddress = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
 File = Annotated[Path, BeforeValidator(parse_file)]
+Status = Annotated[str, BeforeValidator(parse_status)]
 
 
 class Section(BaseModel):
@@ -156,15 +158,51 @@ class Ring(Section):
     """``maglev``: entries of its table, a prime."""
 
 
-class Health(Section):
-    """How a backend is probed."""
+class HealthTls(Section):
+    """How probes of type ``tls`` judge the backend's certificate."""
 
-    type: Literal["http", "tcp", "websocket", "off"] = "off"
+    verify: bool = True
+    ca_file: File | None = None
+    """Certificates (PEM) to trust; absent are those of the system."""
+    server_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")] | None = None
+    """Sent as SNI and expected in the certificate; absent is the IP address that is probed."""
+
+
+class Agent(Section):
+    """A program on the host that tells in a line how the host is, as haproxy's agent-check."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """On the host of the backend's address; absent, nobody is asked."""
+    interval: Duration = 10.0
+
+
+class Health(Section):
+    """How a backend is probed. The thresholds and intervals are haproxy's rise, fall, inter, fastinter, downinter."""
+
+    type: Literal["http", "tcp", "tls", "websocket", "off"] = "off"
+    method: Literal["GET", "HEAD", "OPTIONS"] = "GET"
     path: Annotated[str, StringConstraints(pattern=r"^/[\x21-\x7e]*$")] = "/health"
+    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:\[\]_-]{1,253}$")] | None = None
+    """The ``Host`` header; absent is the address that is probed."""
+    expect_status: Annotated[tuple[Status, ...], Field(strict=False, min_length=1)] = ("2xx", "3xx")
+    expect_body: Annotated[str, StringConstraints(max_length=1024)] = ""
+    """Text that the first 64 KiB of the body hold; empty takes any body."""
     interval: Duration = 2.0
+    fast_interval: Duration | None = None
+    """While the last probe contradicts the state; absent is ``interval``."""
+    down_interval: Duration | None = None
+    """While the backend is down; absent is ``interval``."""
+    jitter: Annotated[float, Field(ge=0.0, le=0.5, allow_inf_nan=False)] = 0.1
+    """Each wait is longer or shorter by up to this share, so that the probes of many hosts spread."""
     timeout: Duration = 1.0
     rise: Annotated[int, Field(ge=1, le=1000)] = 2
     fall: Annotated[int, Field(ge=1, le=1000)] = 3
+    drain_on_404: bool = False
+    """404 means: no new users, please."""
+    on_down: Literal["keep", "close"] = "keep"
+    """What becomes of the tunnels of a backend that is down."""
+    tls: HealthTls = HealthTls()
+    agent: Agent = Agent()
 
 
 class Backend(Section):
@@ -172,6 +210,8 @@ class Backend(Section):
 
     name: Name
     address: BackendAddress
+    check_address: BackendAddress | None = None
+    """Where it is probed; absent is ``address``."""
     weight: Annotated[float, Field(ge=0.0, le=256.0, allow_inf_nan=False)] = 1.0
     id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """``haproxy``: the server's ``id``; absent takes the number haproxy would give it."""

@@ -7,7 +7,7 @@ from math import isqrt
 from typing import TypeVar
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Backend, Config, Listener, Pool
+from balancer.config.model import Backend, Config, HealthTls, Listener, Pool
 from balancer.config.scalars import Address, shown
 
 T = TypeVar("T")
@@ -25,6 +25,17 @@ _ALGORITHMS_OF = {
 }
 """Keys of ``pool.ring`` that mean nothing to the other algorithms."""
 _ALGORITHM_OF_BACKEND_KEY = {"id": "haproxy", "guid": "haproxy", "server": "nginx"}
+_PROBES_OF = {
+    "method": ("http",),
+    "path": ("http", "websocket"),
+    "host": ("http", "websocket"),
+    "expect_status": ("http",),
+    "expect_body": ("http",),
+    "drain_on_404": ("http", "websocket"),
+    "tls": ("tls",),
+}
+"""Keys of ``pool.health`` that mean nothing to the other types."""
+_SHORTEST_INTERVAL = 0.1
 _MIN_SEED_BYTES = 16
 _HAPROXY_ID_PERIOD = 1 << 20
 _ENTRIES_PER_BACKEND = 100
@@ -44,6 +55,7 @@ def findings(config: Config) -> Iterator[Finding]:
     for i, pool in enumerate(config.pool):
         yield from _ring(("pool", i, "ring"), pool)
         yield from _backends(("pool", i), pool)
+        yield from _health(("pool", i), pool)
     yield from _unused(config)
 
 
@@ -203,6 +215,44 @@ def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[
         if pool.ring.algorithm != (owner := _ALGORITHM_OF_BACKEND_KEY[key]):
             message = f"has no effect: it is for algorithm = {shown(owner)}"
             yield Finding((*at, key), message, reads, warning=True)
+
+
+def _health(pool_at: Key, pool: Pool) -> Iterator[Finding]:
+    health, at = pool.health, (*pool_at, "health")
+    kind = (*at, "type")
+    for key in sorted(health.model_fields_set & _PROBES_OF.keys()):
+        empty_table = isinstance(value := getattr(health, key), HealthTls) and not value.model_fields_set
+        if health.type not in ("off", *_PROBES_OF[key]) and not empty_table:
+            message = f"has no effect: it is for type = {' or '.join(map(shown, _PROBES_OF[key]))}"
+            yield Finding((*at, key), message, (kind,), warning=True)
+    for key in ("interval", "fast_interval", "down_interval"):
+        if (interval := getattr(health, key)) is not None and interval < _SHORTEST_INTERVAL:
+            yield Finding((*at, key), "probes come every 100ms at most: no host needs more to be noticed")
+    if health.fast_interval is not None and health.fast_interval > health.interval:
+        message = "is for being sure sooner, so it is at most interval"
+        yield Finding((*at, "fast_interval"), message, ((*at, "interval"),))
+    if health.type != "off" and health.timeout > health.interval:
+        message = "a probe that takes longer than interval delays the next: give it at most interval"
+        yield Finding((*at, "timeout"), message, ((*at, "interval"), kind), warning=True)
+    if health.expect_body and health.method == "HEAD":
+        message = "the answer to HEAD has no body: take GET, or leave expect_body out"
+        yield Finding((*at, "expect_body"), message, ((*at, "method"),))
+    for i, backend in enumerate(pool.backend):
+        yield from _probed((*pool_at, "backend", i), backend, at, pool)
+
+
+def _probed(at: Key, backend: Backend, health_at: Key, pool: Pool) -> Iterator[Finding]:
+    health = pool.health
+    target = backend.check_address or backend.address
+    if backend.check_address and not backend.check_address.path and backend.check_address.port == 0:
+        yield Finding((*at, "check_address"), "a backend has a port above 0")
+    if health.type == "tls" and health.tls.verify and target.path and health.tls.server_name is None:
+        message = "a Unix socket has no name to find in the certificate: give pool.health.tls a server_name"
+        reads = ((*health_at, "type"), (*health_at, "tls"), (*at, "check_address"))
+        yield Finding((*at, "address"), message, reads)
+    if health.agent.port is not None and backend.address.path:
+        message = "a Unix socket has no port for an agent: leave pool.health.agent out"
+        yield Finding((*at, "address"), message, ((*health_at, "agent", "port"),))
 
 
 def _same_points(keys: list[Key], pool: Pool) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, ValidationInfo
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_STATUS = re.compile(r"[2-5](?:xx|[0-9]{2})")
 _MAX_DURATION = 366 * 86400.0
 _MAX_WORKERS = 256
 
@@ -114,6 +115,15 @@ def parse_file(value: object, info: ValidationInfo) -> Path:
 def parse_log_target(value: object, info: ValidationInfo) -> Path | str:
     """``"stdout"``, ``"off"`` or the path of a file."""
     return value if value in ("stdout", "off") and isinstance(value, str) else parse_file(value, info)
+
+
+def parse_status(value: object) -> str:
+    """An HTTP status such as ``200``, or a class of them such as ``"2xx"``; as text."""
+    if isinstance(value, int) and not isinstance(value, bool) and 200 <= value <= 599:
+        return str(value)
+    if isinstance(value, str) and _STATUS.fullmatch(value):
+        return value
+    raise ValueError(f'a status is a number from 200 to 599 or a class such as "2xx", not {shown(value)}')
 
 
 def parse_workers(value: object) -> int | str:

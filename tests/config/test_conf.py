@@ -17,7 +17,7 @@ PROD = (CONF / "prod.toml").read_text()
 PLACEHOLDER = "the placeholder of the source tree: its key is public, anyone can pose as you; name your own"
 NOW = 1_907_712_000.0
 
-BLOCK = re.compile(r"((?:^# .*\n)+)^(?:# )?([a-z_]+) = (.+)$", re.MULTILINE)
+BLOCK = re.compile(r"((?:^# .*\n)+)^(?:# )?([a-z0-9_]+) = (.+)$", re.MULTILINE)
 TABLE = re.compile(r"^\[+([a-z.]+)\]+", re.MULTILINE)
 
 

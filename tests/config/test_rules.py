@@ -43,6 +43,10 @@ def algorithm(name, *keys):
     return ring(f'algorithm = "{name}"', *keys)
 
 
+def health(*keys):
+    return "[[pool.backend]]", "\n".join(["[pool.health]", *keys, "[[pool.backend]]"])
+
+
 BROKEN = {
     "unknown pool, close": (
         [('pool = "ide"', 'pool = "idee"')],
@@ -117,6 +121,41 @@ BROKEN = {
     "a key of haproxy": (
         [ring('function = "sdbm"')],
         '16: pool "ide" > ring > function: belongs to algorithm = "haproxy", not "ring"; remove it',
+    ),
+    "probes without a pause": (
+        [health('interval = "99ms"')],
+        '18: pool "ide" > health > interval: probes come every 100ms at most: no host needs more to be noticed',
+    ),
+    "a fast interval that is none": (
+        [health('fast_interval = "3s"')],
+        '18: pool "ide" > health > fast_interval: is for being sure sooner, so it is at most interval',
+    ),
+    "a body of HEAD": (
+        [health('type = "http"', 'method = "HEAD"', 'expect_body = "ok"')],
+        '20: pool "ide" > health > expect_body: the answer to HEAD has no body: take GET, or leave expect_body out',
+    ),
+    "authorities that are not there": (
+        [health('type = "tls"', "[pool.health.tls]", 'ca_file = "/none"')],
+        '20: pool "ide" > health > tls > ca_file: "/none" cannot be read: No such file or directory',
+    ),
+    "authorities that are none": (
+        [health('type = "tls"', "[pool.health.tls]", 'ca_file = "/dev/null"')],
+        '20: pool "ide" > health > tls > ca_file: "/dev/null" holds no PEM certificate, '
+        'a block that starts with "-----BEGIN CERTIFICATE-----"',
+    ),
+    "probes of port 0": (
+        [("weight = 2", 'check_address = "10.0.0.1:0"')],
+        '20: pool "ide" > backend "ide-01" > check_address: a backend has a port above 0',
+    ),
+    "TLS to nobody": (
+        [health('type = "tls"'), ("10.0.0.1:4001", "unix:/s")],
+        '21: pool "ide" > backend "ide-01" > address: a Unix socket has no name to find in the certificate: '
+        "give pool.health.tls a server_name",
+    ),
+    "an agent on a Unix socket": (
+        [health('type = "tcp"', "agent = { port = 1 }"), ("10.0.0.1:4001", "unix:/s")],
+        '22: pool "ide" > backend "ide-01" > address: a Unix socket has no port for an agent: '
+        "leave pool.health.agent out",
     ),
     "a key of the ring": (
         [algorithm("nginx", "points = 160")],
@@ -212,6 +251,19 @@ BROKEN = {
 }
 
 SUSPICIOUS = {
+    "a path for TCP": (
+        [health('type = "tcp"', 'path = "/"')],
+        '19: pool "ide" > health > path: has no effect: it is for type = "http" or "websocket"',
+    ),
+    "TLS for HTTP": (
+        [health('type = "http"', "tls = { verify = false }")],
+        '19: pool "ide" > health > tls: has no effect: it is for type = "tls"',
+    ),
+    "a timeout beyond the interval": (
+        [health('type = "http"', 'interval = "500ms"')],
+        '17: pool "ide" > health > timeout: a probe that takes longer than interval delays the next: '
+        "give it at most interval",
+    ),
     "an unused pool": (
         [("[[pool]]", '[[pool]]\nname = "old"\nbackend = [{ name = "b", address = "10.0.0.9:1" }]\n[[pool]]')],
         '14: pool "old" > name: no listener uses this pool',
@@ -232,6 +284,11 @@ SUSPICIOUS = {
 }
 
 FINE = {
+    "probes": [health('type = "http"', 'fast_interval = "1s"', 'expect_body = "ok"', "drain_on_404 = true")],
+    "probes that are off for now": [health('type = "off"', "expect_status = [200]", "tls = { verify = false }")],
+    "probes of WebSockets": [health('type = "websocket"', 'path = "/ws"', 'host = "ide.example"')],
+    "probes by TLS": [health('type = "tls"', 'tls = { server_name = "ide.example" }', "agent = { port = 1 }")],
+    "probes somewhere else": [health('type = "tcp"'), ("weight = 2", 'check_address = "unix:/s"')],
     "both wildcards": [("127.0.0.1:444", "0.0.0.0:445"), ("mode", 'trusted = ["10.0.0.0/8"]\nmode')],
     "one port of two addresses": [("127.0.0.1:444", "127.0.0.2:443")],
     "any free port, twice": [("127.0.0.1:444", "127.0.0.1:0"), ("127.0.0.1:443", "127.0.0.1:0")],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config.scalars import Address, parse_address, parse_duration, parse_network, shown
+from balancer.config.scalars import Address, parse_address, parse_duration, parse_network, parse_status, shown
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text(), max_size=2))
@@ -70,9 +70,21 @@ def test_networks_round_trip(address, bits):
     assert parse_network(str(network)) == network
 
 
-@given(ANYTHING, st.sampled_from([parse_duration, parse_address, parse_network]))
+@given(ANYTHING, st.sampled_from([parse_duration, parse_address, parse_network, parse_status]))
 def test_parsers_raise_only_value_errors_of_one_line(value, parse):
     assert refusal(parse, value).isprintable()
+
+
+@pytest.mark.parametrize(("value", "status"), [(200, "200"), (599, "599"), ("204", "204"), ("2xx", "2xx")])
+def test_statuses(value, status):
+    assert parse_status(value) == status
+
+
+@pytest.mark.parametrize("value", [199, 600, True, "1xx", "6xx", "20x", "2XX", "2xx ", " 200", "0200", 200.0, None])
+def test_no_statuses(value):
+    assert refusal(parse_status, value).startswith(
+        'a status is a number from 200 to 599 or a class such as "2xx", not '
+    )
 
 
 def refusal(parse, value):

@@ -1,0 +1,179 @@
+"""How a backend is: what probes and the host itself say about it, and what follows. Pure.
+
+Some facts. One odd probe must not move users, so a state changes only after ``fall`` (or ``rise``) probes in a row that
+contradict it, as haproxy counts (configuration manual, 5.2); meanwhile probes come at ``fast_interval``, to be sure
+soon. Nothing is known of a new backend, so there one probe decides. All backends are probed at once at the start; the
+wait after that is drawn from the whole interval, and later waits vary by ``jitter``, so that the probes of many
+backends spread and stay spread.
+
+What the host wishes is separate from how it is: a host that asks to be drained is up, and its users stay.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Literal
+
+from balancer.config import model
+
+Wish = Literal["", "degraded", "drain", "maint"]
+"""What a host asks for: nothing, users only if nobody else is there, no new users, no users at all."""
+Mode = Literal["ready", "drain", "maint"]
+
+
+class Verdict(StrEnum):
+    """What is held of a backend."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One probe: did the backend pass, and in a few words why, never with bytes the backend sent."""
+
+    ok: bool
+    text: str
+    wish: Wish = ""
+
+
+@dataclass(frozen=True)
+class AgentReport:
+    """What an agent said; what it did not mention is None and stays as it was."""
+
+    percent: int | None = None
+    """Share of the configured weight."""
+    mode: Mode | None = None
+    down: bool | None = None
+
+
+TRANSITIONS: dict[tuple[Verdict, bool], tuple[Verdict, str]] = {
+    (Verdict.UNKNOWN, True): (Verdict.UP, "first"),
+    (Verdict.UNKNOWN, False): (Verdict.DOWN, "first"),
+    (Verdict.UP, True): (Verdict.UP, ""),
+    (Verdict.UP, False): (Verdict.DOWN, "fall"),
+    (Verdict.DOWN, True): (Verdict.UP, "rise"),
+    (Verdict.DOWN, False): (Verdict.DOWN, ""),
+}
+"""From the verdict and whether a probe passed to the verdict this speaks for, and which threshold it has to reach."""
+
+_WISHES = {"": "", "degraded": "degraded", "drain": "asks to be drained", "maint": "asks for maintenance"}
+
+
+class Health:
+    """The state machine of one backend."""
+
+    __slots__ = (
+        "_agent_mode",
+        "_config",
+        "_needed",
+        "_wish",
+        "agent_down",
+        "changes",
+        "clear",
+        "failed",
+        "passed",
+        "percent",
+        "seconds",
+        "since",
+        "state",
+        "streak",
+        "text",
+    )
+
+    def __init__(self, config: model.Health) -> None:
+        self._config = config
+        self._needed = {"first": 1, "rise": config.rise, "fall": config.fall}
+        self._wish: Wish = ""
+        self._agent_mode: Mode = "ready"
+        self.state = Verdict.UNKNOWN
+        self.since: float | None = None
+        """When the state began; None while nothing is known."""
+        self.streak = 0
+        """Probes in a row that contradict the state."""
+        self.text = ""
+        """What the last probe came to, and ``seconds`` how long it took."""
+        self.seconds = 0.0
+        self.passed = 0
+        """Probes since the start; those that did not pass are ``failed``."""
+        self.failed = 0
+        self.changes = 0
+        """Changes of state."""
+        self.percent = 100
+        """Share of the configured weight that the agent asks for."""
+        self.agent_down = False
+        self.clear = False
+        """Up, and nothing to be said against it: the one question of the hot path."""
+
+    def observe(self, result: Result, now: float, seconds: float = 0.0) -> bool:
+        """Take a probe that took ``seconds`` into account; has the state changed?"""
+        self.text, self.seconds = result.text, seconds
+        if result.ok:
+            self.passed += 1
+            self._wish = result.wish
+        else:
+            self.failed += 1
+        target, threshold = TRANSITIONS[self.state, result.ok]
+        self.streak = 0 if target is self.state else self.streak + 1
+        changed = target is not self.state and self.streak >= self._needed[threshold]
+        if changed:
+            self.state, self.since, self.streak = target, now, 0
+            self.changes += 1
+        self._settle()
+        return changed
+
+    def heed(self, report: AgentReport) -> None:
+        """Take the agent's word into account."""
+        if report.percent is not None:
+            self.percent = report.percent
+        if report.mode is not None:
+            self._agent_mode = report.mode
+        if report.down is not None:
+            self.agent_down = report.down
+        self._settle()
+
+    def restore(self, state: Verdict, since: float, text: str) -> None:
+        """Begin with what was held of the backend before a restart, until probes prove otherwise."""
+        self.state, self.since, self.text = state, since, text
+        self._settle()
+
+    def delay(self, random: Random) -> float:
+        """Seconds from the beginning of the last probe to that of the next."""
+        config = self._config
+        if self.streak:
+            interval = config.fast_interval or config.interval
+        elif self.state is Verdict.DOWN:
+            interval = config.down_interval or config.interval
+        else:
+            interval = config.interval
+        if self.passed + self.failed <= 1:
+            return interval * random.random()
+        return interval * (1 + config.jitter * random.uniform(-1, 1))
+
+    @property
+    def down(self) -> bool:
+        """Probes or the agent say that it does not work."""
+        return self.state is Verdict.DOWN or self.agent_down
+
+    @property
+    def trouble(self) -> str:
+        """Why nobody should be sent there, or an empty string."""
+        if self.state is Verdict.DOWN:
+            return f"unhealthy: {self.text}"
+        if self.agent_down:
+            return "unhealthy: its agent says down"
+        return "not probed yet" if self.state is Verdict.UNKNOWN else ""
+
+    @property
+    def wish(self) -> Wish:
+        """What the host asks for, by its agent or in its answers to probes."""
+        return self._wish if self._agent_mode == "ready" else self._agent_mode
+
+    def unwilling(self, *, tunnels: bool) -> str:
+        """Why the host does not want a user, who has open ``tunnels`` there or not; or an empty string."""
+        wish = self.wish
+        return "" if tunnels and wish != "maint" else _WISHES[wish]
+
+    def _settle(self) -> None:
+        self.clear = self.state is Verdict.UP and not self.agent_down and not self.wish

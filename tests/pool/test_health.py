@@ -1,0 +1,195 @@
+"""How a backend is: against a model that remembers every probe, and by what it must never do."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from balancer.config import model
+from balancer.pool.health import AgentReport, Health, Result, Verdict
+
+GOOD, BAD = Result(True, "200"), Result(False, "connection refused")
+WISHES = {"": "", "degraded": "degraded", "drain": "asks to be drained", "maint": "asks for maintenance"}
+
+
+class Machine(RuleBasedStateMachine):
+    """The model keeps all probes and works out the state from them each time."""
+
+    @initialize(rise=st.integers(1, 4), fall=st.integers(1, 4), start=st.sampled_from(list(Verdict)))
+    def begin(self, rise, fall, start):
+        self.config = model.Health(rise=rise, fall=fall, interval="2s", fast_interval="1s", down_interval="5s")
+        self.health = Health(self.config)
+        self.start = start
+        self.probes = []
+        self.wish = ""
+        self.agent = AgentReport(100, "ready", False)
+        self.now = 100.0
+        self.began = None
+        if start is not Verdict.UNKNOWN:
+            self.began = 42.0
+            self.health.restore(start, 42.0, "as before")
+
+    def expected(self):
+        """Only runs of equal probes count, and only against the state they meet."""
+        state, run, changes = self.start, 0, 0
+        for ok in self.probes:
+            speaks_for = Verdict.UP if ok else Verdict.DOWN
+            run = run + 1 if speaks_for is not state else 0
+            needed = 1 if state is Verdict.UNKNOWN else self.config.rise if ok else self.config.fall
+            if run >= needed:
+                state, run, changes = speaks_for, 0, changes + 1
+        return state, run, changes
+
+    @rule(result=st.builds(Result, st.booleans(), st.just("text"), st.sampled_from(["", "degraded", "drain"])))
+    def probe(self, result):
+        before = self.expected()
+        self.now += 1
+        changed = self.health.observe(result, self.now, 0.25)
+        self.probes.append(result.ok)
+        if result.ok:
+            self.wish = result.wish
+        after = self.expected()
+        assert changed == (before[2] != after[2])
+        if changed:
+            self.began = self.now
+
+    @rule(
+        report=st.builds(
+            AgentReport,
+            st.none() | st.integers(0, 100),
+            st.none() | st.sampled_from(["ready", "drain", "maint"]),
+            st.none() | st.booleans(),
+        )
+    )
+    def agent_speaks(self, report):
+        self.health.heed(report)
+        before = self.agent
+        self.agent = AgentReport(
+            before.percent if report.percent is None else report.percent,
+            report.mode or before.mode,
+            before.down if report.down is None else report.down,
+        )
+
+    @invariant()
+    def it_agrees(self):
+        if not hasattr(self, "health"):
+            return
+        health = self.health
+        state, run, changes = self.expected()
+        assert (health.state, health.streak, health.changes) == (state, run, changes)
+        assert (health.passed, health.failed) == (sum(self.probes), len(self.probes) - sum(self.probes))
+        assert health.since == self.began
+        assert (health.percent, health.agent_down) == (self.agent.percent, self.agent.down)
+        wish = self.wish if self.agent.mode == "ready" else self.agent.mode
+        assert health.wish == wish
+        assert health.down == (state is Verdict.DOWN or self.agent.down)
+        assert (not health.trouble) == (state is Verdict.UP and not self.agent.down)
+        assert health.clear == (not health.trouble and not wish)
+
+    @precondition(lambda self: len(self.probes) > 1)
+    @rule(seed=st.integers())
+    def the_next_probe(self, seed):
+        state, run, _ = self.expected()
+        interval = 1.0 if run else 5.0 if state is Verdict.DOWN else 2.0
+        assert interval * 0.9 <= self.health.delay(Random(seed)) <= interval * 1.1
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=60, stateful_step_count=40)
+
+
+@given(st.floats(0.5, 8), st.floats(0.5, 8), st.integers(1, 4), st.integers(1, 4), st.integers())
+@settings(max_examples=60)
+def test_a_host_that_flaps_for_an_hour(up, down, rise, fall, seed):
+    """No change comes without its run of probes, and so none sooner than such a run takes."""
+    health = Health(model.Health(interval="2s", fast_interval="1s", rise=rise, fall=fall))
+    random, now, history, changes = Random(seed), 0.0, [], []
+    while now < 3600:
+        history.append(now % (up + down) < up)
+        if health.observe(GOOD if history[-1] else BAD, now):
+            needed = 1 if not changes else rise if history[-1] else fall
+            assert history[-needed:] == [history[-1]] * needed
+            assert not changes or health.state is not changes[-1][1]
+            if len(changes) > 1:
+                assert now - changes[-1][0] >= (2 + (needed - 1)) * 0.9
+            changes.append((now, health.state))
+        now += health.delay(random)
+    assert len(changes) == health.changes
+
+
+@pytest.mark.parametrize(("state", "result", "other"), [(Verdict.UP, BAD, GOOD), (Verdict.DOWN, GOOD, BAD)])
+def test_an_odd_probe_now_and_then_changes_nothing(state, result, other):
+    health = Health(model.Health(rise=3, fall=3))
+    health.restore(state, 0.0, "")
+    for n in range(1000):
+        assert not health.observe(other if n % 3 == 2 else result, float(n))
+    assert health.state is state
+
+
+@given(st.integers())
+def test_probes_of_many_hosts_spread(seed):
+    """All were probed in one moment; then they fill the interval, and go on filling it."""
+    random = Random(seed)
+    hosts = [Health(model.Health(interval="10s", jitter=0.1)) for _ in range(200)]
+    due = [0.0] * 200
+    for lap in range(4):
+        for number, health in enumerate(hosts):
+            health.observe(GOOD, due[number])
+            due[number] += health.delay(random)
+        in_each = Counter(int(when % 10) for when in due)
+        assert max(in_each.values()) < 60, f"after lap {lap}: {in_each}"
+
+
+def test_without_jitter_the_pace_is_even():
+    health = Health(model.Health(interval="10s", jitter=0.0))
+    health.observe(GOOD, 0.0)
+    health.observe(GOOD, 1.0)
+    assert health.delay(Random(1)) == 10.0
+
+
+def test_one_probe_decides_about_a_new_backend_and_none_about_a_known_one():
+    for result, state in [(GOOD, Verdict.UP), (BAD, Verdict.DOWN)]:
+        health = Health(model.Health(rise=5, fall=5))
+        assert health.trouble == "not probed yet"
+        assert health.observe(result, 7.0)
+        assert (health.state, health.since) == (state, 7.0)
+    health = Health(model.Health(rise=2, fall=3))
+    health.restore(Verdict.UP, -1000.0, "200")
+    assert health.clear
+    assert [health.observe(BAD, float(n)) for n in range(3)] == [False, False, True]
+    assert health.trouble == "unhealthy: connection refused"
+
+
+@pytest.mark.parametrize("wish", ["degraded", "drain"])
+def test_a_wish_is_no_illness_and_lasts_until_the_next_good_answer(wish):
+    health = Health(model.Health(fall=2))
+    health.observe(Result(True, "200", wish), 1.0)
+    assert (health.state, health.trouble, health.clear) == (Verdict.UP, "", False)
+    assert health.unwilling(tunnels=False) == WISHES[wish]
+    assert health.unwilling(tunnels=True) == ""
+    health.observe(BAD, 2.0)
+    assert health.wish == wish
+    health.observe(GOOD, 3.0)
+    assert health.clear
+    assert health.unwilling(tunnels=False) == ""
+
+
+def test_what_an_agent_says():
+    health = Health(model.Health())
+    health.observe(Result(True, "200", "degraded"), 1.0)
+    health.heed(AgentReport(mode="maint"))
+    assert health.unwilling(tunnels=True) == "asks for maintenance"
+    health.heed(AgentReport(percent=75))
+    assert (health.wish, health.percent) == ("maint", 75)
+    health.heed(AgentReport(mode="ready"))
+    assert health.wish == "degraded"
+    health.heed(AgentReport(down=True))
+    assert health.down
+    assert health.trouble == "unhealthy: its agent says down"
+    health.observe(GOOD, 2.0)
+    assert health.down, "an answer to a probe does not overrule the agent"
+    health.heed(AgentReport(down=False))
+    assert health.clear
