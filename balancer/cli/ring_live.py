@@ -154,6 +154,8 @@ def _settle(args: argparse.Namespace) -> str:
         _progress("")
         return f"stopped: {work['moved']} of {count(work['strays'], 'stray')} sent home, the others stay where they are"
     _progress("")
+    if not work["strays"]:
+        return "there are no strays"
     left = work["strays"] - work["moved"]
     stayed = f"; {left} left by themselves or stay, their home being out of reach" if left else ""
     return f"{work['moved']} of {count(work['strays'], 'stray')} sent home{stayed}"

@@ -59,7 +59,7 @@ _ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/trace": {"POST": api_changes.trace},
 }
 _PATTERNS = [
-    (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9._-]+)", path)), path, methods)
+    (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9][A-Za-z0-9._-]*)", path)), path, methods)
     for path, methods in _ROUTES.items()
 ]
 

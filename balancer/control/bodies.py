@@ -89,7 +89,9 @@ def parse(kind: type[T], body: bytes) -> T:
         return kind.model_validate_json(body or b"{}")
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
-        lines = [": ".join(filter(None, [_path(each["loc"]), _words(each["msg"])])) for each in problems]
+        # A list whose elements are all wrong is not short of elements.
+        deep = [each for each in problems if each["type"] != "too_short"] or problems
+        lines = [": ".join(filter(None, [_path(each["loc"]), _words(each["msg"])])) for each in deep]
     raise BadBody("; ".join(lines))
 
 
@@ -110,6 +112,7 @@ def _words(message: str) -> str:
         ("String should match pattern", "expected a string that matches"),
         ("Extra inputs are not permitted", "unknown here"),
         ("Field required", "missing"),
+        ("Tuple should have at least 1 item", "expected at least one"),
         ("Value error, ", ""),
         ("Invalid JSON: ", "this is not JSON: "),
     ):

@@ -150,7 +150,8 @@ async def _refuse(stream: trio.SocketStream, wire: h11.Connection, status: int) 
     text = {413: "the body is too long", 431: "the head is too long"}.get(status, "this is no HTTP/1.1 request")
     body = f'{{"error": "{text}"}}\n'.encode()
     try:
-        await _send(stream, wire, Response(status, body, "application/json"), head_only=False)
+        refusal = Response(status, body, "application/json", (("Connection", "close"),))
+        await _send(stream, wire, refusal, head_only=False)
         await stream.send_eof()
         with trio.move_on_after(LINGER):
             while await stream.receive_some(65536):

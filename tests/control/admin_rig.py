@@ -5,9 +5,12 @@ import json
 import re
 import socket
 
+import pytest
+from authority import Authority
 from harness import Daemon, pool
-from wire import PATIENCE, get
+from wire import PATIENCE, Backend, get
 
+NOBODY = ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
 NAMES = ("ide-01", "ide-02", "ide-03")
 ADMIN = re.compile(r"the admin API answers on (\S+:\d+)$", re.MULTILINE)
 HANDSHAKE = (
@@ -61,17 +64,28 @@ def ask(connection, method, path, body=None, **fields):
 
 
 class AdminDaemon(Daemon):
-    """``hosts`` are the addresses of its backends; ``keep`` gives it a state directory."""
+    """``hosts`` are addresses of backends, ``others`` names of further pools; ``keep`` gives it a state directory."""
 
-    def __init__(self, folder, hosts=("127.0.0.1:1",) * 3, *, admin=None, keep=True, pool_keys=None, **sections):
+    def __init__(
+        self,
+        folder,
+        hosts=NOBODY,
+        *,
+        admin=None,
+        keep=True,
+        pool_keys=None,
+        others=(),
+        **sections,
+    ):
         self.socket = str(folder / "admin.sock")
         self.folder = folder
         backends = pool(*hosts, **pool_keys or {})
         for name, backend in zip(NAMES, backends["backend"], strict=True):
             backend["name"] = name
+        further = [pool(f"127.0.0.1:{n}", name=name) for n, name in enumerate(others, start=11)]
         if keep:
             sections["state_dir"] = str(folder / "state")
-        super().__init__(folder, admin=admin or {"socket": self.socket}, pool=[backends], **sections)
+        super().__init__(folder, admin=admin or {"socket": self.socket}, pool=[backends, *further], **sections)
 
     @property
     def config(self):
@@ -110,12 +124,56 @@ class AdminDaemon(Daemon):
         """Where a token goes now."""
         return self.ask("POST", "./explain", {"token": token}).json["placed"]
 
-    def open_tunnel(self, hosts, token):
-        """A WebSocket of this user: the client's end and the host's."""
+    def open_tunnel(self, hosts, token, ends):
+        """A WebSocket of this user; the client's end and the host's are added to ``ends``."""
         client = self.connect()
+        ends.append(client)
         client.send(get(f"/?token={token}", *HANDSHAKE))
         peer = hosts[NAMES.index(self.place(token))].accept()
+        ends.append(peer)
         peer.head()
         peer.send(AGREED)
         assert client.head().status == 101
-        return client, peer
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    """A daemon with three backends that nobody is at, shared by a module."""
+    with AdminDaemon(tmp_path_factory.mktemp("admin")) as running:
+        yield running
+
+
+@pytest.fixture
+def tunnels(daemon, hosts):
+    """Opens a WebSocket for each token; their ends, the client's and the host's by turns."""
+    ends = []
+
+    def open_all(*tokens):
+        for token in tokens:
+            daemon.open_tunnel(hosts, token, ends)
+        return ends
+
+    yield open_all
+    for end in ends:
+        end.close()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    """Backends the tests play themselves."""
+    backends = [Backend() for _ in NAMES]
+    yield backends
+    for backend in backends:
+        backend.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_crashes(request):
+    yield
+    if "daemon" in request.fixturenames:
+        request.getfixturevalue("daemon").check()

@@ -1,0 +1,127 @@
+"""/metrics as Prometheus reads it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from admin_rig import NAMES, AdminDaemon
+from cryptography import x509
+from harness import listener
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+from wire import answer, get
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory, hosts):
+    with AdminDaemon(tmp_path_factory.mktemp("metrics"), hosts) as running:
+        yield running
+
+
+def scrape(daemon):
+    """Values by name and labels; what is counted now and then is there, too."""
+    while True:
+        text = daemon.ask("GET", "/metrics").text
+        families = list(parse(text))
+        values = {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+        if any(name == "balancer_ring_share_ratio" for name, *_ in values):
+            return values
+
+
+def of_backend(values, name, backend):
+    return values[name, ("backend", backend), ("pool", "ide")]
+
+
+def test_counters_count(daemon, hosts, tunnels):
+    home = daemon.place("secret-1")
+    with daemon.connect() as client:
+        client.send(get("/?token=secret-1"))
+        peer = hosts[NAMES.index(home)].accept()
+        peer.request()
+        peer.send(answer(b"hello", "Connection: close"))
+        assert client.response().body == b"hello"
+        peer.close()
+    tunnels("secret-1")
+    values = scrape(daemon)
+    assert of_backend(values, "balancer_backend_requests_total", home) >= 1
+    assert of_backend(values, "balancer_backend_connects_total", home) >= 1
+    assert of_backend(values, "balancer_backend_received_bytes_total", home) >= len(b"hello")
+    assert of_backend(values, "balancer_backend_sent_bytes_total", home) > 0
+    assert of_backend(values, "balancer_backend_tunnels", home) == 1
+    assert of_backend(values, "balancer_backend_users", home) == 1
+    assert of_backend(values, "balancer_backend_up", home) == 1
+    assert values["balancer_decisions_total", ("pool", "ide"), ("reason", "owner")] >= 1
+    assert values["balancer_listener_connections_total", ("listener", "web")] == 2
+
+
+def test_the_ring_and_what_operators_decided(daemon):
+    daemon.ask("POST", "./pins", {"token": "secret-9", "backend": "ide-01"})
+    daemon.ask("PUT", "./backends/ide-02/state", {"state": "drain"})
+    values = scrape(daemon)
+    assert sum(of_backend(values, "balancer_ring_share_ratio", name) for name in NAMES) == pytest.approx(1)
+    assert {of_backend(values, "balancer_ring_points", name) for name in NAMES} == {160}
+    fingerprint = daemon.get("/v1/pools/ide")["fingerprint"]
+    assert values["balancer_ring_info", ("algorithm", "ring"), ("fingerprint", fingerprint), ("pool", "ide")] == 1
+    assert values["balancer_pins", ("pool", "ide")] == 1
+    assert values["balancer_overlay_version", ("pool", "ide")] == 2
+    assert values["balancer_journal_sequence",] == 3
+    assert values["balancer_strays", ("pool", "ide")] == 0
+    states = {state: values["balancer_backend_state", ("backend", "ide-02"), ("pool", "ide"), ("state", state)]
+              for state in ("ready", "drain", "maint")}  # fmt: skip
+    assert states == {"ready": 0, "drain": 1, "maint": 0}
+    assert of_backend(values, "balancer_backend_takes_new", "ide-02") == 0
+
+
+def test_every_metric_has_a_help_text_and_a_proper_name(daemon):
+    for family in parse(daemon.ask("GET", "/metrics").text):
+        assert family.documentation.endswith("."), family.name
+        assert family.name.startswith(("balancer_", "process_"))
+        assert all(sample.name.endswith("_total") for sample in family.samples if family.type == "counter")
+
+
+def test_openmetrics_for_whoever_asks(daemon):
+    found = daemon.ask("GET", "/metrics", Accept="application/openmetrics-text; version=1.0.0,text/plain;q=0.5")
+    assert found.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert {family.name for family in parse_openmetrics(found.text)} >= {"balancer_build", "balancer_decisions"}
+    assert daemon.ask("GET", "/metrics").headers["Content-Type"].startswith("text/plain; version=0.0.4")
+
+
+def test_certificates(tmp_path, authority):
+    certificate = authority.issue("ide.example")
+    listeners = [listener("safe", tls={"certificates": [certificate]})]
+    with AdminDaemon(tmp_path, listeners=listeners) as daemon:
+        with daemon.connect("safe") as client:
+            client.send(b"this is no TLS\r\n\r\n")
+            assert client.rest() is not None
+        values = scrape(daemon)
+        expiry = "balancer_tls_certificate_expiry_timestamp_seconds"
+        (end,) = [value for (name, *_), value in values.items() if name == expiry]
+        read = x509.load_pem_x509_certificate(Path(certificate["cert"]).read_bytes())
+        assert end == read.not_valid_after_utc.timestamp()
+        assert values["balancer_handshake_failures_total", ("listener", "safe")] == 1
+
+
+def test_no_backend_is_not_ready(tmp_path):
+    """A backend that refuses connections is not tried for a while, and then nobody is there to serve."""
+    with AdminDaemon(tmp_path) as daemon:
+        assert daemon.ask("GET", "/readyz").status == 200
+        with daemon.connect() as client:
+            assert client.ask(get()).status in (502, 503)
+        found = daemon.ask("GET", "/readyz")
+        assert (found.status, found.json["why"]) == (503, "no backend is available")
+        assert daemon.ask("GET", "/healthz").status == 200
+        values = scrape(daemon)
+        assert {of_backend(values, "balancer_backend_up", name) for name in NAMES} == {0}
+        assert of_backend(values, "balancer_backend_connect_errors_total", "ide-01") == 1
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool(daemon):
+    text = daemon.ask("GET", "/metrics").text
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
