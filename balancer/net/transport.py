@@ -86,7 +86,7 @@ class Transport(Watch):
 
     async def send(self, data: bytes) -> None:
         """Send all of it, waiting while the peer does not read."""
-        if not self.transmit(data):
+        if data and not self.transmit(data):
             await self.flushed()
 
     async def flushed(self) -> None:

@@ -7,27 +7,23 @@ read everything, or answer and read at the same time. Waiting is always for both
 look at what can be moved. A request is sent again only while nothing has reached the client and all of it is at hand.
 """
 
-import os
-
 from balancer.errors import ProxyError, Retry, Source
 from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.http.forward import effective_request_id, request_head, response_head
-from balancer.http.frames import SERVICE_RESTART, Frames, close_frame
+from balancer.http.frames import Frames
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
 from balancer.http.websocket import check_request, check_response, is_websocket
 from balancer.net.engine import Closed, Task, TimedOut, park
-from balancer.net.relay import relay
 from balancer.net.transport import TURN_BYTES, PlainTransport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.replies import reply
 from balancer.proxy.session import TRACE_FIELD, Client, explanation
+from balancer.proxy.tunnel import tunnel
 from balancer.proxy.upload import TOO_LONG, Upload
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
-GOODBYE = 2.0
-"""Seconds in which both sides of a tunnel may take the close frame that ends it."""
 MAX_INTERIM = 32
 """Interim (1xx) responses to one request."""
 
@@ -286,40 +282,21 @@ class Exchange:
             head = head[:-2] + explanation(record, client.front.pool) + b"\r\n"
         record.status = 101
         self.answered = True
-        if client.plane.log.enabled:
-            client.log("open", record)
-        frames = (Frames(), Frames()) if is_websocket(self.request) else None
-        if frames is not None:
+        frames = None
+        if is_websocket(self.request):
+            frames = Frames(), Frames()
             frames[0].feed(self.early)
             frames[1].feed(rest)
-        with client.tunnel(self.connector.backend, self.token):
-            try:
-                await self._to_client(head + rest)
-                if self.early:
-                    await backend.send(self.early)
-                by = await relay(self.task, client.transport, backend, client.plane.timeouts.tunnel_idle, frames)
-                record.ended, record.by = "closed", by
-            except TimedOut:
-                record.ended, record.by = "silent for too long", Source.INTERNAL
-            except Closed as closed:
-                record.ended, record.by = str(closed), Source.INTERNAL
-                if frames is not None:
-                    await self._say_goodbye(*frames)
-
-    async def _say_goodbye(self, sent: Frames, answered: Frames) -> None:
-        """End a WebSocket between two frames with 1012 on either side; in the middle of one, just end it."""
-        client, backend = self.client, self.backend
-        assert backend is not None
-        self.task.expires = client.plane.engine.now + GOODBYE
-        try:
-            if sent.between:
-                await backend.flushed()
-                await backend.send(close_frame(SERVICE_RESTART, os.urandom(4)))
-            if answered.between:
-                await client.transport.flushed()
-                await client.transport.send(close_frame(SERVICE_RESTART))
-        except (ProxyError, TimedOut):
-            pass  # they do not take it: the close of the connection has to do
+        await tunnel(
+            client,
+            backend,
+            self.connector.backend,
+            self.token,
+            record,
+            to_client=head + rest,
+            to_backend=self.early,
+            frames=frames,
+        )
 
     async def _fail(self, error: ProxyError) -> bytes | None:
         """Answer an error, or cut short the answer it came in the middle of."""

@@ -79,7 +79,7 @@ class Client:
         return self.trusted or any(self.plane.passes.valid(value, time.time()) for value in asked)
 
     @contextmanager
-    def tunnel(self, backend: Backend, token: bytes | None) -> Iterator[None]:
+    def lease(self, backend: Backend, token: bytes | None) -> Iterator[None]:
         """Count a tunnel to ``backend`` while it is open, and let the user's other connections follow it."""
         leases = self.front.pool.leases
         backend.tunnels += 1

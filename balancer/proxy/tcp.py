@@ -3,10 +3,10 @@
 from balancer.errors import ProxyError, Source
 from balancer.http.client_hello import server_name
 from balancer.net.engine import Closed, TimedOut
-from balancer.net.relay import relay
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.session import Client
+from balancer.proxy.tunnel import tunnel
 
 
 async def serve_tcp(client: Client, early: bytes, sni: str) -> None:
@@ -27,13 +27,7 @@ async def serve_tcp(client: Client, early: bytes, sni: str) -> None:
         token = key.encode()
         connector = Connector(plane, front.pool, token, task, record)
         backend = await connector.connect()
-        if plane.log.enabled:
-            client.log("open", record)
-        with client.tunnel(connector.backend, token):
-            if early:
-                await backend.send(early)
-            record.by = await relay(task, client.transport, backend, plane.timeouts.tunnel_idle)
-            record.ended = "closed"
+        await tunnel(client, backend, connector.backend, token, record, to_backend=early)
     except ProxyError as error:
         record.ended, record.by = error.reason, error.source
         client.transport.abort()

@@ -1,0 +1,68 @@
+"""A tunnel: bytes both ways after a 101, or of a TCP connection, until both sides are done or somebody ends it.
+
+The user holds a lease on the backend meanwhile. Whoever ends the tunnel from outside (a drain, an operator, the end of
+the daemon) raises ``Closed`` in it; a WebSocket then hears 1012, "service restart", so that its page comes back, if
+that can be said between two frames. A frame is never broken into.
+"""
+
+import os
+
+from balancer.errors import ProxyError, Source
+from balancer.http.frames import SERVICE_RESTART, Frames, close_frame
+from balancer.net.engine import Closed, TimedOut
+from balancer.net.relay import relay
+from balancer.net.transport import PlainTransport
+from balancer.pool.backend import Backend
+from balancer.proxy.accesslog import Record
+from balancer.proxy.session import Client
+
+GOODBYE = 2.0
+"""Seconds in which both sides of a tunnel may take the close frame that ends it."""
+
+
+async def tunnel(
+    client: Client,
+    transport: PlainTransport,
+    backend: Backend,
+    token: bytes | None,
+    record: Record,
+    *,
+    to_client: bytes = b"",
+    to_backend: bytes = b"",
+    frames: tuple[Frames, Frames] | None = None,
+) -> None:
+    """Relay between ``client`` and ``transport``; ``record`` says in the end how it ended.
+
+    ``to_client`` and ``to_backend`` are sent first. ``frames`` follow what a WebSocket sends to the backend and to the
+    client. A side that breaks raises its ``ProxyError``.
+    """
+    plane = client.plane
+    if plane.log.enabled:
+        client.log("open", record)
+    with client.lease(backend, token):
+        try:
+            client.task.expires = plane.engine.now + plane.timeouts.idle
+            await client.transport.send(to_client)
+            await transport.send(to_backend)
+            record.by = await relay(client.task, client.transport, transport, plane.timeouts.tunnel_idle, frames)
+            record.ended = "closed"
+        except TimedOut:
+            record.ended, record.by = "silent for too long", Source.INTERNAL
+        except Closed as closed:
+            record.ended, record.by = str(closed), Source.INTERNAL
+            if frames is not None:
+                await _say_goodbye(client, transport, *frames)
+
+
+async def _say_goodbye(client: Client, transport: PlainTransport, sent: Frames, answered: Frames) -> None:
+    """A close frame to either side that stands between two frames."""
+    client.task.expires = client.plane.engine.now + GOODBYE
+    try:
+        if sent.between:
+            await transport.flushed()
+            await transport.send(close_frame(SERVICE_RESTART, os.urandom(4)))
+        if answered.between:
+            await client.transport.flushed()
+            await client.transport.send(close_frame(SERVICE_RESTART))
+    except (ProxyError, TimedOut):
+        pass  # they do not take it: the close of the connection has to do
