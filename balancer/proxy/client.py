@@ -127,10 +127,10 @@ async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes
     client.idle = not data
     try:
         while True:
-            if data:
+            if not seen and data[:1] == b"\r":
+                data = data[skip_blank(data) :]
+            if data and data != b"\r":
                 if not seen:
-                    if data[0] in b"\r\n":
-                        data = data[skip_blank(data) :]
                     record.started = engine.now
                 end = find_end(data, seen)
                 if end > limit or (end < 0 and len(data) > limit):
@@ -143,7 +143,7 @@ async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes
                 if data:
                     raise ProxyError(Source.CLIENT, 400, "the client closed in the middle of a request head")
                 return b"", b""
-            if not data:
+            if client.idle:  # once: blank lines do not buy more time
                 client.idle = False
                 task.expires = engine.now + plane.timeouts.head
             data += more
