@@ -183,6 +183,6 @@ def test_a_blank_line_before_a_request_may_be_cut_in_two(echoing):
     # RFC 9112, 2.2. The first answer tells that the CR after its request has been read.
     with echoing.connect() as client:
         client.send(get("/first?token=secret-1") + b"\r")
-        assert client.response().status == 200
+        assert client.response().status == 201
         client.send(b"\n" + get("/second?token=secret-1"))
-        assert client.response().status == 200
+        assert client.response().status == 201
