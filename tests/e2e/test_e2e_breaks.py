@@ -26,7 +26,7 @@ BULK = bytes(100_000_000)
 def daemon(start, home, authority):
     listeners = [listener(), listener("safe", tls={"certificates": [authority.issue("ide.example")]})]
     return start(
-        listeners=listeners, pool=[pool(home)], timeouts={"response": "400ms", "idle": "400ms", "tunnel_idle": "400ms"}
+        listeners=listeners, pool=[pool(home)], timeouts={"response": "600ms", "idle": "600ms", "tunnel_idle": "600ms"}
     )
 
 

@@ -15,7 +15,7 @@ def daemon(start, home):
         listeners=listeners,
         pool=[pool(home)],
         limits={"max_head_bytes": 2048},
-        timeouts={"head": "300ms", "response": "500ms", "idle": "1s", "tunnel_idle": "1s"},
+        timeouts={"head": "300ms", "response": "1s", "idle": "1s", "tunnel_idle": "1s"},
     )
 
 

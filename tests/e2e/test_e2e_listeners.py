@@ -47,7 +47,7 @@ def daemon(start, home, tls):
         listener("behind-raw", mode="tcp", **behind),
         listener("behind-others", proxy_protocol="accept", trusted=["192.0.2.0/24"]),
     ]
-    return start(listeners=listeners, pool=[pool(home)], timeouts={"handshake": "300ms"})
+    return start(listeners=listeners, pool=[pool(home)], timeouts={"handshake": "500ms"})
 
 
 @pytest.mark.parametrize(("nth", "host"), list(enumerate(["127.0.0.1", "127.0.0.2", "::1"])))

@@ -19,7 +19,7 @@ def daemon(start, home, authority):
         listener("safe", tls={"certificates": certificates}),
         listener("modern", tls={"min_version": "1.3", "certificates": certificates}),
     ]
-    return start(listeners=listeners, pool=[pool(home)], timeouts={"handshake": "300ms", "idle": "2s"})
+    return start(listeners=listeners, pool=[pool(home)], timeouts={"handshake": "500ms", "idle": "2s"})
 
 
 def fetch(client, backend, target="/?token=secret-1"):

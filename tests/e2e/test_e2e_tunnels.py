@@ -24,7 +24,7 @@ AGREED = switching(*UPGRADE, f"Sec-WebSocket-Accept: {ACCEPT}")
 @pytest.fixture(scope="module")
 def daemon(start, home, authority):
     listeners = [listener(), listener("safe", tls={"certificates": [authority.issue("ide.example")]})]
-    return start(listeners=listeners, pool=[pool(home)], timeouts={"tunnel_idle": "600ms", "response": "2s"})
+    return start(listeners=listeners, pool=[pool(home)], timeouts={"tunnel_idle": "1s", "response": "2s"})
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ class TestEnding:
         assert peer.ended()
         entry = daemon.logged(path="/silence", event="close")
         assert (entry["ended"], entry["by"]) == ("silent for too long", "internal")
-        assert 600 <= entry["total_ms"] < 2000
+        assert 1000 <= entry["total_ms"] < 3000
 
     def test_over_tls(self, backend, daemon, authority):
         with daemon.connect("safe", authority.client(), "ide.example") as client:

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import ssl
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds any wait of a test may take before it fails."""
 CRLF = b"\r\n"
 
