@@ -55,6 +55,8 @@ def answer(run: Run, args: argparse.Namespace) -> int:
     except Unreachable as error:
         print(error, file=sys.stderr)
         return 3
+    except KeyboardInterrupt:
+        return 130  # as shells have it: 128 and the number of SIGINT
     return 0
 
 

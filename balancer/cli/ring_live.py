@@ -143,8 +143,8 @@ def _strays(args: argparse.Namespace) -> str:
 def _settle(args: argparse.Namespace) -> str:
     client = daemon(args)
     path = pool_path(client, args)
-    work = client.ask("POST", f"{path}/settle", {"rate": args.rate})["settling"]
     try:
+        work = client.ask("POST", f"{path}/settle", {"rate": args.rate})["settling"]
         while not work["done"]:
             _progress(f"{work['moved']} of {count(work['strays'], 'stray')} sent home")
             time.sleep(_LOOK)

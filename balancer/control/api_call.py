@@ -1,6 +1,5 @@
 """One request to the admin API, as its handlers see it."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import trio
+from pydantic_core import to_json
 
 from balancer.config.model import Section
 from balancer.control import bodies
@@ -122,7 +122,7 @@ class Call:
 
 def as_json(value: Mapping[str, Any]) -> bytes:
     """One object, for people too."""
-    return json.dumps(value, indent=1).encode() + b"\n"
+    return to_json(value, indent=1) + b"\n"
 
 
 def as_text(text: str) -> Response:

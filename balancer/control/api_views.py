@@ -32,7 +32,7 @@ async def ready(call: Call) -> Response:
 
 async def metrics(call: Call) -> Response:
     """For Prometheus."""
-    body, content_type = call.metrics.exposition(as_openmetrics=call.wants("application/openmetrics-text"))
+    body, content_type = await call.metrics.exposition(as_openmetrics=call.wants("application/openmetrics-text"))
     return Response(200, body, content_type)
 
 

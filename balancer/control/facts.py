@@ -1,5 +1,6 @@
 """What there is to say about pools and backends at this moment, as plain values for JSON and for metrics."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from balancer.control.keeper import Book, version
@@ -44,10 +45,14 @@ class Facts:
 
     def backends(self, book: Book) -> list[dict[str, Any]]:
         """Every backend of a pool."""
-        return [self.backend(book, name) for name in book.pool.backends]
+        configured = book.configured
+        return [self._backend(book, name, configured) for name in book.pool.backends]
 
     def backend(self, book: Book, name: str) -> dict[str, Any]:
         """One backend: what was decided about it, how it is, and what it has served."""
+        return self._backend(book, name, book.configured)
+
+    def _backend(self, book: Book, name: str, configured: Mapping[str, float]) -> dict[str, Any]:
         backend = book.pool.backends[name]
         rings = self.scan.rings.get(book.config.name)
         state, ramp = book.overlay.states.get(name), book.overlay.weights.get(name)
@@ -61,7 +66,7 @@ class Facts:
             "why_down": down or None,
             "takes_new": self.takes_new(book, name),
             "weight": book.weights[name],
-            "configured_weight": book.configured.get(name),
+            "configured_weight": configured.get(name),
             "ramp": _ramp(ramp, self._operators.keeper.wall()) if ramp else None,
             "share": rings.shares.get(name, 0.0) if rings else None,
             "users": book.pool.leases.users[name],

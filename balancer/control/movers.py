@@ -114,6 +114,8 @@ class Movers:
                         await trio.sleep(1 / rate)
                     else:
                         work.skipped += 1
+        except Exception:  # nobody waits for it who could be told
+            logger.exception("settling the strays of %s failed", pool)
         finally:
             work.done = True
 
@@ -155,7 +157,12 @@ class Movers:
     async def _empty(self, book: Book, pool: str, backend: str) -> None:
         """End the tunnels left on a backend, user by user, over the spread; stop if it is ready again."""
         try:
-            leases = [lease for lease in book.pool.leases.live() if backend in lease.sessions.values()]
+            leases = []
+            for number, lease in enumerate(book.pool.leases.live(), start=1):
+                if number % CHUNK == 0:
+                    await trio.lowlevel.checkpoint()
+                if backend in lease.sessions.values():
+                    leases.append(lease)
             if leases:
                 logger.info("%s: the drain of %s is over; ending the tunnels of %d users", pool, backend, len(leases))
             for lease in leases:
