@@ -7,6 +7,7 @@ network changes) the lease ends. Sessions are opaque here: whoever opens one clo
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import takewhile
 
 
 class Lease:
@@ -35,6 +36,8 @@ class Leases:
         self.linger = linger
         self.users: Counter[str] = Counter()
         self._leases: dict[bytes, Lease] = {}
+        self._lingering: dict[bytes, Lease] = {}
+        """Those without a tunnel, in the order of their ends."""
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -53,6 +56,7 @@ class Leases:
         lease = self._leases.get(token)
         if lease is None:
             lease = self._leases[token] = Lease(token)
+        self._lingering.pop(token, None)
         if lease.sessions:
             self.users[lease.place] -= 1
         lease.sessions[session] = lease.place = backend
@@ -65,6 +69,7 @@ class Leases:
             self._drop(lease, [session])
             if not lease.sessions:
                 lease.until = now + self.linger
+                self._lingering[lease.token] = lease
 
     def evict(self, lease: Lease, backends: Collection[str]) -> list[object]:
         """Take the token's tunnels on these backends out of its lease, so that they return somewhere else.
@@ -80,9 +85,10 @@ class Leases:
 
     def expire(self, now: float) -> None:
         """Drop the leases that have lingered long enough."""
-        over = [token for token, lease in self._leases.items() if lease.over(now)]
-        for token in over:
-            del self._leases[token]
+        over = list(takewhile(lambda lease: lease.over(now), self._lingering.values()))
+        for lease in over:
+            del self._lingering[lease.token]
+            del self._leases[lease.token]
 
     def _drop(self, lease: Lease, sessions: list[object]) -> None:
         """What remains decides the place: the newest tunnel still open."""
