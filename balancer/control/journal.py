@@ -88,25 +88,16 @@ class Journal:
             os.close(self._lock)
             raise Refused(f"state_dir {folder} is in use by another daemon; give each its own") from None
         self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.key = self._load_key()
+            """The key of the token digests, made at the first start."""
+        except OSError as error:
+            self.close()
+            raise Refused(f"{folder / 'digest.key'}: {error.strerror}; make room, or the file readable") from None
 
     def close(self) -> None:
         os.close(self._fd)
         os.close(self._lock)
-
-    def key(self) -> bytes:
-        """The key of the token digests, made at the first start. Raises ``Refused`` if it cannot be kept."""
-        path = self.folder / "digest.key"
-        with contextlib.suppress(FileNotFoundError):
-            key = path.read_bytes()
-            if len(key) == 32:
-                return key
-            self._set_aside(path, "is not a key of 32 bytes; digests in old logs and pins no longer match")
-        key = os.urandom(32)
-        try:
-            self._replace(path, key)
-        except OSError as error:
-            raise Refused(f"{path}: {error.strerror}; make room, or the directory writable") from None
-        return key
 
     def load(self) -> Memory:
         """The state as last acknowledged. Raises nothing: what is damaged is set aside and said."""
@@ -173,6 +164,17 @@ class Journal:
             self._set_aside(self._state_path, "is damaged; the state is made again from the journal")
             return 0, {}, {}
         return state.seq, dict(state.overlays), dict(state.configs)
+
+    def _load_key(self) -> bytes:
+        path = self.folder / "digest.key"
+        with contextlib.suppress(FileNotFoundError):
+            key = path.read_bytes()
+            if len(key) == 32:
+                return key
+            self._set_aside(path, "is not a key of 32 bytes; digests in old logs and pins no longer match")
+        key = os.urandom(32)
+        self._replace(path, key)
+        return key
 
     def _set_aside(self, path: Path, what: str) -> None:
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")

@@ -1,18 +1,21 @@
-"""The parts of the daemon put together: data plane, keeper, movers, and what the admin API shows of them."""
+"""The parts of the daemon put together: data plane, keeper, movers, prober, and what the admin API shows of them."""
 
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from balancer.config.model import Config
+from balancer.control.health_file import HealthFile
 from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
 from balancer.control.movers import Movers
 from balancer.control.offload import Offload
 from balancer.control.operators import Operators
 from balancer.control.plans import Plans
+from balancer.control.prober import Prober
 from balancer.net.engine import Closed, Engine
 from balancer.pool.digest import Digest
 from balancer.pool.tracing import Passes
@@ -28,12 +31,13 @@ class Service:
     fronts: tuple[Front, ...]
     """One for each listener of the configuration, in its order."""
     operators: Operators
+    prober: Prober
     offload: Offload
 
 
 def assemble(config: Config, journal: Journal | None, engine: Engine, log: AccessLog) -> Service:
     """Make the parts and tie them together. Raises ``Refused`` when the state cannot be kept."""
-    key = journal.key() if journal is not None else os.urandom(32)
+    key = journal.key if journal is not None else os.urandom(32)
     digest, passes, offload = Digest(key), Passes(key), Offload()
     keeper = Keeper(config, digest, journal, offload)
     pools = {name: book.pool for name, book in keeper.books.items()}
@@ -45,7 +49,9 @@ def assemble(config: Config, journal: Journal | None, engine: Engine, log: Acces
 
     movers = Movers(keeper, _ender(engine), now, drain=config.timeouts.drain, spread=config.timeouts.close_spread)
     gauges = _gauges(plane, fronts, log, time.time())
-    return Service(plane, fronts, Operators(config, keeper, movers, Plans(keeper), passes, now, gauges), offload)
+    prober = Prober(keeper, HealthFile(journal.folder) if journal is not None else None, Random())
+    operators = Operators(config, keeper, movers, Plans(keeper), passes, now, gauges)
+    return Service(plane, fronts, operators, prober, offload)
 
 
 def _ender(engine: Engine) -> Callable[[object, str], None]:

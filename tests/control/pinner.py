@@ -20,7 +20,7 @@ from balancer.ring.overlay import Pin
 
 async def add_pins(folder):
     journal = Journal(folder)
-    keeper = Keeper(config(), Digest(journal.key()), journal, Offload())
+    keeper = Keeper(config(), Digest(journal.key), journal, Offload())
     known = keeper.books["ide"].overlay.pins
     print(os.getpid(), *known, flush=True)
     for number in range(len(known), 1 << 20):

@@ -55,7 +55,7 @@ async def keeping(folder=None, settings=None, offload=None):
     mine = offload or Offload()
     store = Journal(folder) if folder is not None else None
     try:
-        digest = Digest(store.key() if store is not None else b"key")
+        digest = Digest(store.key if store is not None else b"key")
         yield Keeper(settings or config(), digest, store, mine, Wall())
     finally:
         if store is not None:

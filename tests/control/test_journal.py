@@ -217,11 +217,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_key_that_is_none_is_set_aside(tmp_path, caplog):
-    with journal(tmp_path) as store:
-        key = store.key()
-        assert store.key() == key
-        (tmp_path / "digest.key").write_bytes(b"short")
-        assert store.key() != key
+    keys = []
+    for damage in (None, None, b"short"):
+        if damage is not None:
+            (tmp_path / "digest.key").write_bytes(damage)
+        with journal(tmp_path) as store:
+            keys.append(store.key)
+    assert keys[0] == keys[1] != keys[2]
+    assert [len(key) for key in keys] == [32, 32, 32]
     assert "no longer match" in caplog.text
     assert len(list(tmp_path.glob("digest.key.damaged-*"))) == 1
 
@@ -271,8 +274,8 @@ async def test_a_sum_that_finds_no_room_is_only_said(tmp_path, caplog):
 
 
 async def test_a_disk_full_at_the_start_does_not_stop_it(tmp_path, caplog):
-    with journal(tmp_path) as store:
-        store.key()
+    with journal(tmp_path):
+        pass
     with at_most(0):
         async with keeping(tmp_path) as keeper:
             assert keeper.book("ide").ring.members == ("a", "b", "c")
@@ -282,8 +285,10 @@ async def test_a_disk_full_at_the_start_does_not_stop_it(tmp_path, caplog):
 
 
 def test_a_key_that_cannot_be_kept_is_refused(tmp_path):
-    with journal(tmp_path) as store, at_most(0), pytest.raises(Refused, match=r"digest\.key"):
-        store.key()
+    with at_most(0), pytest.raises(Refused, match=r"digest\.key"):
+        Journal(tmp_path)
+    with journal(tmp_path):  # and the directory is free again
+        pass
 
 
 async def test_only_the_owner_reads_and_no_token_is_written(tmp_path):
