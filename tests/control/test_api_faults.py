@@ -1,0 +1,121 @@
+"""What the admin API does with clients that stall and with faults of its own, in this process and without waiting."""
+
+import json
+import socket
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+
+from balancer.config.model import Config
+from balancer.control import server
+from balancer.control.api import serve_admin
+from balancer.control.doors import Door
+from balancer.control.keeper import Keeper
+from balancer.control.movers import Movers
+from balancer.control.offload import Offload
+from balancer.control.operators import Operators
+from balancer.control.plans import Plans
+from balancer.control.server import Response
+from balancer.pool.digest import Digest
+from balancer.pool.tracing import Passes
+
+CONFIG = {
+    "listener": [{"name": "web", "bind": ["127.0.0.1:0"], "pool": "ide"}],
+    "pool": [{"name": "ide", "backend": [{"name": "ide-01", "address": "127.0.0.1:1"}]}],
+}
+STATUS = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@asynccontextmanager
+async def serving(start):
+    """Connects to what ``start(nursery, socket)`` has started."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    port = listener.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        await start(nursery, listener)
+        yield partial(trio.open_tcp_stream, "127.0.0.1", port)
+        nursery.cancel_scope.cancel()
+
+
+async def rest(stream):
+    """Everything up to the end; a reset is one."""
+    data = bytearray()
+    try:
+        async for part in stream:
+            data += part
+    except trio.BrokenResourceError:
+        pass
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HTTP", STATUS[:-2], b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{"]
+)
+async def test_a_client_that_stops_sending(autojump_clock, sent):
+    async def never(request, sock):
+        raise AssertionError
+
+    async def start(nursery, listener):
+        nursery.start_soon(server.serve, listener, never)
+
+    async with serving(start) as connect:
+        began = trio.current_time()
+        async with await connect() as client:
+            await client.send_all(sent)
+            assert await rest(client) == b""
+        assert trio.current_time() - began == pytest.approx(server.PATIENCE, abs=1)
+
+
+async def test_a_client_that_does_not_read(autojump_clock):
+    ended = trio.Event()
+
+    async def huge(request, sock):
+        return Response(200, b"x" * (64 << 20), "text/plain")
+
+    async def start(nursery, listener):
+        async def serve_one():
+            async with trio.SocketListener(trio.socket.from_stdlib_socket(listener)) as door:
+                stream = await door.accept()
+            async with stream:
+                await server.converse(stream, huge)
+            ended.set()
+
+        nursery.start_soon(serve_one)
+
+    async with serving(start) as connect, await connect() as client:
+        await client.send_all(STATUS)
+        with trio.fail_after(2 * server.PATIENCE):
+            await ended.wait()
+
+
+async def test_a_fault_of_ours_is_logged_once_and_told_to_nobody(caplog):
+    def broken():
+        raise RuntimeError("the cause")
+
+    config = Config.model_validate(CONFIG)
+    offload = Offload()
+    keeper = Keeper(config, Digest(b"key"), None, offload)
+    movers = Movers(keeper, lambda *_: None, trio.current_time, drain=1, spread=1)
+    operators = Operators(config, keeper, movers, Plans(keeper), Passes(b"key"), trio.current_time, broken)
+
+    async def start(nursery, listener):
+        await nursery.start(serve_admin, operators, [Door(listener, "test")])
+
+    async with serving(start) as connect, await connect() as client:
+        await client.send_all(
+            STATUS + STATUS.replace(b"status", b"pools").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        )
+        answers = await rest(client)
+    await offload.close()
+    fault, others = answers.split(b"HTTP/1.1 200")
+    assert fault.startswith(b"HTTP/1.1 500")
+    assert json.loads(fault.partition(b"\r\n\r\n")[2]) == {
+        "error": "the balancer made a mistake; its log has the details"
+    }
+    assert b'"name": "ide"' in others
+    (record,) = [each for each in caplog.records if each.name == "balancer.admin" and each.exc_info]
+    assert record.message == "GET /v1/status failed"
+    assert "the cause" in str(record.exc_info[1])
