@@ -186,7 +186,7 @@ class Health(Section):
     """The ``Host`` header; absent is the address that is probed."""
     expect_status: Annotated[tuple[Status, ...], Field(strict=False, min_length=1)] = ("2xx", "3xx")
     expect_body: Annotated[str, StringConstraints(max_length=1024)] = ""
-    """Text that the first 64 KiB of the body hold; empty takes any body."""
+    """Text that the first 16 KiB of the body hold; empty takes any body."""
     interval: Duration = 2.0
     fast_interval: Duration | None = None
     """While the last probe contradicts the state; absent is ``interval``."""

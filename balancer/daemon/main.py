@@ -111,16 +111,24 @@ async def _main(
                 nursery.start_soon(service.operators.movers.run)
                 if doors:
                     await nursery.start(serve_admin, service.operators, doors)
-                _accept(service, sockets)
-                # What exists now lives as long as the process: no collection need look at it again.
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(10000, 20, 20)
+                nursery.start_soon(_serve, service, sockets)
                 await _drain(plane, signals)
                 plane.release()
                 nursery.cancel_scope.cancel()
             await service.offload.close()
             logging_nursery.cancel_scope.cancel()
+
+
+async def _serve(service: Service, sockets: list[list[socket.socket]]) -> None:
+    """Let clients in once it is known which backends are up."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(service.prober.run)
+        if not service.plane.draining:
+            _accept(service, sockets)
+        # What exists now lives as long as the process: no collection need look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10000, 20, 20)
 
 
 def _accept(service: Service, sockets: list[list[socket.socket]]) -> None:

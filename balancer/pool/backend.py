@@ -1,6 +1,7 @@
 """One backend at run time: whether it may be tried, and what it has served."""
 
 from balancer.config.scalars import Address
+from balancer.pool.health import Health
 
 HOLD_OFF = 5.0
 """Seconds for which a backend that failed to connect is not tried before others."""
@@ -16,6 +17,7 @@ class Backend:
         "bytes_out",
         "connect_errors",
         "connects",
+        "health",
         "held_until",
         "name",
         "requests",
@@ -23,9 +25,11 @@ class Backend:
         "tunnels",
     )
 
-    def __init__(self, name: str, address: Address) -> None:
+    def __init__(self, name: str, address: Address, health: Health | None = None) -> None:
         self.name = name
         self.address = address
+        self.health = health
+        """What probes say; None if there are none."""
         self.held_until = 0.0
         self.active = 0
         """Requests in flight and open tunnels."""
@@ -48,10 +52,12 @@ class Backend:
         self.held_until = now + HOLD_OFF
 
     def connected(self) -> None:
-        """It accepted a connection: whatever it did before is forgiven."""
+        """It accepted a connection: whatever connects did before is forgiven. What probes say stands."""
         self.connects += 1
         self.held_until = 0.0
 
     def unavailable(self, now: float) -> str:
         """Why it should not be tried now, or an empty string."""
+        if self.health is not None and (trouble := self.health.trouble):
+            return trouble
         return "failed to connect" if now < self.held_until else ""

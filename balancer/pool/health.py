@@ -58,7 +58,8 @@ TRANSITIONS: dict[tuple[Verdict, bool], tuple[Verdict, str]] = {
 }
 """From the verdict and whether a probe passed to the verdict this speaks for, and which threshold it has to reach."""
 
-_WISHES = {"": "", "degraded": "degraded", "drain": "asks to be drained", "maint": "asks for maintenance"}
+DEGRADED = "degraded"
+_WISHES = {"": "", "degraded": DEGRADED, "drain": "asks to be drained", "maint": "asks for maintenance"}
 
 
 class Health:

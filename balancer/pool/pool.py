@@ -6,6 +6,7 @@ from itertools import count
 
 from balancer.config import model
 from balancer.pool.backend import Backend
+from balancer.pool.health import DEGRADED, Health
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.placement import Placement
 from balancer.ring.bounded import bounded
@@ -19,7 +20,8 @@ class Decision:
     def __init__(self, backend: Backend, reason: str, skipped: tuple[tuple[str, str], ...]) -> None:
         self.backend = backend
         self.reason = reason
-        """``pin``, ``lease``, ``owner``, ``successor``, ``bounded`` (one before was full), ``spread`` or ``panic``."""
+        """``pin``, ``lease``, ``owner``, ``successor``, ``bounded`` (one before was full), ``spread``; if all of these
+        are left out ``degraded`` or ``panic``."""
         self.skipped = skipped
 
 
@@ -41,7 +43,7 @@ class Pool:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now."""
         known, self.backends = self.backends, {}
         for name, address in placement.addresses.items():
-            backend = self.backends[name] = known.get(name) or Backend(name, address)
+            backend = self.backends[name] = known.get(name) or Backend(name, address, self._health())
             backend.address = address
         self.placement = placement
 
@@ -61,16 +63,20 @@ class Pool:
         else:
             name, rule = placement.ring.owner(token), "owner"
         backend = self.backends.get(name)
-        return None if backend is None or now < backend.held_until else Decision(backend, rule, ())
+        if backend is None or now < backend.held_until:
+            return None
+        return Decision(backend, rule, ()) if backend.health is None or backend.health.clear else None
 
     def candidates(self, token: bytes | None, now: float, after: Decision | None = None) -> Iterator[Decision]:
         """Backends for the token, best first, each once; without a token (``None``) they take turns.
 
         The pin, the lease, the owner, then its successors on the ring. Who should not be tried now is left out; when
-        all others have been tried, those left out for their health only are tried too (``panic``): a backend that
-        failed a moment ago is better than none. ``after`` is one that has been tried already.
+        all others have been tried, those left out for their health only are tried too: first the ``degraded``, then
+        the rest (``panic``), for a backend that failed a moment ago is better than none. ``after`` is one that has been
+        tried already.
         """
         skipped: list[tuple[str, str]] = []
+        degraded: list[str] = []
         unhealthy: list[str] = []
         lease = self.leases.get(token, now) if token is not None else None
         for name, rule, full in self._rules(token, lease, now):
@@ -82,17 +88,35 @@ class Pool:
             if after is not None and backend is after.backend:
                 skipped.append((name, "failed to connect"))
                 continue
-            if why := self.placement.refuses(name, lease):
+            if why := self._refuses(backend, lease):
                 pass
-            elif why := backend.unavailable(now):
-                unhealthy.append(name)
+            elif why := self.left_out(backend, lease, now):
+                (degraded if why == DEGRADED else unhealthy).append(name)
             else:
                 yield Decision(backend, rule, (*skipped, *((other, "full") for other in full)))
                 why = "failed to connect"  # or nobody would ask for the next one
             skipped.append((name, why))
-        for name in unhealthy:
-            if name in self.backends and not self.placement.refuses(name, lease):  # trying the others took time
-                yield Decision(self.backends[name], "panic", tuple(skipped))
+        for name in degraded + unhealthy:
+            backend = self.backends.get(name)
+            if backend is not None and not self._refuses(backend, lease):  # trying the others took time
+                yield Decision(backend, "degraded" if name in degraded else "panic", tuple(skipped))
+
+    def left_out(self, backend: Backend, lease: Lease | None, now: float) -> str:
+        """Why the holder of ``lease`` is better placed elsewhere, the orders of operators aside; or an empty string."""
+        if why := backend.unavailable(now):
+            return why
+        if backend.health is None:
+            return ""
+        return backend.health.unwilling(tunnels=lease is not None and backend.name in lease.sessions.values())
+
+    def _refuses(self, backend: Backend, lease: Lease | None) -> str:
+        """Why nothing may be sent there at all: an operator says so, or the host's own agent."""
+        if why := self.placement.refuses(backend.name, lease):
+            return why
+        return backend.health.unwilling(tunnels=True) if backend.health is not None else ""
+
+    def _health(self) -> Health | None:
+        return None if self.config.health.type == "off" else Health(self.config.health)
 
     def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
         """Every backend with the rule that names it, in the order of the rules; some more than once.
@@ -129,11 +153,13 @@ class Pool:
         """
         tried: set[str] = set()
         while True:
-            placement, ring = self.placement, self.placement.ring
+            ring = self.placement.ring
             usable = [
                 name
                 for name in ring.members
-                if name not in tried and not placement.refuses(name, None) and not self.backends[name].unavailable(now)
+                if name not in tried
+                and not self._refuses(self.backends[name], None)
+                and not self.left_out(self.backends[name], None, now)
             ]
             if not usable:
                 return

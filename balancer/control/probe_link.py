@@ -1,0 +1,107 @@
+"""A probe's connection to a backend: everything it reads is bounded, every failure is a few words of ours.
+
+What the other side sends never gets into those words: a backend may have been taken over, and logs are read in
+terminals.
+"""
+
+import errno
+import os
+import socket
+import ssl
+import struct
+
+import trio
+
+from balancer.config.scalars import Address
+
+MAX_ANSWER = 65536
+"""Bytes of an answer; a longer one fails."""
+_SIP = 2048
+"""Bytes read at a time: what can be packed into them is parsed before anyone else has a turn."""
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: closing resets, as haproxy's checks do, or hundreds of probes a second would fill the table of sockets
+with TIME_WAIT."""
+_OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
+
+
+class Failed(Exception):
+    """The backend did not pass; the text says why."""
+
+
+class NoSocket(Exception):
+    """This machine has no socket or port to probe with, which says nothing about any backend."""
+
+
+class Link:
+    """An open connection. Whoever opens it closes it."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._socket = stream
+        self._stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] = stream
+        self._left = MAX_ANSWER
+
+    @classmethod
+    async def open(cls, address: Address) -> "Link":
+        """Connect. Raises ``Failed`` or ``NoSocket``."""
+        try:
+            if address.path:
+                sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            else:
+                sock = trio.socket.socket(
+                    socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM
+                )
+        except OSError:
+            raise NoSocket from None
+        try:
+            await sock.connect(address.path or (address.host, address.port))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        except OSError as error:
+            sock.close()
+            if error.errno in _OWN_FAULTS and not address.path:
+                raise NoSocket from None
+            raise Failed(_words(error)) from None
+        except BaseException:
+            sock.close()
+            raise
+        return cls(trio.SocketStream(sock))
+
+    async def secure(self, context: ssl.SSLContext, name: str) -> None:
+        """Complete a TLS handshake with ``name`` (none if empty). Raises ``Failed``."""
+        stream = trio.SSLStream(self._socket, context, server_hostname=name or None)
+        try:
+            await stream.do_handshake()
+        except trio.BrokenResourceError as error:
+            raise Failed(_words(error.__cause__)) from None
+        self._stream = stream
+
+    async def send(self, data: bytes) -> None:
+        """Raises ``Failed``."""
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError as error:
+            raise Failed(_words(error.__cause__)) from None
+
+    async def receive(self) -> bytes:
+        """The next bytes; empty at the end. Raises ``Failed``, also when there have been too many."""
+        if self._left <= 0:
+            raise Failed("the answer is too long")
+        try:
+            data = bytes(await self._stream.receive_some(_SIP))
+        except trio.BrokenResourceError as error:
+            raise Failed(_words(error.__cause__)) from None
+        self._left -= len(data)
+        return data
+
+    async def close(self) -> None:
+        """At once."""
+        await trio.aclose_forcefully(self._socket)
+
+
+def _words(error: BaseException | None) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate: {error.verify_message.rstrip('.')}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or 'failed').replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    return "the connection broke"

@@ -1,0 +1,72 @@
+"""A probe over WebSocket: a real upgrade, then a ping that has to come back as a pong (RFC 6455, 5.5.2)."""
+
+import contextlib
+import os
+
+import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    RejectConnection,
+    Request,
+)
+from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import RemoteProtocolError
+
+from balancer.config import model
+from balancer.control.probe_http import wish_of
+from balancer.control.probe_link import Failed, Link
+from balancer.pool.health import Result, Wish
+
+GOODBYE = 0.2
+"""Seconds for the host to answer our goodbye; the verdict does not depend on it."""
+
+
+async def ask_websocket(link: Link, config: model.Health, host: str) -> Result:
+    """Open a WebSocket on ``path``, ping, wait for the pong, say goodbye. Raises ``Failed``."""
+    wire, payload = WSConnection(ConnectionType.CLIENT), os.urandom(8)
+    wish: Wish = ""
+    await link.send(wire.send(Request(host=config.host or host, target=config.path)))
+    while True:
+        replies = b""
+        for event in await _events(link, wire):
+            match event:
+                case AcceptConnection():
+                    wish = wish_of(event.extra_headers)
+                    replies += wire.send(Ping(payload))
+                case RejectConnection(status_code=404) if config.drain_on_404:
+                    return Result(True, "status 404", "drain")
+                case RejectConnection():
+                    return Result(False, f"status {event.status_code} instead of an upgrade")
+                case Ping():
+                    replies += wire.send(event.response())
+                case Pong() if event.payload == payload:
+                    await _part(link, wire)
+                    return Result(True, "pong", wish)
+                case CloseConnection():
+                    return Result(False, "closed instead of a pong")
+        if replies:
+            await link.send(replies)
+
+
+async def _events(link: Link, wire: WSConnection) -> list[Event]:
+    data = await link.receive()
+    if not data:
+        raise Failed("the connection ended without a pong")
+    try:
+        wire.receive_data(data)
+        return list(wire.events())
+    except RemoteProtocolError:
+        raise Failed("the answer is no WebSocket") from None
+
+
+async def _part(link: Link, wire: WSConnection) -> None:
+    """Close as hosts expect it, so that their logs do not fill with broken connections."""
+    with contextlib.suppress(Failed), trio.move_on_after(GOODBYE):
+        await link.send(wire.send(CloseConnection(CloseReason.NORMAL_CLOSURE)))
+        while not any(isinstance(event, CloseConnection) for event in await _events(link, wire)):
+            pass

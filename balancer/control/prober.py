@@ -1,0 +1,161 @@
+"""Active health checks: every backend is probed at its own pace, and told what came of it.
+
+Some facts. One task for each backend sleeps between its probes; a semaphore bounds how many are under way, and the time
+of a probe begins when it has its turn. Backends come and go with the placement: a look every half second finds the
+new, and the task of one that is gone ends by itself. Nothing a backend does ends a task: what is wrong with its answer
+is a failed probe, and so is a fault of our own, which is logged once with its traceback.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from random import Random
+
+import trio
+
+from balancer.config.scalars import Address
+from balancer.control.health_file import HealthFile, Known
+from balancer.control.keeper import Book, Keeper
+from balancer.control.probe import Probe
+from balancer.control.probe_agent import ask_agent
+from balancer.pool.backend import Backend
+from balancer.pool.health import Health, Result, Verdict
+
+logger = logging.getLogger("balancer.health")
+
+AT_ONCE = 100
+"""Probes under way at a time; each takes a file descriptor."""
+PATIENCE = 5.0
+"""Seconds for the first verdicts on all backends, before users are let in without."""
+TICK = 0.5
+"""Seconds between two looks for new backends."""
+WRITE_EVERY = 1.0
+"""Seconds between two writes of the file."""
+FAULT = Result(False, "the probe crashed")
+
+
+class Prober:
+    """``file`` is where verdicts outlive a restart, if they do; ``random`` spreads the probes."""
+
+    def __init__(
+        self, keeper: Keeper, file: HealthFile | None, random: Random, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._file = file
+        self._random = random
+        self._wall = wall
+        self._books = {name: book for name, book in keeper.books.items() if book.config.health.type != "off"}
+        self._probes = {name: Probe(book.config.health) for name, book in self._books.items()}
+        self._watched: set[Backend] = set()
+        self._slots = trio.Semaphore(AT_ONCE)
+        self._judged = trio.Event()
+        self._changed = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Probe until cancelled; it has started when there is a verdict on every backend, or ``PATIENCE`` is over."""
+        if self._file is not None:
+            await self._remember(self._file)
+        async with trio.open_nursery() as nursery:
+            self._watch_new(nursery)
+            self._note_judged()
+            with trio.move_on_after(PATIENCE):
+                await self._judged.wait()
+            task_status.started()
+            if self._file is not None:
+                nursery.start_soon(self._keep, self._file)
+            while True:
+                await trio.sleep(TICK)
+                self._watch_new(nursery)
+
+    def _watch_new(self, nursery: trio.Nursery) -> None:
+        for name, book in self._books.items():
+            for backend in book.pool.backends.values():
+                if backend not in self._watched and backend.health is not None:
+                    self._watched.add(backend)
+                    nursery.start_soon(self._watch, name, book, backend, backend.health)
+                    if book.config.health.agent.port is not None and not backend.address.path:
+                        nursery.start_soon(self._listen, name, book, backend, backend.health)
+
+    async def _watch(self, pool: str, book: Book, backend: Backend, health: Health) -> None:
+        probe = self._probes[pool]
+        elsewhere = {each.name: each.check_address for each in book.config.backend}.get(backend.name)
+        while book.pool.backends.get(backend.name) is backend:
+            async with self._slots:
+                began = trio.current_time()
+                result = await self._probe(probe, pool, backend, elsewhere or backend.address)
+            if result is not None:
+                self._note(pool, backend, health, result, trio.current_time() - began)
+            await trio.sleep_until(began + health.delay(self._random))
+        self._watched.discard(backend)
+
+    async def _probe(self, probe: Probe, pool: str, backend: Backend, address: Address) -> Result | None:
+        try:
+            return await probe.run(address)
+        except Exception:
+            if backend.health is not None and backend.health.text != FAULT.text:
+                logger.exception("the probe of backend %s of pool %s crashed", backend.name, pool)
+            return FAULT
+
+    def _note(self, pool: str, backend: Backend, health: Health, result: Result, seconds: float) -> None:
+        now, former, since, wish = trio.current_time(), health.state, health.since, health.wish
+        if health.observe(result, now, seconds):
+            if health.state is Verdict.UP:
+                backend.held_until = 0.0  # whatever kept users away is over
+            level = logging.WARNING if health.state is Verdict.DOWN else logging.INFO
+            spent = f" ({former} for {now - since:.1f} s)" if since is not None else ""
+            change = f"{former} -> {health.state}: {result.text}{spent}"
+            logger.log(level, "backend %s of pool %s: %s", backend.name, pool, change)
+            self._changed.set()
+            if former is Verdict.UNKNOWN:
+                self._note_judged()
+        if health.wish != wish:
+            logger.info("backend %s of pool %s asks for: %s", backend.name, pool, health.wish or "nothing any more")
+
+    def _note_judged(self) -> None:
+        if all(backend.health.state is not Verdict.UNKNOWN for backend in self._watched if backend.health):
+            self._judged.set()
+
+    async def _listen(self, pool: str, book: Book, backend: Backend, health: Health) -> None:
+        settings = book.config.health
+        port = settings.agent.port
+        assert port is not None
+        while book.pool.backends.get(backend.name) is backend:
+            began = trio.current_time()
+            async with self._slots:
+                report = await ask_agent(Address(backend.address.host, port), settings.timeout)
+            if report is not None:
+                before = (health.wish, health.percent, health.agent_down)
+                health.heed(report)
+                if before != (health.wish, health.percent, health.agent_down):
+                    words = f"{health.percent}% {health.wish or 'ready'} {'down' if health.agent_down else 'up'}"
+                    logger.info("backend %s of pool %s: its agent says %s", backend.name, pool, words)
+            await trio.sleep_until(began + settings.agent.interval)
+
+    async def _remember(self, file: HealthFile) -> None:
+        """Begin with what was held before the restart, of the backends that are where they were."""
+        memory = await trio.to_thread.run_sync(file.read)
+        lag = trio.current_time() - self._wall()
+        for name, book in self._books.items():
+            for backend in book.pool.backends.values():
+                known = memory.get(name, {}).get(backend.name)
+                if known is not None and known.address == backend.address and backend.health is not None:
+                    backend.health.restore(known.state, known.since + lag, known.text)
+
+    async def _keep(self, file: HealthFile) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            await trio.to_thread.run_sync(file.write, self._known())
+            await trio.sleep(WRITE_EVERY)
+
+    def _known(self) -> dict[str, dict[str, Known]]:
+        lag = self._wall() - trio.current_time()
+        return {
+            name: {
+                backend.name: Known(
+                    state=health.state, since=health.since + lag, address=backend.address, text=health.text
+                )
+                for backend in book.pool.backends.values()
+                if (health := backend.health) is not None and health.since is not None
+            }
+            for name, book in self._books.items()
+        }
