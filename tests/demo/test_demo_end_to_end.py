@@ -102,4 +102,4 @@ def assert_no_token_in(folder):
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 3
     for path in files:
-        assert token_of("alice") not in path.read_text() + str(path)
+        assert token_of("alice").encode() not in path.read_bytes() + bytes(path)
