@@ -8,14 +8,16 @@ import subprocess
 import sys
 import threading
 
-from wire import Backend, chunked
+from wire import Backend, chunked, end_with_parent
 
 
 class Echo:
     """The process, reachable once constructed; a context manager that ends it."""
 
     def __init__(self):
-        self._process = subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent
+        )
         self._address = self._process.stdout.readline().strip()
 
     def __str__(self):

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from wire import PATIENCE, Peer
+from wire import PATIENCE, Peer, end_with_parent
 
 COMMAND = [sys.executable, "-m", "balancer", "--config"]
 SECRET = "secret-"
@@ -85,7 +85,12 @@ class Daemon:
         file = folder / "balancer.toml"
         file.write_text("".join(f"{key} = {toml(value)}\n" for key, value in config.items()))
         self.process = subprocess.Popen(
-            [*COMMAND, str(file)], stdout=stdout, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*COMMAND, str(file)],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
         )
         self.stderr = Output(self.process.stderr)
         self.stdout = Output(self.process.stdout) if self.process.stdout else None

@@ -1,12 +1,20 @@
 """Both ends of the wire in bytes: clients and backends as blocking sockets that a test speaks through, line by line."""
 
 import contextlib
+import ctypes
+import signal
 import socket
 import ssl
 
 PATIENCE = 10.0
 """Seconds any wait of a test may take before it fails."""
 CRLF = b"\r\n"
+_LIBC = ctypes.CDLL(None)
+
+
+def end_with_parent():
+    """For ``preexec_fn``: a child that is not left over when the tests are killed (PR_SET_PDEATHSIG of prctl(2))."""
+    _LIBC.prctl(1, signal.SIGKILL)
 
 
 class Message:
