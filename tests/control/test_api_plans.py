@@ -107,8 +107,8 @@ class TestPlan:
 
 class TestExplain:
     def test_a_user_who_is_not_connected(self, daemon):
-        found = daemon.ask("POST", "./explain", {"token": "secret-1"})
-        assert "secret-1" not in found.text
+        found = daemon.ask("POST", "./explain", {"token": "secret-of-nobody"})
+        assert "secret" not in found.text
         assert found.json["live"] is None
         assert found.json["placed"] == found.json["owner"] == found.json["candidates"][0]["backend"]
         assert found.json["if_lost"] == found.json["candidates"][1]["backend"]
