@@ -1,10 +1,11 @@
-"""Operators steer a daemon with a thousand open tunnels: what a plan says is what then happens, and nobody is cut off."""
+"""Operators steer a daemon with a thousand open tunnels: what a plan says then happens, and nobody is cut off."""
 
 import asyncio
 import contextlib
 import json
 import sys
 from collections import Counter
+from functools import partial
 
 import pytest
 from harness import Daemon, pool
@@ -91,7 +92,7 @@ async def farm(folder, **timeouts):
                     lambda socket, name=name: host(name, socket), "127.0.0.1", 0, compression=None, ping_interval=None
                 )
             )
-            addresses.append("127.0.0.1:{}".format(server.sockets[0].getsockname()[1]))
+            addresses.append(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
         daemon = Daemon(
             folder,
             pool=[pool(*addresses, linger="100ms")],
