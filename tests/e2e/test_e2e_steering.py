@@ -5,7 +5,6 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from functools import partial
 
 import pytest
 from harness import Daemon, pool
