@@ -5,17 +5,17 @@ import os
 
 import trio
 from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
 from wsproto.events import (
     AcceptConnection,
     CloseConnection,
-    Event,
     Ping,
     Pong,
     RejectConnection,
     Request,
 )
 from wsproto.frame_protocol import CloseReason
-from wsproto.utilities import RemoteProtocolError
+from wsproto.utilities import ProtocolError
 
 from balancer.config import model
 from balancer.control.probe_http import wish_of
@@ -28,12 +28,24 @@ GOODBYE = 0.2
 
 async def ask_websocket(link: Link, config: model.Health, host: str) -> Result:
     """Open a WebSocket on ``path``, ping, wait for the pong, say goodbye. Raises ``Failed``."""
-    wire, payload = WSConnection(ConnectionType.CLIENT), os.urandom(8)
-    wish: Wish = ""
+    wire = WSConnection(ConnectionType.CLIENT)
     await link.send(wire.send(Request(host=config.host or host, target=config.path)))
+    try:
+        result = await _converse(link, wire, config)
+        if wire.state is ConnectionState.OPEN:
+            await _part(link, wire)
+    except ProtocolError:
+        raise Failed("the answer is no WebSocket") from None
+    return result
+
+
+async def _converse(link: Link, wire: WSConnection, config: model.Health) -> Result:
+    payload = os.urandom(8)
+    wish: Wish = ""
     while True:
+        await _receive(link, wire)
         replies = b""
-        for event in await _events(link, wire):
+        for event in wire.events():
             match event:
                 case AcceptConnection():
                     wish = wish_of(event.extra_headers)
@@ -45,28 +57,22 @@ async def ask_websocket(link: Link, config: model.Health, host: str) -> Result:
                 case Ping():
                     replies += wire.send(event.response())
                 case Pong() if event.payload == payload:
-                    await _part(link, wire)
                     return Result(True, "pong", wish)
                 case CloseConnection():
                     return Result(False, "closed instead of a pong")
-        if replies:
-            await link.send(replies)
-
-
-async def _events(link: Link, wire: WSConnection) -> list[Event]:
-    data = await link.receive()
-    if not data:
-        raise Failed("the connection ended without a pong")
-    try:
-        wire.receive_data(data)
-        return list(wire.events())
-    except RemoteProtocolError:
-        raise Failed("the answer is no WebSocket") from None
+        await link.send(replies)
 
 
 async def _part(link: Link, wire: WSConnection) -> None:
     """Close as hosts expect it, so that their logs do not fill with broken connections."""
-    with contextlib.suppress(Failed), trio.move_on_after(GOODBYE):
+    with contextlib.suppress(Failed, ProtocolError), trio.move_on_after(GOODBYE):
         await link.send(wire.send(CloseConnection(CloseReason.NORMAL_CLOSURE)))
-        while not any(isinstance(event, CloseConnection) for event in await _events(link, wire)):
-            pass
+        while not any(isinstance(event, CloseConnection) for event in wire.events()):
+            await _receive(link, wire)
+
+
+async def _receive(link: Link, wire: WSConnection) -> None:
+    data = await link.receive()
+    if not data:
+        raise Failed("the connection ended without a pong")
+    wire.receive_data(data)
