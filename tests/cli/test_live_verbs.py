@@ -10,7 +10,7 @@ import sys
 from xml.etree import ElementTree
 
 import pytest
-from admin_rig import ADMIN, NAMES, AdminDaemon
+from admin_rig import ADMIN, NAMES, AdminDaemon, eventually
 
 from balancer.cli.command import main
 
@@ -266,8 +266,7 @@ class TestStrays:
             done(run, "pin", token, next(name for name in NAMES if name != daemon.place(token)))
         command = [*COMMAND, "ring", "settle", "--rate", "1/h", "--admin", daemon.socket]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            while not (work := daemon.get("./strays")["settling"]) or work["done"] or not work["moved"]:
-                assert process.poll() is None
+            eventually(lambda: (work := daemon.get("./strays")["settling"]) and work["moved"] == 1 and not work["done"])
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=20)
         assert (process.returncode, err) == (0, "")

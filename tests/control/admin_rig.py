@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import time
 
 import pytest
 from authority import Authority
@@ -61,6 +62,14 @@ def ask(connection, method, path, body=None, **fields):
         return Answer(connection.getresponse())
     finally:
         connection.close()
+
+
+def eventually(look):
+    """What ``look`` sees as soon as it is true, asking again and again."""
+    deadline = time.monotonic() + 2 * PATIENCE
+    while not (seen := look()):
+        assert time.monotonic() < deadline, "it never came"
+    return seen
 
 
 class AdminDaemon(Daemon):
@@ -156,8 +165,8 @@ def tunnels(daemon, hosts):
     yield open_all
     for end in ends:
         end.close()
-    while daemon.get("/v1/pools/ide")["tunnels"]:  # the next test begins without them
-        pass
+    # The next test begins without them.
+    eventually(lambda: not daemon.get("/v1/pools/ide")["tunnels"])
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from admin_rig import NAMES, AdminDaemon
+from admin_rig import NAMES, AdminDaemon, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -139,9 +139,8 @@ class TestWeights:
 
     def test_steps(self, daemon):
         daemon.ask("PUT", "./backends/ide-01/weight", {"weight": 2, "over": 0.5})
-        seen = {daemon.get("./ring")["weights"]["ide-01"]}
-        while 2 not in seen:
-            seen.add(daemon.get("./ring")["weights"]["ide-01"])
+        seen = set()
+        eventually(lambda: seen.add(daemon.get("./ring")["weights"]["ide-01"]) or 2 in seen)
         assert min(seen) >= 1
         assert daemon.backend("ide-01")["ramp"] is None
 

@@ -4,7 +4,7 @@ import time
 from xml.etree import ElementTree
 
 import pytest
-from admin_rig import NAMES, AdminDaemon
+from admin_rig import NAMES, AdminDaemon, eventually
 
 DRAIN = {"op": "state", "backend": "ide-02", "state": "drain"}
 
@@ -134,8 +134,6 @@ class TestExplain:
         home = daemon.place("secret-3")
         before = time.time()
         daemon.ask("PUT", f"./backends/{home}/state", {"state": "drain"})
-        while time.time() <= daemon.get("./journal?limit=1")["entries"][0]["time"]:
-            pass
         for at, placed in ((before, home), (time.time(), daemon.place("secret-3"))):
             found = daemon.ask("POST", "./explain", {"token": "secret-3", "at": at}).json
             assert (found["placed"], found["at"]) == (placed, at)
@@ -160,8 +158,7 @@ class TestStrays:
         assert (begun.status, begun.json["settling"]["strays"]) == (202, 6)
         for client in ends[::2]:
             assert client.rest()[:1] in (b"", b"\x88")
-        while not (work := daemon.get("./strays")["settling"])["done"]:
-            pass
+        work = eventually(lambda: (work := daemon.get("./strays")["settling"])["done"] and work)
         assert (work["moved"], work["skipped"]) == (6, 0)
 
     def test_stopped(self, daemon, tunnels):
@@ -170,8 +167,7 @@ class TestStrays:
             other = next(name for name in NAMES if name != daemon.place(token))
             daemon.ask("POST", "./pins", {"token": token, "backend": other})
         daemon.ask("POST", "./settle", {"rate": 0.001})
-        while not daemon.get("./strays")["settling"]["moved"]:
-            pass
+        eventually(lambda: daemon.get("./strays")["settling"]["moved"])
         assert daemon.ask("DELETE", "./settle").json["settling"]["moved"] == 1
         assert daemon.get("./strays")["count"] == 1
         assert daemon.get("./strays")["settling"]["done"]

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from admin_rig import NAMES, AdminDaemon
+from admin_rig import NAMES, AdminDaemon, eventually
 from cryptography import x509
 from harness import listener
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -21,16 +21,9 @@ def daemon(tmp_path_factory, hosts):
 
 def scrape(daemon):
     """Values by name and labels; what is counted now and then is there, too."""
-    while True:
-        text = daemon.ask("GET", "/metrics").text
-        families = list(parse(text))
-        values = {
-            (sample.name, *sorted(sample.labels.items())): sample.value
-            for family in families
-            for sample in family.samples
-        }
-        if any(name == "balancer_ring_share_ratio" for name, *_ in values):
-            return values
+    text = eventually(lambda: "balancer_ring_share_ratio{" in (text := daemon.ask("GET", "/metrics").text) and text)
+    samples = [sample for family in parse(text) for sample in family.samples]
+    return {(sample.name, *sorted(sample.labels.items())): sample.value for sample in samples}
 
 
 def of_backend(values, name, backend):
