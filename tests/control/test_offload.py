@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 import trio
 from state import config
+from trio.testing import wait_all_tasks_blocked
 
 from balancer.control.offload import Offload
 from balancer.errors import Refused
 from balancer.ring.build import build
+
+
+def until_asleep(process):
+    while Path(f"/proc/{process}/stat").read_text().split()[2] != "S":
+        pass
 
 
 @asynccontextmanager
@@ -85,6 +91,20 @@ async def test_who_leaves_takes_no_answer_of_others(tmp_path):
             assert await offload.call(str, number) == str(number)
 
 
+async def test_an_answer_nobody_waits_for_any_more_is_nobodys(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    async with helping() as offload:
+        helper = await offload.call(os.getpid)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(offload.call, Path.read_text, fifo)
+            await wait_all_tasks_blocked()
+            fifo.write_text("too late")
+            until_asleep(helper)  # the answer is in the pipe, and the next request awaited
+            nursery.cancel_scope.cancel()
+        assert await offload.call(str, 7) == "7"
+
+
 async def test_who_leaves_while_waiting_for_a_turn_disturbs_nobody(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -95,7 +115,7 @@ async def test_who_leaves_while_waiting_for_a_turn_disturbs_nobody(tmp_path):
             found.append(await offload.call(Path.read_text, fifo))
 
         nursery.start_soon(ask)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         with trio.move_on_after(0) as left:
             await offload.call(int, "1")
         assert left.cancelled_caught

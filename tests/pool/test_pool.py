@@ -1,6 +1,7 @@
 """Which backend a token goes to: the order of the rules, and what holds in every situation."""
 
 from collections import Counter
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -161,6 +162,28 @@ def test_the_short_way_is_the_long_way(situation):
         assert {each.backend for each in rest} | {first.backend} == {
             each.backend for each in pool.candidates(token, 1.0)
         }
+
+
+@pytest.mark.parametrize("ring", [{"bound": 1.0}, RINGS[3]], ids=["bound", "hash_balance_factor"])
+def test_the_substitute_has_room_too(ring):
+    token = b"ann"
+
+    def crowded():
+        pool = open_pool(NAMES, ring=ring)
+        order = list(pool.placement.ring.order(token))
+        for number in range(20):
+            pool.leases.open(b"other-%d" % number, number, order[1])
+            pool.backends[order[1]].active += 1
+        return pool, order
+
+    pool, order = crowded()
+    first, second = islice(pool.candidates(token, 0.0), 2)
+    assert (first.backend.name, first.reason) == (order[0], "owner")
+    assert second.backend.name != order[1]
+    assert second.reason == "bounded"
+    down, _ = crowded()
+    down.backends[order[0]].connect_failed(0.0)
+    assert next(down.candidates(token, 0.0)).backend.name == second.backend.name
 
 
 def test_pin_then_lease_then_owner_then_successors():
