@@ -74,7 +74,7 @@ def _row(backend: dict[str, Any]) -> list[Cell | str]:
         backend["name"],
         backend["address"],
         Cell(backend["state"], _STATE_COLOURS[backend["state"]]),
-        Cell("up", "good") if backend["up"] else Cell(backend["why_down"], "bad"),
+        _up(backend),
         weight,
         "" if backend["share"] is None else f"{backend['share']:.1%}",
         str(backend["users"]),
@@ -82,3 +82,10 @@ def _row(backend: dict[str, Any]) -> list[Cell | str]:
         str(backend["requests"]),
         str(backend["connect_errors"] + backend["response_errors"]),
     ]
+
+
+def _up(backend: dict[str, Any]) -> Cell:
+    if not backend["up"]:
+        return Cell(backend["why_down"], "bad")
+    wish = backend["health"] and backend["health"]["wish"]
+    return Cell(f"up, {wish}", "odd") if wish else Cell("up", "good")

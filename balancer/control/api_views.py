@@ -23,10 +23,15 @@ async def health(call: Call) -> Response:
 async def ready(call: Call) -> Response:
     """The daemon accepts connections, and there is a backend to take them."""
     operators = call.operators
-    stopping = operators.gauges()["draining"]
+    gauges = operators.gauges()
     books = operators.keeper.books.values()
     served = any(call.facts.takes_new(book, backend) for book in books for backend in book.pool.backends)
-    why = "the daemon is stopping" if stopping else "" if served else "no backend is available"
+    if gauges["draining"]:
+        why = "the daemon is stopping"
+    elif not gauges["accepting"]:
+        why = "the daemon is starting: backends are being probed"
+    else:
+        why = "" if served else "no backend is available"
     return call.answer({"ready": not why, "why": why or None}, status=503 if why else 200)
 
 

@@ -7,6 +7,7 @@ from balancer.control.keeper import Book, version
 from balancer.control.movers import Settling
 from balancer.control.operators import Operators
 from balancer.control.scan import Scan
+from balancer.pool.health import Health
 from balancer.ring.overlay import Ramp
 
 
@@ -23,7 +24,7 @@ class Facts:
         return (
             backend in placement.ring.weights
             and not placement.refuses(backend, None)
-            and not book.pool.backends[backend].unavailable(self._operators.now())
+            and not book.pool.left_out(book.pool.backends[backend], None, self._operators.now())
         )
 
     def pool(self, book: Book) -> dict[str, Any]:
@@ -64,6 +65,7 @@ class Facts:
             "state_since": state.since if state else None,
             "up": not down,
             "why_down": down or None,
+            "health": self._health(backend.health),
             "takes_new": self.takes_new(book, name),
             "weight": book.weights[name],
             "configured_weight": configured.get(name),
@@ -78,6 +80,22 @@ class Facts:
             "response_errors": backend.response_errors,
             "bytes_sent": backend.bytes_in,
             "bytes_received": backend.bytes_out,
+        }
+
+    def _health(self, health: Health | None) -> dict[str, Any] | None:
+        """What probes say; None if there are none."""
+        if health is None:
+            return None
+        return {
+            "state": health.state,
+            "for": None if health.since is None else self._operators.now() - health.since,
+            "last": health.text,
+            "seconds": health.seconds,
+            "passed": health.passed,
+            "failed": health.failed,
+            "changes": health.changes,
+            "wish": health.wish or None,
+            "percent": health.percent,
         }
 
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import trio
 
@@ -123,7 +124,7 @@ class Keeper:
 
     async def ring_of(self, book: Book, overlay: Overlay, *, effective: bool = False) -> Ring:
         """The ring ``overlay`` would make now; ``effective`` leaves out the backends that take nobody new."""
-        weights = overlay.live_weights(book.configured, self.wall())
+        weights = self._weights(book, overlay, self.wall())
         if effective:
             weights |= dict.fromkeys(overlay.states.keys() & weights.keys(), 0.0)
         return await self._build(book, overlay, weights)
@@ -146,7 +147,7 @@ class Keeper:
         """Put in force what time has brought, which the entries of pins and ramps already tell; note ended pins."""
         now = self.wall()
         expired: list[Change] = list(book.overlay.expired(now))
-        if expired or book.weights != book.overlay.live_weights(book.configured, now):
+        if expired or book.weights != self._weights(book, book.overlay, now):
             async with self._lock:
                 ring, weights = await self._ring(book, book.overlay, now)
                 self._publish(book, ring, weights, now)
@@ -154,10 +155,20 @@ class Keeper:
             await self.change(name, expired, "balancer (expiry)")
 
     async def _ring(self, book: Book, overlay: Overlay, now: float) -> tuple[Ring, Mapping[str, float]]:
-        weights = overlay.live_weights(book.configured, now)
+        weights = self._weights(book, overlay, now)
         if weights == book.weights and overlay.added == book.overlay.added:
             return book.ring, weights
         return await self._build(book, overlay, weights), weights
+
+    def _weights(self, book: Book, overlay: Overlay, now: float) -> dict[str, float]:
+        """Weights in force: what operators want, times what agents ask for, unless that leaves nobody to take users."""
+        weights = overlay.live_weights(book.configured, now)
+        asked = dict(weights)
+        for name, backend in book.pool.backends.items():
+            if name in weights and backend.health is not None and backend.health.percent != 100:
+                asked[name] = _scaled(weights[name], backend.health.percent, book.config.ring.algorithm)
+        usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
+        return asked if usable else weights
 
     async def _build(self, book: Book, overlay: Overlay, weights: Mapping[str, float]) -> Ring:
         return await self.offload.call(build, extended(book.config, overlay), weights)
@@ -223,6 +234,14 @@ class Keeper:
 def version(book: Book) -> str:
     """What a plan or a conditional request refers to: the ring and the overlay of this moment."""
     return f"{book.ring.fingerprint}-{book.overlay.version}"
+
+
+def _scaled(weight: float, percent: int, algorithm: str) -> float:
+    """haproxy and nginx know whole weights only, nginx none below 1."""
+    share = weight * percent / 100
+    if algorithm == "nginx":
+        return max(1.0, float(ceil(share)))
+    return float(ceil(share)) if algorithm == "haproxy" else share
 
 
 def extended(config: model.Pool, overlay: Overlay) -> model.Pool:

@@ -93,6 +93,7 @@ class Metrics:
         yield from self._of_pools()
         yield from self._of_rings()
         yield from self._of_backends()
+        yield from self._of_health()
         yield from self._process.collect()
 
     def _of_daemon(self) -> Iterator[Metric]:
@@ -172,6 +173,24 @@ class Metrics:
                 for state in get_args(State):
                     states.add_metric([pool, facts["name"], state], float(facts["state"] == state))
         yield from (*families.values(), states)
+
+    def _of_health(self) -> Iterator[Metric]:
+        labels = ["pool", "backend"]
+        healthy = GaugeMetricFamily(
+            "balancer_backend_healthy", "1 if the backend passes its health checks.", labels=labels
+        )
+        checks = CounterMetricFamily("balancer_health_checks", "Health checks made.", labels=[*labels, "result"])
+        seconds = GaugeMetricFamily("balancer_health_check_seconds", "How long the last one took.", labels=labels)
+        changes = CounterMetricFamily("balancer_health_changes", "Times it came up or went down.", labels=labels)
+        for pool, book in self._operators.keeper.books.items():
+            for name, backend in book.pool.backends.items():
+                if (health := backend.health) is not None:
+                    healthy.add_metric([pool, name], not health.trouble)
+                    checks.add_metric([pool, name, "passed"], health.passed)
+                    checks.add_metric([pool, name, "failed"], health.failed)
+                    seconds.add_metric([pool, name], health.seconds)
+                    changes.add_metric([pool, name], health.changes)
+        yield from (healthy, checks, seconds, changes)
 
 
 def _certificates(config: Config) -> Iterator[tuple[str, str, float]]:

@@ -1,7 +1,8 @@
-"""Moving users on purpose: the end of a drain, and strays that an operator sends home, both at a pace.
+"""Moving users on purpose: the end of a drain, a backend that is down, strays that an operator sends home; at a pace.
 
 A user is moved as a whole: all tunnels on a backend are ended together and the lease with them, so that the tabs come
-back together, somewhere else. Nobody is moved on our own account before a drain's time is up.
+back together, somewhere else. Nobody is moved on our own account before a drain's time is up, nor off a backend that is
+down unless ``on_down = "close"`` says so.
 """
 
 import logging
@@ -19,7 +20,7 @@ logger = logging.getLogger("balancer.movers")
 CHUNK = 200
 """Users looked at before the data plane gets its turn."""
 TICK = 0.5
-"""Seconds between two looks at drains whose time is up."""
+"""Seconds between two looks at which backends are to be empty."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,15 @@ class Movers:
         """Users sent home since the start."""
 
     async def run(self) -> None:
-        """End what is left on backends whose drain is over, until cancelled."""
+        """End what is left on backends that are to be empty, until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(TICK)
                 for name, book in self._keeper.books.items():
-                    for backend in self._overdue(book):
+                    for backend, why in self._to_empty(book).items():
                         if (name, backend) not in self._closing:
                             self._closing.add((name, backend))
-                            nursery.start_soon(self._empty, book, name, backend)
+                            nursery.start_soon(self._empty, book, name, backend, why)
 
     async def strays(self, pool: str) -> list[Stray]:
         """Every stray of a pool."""
@@ -146,16 +147,24 @@ class Movers:
         home = pool.placement.home(token)
         if lease is None or lease.place == home or pool.placement.refuses(home, lease):
             return False
-        if pool.backends[home].unavailable(now):
+        if pool.left_out(pool.backends[home], lease, now):
             return False
         return self._move(book, lease, set(lease.sessions.values()) - {home}, f"settled: belongs on {home}")
 
-    def _overdue(self, book: Book) -> list[str]:
-        now = self._keeper.wall()
-        return [name for name, change in book.overlay.states.items() if change.since + self._drain <= now]
+    def _to_empty(self, book: Book) -> dict[str, str]:
+        """Backends on which no tunnel is to stay, and why. If all are down, nobody has anywhere to go."""
+        started_by = self._keeper.wall() - self._drain
+        over = [name for name, change in book.overlay.states.items() if change.since <= started_by]
+        empty = {name: f"the drain of {name} is over" for name in over}
+        if book.config.health.on_down == "close":
+            backends = book.pool.backends.values()
+            down = [backend.name for backend in backends if backend.health is not None and backend.health.down]
+            if len(down) < len(backends):
+                empty |= {name: f"{name} is down" for name in down}
+        return empty
 
-    async def _empty(self, book: Book, pool: str, backend: str) -> None:
-        """End the tunnels left on a backend, user by user, over the spread; stop if it is ready again."""
+    async def _empty(self, book: Book, pool: str, backend: str, why: str) -> None:
+        """End the tunnels left on a backend, user by user, over the spread; stop if there is no more reason to."""
         try:
             leases = []
             for number, lease in enumerate(book.pool.leases.live(), start=1):
@@ -164,11 +173,11 @@ class Movers:
                 if backend in lease.sessions.values():
                     leases.append(lease)
             if leases:
-                logger.info("%s: the drain of %s is over; ending the tunnels of %d users", pool, backend, len(leases))
+                logger.info("%s: %s; ending the tunnels of %d users", pool, why, len(leases))
             for lease in leases:
-                if backend not in self._overdue(book):
+                if backend not in self._to_empty(book):
                     return
-                self._move(book, lease, {backend}, f"the drain of {backend} is over")
+                self._move(book, lease, {backend}, why)
                 await trio.sleep(self._spread / len(leases))
         finally:
             self._closing.discard((pool, backend))

@@ -67,6 +67,7 @@ def _gauges(plane: Plane, fronts: tuple[Front, ...], log: AccessLog, started: fl
         return {
             "started": started,
             "draining": plane.draining,
+            "accepting": bool(plane.gate.acceptors),
             "connections": plane.gate.held,
             "max_connections": plane.gate.limit,
             "refused_connections": plane.gate.refused,
