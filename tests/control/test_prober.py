@@ -1,0 +1,365 @@
+"""Probing: first verdicts, what becomes known when, and what outlives a restart. Time moves when a test says so."""
+
+import json
+import logging
+from contextlib import asynccontextmanager
+from random import Random
+
+import pytest
+import trio
+from probed import hosting, silent, status
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from balancer.config import model
+from balancer.control.health_file import HealthFile
+from balancer.control.keeper import Keeper
+from balancer.control.offload import Offload
+from balancer.control.probe import Probe
+from balancer.control.prober import AT_ONCE, PATIENCE, Prober
+from balancer.pool.digest import Digest
+from balancer.pool.health import Verdict
+from balancer.ring.overlay import Add, Remove
+
+START = 1_700_000_000.0
+INTERVAL = 2.0
+
+
+@pytest.fixture
+def clock():
+    return MockClock()
+
+
+@pytest.fixture(autouse=True)
+def everything_is_logged(caplog):
+    caplog.set_level(logging.INFO)
+
+
+def config(addresses, check=None, **health):
+    backends = tuple(
+        model.Backend(name=name, address=address, check_address=(check or {}).get(name))
+        for name, address in addresses.items()
+    )
+    settings = model.Health(**{"type": "http", "interval": f"{INTERVAL:g}s", "rise": 2, "fall": 2, **health})
+    return model.Config(
+        listener=(model.Listener(name="web", bind=("127.0.0.1:0",), pool="ide"),),
+        pool=(model.Pool(name="ide", health=settings, backend=backends),),
+    )
+
+
+class Site:
+    """A prober at work on one pool."""
+
+    def __init__(self, settings, clock, folder=None):
+        self.offload, self.clock = Offload(), clock
+        self.keeper = Keeper(settings, Digest(b"key"), None, self.offload, self.wall)
+        self.pool = self.keeper.book("ide").pool
+        self.prober = Prober(self.keeper, HealthFile(folder) if folder else None, Random(1), self.wall)
+
+    @staticmethod
+    def wall():
+        return START + trio.current_time()
+
+    def health(self, name):
+        return self.pool.backends[name].health
+
+    def state(self, name):
+        return self.health(name).state
+
+    async def probed(self, *names, times=1):
+        """Let time pass until each of them has been probed once more, and so on."""
+        for _ in range(times):
+            before = {name: checks(self.health(name)) for name in names}
+            self.clock.jump(INTERVAL * 1.11)
+            await until(lambda before=before: all(checks(self.health(name)) > n for name, n in before.items()))
+
+    def owned_by(self, name):
+        return next(
+            token for token in (b"t%d" % n for n in range(999)) if self.pool.placement.ring.owner(token) == name
+        )
+
+    def decision(self, token):
+        return next(self.pool.candidates(token, trio.current_time()))
+
+
+def checks(health):
+    return health.passed + health.failed
+
+
+async def until(condition):
+    """Wait without letting time pass: what happens meanwhile happens in the kernel or in a thread."""
+    while not condition():
+        await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def probing(settings, clock, folder=None, *, start=True):
+    site = Site(settings, clock, folder)
+    async with trio.open_nursery() as nursery:
+        if start:
+            await nursery.start(site.prober.run)
+        try:
+            yield site
+        finally:
+            nursery.cancel_scope.cancel()
+            await site.offload.close()
+
+
+@asynccontextmanager
+async def pair(clock, folder=None, **health):
+    """Two hosts, a and b, both well so far."""
+    async with (
+        hosting(status(200)) as a,
+        hosting(status(200)) as b,
+        probing(config({"a": a.address, "b": b.address}, **health), clock, folder) as site,
+    ):
+        yield site, a, b
+
+
+async def test_it_starts_with_a_verdict_on_everybody(clock):
+    async with hosting(status(200)) as a, hosting(status(500)) as b, hosting(silent) as c:
+        settings = config({"a": a.address, "b": b.address, "c": c.address})
+        async with probing(settings, clock, start=False) as site, trio.open_nursery() as nursery:
+            started = trio.Event()
+
+            async def start():
+                await nursery.start(site.prober.run)
+                started.set()
+
+            nursery.start_soon(start)
+            await c.visited(1)
+            await until(lambda: checks(site.health("a")) and checks(site.health("b")))
+            await wait_all_tasks_blocked()
+            assert not started.is_set()
+            assert site.pool.backends["c"].unavailable(0.0) == "not probed yet"
+            clock.jump(1)
+            await started.wait()
+            assert [site.state(name) for name in "abc"] == [Verdict.UP, Verdict.DOWN, Verdict.DOWN]
+            assert {site.decision(b"t%d" % n).backend.name for n in range(99)} == {"a"}
+            nursery.cancel_scope.cancel()
+
+
+async def test_it_does_not_wait_for_ever(clock):
+    async with (
+        hosting(silent) as host,
+        probing(config({"a": host.address}, timeout="1h"), clock, start=False) as site,
+        trio.open_nursery() as nursery,
+    ):
+        started = trio.Event()
+
+        async def start():
+            await nursery.start(site.prober.run)
+            started.set()
+
+        nursery.start_soon(start)
+        await host.visited(1)
+        clock.jump(PATIENCE)
+        await started.wait()
+        assert site.state("a") is Verdict.UNKNOWN
+        assert site.decision(b"t").reason == "panic"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_host_goes_down_its_users_move_at_once_and_return(clock, caplog):
+    async with pair(clock) as (site, a, _):
+        token = site.owned_by("a")
+        caplog.clear()
+        a.talk = status(503)
+        await site.probed("a")
+        assert site.decision(token).backend.name == "a"
+        await site.probed("a")
+        found = site.decision(token)
+        assert (found.backend.name, found.reason) == ("b", "successor")
+        assert found.skipped == (("a", "unhealthy: status 503"),)
+        assert site.pool.first(token, trio.current_time()) is None
+        lease = site.pool.leases.open(token, "tab", "b")
+        site.pool.backends["a"].connected()  # traffic got through: that is no verdict
+        assert site.pool.backends["a"].unavailable(0.0)
+
+        a.talk = status(200)
+        site.pool.backends["a"].connect_failed(trio.current_time() + 999)
+        await site.probed("a", times=2)
+        assert site.decision(token).backend.name == "b", "who has a tunnel stays where it is"
+        site.pool.leases.close(lease, "tab", trio.current_time() - 999)
+        assert site.decision(token).backend.name == "a"
+
+        down, up = [record for record in caplog.records if record.name == "balancer.health"]
+        assert (down.levelname, up.levelname) == ("WARNING", "INFO")
+        assert down.getMessage() == "backend a of pool ide: up -> down: status 503 (up for 4.4 s)"
+        assert up.getMessage() == "backend a of pool ide: down -> up: status 200 (down for 4.4 s)"
+
+
+async def test_a_wish_keeps_new_users_away_and_nobody_who_is_there(clock, caplog):
+    async with pair(clock) as (site, a, _):
+        token, guest = site.owned_by("a"), b"guest"
+        site.pool.leases.open(guest, "tab", "a")
+        for wish, why in [("drain", "asks to be drained"), ("degraded", "degraded")]:
+            a.talk = status(200, f"Balancer-Health: {wish}")
+            await site.probed("a")
+            found = site.decision(token)
+            assert (found.backend.name, found.skipped) == ("b", (("a", why),))
+            assert site.decision(guest).backend.name == "a"
+            assert f"backend a of pool ide asks for: {wish}" in caplog.messages
+        a.talk = status(200)
+        await site.probed("a")
+        assert site.decision(token).backend.name == "a"
+        assert "backend a of pool ide asks for: nothing any more" in caplog.messages
+
+
+async def test_somewhere_else_is_probed(clock):
+    async with hosting(status(500)) as host, hosting(status(200)) as checked:
+        settings = config({"a": host.address}, check={"a": checked.address})
+        async with probing(settings, clock) as site:
+            assert site.state("a") is Verdict.UP
+            assert (host.visits, checked.visits) == (0, 1)
+
+
+async def test_backends_that_come_and_go(clock):
+    async with pair(clock) as (site, a, _), hosting(status(200)) as c:
+        await site.keeper.change("ide", [Add(name="c", address=str(c.address), weight=1.0)], "tests")
+        assert site.pool.backends["c"].unavailable(0.0) == "not probed yet"
+        clock.jump(0.5)
+        await until(lambda: site.state("c") is Verdict.UP)
+        await site.keeper.change("ide", [Remove(backend="a")], "tests")
+        visits = a.visits
+        for _ in range(3):
+            await site.probed("b", "c")
+        assert a.visits == visits
+
+
+async def test_so_many_at_once_and_no_more(clock):
+    async with hosting(silent) as host:
+        addresses = {f"h{n:03}": host.address for n in range(AT_ONCE + 50)}
+        site_of = probing(config(addresses, timeout="3s"), clock, start=False)
+        async with site_of as site, trio.open_nursery() as nursery:
+            nursery.start_soon(site.prober.run)
+            await host.visited(AT_ONCE)
+            await wait_all_tasks_blocked()
+            assert host.open == AT_ONCE
+            clock.jump(3)
+            await host.visited(AT_ONCE + 50)
+            await until(lambda: host.open == 50)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_fault_of_ours_is_a_failed_probe_and_logged_once(clock, caplog, monkeypatch):
+    async with pair(clock) as (site, *_):
+
+        async def broken(self, address):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(Probe, "run", broken)
+        await site.probed("a", "b", times=3)
+        assert site.pool.backends["a"].unavailable(0.0) == "unhealthy: the probe crashed"
+        tracebacks = [record.getMessage() for record in caplog.records if record.exc_info]
+        assert sorted(tracebacks) == [f"the probe of backend {name} of pool ide crashed" for name in "ab"]
+        monkeypatch.undo()
+        await site.probed("a", "b", times=2)
+        assert site.state("a") is Verdict.UP
+
+
+async def test_a_probe_that_could_not_be_made_says_nothing(clock, monkeypatch):
+    async with pair(clock) as (site, *_):
+        tried = 0
+
+        async def unable(self, address):
+            nonlocal tried
+            tried += 1
+
+        monkeypatch.setattr(Probe, "run", unable)
+        while tried < 8:
+            clock.jump(INTERVAL * 1.11)
+            await wait_all_tasks_blocked()
+        assert (site.state("a"), checks(site.health("a"))) == (Verdict.UP, 1)
+
+
+async def test_an_agent_steers_its_host(clock, caplog):
+    async def tells(host, stream):
+        await stream.send_all(host.line)
+
+    async with hosting(tells) as agent:
+        agent.line = b"50%\n"
+        settings = {"agent": {"port": agent.address.port, "interval": "2s"}, "type": "tcp"}
+        async with (
+            hosting(silent) as a,
+            probing(config({"a": a.address, "b": agent.address}, **settings), clock) as site,
+        ):
+            # One agent speaks for both, who live at one address; b is the agent itself.
+            health, token = site.health("a"), site.owned_by("a")
+            await until(lambda: health.percent == site.health("b").percent == 50)
+            assert "backend a of pool ide: its agent says 50% ready up" in caplog.messages
+            site.health("b").percent = 100
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(site.keeper.run)
+                await wait_all_tasks_blocked()
+                clock.jump(1)
+                await until(lambda: site.keeper.book("ide").weights == {"a": 0.5, "b": 1.0})
+                nursery.cancel_scope.cancel()
+            assert site.pool.placement.ring.weights["a"] == 0.5
+
+            for line, why in [(b"maint", "asks for maintenance"), (b"ready down", "unhealthy: its agent says down")]:
+                agent.line = line
+                visits = agent.visits
+                clock.jump(2)
+                await agent.visited(visits + 1)
+                await until(lambda why=why: site.pool.left_out(site.pool.backends["a"], None, 0.0) == why)
+            site.pool.leases.open(token, "tab", "a")
+            agent.line = b"up"
+            clock.jump(2)
+            await until(lambda: health.clear)
+
+
+class TestMemory:
+    async def written(self, path, condition):
+        def good():
+            try:
+                return condition(json.loads(path.read_text())["ide"])
+            except (FileNotFoundError, KeyError):
+                return False
+
+        while not good():
+            await trio.lowlevel.checkpoint()
+
+    async def test_a_restart_goes_on_with_what_was_known(self, clock, tmp_path):
+        path = tmp_path / "health.json"
+        async with hosting(status(200)) as a, hosting(status(500)) as b, hosting(silent) as c:
+            settings = config({"a": a.address, "b": b.address})
+            async with probing(settings, clock, tmp_path):
+                await self.written(path, lambda known: known["a"]["state"] == "up" and known["b"]["state"] == "down")
+            assert path.stat().st_mode & 0o777 == 0o600
+            assert [each.name for each in tmp_path.iterdir()] == ["health.json"]
+            clock.jump(100)
+            a.talk = b.talk = silent
+            async with probing(config({"a": a.address, "b": b.address}), clock, tmp_path) as site:
+                assert [site.state(name) for name in "ab"] == [Verdict.UP, Verdict.DOWN]
+                assert site.health("a").since == pytest.approx(0.0, abs=1e-3)
+                assert site.pool.backends["b"].unavailable(0.0) == "unhealthy: status 500"
+                a.talk = status(500)
+                await site.probed("a", times=2)
+                assert site.state("a") is Verdict.DOWN
+                clock.jump(1)
+                await self.written(path, lambda known: known["a"]["state"] == "down")
+            # Another address is another host, whatever its name.
+            c.talk = status(200)
+            async with probing(config({"a": a.address, "b": c.address}), clock, tmp_path) as site:
+                assert site.state("b") is Verdict.UP
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"ide": {"a": {"state": "up"}}}', '{"ide": {"a": 1}}', "\0"])
+    async def test_a_damaged_file_is_no_file(self, clock, tmp_path, caplog, text):
+        (tmp_path / "health.json").write_text(text)
+        async with pair(clock, tmp_path) as (site, *_):
+            assert [site.state(name) for name in "ab"] == [Verdict.UP, Verdict.UP]
+        assert [record for record in caplog.messages if "cannot be read" in record]
+
+    async def test_a_disk_that_takes_nothing_is_no_reason_to_stop(self, clock, tmp_path, caplog):
+        (tmp_path / "health.json.new").mkdir()
+        async with pair(clock, tmp_path) as (site, *_):
+            await until(lambda: any("after a restart the backends will be unknown" in line for line in caplog.messages))
+            await site.probed("a", "b")
+
+
+async def test_nothing_is_probed_where_nothing_is_to_be(clock):
+    async with hosting(status(200)) as host, probing(config({"a": host.address}, type="off"), clock) as site:
+        clock.jump(60)
+        await wait_all_tasks_blocked()
+        assert (host.visits, site.health("a")) == (0, None)
+        assert site.decision(b"t").backend.name == "a"

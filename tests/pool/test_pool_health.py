@@ -1,0 +1,98 @@
+"""Placement by health: who is passed over, who is better than nobody, and whom it does not concern."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pools import config, steered, told
+
+from balancer.pool.health import AgentReport, Result
+from balancer.pool.pool import Pool
+from balancer.ring.overlay import SetState
+
+NAMES = ["a", "b", "c", "d"]
+LOOKS = {
+    "well": [Result(True, "status 200")],
+    "down": [Result(False, "status 500")],
+    "unknown": [],
+    "degraded": [Result(True, "status 200", "degraded")],
+    "drain": [Result(True, "status 200", "drain")],
+    "agent maint": [Result(True, "status 200"), AgentReport(mode="maint")],
+    "agent down": [Result(True, "status 200"), AgentReport(down=True)],
+}
+WHY = {
+    "down": "unhealthy: status 500",
+    "unknown": "not probed yet",
+    "degraded": "degraded",
+    "drain": "asks to be drained",
+    "agent maint": "asks for maintenance",
+    "agent down": "unhealthy: its agent says down",
+}
+
+
+def look(pool, name, state):
+    for news in LOOKS[state]:
+        health = pool.backends[name].health
+        health.observe(news, 0.0) if isinstance(news, Result) else health.heed(news)
+
+
+def probed_pool(states, ring=None, changes=()):
+    settings = config(NAMES, ring)
+    settings = settings.model_copy(update={"health": settings.health.model_copy(update={"type": "tcp"})})
+    pool = Pool(settings, steered(settings, changes))
+    for name, state in states.items():
+        look(pool, name, state)
+    return pool
+
+
+@given(
+    st.fixed_dictionaries({name: st.sampled_from(list(LOOKS)) for name in NAMES}),
+    st.integers(0, 50),
+    st.sampled_from([None, *NAMES]),
+    st.sampled_from([{}, {"bound": 1.25}, {"algorithm": "rendezvous"}]),
+)
+def test_in_every_state(states, number, tunnel, ring):
+    pool, token = probed_pool(states, ring), b"token-%d" % number
+    if tunnel:
+        pool.leases.open(token, "tab", tunnel)
+    order = list(pool.placement.ring.order(token))
+    fine = [n for n in order if states[n] == "well" or (n == tunnel and states[n] in ("degraded", "drain"))]
+    degraded = [n for n in order if states[n] == "degraded" and n not in fine]
+    others = [n for n in order if states[n] in ("down", "unknown", "drain", "agent down") and n not in fine]
+
+    found = list(pool.candidates(token, 1.0))
+    names = [each.backend.name for each in found]
+    assert set(names[: len(fine)]) == set(fine)
+    assert set(names[len(fine) : len(fine) + len(degraded)]) == set(degraded)
+    assert set(names[len(fine) + len(degraded) :]) == set(others)
+    assert [each.reason for each in found[len(fine) :]] == ["degraded"] * len(degraded) + ["panic"] * len(others)
+    if tunnel in fine:
+        assert (names[0], found[0].reason) == (tunnel, "lease")
+    elif fine and not ring:
+        assert names[: len(fine)] == fine
+    for each in found:
+        assert all(why in (WHY.get(states[name]), "failed to connect", "full") for name, why in each.skipped)
+    quick = pool.first(token, 1.0)
+    assert quick is None or (quick.backend is found[0].backend and quick.reason == found[0].reason)
+    if not ring and states[tunnel or order[0]] == "well":
+        assert quick is not None, "the everyday case takes the short way"
+
+
+@pytest.mark.parametrize("state", LOOKS)
+def test_what_operators_say_comes_first(state):
+    pool = probed_pool(dict.fromkeys(NAMES, "down") | {"a": state}, changes=[SetState(backend="a", state="maint")])
+    assert "a" not in dict(told(pool, b"t"))
+
+
+def test_health_does_not_move_the_ring():
+    pool = probed_pool(dict.fromkeys(NAMES, "well"))
+    before = pool.placement.ring.fingerprint
+    look(pool, "a", "down")
+    assert pool.placement.ring.fingerprint == before
+    pool.place(pool.placement)
+    assert pool.backends["a"].health.streak == 1, "a new placement forgets nothing"
+
+
+def test_those_in_turn_pass_over_who_is_down():
+    pool = probed_pool({"a": "well", "b": "down", "c": "well", "d": "drain"})
+    firsts = {next(pool.candidates(None, 1.0)).backend.name for _ in range(8)}
+    assert firsts == {"a", "c"}
