@@ -24,9 +24,10 @@ def config(weights=None, ring=None, pools=("ide",), health=None):
         model.Backend(name=name, address=f"10.0.{n // 250}.{n % 250 + 1}:4000", weight=weight)
         for n, (name, weight) in enumerate(weights.items())
     )
+    settings = {"ring": model.Ring(**(ring or {})), "health": model.Health(**(health or {})), "backend": backends}
     return model.Config(
         listener=(model.Listener(name="ide", bind=("127.0.0.1:0",), pool=pools[0]),),
-        pool=tuple(model.Pool(name=name, ring=model.Ring(**(ring or {})), backend=backends) for name in pools),
+        pool=tuple(model.Pool(name=name, **settings) for name in pools),
     )
 
 

@@ -7,11 +7,12 @@ import time
 import pytest
 import trio
 from state import START, config, keeping, pin, ticks, until
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.control.journal import replayed
 from balancer.control.keeper import Outdated, version
 from balancer.errors import Refused
+from balancer.pool.health import AgentReport
 from balancer.ring.build import build
 from balancer.ring.overlay import Add, Overlay, Remove, SetState, SetWeight, Steer
 
@@ -310,3 +311,37 @@ async def test_a_large_ring_is_replaced_without_a_long_stop(tmp_path):
                 await keeper.change("ide", [SetWeight(backend="ide-007", weight=weight)], "root")
             nursery.cancel_scope.cancel()
         assert longest < 0.05
+
+
+@pytest.mark.parametrize(
+    ("ring", "weights"),
+    [
+        ({}, {"a": 0.75, "b": 0.0, "c": 1.0}),
+        ({"algorithm": "haproxy"}, {"a": 1.0, "b": 0.0, "c": 1.0}),
+        ({"algorithm": "nginx"}, {"a": 1.0, "b": 1.0, "c": 1.0}),
+    ],
+)
+async def test_agents_scale_weights_of_the_kind_the_ring_knows(clock, ring, weights):
+    async with keeping(settings=config(ring=ring, health={"type": "tcp"})) as keeper, trio.open_nursery() as nursery:
+        book = keeper.book("ide")
+        nursery.start_soon(keeper.run)
+        book.pool.backends["a"].health.heed(AgentReport(percent=75))
+        book.pool.backends["b"].health.heed(AgentReport(percent=0))
+        await ticks(clock, keeper, lambda: book.weights == weights)
+        entry = await keeper.change("ide", [SetWeight(backend="c", weight=2.0)], "root")
+        assert book.weights == {**weights, "c": 2.0}
+        assert entry.after == book.ring.fingerprint == (await keeper.ring_of(book, book.overlay)).fingerprint
+        nursery.cancel_scope.cancel()
+
+
+async def test_agents_cannot_leave_users_without_anyone(clock):
+    async with keeping(settings=config(health={"type": "tcp"})) as keeper, trio.open_nursery() as nursery:
+        book = keeper.book("ide")
+        await keeper.change("ide", [SetState(backend="c", state="drain")], "root")
+        nursery.start_soon(keeper.run)
+        for name in "ab":
+            book.pool.backends[name].health.heed(AgentReport(percent=0))
+        await ticks(clock, keeper, lambda: True)
+        await wait_all_tasks_blocked()
+        assert book.weights == {"a": 1.0, "b": 1.0, "c": 1.0}
+        nursery.cancel_scope.cancel()

@@ -9,6 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.control.movers import Movers, Stray
 from balancer.errors import Refused
+from balancer.pool.health import Result
 from balancer.ring.overlay import SetState
 
 DRAIN, SPREAD = 600.0, 30.0
@@ -70,8 +71,8 @@ class Floor:
 
 
 @asynccontextmanager
-async def working(clock):
-    async with keeping() as keeper, trio.open_nursery() as nursery:
+async def working(clock, settings=None):
+    async with keeping(settings=settings) as keeper, trio.open_nursery() as nursery:
         floor = Floor(keeper, clock)
         nursery.start_soon(floor.movers.run)
         await wait_all_tasks_blocked()
@@ -232,3 +233,72 @@ async def test_pools_drain_apart(clock):
         await floor.passes(DRAIN + SPREAD, step=10)
         assert not floor.ended
         nursery.cancel_scope.cancel()
+
+
+class TestDown:
+    """Tunnels of a backend that is down, where health checks say so and ``on_down`` asks for it."""
+
+    def judge(self, floor, ok, *names):
+        for name in names:
+            health = floor.pool.backends[name].health
+            while health.down == ok or health.state == "unknown":
+                health.observe(Result(ok, "as the test says"), trio.current_time())
+
+    def settings(self, on_down):
+        return config(health={"type": "tcp", "on_down": on_down})
+
+    async def test_they_are_kept(self, clock):
+        async with working(clock, self.settings("keep")) as (floor, _):
+            floor.users(5, "a")
+            self.judge(floor, True, "b", "c")
+            self.judge(floor, False, "a")
+            await floor.passes(SPREAD * 2)
+            assert not floor.ended
+
+    async def test_they_are_closed_user_by_user(self, clock):
+        async with working(clock, self.settings("close")) as (floor, _):
+            floor.users(10, "a", tabs=2), floor.users(5, "b")
+            self.judge(floor, True, "a", "b", "c")
+            await floor.passes(SPREAD)
+            assert not floor.ended
+            self.judge(floor, False, "a")
+            await floor.passes(SPREAD + 3)
+            times = sorted(floor.moved().values())
+            assert (len(times), len(floor.ended)) == (10, 20)
+            assert SPREAD * 0.8 <= times[-1] - times[0] <= SPREAD
+            assert floor.reasons == {"a is down"}
+            assert next(floor.pool.candidates(b"a-0", trio.current_time())).backend.name != "a"
+
+    async def test_up_again_stops_it_and_nobody_is_moved_back(self, clock):
+        async with working(clock, self.settings("close")) as (floor, _):
+            floor.users(10, "a")
+            self.judge(floor, True, "b", "c")
+            self.judge(floor, False, "a")
+            await floor.passes(SPREAD / 2)
+            some = len(floor.ended)
+            assert 3 <= some <= 7
+            self.judge(floor, True, "a")
+            moved = floor.astray(3)
+            await floor.passes(SPREAD * 3)
+            assert len(floor.ended) == some
+            assert {tab.lease.place for tabs in moved for tab in tabs} == {"b"}
+
+    async def test_nobody_is_cut_off_where_there_is_nowhere_to_go(self, clock):
+        async with working(clock, self.settings("close")) as (floor, _):
+            floor.users(5, "a")
+            self.judge(floor, False, "a", "b", "c")
+            await floor.passes(SPREAD)
+            assert not floor.ended
+            self.judge(floor, True, "c")
+            await floor.passes(SPREAD + 3)
+            assert len(floor.ended) == 5
+
+    async def test_settling_sends_nobody_to_a_host_that_wants_nobody(self, clock):
+        async with working(clock, self.settings("keep")) as (floor, nursery):
+            self.judge(floor, True, "a", "b", "c")
+            floor.astray(3)
+            health = floor.pool.backends["a"].health
+            health.observe(Result(True, "200", "drain"), trio.current_time())
+            work = await nursery.start(floor.movers.settle, "ide", 10.0)
+            await floor.passes(3)
+            assert (work.done, work.moved, work.skipped) == (True, 0, 3)

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 import trio
 from probed import hosting, silent, status
+from state import START, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.config import model
@@ -20,7 +21,6 @@ from balancer.pool.digest import Digest
 from balancer.pool.health import Verdict
 from balancer.ring.overlay import Add, Remove
 
-START = 1_700_000_000.0
 INTERVAL = 2.0
 
 
@@ -83,12 +83,6 @@ class Site:
 
 def checks(health):
     return health.passed + health.failed
-
-
-async def until(condition):
-    """Wait without letting time pass: what happens meanwhile happens in the kernel or in a thread."""
-    while not condition():
-        await trio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
@@ -316,8 +310,7 @@ class TestMemory:
             except (FileNotFoundError, KeyError):
                 return False
 
-        while not good():
-            await trio.lowlevel.checkpoint()
+        await until(good)
 
     async def test_a_restart_goes_on_with_what_was_known(self, clock, tmp_path):
         path = tmp_path / "health.json"
