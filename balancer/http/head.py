@@ -193,6 +193,8 @@ def _read_request(raw: bytes) -> Request | None:
         if len(hosts) > 1 or grammar.HOST.fullmatch(hosts[0]) is None:
             raise _client("more than one Host, or one that is no host name")
         request.host = hosts[0]
+        if len(special) == 1 and request.minor:
+            return request
     elif request.minor:
         raise _client("Host is missing")
     if claims := [name for name in special if name.startswith((b"x-", b"forwarded"))]:
@@ -232,8 +234,12 @@ def _divided(raw: bytes, special: re.Pattern[bytes]) -> tuple[bytes, dict[bytes,
     """The lines to pass on, and the values of the special fields by name in lower case."""
     parts = special.split(raw)  # text, name, value, text, name, value, ... text
     found: dict[bytes, list[bytes]] = {}
-    for name, value in zip(parts[1::3], parts[2::3], strict=True):
-        found.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    for index in range(1, len(parts), 3):
+        name, value = parts[index].lower(), parts[index + 1].strip(b" \t")
+        if name in found:
+            found[name].append(value)
+        else:
+            found[name] = [value]
     kept = b"".join(parts[::3])
     return kept[kept.index(b"\n") + 1 : -2], found
 

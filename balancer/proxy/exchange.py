@@ -152,7 +152,11 @@ class Exchange:
         if self.explain:
             head = head[:-2] + explanation(self.record, client.front.pool) + b"\r\n"
         self.answered = True
-        if response.body >= 0:
+        if response.body == len(rest):  # the whole of it has come: most answers are small
+            if not client.transport.transmit(head + rest):
+                await self._until_taken()
+            clean = True
+        elif response.body >= 0:
             clean = await self._copy_length(head, response.body, rest)
         else:
             self.patience = client.plane.timeouts.tunnel_idle  # a stream may be silent for long
