@@ -223,7 +223,7 @@ async def test_backends_that_come_and_go(clock):
 async def test_so_many_at_once_and_no_more(clock):
     async with hosting(silent) as host:
         addresses = {f"h{n:03}": host.address for n in range(AT_ONCE + 50)}
-        site_of = probing(config(addresses, timeout="3s"), clock, start=False)
+        site_of = probing(config(addresses, timeout="3s", interval="1h"), clock, start=False)
         async with site_of as site, trio.open_nursery() as nursery:
             nursery.start_soon(site.prober.run)
             await host.visited(AT_ONCE)
