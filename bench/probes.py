@@ -1,0 +1,75 @@
+"""``python -m bench.probes``: what health checks cost the daemon, as a share of one core.
+
+A prober of its own, in this process, probes one server that stands for all backends. The target: at 500 backends with
+an interval of 2 s, less than 25 %. It is the processor time of this process, the kernel's work for its sockets
+included, without the first round, in which all backends are probed at once.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+
+import trio
+
+from balancer.config import model
+from balancer.config.scalars import Address
+from balancer.control.keeper import Keeper
+from balancer.control.offload import Offload
+from balancer.control.prober import Prober
+from balancer.pool.digest import Digest
+from bench.backends import backends
+
+_TARGET = 25.0
+_KINDS = ("tcp", "http")
+
+
+def main() -> int:
+    """Print the table; exit code 1 if the target is missed."""
+    parser = argparse.ArgumentParser("python -m bench.probes", description=__doc__)
+    parser.add_argument("--backends", type=int, default=500, metavar="N", help="size of the pool (500)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of a run (10)")
+    args = parser.parse_args()
+    missed = False
+    print(f"{'':8}{'probes/s':>10}{'us a probe':>12}{'of a core':>11}{'failed':>8}")
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, backends("get", Path(folder)) as ports:
+        for kind in _KINDS:
+            settings = _config(kind, args.backends, ports)
+            probes, failed, seconds, spent = trio.run(_measure, settings, args.seconds)
+            share = 100 * spent / seconds
+            missed |= share > _TARGET or bool(failed)
+            each = 1e6 * spent / probes
+            print(f"{kind:8}{probes / seconds:>10.0f}{each:>12.0f}{share:>9.1f} %{failed:>8}", flush=True)
+    print(f"\ntarget {'missed' if missed else 'met'}: at most {_TARGET:g} % of a core, no probe failed")
+    return 1 if missed else 0
+
+
+def _config(kind: str, count: int, ports: list[int]) -> model.Config:
+    health = model.Health.model_validate({"type": kind, "path": "/", "interval": "2s"})
+    hosts = tuple(
+        model.Backend(name=f"ide-{number:03}", address=Address("127.0.0.1", ports[number % len(ports)]))
+        for number in range(count)
+    )
+    pool = model.Pool(name="ide", ring=model.Ring(points=1), health=health, backend=hosts)
+    return model.Config(listener=(model.Listener(name="ide", bind=(Address("127.0.0.1"),), pool="ide"),), pool=(pool,))
+
+
+async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:
+    """Probes, those that failed, and seconds by the clock and of the processor."""
+    keeper = Keeper(config, Digest(b""), None, Offload())
+    states = [backend.health for backend in keeper.book("ide").pool.backends.values() if backend.health]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(Prober(keeper, None, Random()).run)
+        before = sum(state.passed + state.failed for state in states)
+        clock, processor = time.perf_counter(), time.process_time()
+        await trio.sleep(seconds)
+        clock, processor = time.perf_counter() - clock, time.process_time() - processor
+        after = sum(state.passed + state.failed for state in states)
+        nursery.cancel_scope.cancel()
+    return after - before, sum(state.failed for state in states), clock, processor
+
+
+if __name__ == "__main__":
+    sys.exit(main())
