@@ -3,11 +3,12 @@
 import ssl
 from collections.abc import Awaitable, Callable
 
+import h11
 import trio
 
 from balancer.config import model
 from balancer.config.scalars import Address
-from balancer.control.probe_http import ask_http
+from balancer.control.probe_http import ask_http, health_request
 from balancer.control.probe_link import Failed, Link, NoSocket
 from balancer.control.probe_websocket import ask_websocket
 from balancer.pool.health import Result
@@ -19,6 +20,8 @@ class Probe:
     def __init__(self, config: model.Health) -> None:
         self._config = config
         self._context = _context(config.tls) if config.type == "tls" else None
+        self._requests: dict[str, h11.Request] = {}
+        """By host: making one costs more than sending it."""
         self._ask: Callable[[Link, Address], Awaitable[Result]] = {
             "http": self._http,
             "tcp": self._tcp,
@@ -30,32 +33,35 @@ class Probe:
         """Probe ``address``; None if this machine was not able to, which is no verdict."""
         doing = "connect"
         try:
-            with trio.fail_after(self._config.timeout):
+            with trio.move_on_after(self._config.timeout):
                 link = await Link.open(address)
                 try:
                     doing = "answer"
                     return await self._ask(link, address)
                 finally:
-                    await link.close()
-        except trio.TooSlowError:
-            return Result(False, f"{doing} timed out")
+                    link.close()
         except Failed as error:
             return Result(False, str(error))
         except NoSocket:
             return None
+        return Result(False, f"{doing} timed out")
 
     async def _http(self, link: Link, address: Address) -> Result:
-        return await ask_http(link, self._config, _host(address))
+        host = self._config.host or _host(address)
+        request = self._requests.get(host)
+        if request is None:
+            request = self._requests[host] = health_request(self._config, host)
+        return await ask_http(link, self._config, request)
 
     async def _websocket(self, link: Link, address: Address) -> Result:
-        return await ask_websocket(link, self._config, _host(address))
+        return await ask_websocket(link, self._config, self._config.host or _host(address))
 
     async def _tcp(self, link: Link, address: Address) -> Result:
         return Result(True, "connected")
 
     async def _tls(self, link: Link, address: Address) -> Result:
         assert self._context is not None
-        await link.secure(self._context, self._config.tls.server_name or address.host)
+        await link.handshake(self._context, self._config.tls.server_name or address.host)
         return Result(True, "TLS handshake")
 
 

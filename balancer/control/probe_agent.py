@@ -45,7 +45,7 @@ async def ask_agent(address: Address, patience: float) -> AgentReport | None:
                 while b"\n" not in line and len(line) < MAX_LINE and (data := await link.receive()):
                     line += data
             finally:
-                await link.close()
+                link.close()
         except (Failed, NoSocket):
             return None
         return parse_report(line)

@@ -16,12 +16,16 @@ MAX_BODY = 16384
 """Bytes of the body in which the expected text is looked for."""
 
 
-async def ask_http(link: Link, config: model.Health, host: str) -> Result:
-    """Ask for ``path`` and judge the answer. Raises ``Failed``."""
+def health_request(config: model.Health, host: str) -> h11.Request:
+    """What is asked; the same object may be sent any number of times."""
+    headers = [("Host", host), ("User-Agent", "balancer-health"), ("Connection", "close")]
+    return h11.Request(method=config.method, target=config.path, headers=headers)
+
+
+async def ask_http(link: Link, config: model.Health, request: h11.Request) -> Result:
+    """Send the request and judge the answer. Raises ``Failed``."""
     wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-    headers = [("Host", config.host or host), ("User-Agent", "balancer-health"), ("Connection", "close")]
-    head = wire.send(h11.Request(method=config.method, target=config.path, headers=headers))
-    await link.send((head or b"") + (wire.send(h11.EndOfMessage()) or b""))
+    await link.send((wire.send(request) or b"") + (wire.send(h11.EndOfMessage()) or b""))
     try:
         answer = await _answer(link, wire)
         if answer.status_code == 404 and config.drain_on_404:

@@ -35,21 +35,16 @@ class NoSocket(Exception):
 class Link:
     """An open connection. Whoever opens it closes it."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._socket = stream
-        self._stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] = stream
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        self._sock = sock
         self._left = MAX_ANSWER
 
     @classmethod
     async def open(cls, address: Address) -> "Link":
         """Connect. Raises ``Failed`` or ``NoSocket``."""
+        family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
-            if address.path:
-                sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            else:
-                sock = trio.socket.socket(
-                    socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM
-                )
+            sock = trio.socket.socket(family, socket.SOCK_STREAM)
         except OSError:
             raise NoSocket from None
         try:
@@ -63,38 +58,41 @@ class Link:
         except BaseException:
             sock.close()
             raise
-        return cls(trio.SocketStream(sock))
+        return cls(sock)
 
-    async def secure(self, context: ssl.SSLContext, name: str) -> None:
-        """Complete a TLS handshake with ``name`` (none if empty). Raises ``Failed``."""
-        stream = trio.SSLStream(self._socket, context, server_hostname=name or None)
+    async def handshake(self, context: ssl.SSLContext, name: str) -> None:
+        """Complete a TLS handshake with ``name`` (none if empty); nothing is sent or received after it.
+
+        Raises ``Failed``.
+        """
+        stream = trio.SSLStream(trio.SocketStream(self._sock), context, server_hostname=name or None)
         try:
             await stream.do_handshake()
         except trio.BrokenResourceError as error:
             raise Failed(_words(error.__cause__)) from None
-        self._stream = stream
 
     async def send(self, data: bytes) -> None:
         """Raises ``Failed``."""
         try:
-            await self._stream.send_all(data)
-        except trio.BrokenResourceError as error:
-            raise Failed(_words(error.__cause__)) from None
+            while data:
+                data = data[await self._sock.send(data) :]
+        except OSError as error:
+            raise Failed(_words(error)) from None
 
     async def receive(self) -> bytes:
         """The next bytes; empty at the end. Raises ``Failed``, also when there have been too many."""
         if self._left <= 0:
             raise Failed("the answer is too long")
         try:
-            data = bytes(await self._stream.receive_some(_SIP))
-        except trio.BrokenResourceError as error:
-            raise Failed(_words(error.__cause__)) from None
+            data = await self._sock.recv(_SIP)
+        except OSError as error:
+            raise Failed(_words(error)) from None
         self._left -= len(data)
         return data
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """At once."""
-        await trio.aclose_forcefully(self._socket)
+        self._sock.close()
 
 
 def _words(error: BaseException | None) -> str:

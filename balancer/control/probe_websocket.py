@@ -29,7 +29,7 @@ GOODBYE = 0.2
 async def ask_websocket(link: Link, config: model.Health, host: str) -> Result:
     """Open a WebSocket on ``path``, ping, wait for the pong, say goodbye. Raises ``Failed``."""
     wire = WSConnection(ConnectionType.CLIENT)
-    await link.send(wire.send(Request(host=config.host or host, target=config.path)))
+    await link.send(wire.send(Request(host=host, target=config.path)))
     try:
         result = await _converse(link, wire, config)
         if wire.state is ConnectionState.OPEN:

@@ -45,6 +45,9 @@ class Prober:
         self._wall = wall
         self._books = {name: book for name, book in keeper.books.items() if book.config.health.type != "off"}
         self._probes = {name: Probe(book.config.health) for name, book in self._books.items()}
+        self._elsewhere = {
+            (name, each.name): each.check_address for name, book in self._books.items() for each in book.config.backend
+        }
         self._watched: set[Backend] = set()
         self._slots = trio.Semaphore(AT_ONCE)
         self._judged = trio.Event()
@@ -77,7 +80,7 @@ class Prober:
 
     async def _watch(self, pool: str, book: Book, backend: Backend, health: Health) -> None:
         probe = self._probes[pool]
-        elsewhere = {each.name: each.check_address for each in book.config.backend}.get(backend.name)
+        elsewhere = self._elsewhere.get((pool, backend.name))
         while book.pool.backends.get(backend.name) is backend:
             async with self._slots:
                 began = trio.current_time()
