@@ -1,0 +1,152 @@
+"""Health checks as users and operators see them: the real daemon before real hosts that come and go."""
+
+import contextlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from admin_rig import NAMES, AdminDaemon, eventually
+from prometheus_client.parser import text_string_to_metric_families as parse
+from wire import get
+
+HEALTH = {"type": "http", "interval": "100ms", "timeout": "5s", "rise": 1, "fall": 2}
+
+
+class Host:
+    """An IDE host that says its name; ``status`` and ``wish`` are what it says of its health."""
+
+    def __init__(self, name):
+        self.name = name
+        self.status, self.wish = 200, ""
+        self.server = None
+        self.port = 0
+        self.start()
+
+    def __str__(self):
+        return f"127.0.0.1:{self.port}"
+
+    def start(self):
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                health = self.path == "/health"
+                self.send_response(host.status if health else 200)
+                if health and host.wish:
+                    self.send_header("Balancer-Health", host.wish)
+                self.send_header("Content-Length", str(len(host.name)))
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(host.name.encode())
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever, args=[0.01])
+        self.thread.start()
+
+    def stop(self):
+        if self.server is not None:
+            self.server.shutdown()
+            self.server.server_close()
+            self.thread.join()
+            self.server = None
+
+
+@pytest.fixture
+def hosts():
+    with contextlib.ExitStack() as stack:
+        made = [Host(name) for name in NAMES]
+        for host in made:
+            stack.callback(host.stop)
+        yield made
+
+
+def served(daemon, count=24):
+    """By whom so many users are served, and the rules that chose."""
+    names = []
+    for n in range(count):
+        with daemon.connect() as client:
+            response = client.ask(get(f"/{n}?token=secret-{n}"))
+            assert response.status == 200
+            names.append(response.body.decode())
+    return names
+
+
+def test_hosts_that_were_dead_before_get_nobody_and_those_that_die_are_left(tmp_path, hosts):
+    dead, ill, well = hosts
+    dead.stop()
+    ill.status = 500
+    with AdminDaemon(tmp_path, hosts, pool_keys={"health": HEALTH}) as daemon:
+        assert set(served(daemon)) == {well.name}
+        entries = [daemon.logged(path=f"/{n}") for n in range(24)]
+        assert all(entry["tries"] == 1 for entry in entries), "nobody waits for a host that is known to be dead"
+        why = {dead.name: "unhealthy: connection refused", ill.name: "unhealthy: status 500"}
+        assert {name: why_ for entry in entries for name, why_ in entry["skipped"].items()} == why
+        assert {entry["why"] for entry in entries} == {"owner", "successor"}
+
+        dead.start()
+        ill.status = 200
+        eventually(lambda: daemon.get("/v1/pools/ide")["available"] == 3)
+        before = served(daemon)
+        assert set(before) == set(NAMES)
+
+        well.wish = "drain"
+        eventually(lambda: not daemon.backend(well.name)["takes_new"])
+        assert daemon.backend(well.name)["up"]
+        assert daemon.backend(well.name)["health"]["wish"] == "drain"
+        assert well.name not in set(served(daemon))
+        well.wish = ""
+        eventually(lambda: daemon.backend(well.name)["takes_new"])
+        assert served(daemon) == before, "everyone is back where they belong"
+
+
+def test_what_operators_see(tmp_path, hosts):
+    with AdminDaemon(tmp_path, hosts, pool_keys={"health": HEALTH}) as daemon:
+        assert daemon.ask("GET", "/readyz").status == 200
+        for host in hosts:
+            host.status = 503
+        eventually(lambda: daemon.ask("GET", "/readyz").status == 503)
+        facts = eventually(lambda: (b := daemon.backend("ide-01"))["health"]["failed"] > 3 and b)
+        assert (facts["up"], facts["why_down"]) == (False, "unhealthy: status 503")
+        health = facts["health"]
+        assert (health["state"], health["last"], health["changes"]) == ("down", "status 503", 2)
+        assert 0 < health["for"] < 60
+        assert 0 < health["seconds"] < 5
+        assert served(daemon, 1), "all are ill: any is better than none"
+
+        text = daemon.ask("GET", "/metrics").text
+        values = {
+            (sample.name, sample.labels.get("result")): sample.value
+            for family in parse(text)
+            for sample in family.samples
+            if sample.labels.get("backend") == "ide-01"
+        }
+        assert values["balancer_backend_healthy", None] == values["balancer_backend_up", None] == 0
+        assert values["balancer_health_checks_total", "passed"] >= 1
+        assert values["balancer_health_checks_total", "failed"] > 3
+        assert values["balancer_health_changes_total", None] == 2
+        assert 0 < values["balancer_health_check_seconds", None] < 5
+
+        lines = [line for line in daemon.stderr.lines if "backend ide-01 of pool ide" in line]
+        assert len(lines) == 2, "a line for each change, none for each probe"
+        assert re.search(r"WARNING .*: up -> down: status 503 \(up for \d+\.\d s\)$", lines[1])
+
+
+def test_a_restart_goes_on_with_what_was_known(tmp_path, hosts):
+    hosts[0].status = 500
+    slow = {**HEALTH, "interval": "1h"}
+    with AdminDaemon(tmp_path, hosts, pool_keys={"health": slow}) as daemon:
+        assert hosts[0].name not in served(daemon)
+        file = tmp_path / "state" / "health.json"
+        eventually(lambda: file.exists() and len(json.loads(file.read_text())["ide"]) == 3)
+    hosts[0].status = 200  # one good probe is not enough where two are asked for
+    with AdminDaemon(tmp_path, hosts, pool_keys={"health": {**slow, "rise": 2}}) as daemon:
+        assert daemon.backend("ide-01")["health"]["state"] == "down"
+        assert hosts[0].name not in served(daemon)
