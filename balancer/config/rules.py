@@ -234,6 +234,9 @@ def _health(pool_at: Key, pool: Pool) -> Iterator[Finding]:
     if health.type != "off" and health.timeout > health.interval:
         message = "a probe that takes longer than interval delays the next: give it at most interval"
         yield Finding((*at, "timeout"), message, ((*at, "interval"), kind), warning=True)
+    if health.type == "off" and health.agent.port is not None:
+        message = 'has no effect with type = "off"; take "tcp" for the least of probes'
+        yield Finding((*at, "agent"), message, (kind,), warning=True)
     if health.expect_body and health.method == "HEAD":
         message = "the answer to HEAD has no body: take GET, or leave expect_body out"
         yield Finding((*at, "expect_body"), message, ((*at, "method"),))

@@ -8,8 +8,9 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from balancer.config.model import BackendAddress, Name, Section
 from balancer.pool.health import Verdict
@@ -24,7 +25,8 @@ class Known(Section):
     since: float
     """Unix time."""
     address: BackendAddress
-    text: str
+    text: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,500}$")]
+    """What the last probe came to; it goes into logs and headers."""
 
 
 Memory = dict[Name, dict[Name, Known]]

@@ -21,7 +21,7 @@ _SIP = 2048
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing resets, as haproxy's checks do, or hundreds of probes a second would fill the table of sockets
 with TIME_WAIT."""
-_OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
+_OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 
 
 class Failed(Exception):
@@ -49,10 +49,12 @@ class Link:
             raise NoSocket from None
         try:
             await sock.connect(address.path or (address.host, address.port))
+            if address.path:
+                sock.getpeername()  # trio takes EAGAIN, a full backlog, for a connection on its way
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except OSError as error:
             sock.close()
-            if error.errno in _OWN_FAULTS and not address.path:
+            if error.errno in _OWN_FAULTS:
                 raise NoSocket from None
             raise Failed(_words(error)) from None
         except BaseException:

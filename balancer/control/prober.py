@@ -19,7 +19,7 @@ from balancer.control.keeper import Book, Keeper
 from balancer.control.probe import Probe
 from balancer.control.probe_agent import ask_agent
 from balancer.pool.backend import Backend
-from balancer.pool.health import Health, Result, Verdict
+from balancer.pool.health import Health, Result, Verdict, spread
 
 logger = logging.getLogger("balancer.health")
 
@@ -121,6 +121,7 @@ class Prober:
         settings = book.config.health
         port = settings.agent.port
         assert port is not None
+        first = True
         while book.pool.backends.get(backend.name) is backend:
             began = trio.current_time()
             async with self._slots:
@@ -131,7 +132,9 @@ class Prober:
                 if before != (health.wish, health.percent, health.agent_down):
                     words = f"{health.percent}% {health.wish or 'ready'} {'down' if health.agent_down else 'up'}"
                     logger.info("backend %s of pool %s: its agent says %s", backend.name, pool, words)
-            await trio.sleep_until(began + settings.agent.interval)
+            wait = spread(settings.agent.interval, settings.jitter, self._random, first=first)
+            await trio.sleep_until(began + wait)
+            first = False
 
     async def _remember(self, file: HealthFile) -> None:
         """Begin with what was held before the restart, of the backends that are where they were."""

@@ -62,6 +62,11 @@ DEGRADED = "degraded"
 _WISHES = {"": "", "degraded": DEGRADED, "drain": "asks to be drained", "maint": "asks for maintenance"}
 
 
+def spread(interval: float, jitter: float, random: Random, *, first: bool) -> float:
+    """A wait of about ``interval``; the ``first`` after everybody began at once is any part of it."""
+    return interval * (random.random() if first else 1 + jitter * random.uniform(-1, 1))
+
+
 class Health:
     """The state machine of one backend."""
 
@@ -148,9 +153,7 @@ class Health:
             interval = config.down_interval or config.interval
         else:
             interval = config.interval
-        if self.passed + self.failed <= 1:
-            return interval * random.random()
-        return interval * (1 + config.jitter * random.uniform(-1, 1))
+        return spread(interval, config.jitter, random, first=self.passed + self.failed <= 1)
 
     @property
     def down(self) -> bool:

@@ -259,6 +259,10 @@ SUSPICIOUS = {
         [health('type = "http"', "tls = { verify = false }")],
         '19: pool "ide" > health > tls: has no effect: it is for type = "tls"',
     ),
+    "an agent without probes": (
+        [health("agent = { port = 4009 }")],
+        '18: pool "ide" > health > agent: has no effect with type = "off"; take "tcp" for the least of probes',
+    ),
     "a timeout beyond the interval": (
         [health('type = "http"', 'interval = "500ms"')],
         '17: pool "ide" > health > timeout: a probe that takes longer than interval delays the next: '

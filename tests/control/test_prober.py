@@ -24,6 +24,11 @@ from balancer.ring.overlay import Add, Remove
 INTERVAL = 2.0
 
 
+FORGED = json.dumps(
+    {"ide": {"a": {"state": "up", "since": 1.0, "address": "127.0.0.1:1", "text": "good\r\nX-Injected: yes"}}}
+)
+
+
 @pytest.fixture
 def clock():
     return MockClock()
@@ -292,13 +297,11 @@ async def test_an_agent_steers_its_host(clock, caplog):
 
             for line, why in [(b"maint", "asks for maintenance"), (b"ready down", "unhealthy: its agent says down")]:
                 agent.line = line
-                visits = agent.visits
-                clock.jump(2)
-                await agent.visited(visits + 1)
+                clock.jump(2.21)
                 await until(lambda why=why: site.pool.left_out(site.pool.backends["a"], None, 0.0) == why)
             site.pool.leases.open(token, "tab", "a")
             agent.line = b"up"
-            clock.jump(2)
+            clock.jump(2.21)
             await until(lambda: health.clear)
 
 
@@ -336,7 +339,9 @@ class TestMemory:
             async with probing(config({"a": a.address, "b": c.address}), clock, tmp_path) as site:
                 assert site.state("b") is Verdict.UP
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", '{"ide": {"a": {"state": "up"}}}', '{"ide": {"a": 1}}', "\0"])
+    @pytest.mark.parametrize(
+        "text", [FORGED, "", "{", "[]", '{"ide": {"a": {"state": "up"}}}', '{"ide": {"a": 1}}', "\0"]
+    )
     async def test_a_damaged_file_is_no_file(self, clock, tmp_path, caplog, text):
         (tmp_path / "health.json").write_text(text)
         async with pair(clock, tmp_path) as (site, *_):

@@ -167,6 +167,16 @@ async def test_a_connect_that_takes_too_long():
         assert result == Result(False, "connect timed out")
 
 
+async def test_a_unix_socket_whose_backlog_is_full(tmp_path):
+    path = str(tmp_path / "full")
+    with socket.socket(socket.AF_UNIX) as full, ExitStack() as stack:
+        full.bind(path)
+        full.listen(0)
+        stack.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+        result = await probe(Address(path=path), type="tcp")
+        assert result == Result(False, "transport endpoint is not connected")
+
+
 async def test_tcp_asks_for_nothing():
     async with hosting(silent) as host:
         assert await probe(host, type="tcp") == Result(True, "connected")
