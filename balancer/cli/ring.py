@@ -40,7 +40,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument("token", metavar="TOKEN", help="as it stands in the URL; - reads it from standard input")
     add_verb(own, "show", _show, "shares, points and balance of each backend", reads=True)
     parser = add_verb(own, "plan", _plan, "what a change would move, before it is made", reads=True)
-    parser.add_argument("--to", type=Path, metavar="NEW", help="the configuration to change to; needs --config")
+    parser.add_argument(
+        "--to", type=Path, metavar="NEW", help="the configuration to change to; with --config OLD, offline"
+    )
     for option, (form, about) in _CHANGES.items():
         kind = partial(_change, option)
         parser.add_argument(f"--{option}", dest="changes", action="append", type=kind, metavar=form, help=about)
@@ -108,12 +110,15 @@ def _running(args: argparse.Namespace) -> Client | None:
 
 
 def _plan(args: argparse.Namespace) -> str:
-    if args.changes and args.to is None:
+    if bool(args.changes) != (args.to is not None) and (args.config is None or args.to is None):
         text, picture = ring_live.plan(daemon(args), args)
     elif args.to is not None and args.config is not None and not args.changes:
         text, picture = _plan_files(args)
     else:
-        raise Refused("say what is to change: --config OLD --to NEW, or --add, --remove, --weight, --drain ... live")
+        raise Refused(
+            "say what is to change: --add, --remove, --weight, --drain ... or --to NEW on the running daemon; "
+            "--config OLD --to NEW compares two files"
+        )
     if picture is not None:
         _write(args.svg, picture)
     return text

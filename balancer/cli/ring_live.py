@@ -17,6 +17,7 @@ from balancer.cli.live import (
     read_text_token,
 )
 from balancer.cli.tables import count, moment, parse_moment, parse_rate, span, table
+from balancer.config.load import load
 from balancer.config.scalars import parse_duration
 from balancer.errors import Refused
 
@@ -64,10 +65,23 @@ def show(client: Client, args: argparse.Namespace) -> str:
 
 def plan(client: Client, args: argparse.Namespace) -> tuple[str, str | None]:
     """A plan, and its picture if one is asked for."""
-    made = client.ask("POST", f"{pool_path(client, args)}/plan", {"changes": args.changes})
+    path = pool_path(client, args)
+    made = client.ask(
+        "POST", f"{path}/plan", {"changes": args.changes} if args.changes else {"to": _target(path, args)}
+    )
     path = f"/v1/plans/{made['id']}"
     text = as_json(made) if args.json else client.text("GET", path).rstrip("\n")
     return text, client.text("GET", path, accept="image/svg+xml") if args.svg else None
+
+
+def _target(path: str, args: argparse.Namespace) -> dict[str, object]:
+    """Ring and backends of the daemon's pool in another file."""
+    name = path.rpartition("/")[2]
+    pools = {quote(pool.name, safe=""): pool for pool in load(args.to, time.time()).pool}
+    if name not in pools:
+        raise Refused(f'{args.to} has no pool "{name}"; it has {", ".join(pools)}')
+    pool = pools[name].model_dump(mode="json", exclude_none=True)
+    return {"ring": pool["ring"], "backends": pool["backend"]}
 
 
 def _explanation(client: Client, args: argparse.Namespace, body: dict[str, object]) -> str:

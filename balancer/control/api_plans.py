@@ -46,8 +46,9 @@ async def explain(call: Call) -> Response:
 
 async def make(call: Call) -> Response:
     """A plan of changes; nothing is changed."""
-    changes = [_authored(change, call.who) for change in call.body(bodies.PlanBody).changes]
-    plan = await call.operators.plans.make(call.pool, changes)
+    body = call.body(bodies.PlanBody)
+    changes = [_authored(change, call.who) for change in body.changes]
+    plan = await call.operators.plans.make(call.pool, changes, body.to)
     return _shown(call, plan)
 
 
@@ -103,7 +104,8 @@ def _users(plan: LivePlan) -> list[str]:
     head = f"{moving} of {plan.users} connected users would belong elsewhere, with {plan.tunnels} open tunnels"
     moves = [f"  {a} -> {b}: {users}" for (a, b), users in sorted(plan.moves.items(), key=lambda each: -each[1])]
     stay = ["they stay where they are while connected; `balancer ring settle` sends them home"] if moving else []
-    return [head, *moves, *stay, f"apply it: balancer ring apply {plan.plan.id}"]
+    apply = [f"apply it: balancer ring apply {plan.plan.id}"] if plan.changes else []
+    return [head, *moves, *stay, *apply]
 
 
 def _shortened(found: Explanation) -> Explanation:

@@ -3,11 +3,12 @@
 A body may hold a token, so no message quotes one: pydantic's own words for a problem do not.
 """
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from balancer.config.model import Many, Name, Section
+from balancer.control.journal import RingConfig
 from balancer.errors import Refused
 from balancer.ring.overlay import MAX_WEIGHT, Change, State, Text
 
@@ -47,9 +48,16 @@ class PinBody(Section):
 
 
 class PlanBody(Section):
-    """Changes to be looked at before they are made."""
+    """Changes to be looked at before they are made, or the ring and backends of another configuration."""
 
-    changes: Annotated[Many[Change], Field(min_length=1, max_length=1000)]
+    changes: Annotated[Many[Change], Field(max_length=1000)] = ()
+    to: RingConfig | None = None
+
+    @model_validator(mode="after")
+    def one_of_both(self) -> Self:
+        if bool(self.changes) == (self.to is not None):
+            raise ValueError('give "changes", at least one, or "to"')
+        return self
 
 
 class StateBody(Section):

@@ -6,11 +6,11 @@ to the ring and overlay it was made on, and can be applied only while they are s
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
-from balancer.control.journal import Entry, configured_weights, replayed
+from balancer.control.journal import Entry, RingConfig, configured_weights, replayed
 from balancer.control.keeper import Book, Keeper, Outdated, addresses, extended, version
 from balancer.control.movers import CHUNK
 from balancer.errors import Refused
@@ -37,6 +37,8 @@ class LivePlan:
     """Version of the pool it was made on."""
     overlays: tuple[Overlay, Overlay]
     """Before and after."""
+    target: RingConfig | None
+    """Ring and backends of another configuration, if that is what the plan is of."""
     moves: Mapping[tuple[str, str], int]
     """Connected users whose home changes, by old and new home. They stay where they are while they are connected."""
     users: int
@@ -52,8 +54,11 @@ class Plans:
         self._keeper = keeper
         self._plans: dict[str, LivePlan] = {}
 
-    async def make(self, pool: str, changes: Sequence[Change]) -> LivePlan:
-        """What ``changes`` would do. Nothing is changed. Raises ``Refused`` for changes that would be refused."""
+    async def make(self, pool: str, changes: Sequence[Change], target: RingConfig | None = None) -> LivePlan:
+        """What ``changes``, or the ring and backends of another configuration, would do. Nothing is changed.
+
+        Raises ``Refused`` for changes that would be refused.
+        """
         keeper = self._keeper
         book = keeper.book(pool)
         based_on, before_overlay = version(book), book.overlay
@@ -61,14 +66,19 @@ class Plans:
         overlay = before_overlay
         for change in changes:
             overlay = overlay.apply(_settled(change), book.configured, now)
+        then = _configured(book, target)
         before, before_new = await self._rings(book, before_overlay)
-        after, after_new = await self._rings(book, overlay)
+        after, after_new = await self._rings(then, overlay)
         # Drain, maint and removal may make the same ring: the id stands for the changes, not only for what they make.
-        identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes)])
+        identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes), repr(target)])
         comparison = await keeper.offload.call(plan, before_new, after_new, identity)
-        moves, users, tunnels = await self._count(book, before_overlay, before, overlay, after)
-        overlays = (before_overlay, overlay)
-        made = LivePlan(pool, tuple(changes), comparison, based_on, overlays, moves, users, tunnels)
+        now = keeper.wall()
+        old = Placement.of(before, addresses(book.config, before_overlay), before_overlay, keeper.digest, now)
+        new = Placement.of(after, addresses(then.config, overlay), overlay, keeper.digest, now)
+        moves, users, tunnels = await _count(book, old, new)
+        made = LivePlan(
+            pool, tuple(changes), comparison, based_on, (before_overlay, overlay), target, moves, users, tunnels
+        )
         self._plans[comparison.id] = made
         while len(self._plans) > KEPT:
             del self._plans[next(iter(self._plans))]
@@ -87,12 +97,19 @@ class Plans:
         book = self._keeper.book(made.pool)
         if version(book) != made.based_on:
             raise Outdated("the ring or its overlay has changed since; make a new plan")
-        rings = [await self._keeper.ring_of(book, overlay, effective=True) for overlay in made.overlays]
+        rings = [
+            await self._keeper.ring_of(book, made.overlays[0], effective=True),
+            await self._keeper.ring_of(_configured(book, made.target), made.overlays[1], effective=True),
+        ]
         return await self._keeper.offload.call(svg, *rings, made.plan)
 
     async def apply(self, plan_id: str, who: str) -> Entry:
         """Make the changes of a plan. Raises ``Refused`` if it is unknown or the ring has changed since."""
         made = self.get(plan_id)
+        if not made.changes:
+            raise Refused(
+                "this plan is of a configuration file: put it in the place of the daemon's, and start with it"
+            )
         entry = await self._keeper.change(made.pool, made.changes, who, only_at=made.based_on)
         self._plans.pop(plan_id, None)
         return entry
@@ -102,25 +119,27 @@ class Plans:
         ring = await self._keeper.ring_of(book, overlay)
         return ring, await self._keeper.ring_of(book, overlay, effective=True) if overlay.states else ring
 
-    async def _count(
-        self, book: Book, overlay_before: Overlay, before: Ring, overlay_after: Overlay, after: Ring
-    ) -> tuple[Mapping[tuple[str, str], int], int, int]:
-        keeper = self._keeper
-        old, new = (
-            Placement.of(ring, addresses(book.config, overlay), overlay, keeper.digest, keeper.wall())
-            for ring, overlay in ((before, overlay_before), (after, overlay_after))
-        )
-        moves: Counter[tuple[str, str]] = Counter()
-        users = tunnels = 0
-        for lease in book.pool.leases.live():
-            users += 1
-            if users % CHUNK == 0:
-                await trio.lowlevel.checkpoint()
-            homes = old.home(lease.token), new.home(lease.token)
-            if homes[0] != homes[1]:
-                moves[homes] += 1
-                tunnels += len(lease.sessions)
-        return moves, users, tunnels
+
+def _configured(book: Book, target: RingConfig | None) -> Book:
+    """The book as it would be with the ring and backends of another configuration."""
+    if target is None:
+        return book
+    return replace(book, config=book.config.model_copy(update={"ring": target.ring, "backend": target.backends}))
+
+
+async def _count(book: Book, old: Placement, new: Placement) -> tuple[Mapping[tuple[str, str], int], int, int]:
+    """Connected users whose home changes, by old and new home; all connected users; tunnels of the former."""
+    moves: Counter[tuple[str, str]] = Counter()
+    users = tunnels = 0
+    for lease in book.pool.leases.live():
+        users += 1
+        if users % CHUNK == 0:
+            await trio.lowlevel.checkpoint()
+        homes = old.home(lease.token), new.home(lease.token)
+        if homes[0] != homes[1]:
+            moves[homes] += 1
+            tunnels += len(lease.sessions)
+    return moves, users, tunnels
 
 
 def live_explanation(book: Book, token: bytes, now: float) -> Explanation:

@@ -179,6 +179,28 @@ class TestPlans:
         assert [change["op"] for change in found["changes"]] == ["add", "remove", "weight", "state"]
         assert found["after"]["weights"] == {"ide-02": 2, "ide-09": 1}
 
+    def test_another_configuration(self, run, daemon, tunnels, tmp_path):
+        home = daemon.place("secret-1")
+        tunnels("secret-1")
+        kept = [name for name in ("ide-01", "ide-02", "ide-03") if name != home]
+        new = tmp_path / "new.toml"
+        backends = "".join(
+            f'[[pool.backend]]\nname = "{n}"\naddress = "127.0.0.1:{9 + i}"\n' for i, n in enumerate(kept)
+        )
+        new.write_text(
+            f'[[listener]]\nname = "w"\nbind = ["127.0.0.1:0"]\npool = "ide"\n[[pool]]\nname = "ide"\n{backends}'
+        )
+        found = json.loads(done(run, "ring", "plan", "--to", new, "--json"))
+        assert list(found["after"]["weights"]) == kept
+        assert found["users"]["moving"] == found["users"]["connected"] == 1
+        out = done(run, "ring", "plan", "--to", new, "--svg", tmp_path / "ring.svg")
+        assert "1 of 1 connected users" in out
+        assert "balancer ring apply" not in out
+        assert "a configuration file" in refused(run, "ring", "apply", found["id"])
+        new.write_text(new.read_text().replace('"ide"', '"other"'))
+        assert 'has no pool "ide"; it has other' in refused(run, "ring", "plan", "--to", new)
+        assert "say what is to change" in refused(run, "ring", "plan", "--to", new, "--drain", home)
+
     def test_a_stale_plan(self, run, daemon):
         plan = json.loads(done(run, "ring", "plan", "--drain", "ide-01", "--json"))["id"]
         done(run, "backend", "weight", "ide-02", "2")
