@@ -156,15 +156,7 @@ def live_explanation(book: Book, token: bytes, now: float) -> Explanation:
         Candidate(each.backend, skipped.get(each.backend) or book.pool.placement.refuses(each.backend, None) or None)
         for each in on_ring.candidates
     )
-    return Explanation(
-        fingerprint=on_ring.fingerprint,
-        position=on_ring.position,
-        point=on_ring.point,
-        candidates=candidates,
-        members=on_ring.members,
-        rule=rule,
-        overridden=chosen,
-    )
+    return replace(on_ring, candidates=candidates, rule=rule, overridden=chosen)
 
 
 async def past_explanation(keeper: Keeper, pool: str, token: bytes, at: float) -> Explanation:
@@ -187,12 +179,9 @@ async def past_explanation(keeper: Keeper, pool: str, token: bytes, at: float) -
     candidates = tuple(
         Candidate(each.backend, placement.refuses(each.backend, None) or None) for each in on_ring.candidates
     )
-    return Explanation(
-        fingerprint=on_ring.fingerprint,
-        position=on_ring.position,
-        point=on_ring.point,
+    return replace(
+        on_ring,
         candidates=candidates,
-        members=on_ring.members,
         rule="pin" if pinned is not None and pinned not in placement.states else None,
         overridden=placement.home(token),
     )
