@@ -124,8 +124,12 @@ class Prober:
         first = True
         while book.pool.backends.get(backend.name) is backend:
             began = trio.current_time()
-            async with self._slots:
-                report = await ask_agent(Address(backend.address.host, port), settings.timeout)
+            try:
+                async with self._slots:
+                    report = await ask_agent(Address(backend.address.host, port), settings.timeout)
+            except Exception:
+                logger.exception("asking the agent of backend %s of pool %s crashed: no more of it", backend.name, pool)
+                return
             if report is not None:
                 before = (health.wish, health.percent, health.agent_down)
                 health.heed(report)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -150,3 +151,19 @@ def test_a_restart_goes_on_with_what_was_known(tmp_path, hosts):
     with AdminDaemon(tmp_path, hosts, pool_keys={"health": {**slow, "rise": 2}}) as daemon:
         assert daemon.backend("ide-01")["health"]["state"] == "down"
         assert hosts[0].name not in served(daemon)
+
+
+def test_nobody_is_let_in_before_the_first_verdicts_and_the_wait_can_be_ended(tmp_path, hosts):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        addresses = [*hosts[:2], "{}:{}".format(*silent.getsockname())]
+        daemon = AdminDaemon(tmp_path, addresses, pool_keys={"health": {**HEALTH, "interval": "1h", "timeout": "1h"}})
+        try:
+            daemon.stderr.wait_for(lambda line: "the admin API answers" in line)
+            eventually(lambda: daemon.backend("ide-01")["up"])
+            found = daemon.ask("GET", "/readyz")
+            assert (found.status, found.json["why"]) == (503, "the daemon is starting: backends are being probed")
+            assert daemon.backend("ide-03")["why_down"] == "not probed yet"
+            assert daemon.stop() < 4
+            assert "accepts on" not in str(daemon.stderr)
+        finally:
+            daemon.__exit__(Exception)
