@@ -167,7 +167,8 @@ class Daemon:
         if self.stdout:
             self.stdout.join()
             written += str(self.stdout)
-        assert SECRET not in written, "a token was written"
+        leaks = [line for line in written.splitlines() if SECRET in line]
+        assert not leaks, f"a token was written: {leaks}"
         try:
             os.killpg(self.process.pid, 0)
         except ProcessLookupError:
