@@ -1,25 +1,22 @@
 """The servers behind the proxies, as cheap as they can be: they share the machine with what is measured.
 
-GET is answered by nginx where it is installed, else by an epoll loop of our own. WebSocket echo is always our own: it
-speaks only what the load generator sends, frames of less than 126 bytes masked with zeros, so unmasking is a copy.
-As a program: ``python -m bench.backends get|echo PORT...``.
+Plain GET is answered by nginx where it is installed. Everything else is a program of our own, which speaks only what
+our clients send: ``python -m bench.backends PORT...``.
 """
 
-import base64
-import hashlib
-import select
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.loop import READ, Loop, Steps, discard, receive, send
+from bench.messages import BULK, HELLO, MEBIBYTE, OK, OK_BULK, OK_CHUNKED, field, switching, unmasked
 from bench.process import free_ports, server
 
 COUNT = 3
 """Backends, each with a port of its own; one process serves them all."""
-BODY = b"hello from the backend behind it\n"
 
 _NGINX = """
 daemon off;
@@ -41,82 +38,83 @@ http {{
     }}
 }}
 """
-_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 
 
 @contextmanager
-def backends(kind: str, folder: Path) -> Iterator[list[int]]:
-    """Serve ``get`` or ``echo`` until the block ends; gives the ports."""
+def backends(folder: Path, *, small: bool) -> Iterator[list[int]]:
+    """Serve until the block ends; gives the ports. ``small``: nothing but GET without a body will come."""
     ports = free_ports(COUNT)
-    if kind == "get" and (nginx := shutil.which("nginx")):
+    if small and (nginx := shutil.which("nginx")):
         configuration = folder / "backend.conf"
         listen = " ".join(f"listen 127.0.0.1:{port};" for port in ports)
-        configuration.write_text(_NGINX.format(folder=folder, listen=listen, body=BODY.decode().rstrip("\n")))
+        configuration.write_text(_NGINX.format(folder=folder, listen=listen, body=HELLO.decode().rstrip("\n")))
         command = [nginx, "-e", f"{folder}/backend.err", "-c", str(configuration)]
     else:
-        command = [sys.executable, "-m", "bench.backends", kind, *map(str, ports)]
+        command = [sys.executable, "-m", "bench.backends", *map(str, ports)]
     with server("backend", command, folder, ports):
         yield ports
 
 
-def answer_get(received: bytearray) -> bytes:
-    """Take whole requests (without bodies) from ``received``; what to send."""
-    answer = b""
-    while (end := received.find(b"\r\n\r\n")) >= 0:
-        del received[: end + 4]
-        answer += _RESPONSE
-    return answer
+def serve(sock: socket.socket) -> Steps:
+    """One connection, until the other side closes it."""
+    received = bytearray()
+    try:
+        while data := (yield from receive(sock)):
+            received += data
+            while (end := received.find(b"\r\n\r\n")) >= 0:
+                head = bytes(received[: end + 2])
+                del received[: end + 4]
+                if field(head, b"upgrade"):
+                    yield from send(sock, switching(head))
+                    yield from _echo(sock, received)
+                    return
+                yield from _answer(sock, head, received)
+    except ConnectionError:
+        pass
+    finally:
+        sock.close()
 
 
-def answer_echo(received: bytearray) -> bytes:
-    """Take the handshake or whole frames from ``received``; what to send."""
-    if received.startswith(b"GET "):
-        end = received.find(b"\r\n\r\n")
-        if end < 0:
-            return b""
-        lines = bytes(received[:end]).split(b"\r\n")
-        del received[: end + 4]
-        key = next(line.split(b":")[1].strip() for line in lines if line.lower().startswith(b"sec-websocket-key:"))
-        return _SWITCH + base64.b64encode(hashlib.sha1(key + _GUID).digest()) + b"\r\n\r\n"
-    answer = b""
-    while len(received) > 1 and len(received) >= (size := 6 + (received[1] & 127)):
-        answer += bytes((received[0], size - 6)) + received[6:size]
-        del received[:size]
-    return answer
+def _answer(sock: socket.socket, head: bytes, received: bytearray) -> Steps:
+    body = int(field(head, b"content-length") or 0)
+    here = min(body, len(received))
+    del received[:here]
+    yield from discard(sock, body - here)
+    if head.startswith(b"GET /bulk"):
+        yield from send(sock, OK_BULK)
+        for _ in range(BULK):
+            yield from send(sock, MEBIBYTE)
+    else:
+        yield from send(sock, OK_CHUNKED if head.startswith(b"GET /chunked") else OK)
 
 
-def serve(answer: Callable[[bytearray], bytes], ports: list[int]) -> None:
-    """Answer on every connection for ever. Answers are small and clients read them: a full socket ends the program."""
-    epoll = select.epoll()
-    listeners = [socket.create_server(("127.0.0.1", port), backlog=4096) for port in ports]
-    accepting = {listener.fileno(): listener for listener in listeners}
-    open_ones: dict[int, tuple[socket.socket, bytearray]] = {}
-    for number in accepting:
-        epoll.register(number, select.EPOLLIN)
+def _echo(sock: socket.socket, received: bytearray) -> Steps:
     while True:
-        for number, _ in epoll.poll():
-            if number in accepting:
-                sock, _ = accepting[number].accept()
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setblocking(False)
-                open_ones[sock.fileno()] = sock, bytearray()
-                epoll.register(sock.fileno(), select.EPOLLIN)
-                continue
-            sock, received = open_ones[number]
-            try:
-                data = sock.recv(16384)
-            except ConnectionError:
-                data = b""
-            if data:
-                received += data
-                if out := answer(received):
-                    sock.sendall(out)
-            else:
-                del open_ones[number]
-                sock.close()
+        if answer := unmasked(received):
+            yield from send(sock, answer)
+        data = yield from receive(sock)
+        if not data:
+            return
+        received += data
+
+
+def accept(loop: Loop, listener: socket.socket) -> Steps:
+    """Serve everyone who comes, for ever."""
+    while True:
+        yield listener, READ
+        sock, _ = listener.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        loop.start(serve(sock))
+
+
+def main(ports: list[int]) -> None:
+    """The program."""
+    loop = Loop()
+    for port in ports:
+        loop.start(accept(loop, socket.create_server(("127.0.0.1", port), backlog=4096)))
+    loop.run()
 
 
 if __name__ == "__main__":
-    serve({"get": answer_get, "echo": answer_echo}[sys.argv[1]], list(map(int, sys.argv[2:])))
+    main(list(map(int, sys.argv[1:])))

@@ -1,13 +1,14 @@
 """Load on a proxy: a fixed number of connections, each with one operation in flight at a time (a closed loop).
 
-GET comes from wrk where it is installed, everything else from ``bench.pingpong``. Both run in a process of their own.
+Requests on kept connections come from wrk where it is installed, everything else from ``bench.clients``. Both run in a
+process of their own.
 A closed loop drives the proxy as fast as it can go, so latencies are those of a saturated proxy: good for comparing
 proxies with each other, not for predicting what users see. wrk connects anew for each run, which its proxy pays for
-within the run; ``bench.pingpong`` has its connections before.
+within the run; ``bench.clients`` has its connections before.
 """
 
-import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -19,16 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.messages import TOKENS, request
 from bench.process import BenchError, stop, tail
 
-TARGETS = [f"/ide?token={hashlib.sha256(b'user %d' % user).hexdigest()}" for user in range(64)]
-"""What clients ask for: users with tokens of their own, so that every backend gets work."""
+_BY_WRK = {"get", "browser", "post", "chunked"}
 
 _SCRIPT = """
-local requests, turn = {}, 0
-function init(args)
-  for number, target in ipairs({%s}) do requests[number] = wrk.format("GET", target) end
-end
+local requests, turn = {%s}, 0
 function request()
   turn = turn %% #requests + 1
   return requests[turn]
@@ -41,6 +39,17 @@ function done(summary, latency)
     e.connect + e.read + e.write + e.status + e.timeout))
 end
 """
+_OPENSSL = """
+openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = same
+[same]
+Ciphersuites = TLS_AES_128_GCM_SHA256
+Groups = X25519
+"""
+"""Left to themselves, proxies choose what their libraries like best: the same job is the same cipher and curve."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class Aim:
     """What to load, and how."""
 
     kind: str
-    """``get`` or ``echo``."""
+    """What clients do: see ``bench.scenarios``."""
     port: int
     certificate: Path | None
     """The one to trust, if TLS is spoken."""
@@ -84,18 +93,33 @@ class Load(ABC):
 @contextmanager
 def load(aim: Aim, folder: Path) -> Iterator[Load]:
     """The generator for this aim, until the block ends."""
-    if aim.kind == "get" and (wrk := shutil.which("wrk")):
+    wrk = shutil.which("wrk")
+    if wrk and aim.kind in _BY_WRK:
         yield Wrk(wrk, aim, folder)
         return
-    log = folder / "load.log"
-    command = [sys.executable, "-m", "bench.pingpong", aim.kind, str(aim.port), str(aim.connections)]
+    with ours(aim, folder) as generator:
+        yield generator
+
+
+@contextmanager
+def ours(aim: Aim, folder: Path) -> Iterator["Clients"]:
+    """Our own generator for this aim, until the block ends."""
+    log = folder / f"{aim.kind}.log"
+    command = [sys.executable, "-m", "bench.clients", aim.kind, str(aim.port), str(aim.connections)]
     if aim.certificate:
         command.append(str(aim.certificate))
     with log.open("wb") as errors:
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=_environment(folder),
+        )
     with child:
         try:
-            yield PingPong(child, log)
+            yield Clients(child, log)
         finally:
             stop(child)
 
@@ -105,12 +129,16 @@ class Wrk(Load):
 
     def __init__(self, program: str, aim: Aim, folder: Path) -> None:
         script = folder / "wrk.lua"
-        script.write_text(_SCRIPT % ", ".join(f'"{target}"' for target in TARGETS))
-        url = f"{'https' if aim.certificate else 'http'}://127.0.0.1:{aim.port}"
+        quoted = (json.dumps(request(aim.kind, token).decode()) for token in TOKENS)  # as Lua quotes ASCII
+        script.write_text(_SCRIPT % ", ".join(quoted))
+        url = f"{'https' if aim.certificate else 'http'}://localhost:{aim.port}"
         self._command = [program, "-t1", f"-c{aim.connections}", "-d1h", "-s", str(script), url]
+        self._environment = _environment(folder)
 
     def _run(self, seconds: float) -> Result:
-        with subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
+        with subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=self._environment
+        ) as child:
             try:
                 time.sleep(seconds)
                 child.send_signal(signal.SIGINT)
@@ -122,18 +150,26 @@ class Wrk(Load):
         return Result(**json.loads(said))
 
 
-class PingPong(Load):
-    """``bench.pingpong``: seconds in, a result out, over and over on the same connections."""
+class Clients(Load):
+    """``bench.clients``: seconds in, a result out, over and over on the same connections."""
 
     def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
         self._child = child
         self._log = log
-        self._line()  # it has connected
+        self._line()  # they have connected
 
-    def _run(self, seconds: float) -> Result:
+    def begin(self, seconds: float) -> None:
+        """Start a run without waiting for its end."""
         assert self._child.stdin is not None
         print(seconds, file=self._child.stdin, flush=True)
+
+    def end(self) -> Result:
+        """The result of the run that was begun."""
         return Result(**json.loads(self._line()))
+
+    def _run(self, seconds: float) -> Result:
+        self.begin(seconds)
+        return self.end()
 
     def _line(self) -> str:
         assert self._child.stdout is not None
@@ -141,3 +177,9 @@ class PingPong(Load):
         if not line:
             raise BenchError(f"the load generator failed:\n{tail(self._log)}")
         return line
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    configuration = folder / "openssl.cnf"
+    configuration.write_text(_OPENSSL)
+    return {**os.environ, "OPENSSL_CONF": str(configuration)}

@@ -6,11 +6,13 @@ Signals: SIGTERM and SIGINT drain (stop accepting, finish requests, keep tunnels
 
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
@@ -23,10 +25,12 @@ from balancer.control.api import serve_admin
 from balancer.control.doors import Door, open_doors
 from balancer.control.journal import Journal
 from balancer.daemon.service import Service, assemble
+from balancer.daemon.sockets import open_sockets
+from balancer.daemon.systemd import Manager, formatter, handed_sockets
 from balancer.errors import Refused
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
-from balancer.net.listen import Acceptor, open_listener
+from balancer.net.listen import Acceptor
 from balancer.proxy.accesslog import AccessLog
 from balancer.proxy.client import handler
 from balancer.proxy.plane import Plane
@@ -46,12 +50,15 @@ def run(config_path: Path) -> int:
         for problem in report.problems:
             print(problem, file=sys.stderr)
         return 1
-    logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs = logging.StreamHandler(sys.stderr)
+    logs.setFormatter(formatter(os.environ, sys.stderr.fileno()))
+    logging.basicConfig(level=config.log.level.upper(), handlers=[logs])
     for warning in report.warnings:
         logger.warning("%s", warning)
+    handed = handed_sockets(os.environ)
     try:
         journal = Journal(config.state_dir) if config.state_dir is not None else None
-        sockets = _open(config)
+        sockets = open_sockets(config, handed)
         log = AccessLog(config.log.access)
         doors = open_doors(config.admin)
     except Refused as error:
@@ -62,7 +69,8 @@ def run(config_path: Path) -> int:
         return 1
     sys.unraisablehook = unraisable
     _on_signals(_leave)
-    trio.run(_main, config, journal, sockets, doors, log)
+    with closing(Manager(os.environ)) as manager:
+        trio.run(_main, config, journal, sockets, doors, log, manager)
     _on_signals(signal.SIG_IGN)  # one more must not turn a clean end into another
     return 0
 
@@ -77,26 +85,13 @@ def _leave(*_: object) -> None:
     raise SystemExit(0)
 
 
-def _open(config: Config) -> list[list[socket.socket]]:
-    """Every listener's sockets, in the order of the configuration; all or none."""
-    opened: list[list[socket.socket]] = []
-    try:
-        for listener in config.listener:
-            opened.append([])
-            for address in listener.bind:
-                try:
-                    opened[-1].append(open_listener(address))
-                except OSError as error:
-                    raise OSError(error.errno, error.strerror, f'listener "{listener.name}", {address}') from None
-    except OSError:
-        for sock in (sock for sockets in opened for sock in sockets):
-            sock.close()
-        raise
-    return opened
-
-
 async def _main(
-    config: Config, journal: Journal | None, sockets: list[list[socket.socket]], doors: list[Door], log: AccessLog
+    config: Config,
+    journal: Journal | None,
+    sockets: list[list[socket.socket]],
+    doors: list[Door],
+    log: AccessLog,
+    manager: Manager,
 ) -> None:
     with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as logging_nursery:
@@ -107,24 +102,26 @@ async def _main(
                 service = assemble(config, journal, engine, log)
                 plane = service.plane
                 nursery.start_soon(_housekeeping, plane)
+                nursery.start_soon(manager.beat, plane)
                 nursery.start_soon(service.operators.keeper.run)
                 nursery.start_soon(service.operators.movers.run)
                 if doors:
                     await nursery.start(serve_admin, service.operators, doors)
-                nursery.start_soon(_serve, service, sockets)
-                await _drain(plane, signals)
+                nursery.start_soon(_serve, service, sockets, manager)
+                await _drain(plane, signals, manager)
                 plane.release()
                 nursery.cancel_scope.cancel()
             await service.offload.close()
             logging_nursery.cancel_scope.cancel()
 
 
-async def _serve(service: Service, sockets: list[list[socket.socket]]) -> None:
+async def _serve(service: Service, sockets: list[list[socket.socket]], manager: Manager) -> None:
     """Let clients in once it is known which backends are up."""
     async with trio.open_nursery() as nursery:
         await nursery.start(service.prober.run)
         if not service.plane.draining:
             _accept(service, sockets)
+            manager.tell(service.plane)
         # What exists now lives as long as the process: no collection need look at it again.
         gc.collect()
         gc.freeze()
@@ -139,7 +136,7 @@ def _accept(service: Service, sockets: list[list[socket.socket]]) -> None:
             logger.info('listener "%s" accepts on %s', front.config.name, Address(*sock.getsockname()[:2]))
 
 
-async def _drain(plane: Plane, signals: AsyncIterator[int]) -> None:
+async def _drain(plane: Plane, signals: AsyncIterator[int], manager: Manager) -> None:
     """Wait for a signal, then until every connection has ended, its time is up, or a second signal comes."""
     number = await anext(signals)
     plane.drain()
@@ -149,6 +146,7 @@ async def _drain(plane: Plane, signals: AsyncIterator[int]) -> None:
         len(plane.sessions),
         plane.timeouts.drain,
     )
+    manager.tell(plane)
 
     async with trio.open_nursery() as nursery:
 

@@ -84,7 +84,7 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("changes", "status", "said"),
         [
-            ([], 400, "\"changes\", at least one"),
+            ([], 400, '"changes", at least one'),
             ([{"op": "explode"}], 400, "does not match any of the expected tags"),
             ([{**DRAIN, "more": 1}], 400, "more: unknown here"),
             ([{"op": "add", "name": "x", "address": "host:1"}], 400, "names are not resolved"),
