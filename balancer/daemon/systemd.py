@@ -1,0 +1,142 @@
+"""What a service manager and its service say to each other: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
+
+All of it travels in environment variables, datagrams and inherited descriptors. The variables are removed as they are
+read: they are meant for this process, not for its children. Without them nothing here does anything.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+
+import trio
+
+from balancer.config.scalars import shown
+from balancer.net.engine import Engine
+from balancer.proxy.plane import Plane
+
+logger = logging.getLogger("balancer.systemd")
+
+FIRST_DESCRIPTOR = 3
+"""SD_LISTEN_FDS_START."""
+INTERVAL = 10.0
+"""Seconds between two words to the service manager; fewer if its watchdog asks for more."""
+PATIENCE = 60.0
+"""Seconds a drain may go on after each word; in between, the service manager takes us for dead."""
+
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+_FORMAT = "%(levelname)s %(name)s: %(message)s"
+
+
+def handed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """The sockets of socket activation (``LISTEN_FDS``), as they are but for this process only.
+
+    What is no socket is closed with a warning.
+    """
+    pid, number, names = (environ.pop(f"LISTEN_{what}", "") for what in ("PID", "FDS", "FDNAMES"))
+    if pid != str(os.getpid()):  # they were for a process that started us
+        return []
+    name = dict(enumerate(names.split(":"), FIRST_DESCRIPTOR))
+    sockets = []
+    for fd in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + _number(number)):
+        try:
+            sockets.append(socket.socket(fileno=fd))
+        except OSError as error:
+            logger.warning("descriptor %d (%s) is of no use: %s", fd, shown(name.get(fd, "")), error.strerror)
+            with suppress(OSError):
+                os.close(fd)
+        else:
+            os.set_inheritable(fd, False)
+    return sockets
+
+
+class Manager:
+    """The service manager, if it listens (``NOTIFY_SOCKET``): told what the daemon does, and that it lives."""
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        path, usec, pid = (environ.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
+        self._watchdog = _number(usec) / 1e6 if pid in ("", str(os.getpid())) else 0.0
+        self._socket = _connected(path) if path else None
+
+    def close(self) -> None:
+        """Say nothing more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def tell(self, plane: Plane, *words: str) -> None:
+        """Say what the daemon does: let clients in, or drain, which may take as long as it goes on saying so.
+
+        All of it is said each time, so that nothing is lost when the manager is too busy to listen.
+        """
+        if self._socket is None:
+            return
+        if plane.draining:
+            words += "STOPPING=1", f"EXTEND_TIMEOUT_USEC={PATIENCE * 1e6:.0f}"
+        elif plane.gate.acceptors:
+            words += ("READY=1",)
+        try:
+            self._socket.send("\n".join([*words, f"STATUS={_status(plane)}"]).encode())
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            logger.warning("the service manager does not listen any more: %s", error.strerror)
+            self.close()
+
+    async def beat(self, plane: Plane) -> None:
+        """Until cancelled: tell again and again, and feed the watchdog, as long as the engine turns."""
+        words = ["WATCHDOG=1"] if self._watchdog else []
+        interval = min(self._watchdog / 2 or INTERVAL, INTERVAL)
+        while self._socket is not None:
+            turned = trio.Event()
+            plane.engine.spawn(_turn(plane.engine, turned))
+            await turned.wait()
+            self.tell(plane, *words)
+            await trio.sleep(interval)
+
+
+class Prioritized(logging.Formatter):
+    """Each line begins with its priority, as sd-daemon(3) has it, so that the journal can tell warnings from news."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's lines, those of a traceback as well."""
+        prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>"
+        return "\n".join(prefix + line for line in super().format(record).split("\n"))
+
+
+def formatter(environ: Mapping[str, str], fd: int) -> logging.Formatter:
+    """How log lines look on descriptor ``fd``: with priorities if it leads to the journal (``JOURNAL_STREAM``)."""
+    stream = environ.get("JOURNAL_STREAM")
+    if stream is None:
+        return logging.Formatter(_FORMAT)
+    target = os.fstat(fd)  # whoever started us may have led it elsewhere (systemd.exec(5))
+    return (Prioritized if stream == f"{target.st_dev}:{target.st_ino}" else logging.Formatter)(_FORMAT)
+
+
+async def _turn(engine: Engine, turned: trio.Event) -> None:
+    """Done once the engine's own task has stepped it; the first step, up to here, is that of whoever spawns it."""
+    await engine.give_way()
+    turned.set()
+
+
+def _status(plane: Plane) -> str:
+    tunnels = sum(backend.tunnels for pool in plane.pools.values() for backend in pool.backends.values())
+    doing = "draining" if plane.draining else "serving" if plane.gate.acceptors else "starting"
+    return f"{doing}: {len(plane.sessions)} connections, {tunnels} tunnels"
+
+
+def _connected(path: str) -> socket.socket | None:
+    """A socket that talks to ``path`` (``@…`` is abstract, unix(7)); None, with a warning, if nobody is there."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.connect("\0" + path[1:] if path.startswith("@") else path)
+    except OSError as error:
+        logger.warning("NOTIFY_SOCKET is of no use: %s: %s", shown(path), error.strerror or error)
+        sock.close()
+        return None
+    return sock
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else 0
