@@ -1,4 +1,4 @@
-"""``python -m bench``: the balancer beside haproxy and nginx, for keep-alive GET and WebSocket echo.
+"""``python -m bench``: the balancer beside its peers, as far as they are installed.
 
 Each scenario runs in several rounds with the proxies taking turns. Read the ratios: the numbers themselves depend on
 the machine and on what else it does. CPU time per operation is what a proxy costs; operations per second and latency
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from balancer.demo.certificate import make_certificate
 from bench import report
-from bench.peers import PEERS, SUBJECT
+from bench.peers.table import PEERS, SUBJECT
 from bench.process import BenchError
 from bench.runner import run
-from bench.scenarios import SCENARIOS, Scenario
+from bench.scenarios import QUICK, SCENARIOS, Scenario
 
 
 def main() -> int:
@@ -24,12 +24,13 @@ def main() -> int:
     args = _parser().parse_args()
     if args.quick:
         args.rounds, args.seconds = 3, 2.0
+    scenarios = args.scenario or (QUICK if args.quick else SCENARIOS)
     versions = {peer.name: peer.version() for peer in PEERS}
     peers = [peer for peer in PEERS if versions[peer.name]]
     print("; ".join(f"{name} {found or 'is not installed: left out'}" for name, found in versions.items()) + "\n")
     machine, records = report.machine(), []
     try:
-        for scenario in args.scenario:
+        for scenario in scenarios:
             with tempfile.TemporaryDirectory(prefix="bench-") as name:
                 folder = Path(name)
                 rounds = run(scenario, peers, make_certificate(folder), folder, args.rounds, args.seconds)
@@ -54,10 +55,10 @@ def _scenario(name: str) -> Scenario:
 def _parser() -> argparse.ArgumentParser:
     about = "scenarios: " + "; ".join(f"{scenario.name}: {scenario.about}" for scenario in SCENARIOS)
     parser = argparse.ArgumentParser("python -m bench", description=__doc__, epilog=about)
-    parser.add_argument("scenario", nargs="*", type=_scenario, default=SCENARIOS, help="what to measure (all)")
+    parser.add_argument("scenario", nargs="*", type=_scenario, help="what to measure (all)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each proxy (5)")
     parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="length of a turn (4)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds: done within two minutes")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds, of the first four unless told")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to a file")
     return parser
 

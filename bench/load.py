@@ -131,7 +131,7 @@ class Wrk(Load):
         script = folder / "wrk.lua"
         quoted = (json.dumps(request(aim.kind, token).decode()) for token in TOKENS)  # as Lua quotes ASCII
         script.write_text(_SCRIPT % ", ".join(quoted))
-        url = f"{'https' if aim.certificate else 'http'}://localhost:{aim.port}"
+        url = f"{'https' if aim.certificate else 'http'}://127.0.0.1:{aim.port}"
         self._command = [program, "-t1", f"-c{aim.connections}", "-d1h", "-s", str(script), url]
         self._environment = _environment(folder)
 

@@ -5,49 +5,52 @@ are added up. The kernel's work on loopback packets is charged to whoever sends 
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.load import Load, Result
+from bench.load import Aim, load
 from bench.process import BenchError
 
 _PROC = Path("/proc")
 
+WARM_UP = 0.5
+"""Seconds of load that nobody counts before a proxy's every run, at most as long as the run."""
+
+Sample = dict[str, float]
+"""One run of one proxy: numbers by name, each with its unit."""
+
 
 @dataclass(frozen=True)
-class Sample:
-    """One run of one proxy."""
+class Proxy:
+    """A proxy that listens."""
 
-    operations_per_second: float
-    cpu_microseconds: float
-    """Processor time of the proxy per operation, user and system."""
-    p50_milliseconds: float
-    p99_milliseconds: float
-    rss_mebibytes: float
-    """Resident memory at the end of the run, summed over processes."""
+    pid: int
+    """Its process tree begins here."""
+    fresh: int
+    """Bytes resident before anybody had connected."""
 
 
-def measure(load: Load, seconds: float, pid: int) -> Sample:
-    """Run the load against the proxy whose process tree begins at ``pid``."""
-    before = _cpu(pid)
-    result: Result = load.run(seconds)
-    after = _cpu(pid)
+Measure = Callable[[Proxy, Aim, Path, float], Sample]
+"""Load a proxy for so many seconds, with a folder for files. Raises ``BenchError`` if anything went wrong."""
+
+
+def throughput(proxy: Proxy, aim: Aim, folder: Path, seconds: float) -> Sample:
+    """As many operations as possible. Processor time, user and system, is that of the proxy per operation."""
+    with load(aim, folder) as generator:
+        generator.run(min(WARM_UP, seconds))
+        before = _cpu(proxy.pid)
+        result = generator.run(seconds)
+        spent = _since(before, proxy.pid)
     if not result.operations:
         raise BenchError("not one operation was completed: give it more --seconds")
-    if not before.keys() <= after.keys():
-        raise BenchError("a process of the proxy ended during the run")
-    spent = sum(
-        nanoseconds - before.get(process, {}).get(thread, 0)
-        for process, threads in after.items()
-        for thread, nanoseconds in threads.items()
-    )
-    return Sample(
-        operations_per_second=result.operations / result.seconds,
-        cpu_microseconds=spent / 1000 / result.operations,
-        p50_milliseconds=result.p50 * 1000,
-        p99_milliseconds=result.p99 * 1000,
-        rss_mebibytes=sum(map(_rss, after)) / 2**20,
-    )
+    return {
+        "operations_per_second": result.operations / result.seconds,
+        "cpu_microseconds": spent / 1000 / result.operations,
+        "p50_milliseconds": result.p50 * 1000,
+        "p99_milliseconds": result.p99 * 1000,
+        "rss_mebibytes": resident(proxy.pid) / 2**20,
+    }
 
 
 def tree(root: int) -> list[int]:
@@ -74,6 +77,23 @@ def _cpu(root: int) -> dict[int, dict[str, int]]:
         }
         for process in tree(root)
     }
+
+
+def _since(before: dict[int, dict[str, int]], root: int) -> int:
+    """Nanoseconds on a processor since then."""
+    after = _cpu(root)
+    if not before.keys() <= after.keys():
+        raise BenchError("a process of the proxy ended during the run")
+    return sum(
+        nanoseconds - before.get(process, {}).get(thread, 0)
+        for process, threads in after.items()
+        for thread, nanoseconds in threads.items()
+    )
+
+
+def resident(root: int) -> int:
+    """Bytes of memory resident now, summed over processes."""
+    return sum(map(_rss, tree(root)))
 
 
 def _rss(process: int) -> int:

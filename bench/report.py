@@ -1,34 +1,38 @@
 """What the rounds say: medians with their spread, ratios to each peer, and whether the machine was quiet enough."""
 
+import math
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.measure import Sample
-from bench.peers import SUBJECT
+from bench.peers.table import SUBJECT
 from bench.runner import Round
 from bench.scenarios import Scenario
 
 NOISE = 0.25
 """Spread of a peer's own processor time per operation between rounds above which a comparison means little."""
 
-COLUMNS = [field.name for field in fields(Sample)]
-_TITLES = ["ops/s", "CPU us/op", "p50 ms", "p99 ms", "RSS MiB"]
-_FORMATS = ["{:,.0f}", "{:.1f}", "{:.2f}", "{:.2f}", "{:.1f}"]
+TITLES = {
+    "operations_per_second": "ops/s",
+    "cpu_microseconds": "CPU us/op",
+    "p50_milliseconds": "p50 ms",
+    "p99_milliseconds": "p99 ms",
+    "rss_mebibytes": "RSS MiB",
+}
+"""Every number a sample may have, as a table calls it."""
 
 
 def values(rounds: Sequence[Round], peer: str, column: str) -> list[float]:
     """One number of one peer, round by round."""
-    return [getattr(turn[peer], column) for turn in rounds]
+    return [turn[peer][column] for turn in rounds]
 
 
 def ratios(rounds: Sequence[Round], peer: str, column: str) -> list[float]:
     """How many times the peer's number ours is, round by round."""
-    return [getattr(turn[SUBJECT], column) / getattr(turn[peer], column) for turn in rounds]
+    return [turn[SUBJECT][column] / turn[peer][column] for turn in rounds]
 
 
 def spread(numbers: Sequence[float]) -> float:
@@ -48,17 +52,19 @@ def noisy(rounds: Sequence[Round]) -> list[str]:
 
 def text(scenario: Scenario, rounds: Sequence[Round]) -> str:
     """One scenario as a table for people."""
-    lines = [f"{scenario.name}: {scenario.about}", " " * 12 + "".join(f"{title:>20}" for title in _TITLES)]
+    columns = list(rounds[0][SUBJECT])
+    titles = "".join(f"{TITLES[column]:>20}" for column in columns)
+    lines = [f"{scenario.name}: {scenario.about}", " " * 12 + titles]
     for peer in rounds[0]:
         cells = []
-        for column, form in zip(COLUMNS, _FORMATS, strict=True):
+        for column in columns:
             numbers = values(rounds, peer, column)
-            cells.append(f"{form.format(median(numbers))} ±{spread(numbers) / 2:.0%}")
+            cells.append(f"{_shown(median(numbers))} ±{spread(numbers) / 2:.0%}")
         lines.append(f"  {peer:<10}" + "".join(f"{cell:>20}" for cell in cells))
     for peer in rounds[0]:
         if peer != SUBJECT:
             cells = []
-            for column in COLUMNS:
+            for column in columns:
                 numbers = ratios(rounds, peer, column)
                 cells.append(f"{median(numbers):.2f} ({min(numbers):.2f}-{max(numbers):.2f})")
             lines.append(f"  / {peer:<8}" + "".join(f"{cell:>20}" for cell in cells))
@@ -70,14 +76,20 @@ def record(scenario: Scenario, rounds: Sequence[Round]) -> dict[str, Any]:
     return {
         "name": scenario.name,
         "about": scenario.about,
-        "rounds": [{peer: asdict(sample) for peer, sample in turn.items()} for turn in rounds],
+        "rounds": list(rounds),
         "ratios": {
-            peer: {column: median(ratios(rounds, peer, column)) for column in COLUMNS}
+            peer: {column: median(ratios(rounds, peer, column)) for column in rounds[0][peer]}
             for peer in rounds[0]
             if peer != SUBJECT
         },
         "noisy": noisy(rounds),
     }
+
+
+def _shown(number: float) -> str:
+    """With three digits that say something, or all before the point."""
+    digits = 2 if number == 0 else max(0, 2 - math.floor(math.log10(number)))
+    return f"{number:,.{digits}f}"
 
 
 def machine() -> dict[str, Any]:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from balancer.demo.certificate import CertificateFiles
 from bench.backends import backends
-from bench.load import Aim, load
-from bench.measure import Sample, measure
-from bench.peers import Peer, Site
+from bench.load import Aim
+from bench.measure import Proxy, Sample, resident
+from bench.peers.peer import Peer, Site
 from bench.process import BenchError, free_ports, server
 from bench.scenarios import Scenario
 
-WARM_UP = 0.5
-"""Seconds of load that nobody counts before a proxy's every run, at most as long as the run."""
+_SMALL = {"get", "browser", "visit", "resume", "knock"}
+"""Kinds of traffic whose requests are GET without anything special about them."""
 
 Round = dict[str, Sample]
 """One sample of each peer, by its name."""
@@ -28,26 +28,25 @@ def run(
 ) -> list[Round]:
     """Measure. Raises ``BenchError``, saying where, when any run had errors."""
     with ExitStack() as stack:
-        ports = stack.enter_context(backends(scenario.kind, folder))
-        aims: dict[str, tuple[Aim, int]] = {}
+        ports = stack.enter_context(backends(folder, small=scenario.kind in _SMALL))
+        up: dict[str, tuple[Proxy, Aim]] = {}
         for peer in peers:
             plain, tls = free_ports(2)
             place = folder / peer.name
             place.mkdir()
             site = Site(place, plain, tls, ports, files.cert, files.key)
-            pid = stack.enter_context(server(peer.name, peer.command(site), place, [plain, tls]))
+            pid = stack.enter_context(server(peer.name, peer.start(site), place, [plain, tls]))
             certificate = files.cert if scenario.tls else None
-            aims[peer.name] = Aim(scenario.kind, tls if scenario.tls else plain, certificate, scenario.connections), pid
+            aim = Aim(scenario.kind, tls if scenario.tls else plain, certificate, scenario.connections)
+            up[peer.name] = Proxy(pid, resident(pid)), aim
         done = []
         for number in range(rounds):
             first = number % len(peers)
             turn = {}
             for peer in (*peers[first:], *peers[:first]):
-                aim, pid = aims[peer.name]
+                proxy, aim = up[peer.name]
                 try:
-                    with load(aim, folder) as generator:
-                        generator.run(min(WARM_UP, seconds))
-                        turn[peer.name] = measure(generator, seconds, pid)
+                    turn[peer.name] = scenario.measure(proxy, aim, folder, seconds)
                 except BenchError as error:
                     raise BenchError(f"{scenario.name}, {peer.name}, round {number + 1}: {error}") from None
             done.append(turn)

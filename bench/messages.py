@@ -1,0 +1,105 @@
+"""The bytes that clients and backends exchange: requests, the answers to them, WebSocket frames.
+
+Users have tokens of their own, so that every backend gets work. The path of a request tells the backend what to answer.
+"""
+
+import base64
+import hashlib
+
+TOKENS = [hashlib.sha256(b"user %d" % user).hexdigest() for user in range(64)]
+
+MEBIBYTE = bytes(2**20)
+BULK = 100
+"""Mebibytes of a download or upload."""
+POSTED = b"q" * 16384
+HELLO = b"hello from the backend behind it\n"
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (len(HELLO), HELLO)
+OK_CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n" % (
+    b"400\r\n%b\r\n" % (b"c" * 1024) * 8
+)
+OK_BULK = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n" % (BULK * 2**20)
+
+_HOST = "Host: ide.example\r\n"
+_BROWSER = (
+    _HOST
+    + "User-Agent: Mozilla/5.0 (X11; Ubuntu; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 "
+    "Safari/537.36\r\n"
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n"
+    "Accept-Language: de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7\r\n"
+    "Accept-Encoding: gzip, deflate, br, zstd\r\n"
+    "Referer: https://ide.example/courses/42\r\n"
+    "Cookie: session=7b1f0c8e5d2a4b6f9c3e8d7a6b5c4d3e; theme=dark; layout=terminal-right; last=exercise-1\r\n"
+    "Sec-Fetch-Dest: document\r\n"
+    "Sec-Fetch-Mode: navigate\r\n"
+    "Sec-Fetch-Site: same-origin\r\n"
+    "Upgrade-Insecure-Requests: 1\r\n"
+    "Priority: u=0, i\r\n"
+)
+"""Twelve header fields; with the request line, 700 bytes."""
+_KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+_UPGRADE = _HOST + (
+    f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {_KEY}\r\n"
+)
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def request(kind: str, token: str) -> bytes:
+    """What a client sends first for ``kind`` of traffic, without a bulk body."""
+    match kind:
+        case "browser":
+            line, fields, body = "GET /ide", _BROWSER, b""
+        case "post":
+            line, fields, body = "POST /ide", f"{_HOST}Content-Length: {len(POSTED)}\r\n", POSTED
+        case "chunked":
+            line, fields, body = "GET /chunked", _HOST, b""
+        case "download":
+            line, fields, body = "GET /bulk", _HOST, b""
+        case "upload":
+            line, fields, body = "POST /ide", f"{_HOST}Content-Length: {BULK * 2**20}\r\n", b""
+        case "echo":
+            line, fields, body = "GET /ide", _UPGRADE, b""
+        case _:
+            line, fields, body = "GET /ide", _HOST, b""
+    return f"{line}?token={token} HTTP/1.1\r\n{fields}\r\n".encode() + body
+
+
+def switching(head: bytes) -> bytes:
+    """The backend's consent to the WebSocket handshake in ``head`` (RFC 6455, 4.2.2)."""
+    key = field(head, b"sec-websocket-key")
+    accept = base64.b64encode(hashlib.sha1(key + _GUID.encode()).digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept
+    )
+
+
+def field(head: bytes, name: bytes) -> bytes:
+    """The value of a header field given in lower case, or empty."""
+    _, _, rest = head.lower().partition(b"\r\n%b:" % name)
+    start = len(head) - len(rest)
+    return head[start:].partition(b"\r\n")[0].strip()
+
+
+def frame(payload: bytes, *, masked: bool) -> bytes:
+    """A binary frame (RFC 6455, 5.2). The mask is of zeros, so that unmasking is a copy."""
+    flag = 0x80 if masked else 0
+    size = bytes((flag | len(payload),)) if len(payload) < 126 else bytes((flag | 126, *divmod(len(payload), 256)))
+    return b"\x82" + size + bytes(4 if masked else 0) + payload
+
+
+def unmasked(received: bytearray) -> bytes:
+    """Take the whole frames from ``received``, each masked with zeros; what a server sends to echo them."""
+    answer = b""
+    while len(received) > 3:
+        size = received[1] & 127
+        start = 2
+        if size == 126:
+            size = int.from_bytes(received[2:4])
+            start = 4
+        end = start + 4 + size
+        if len(received) < end:
+            break
+        answer += bytes((received[0], received[1] & 127)) + received[2:start] + received[start + 4 : end]
+        del received[:end]
+    return answer
