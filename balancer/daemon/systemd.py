@@ -123,7 +123,7 @@ async def _turn(engine: Engine, turned: trio.Event) -> None:
 def _status(plane: Plane) -> str:
     tunnels = sum(backend.tunnels for pool in plane.pools.values() for backend in pool.backends.values())
     doing = "draining" if plane.draining else "serving" if plane.gate.acceptors else "starting"
-    return f"{doing}: {len(plane.sessions)} connections, {tunnels} tunnels"
+    return f"{doing}; connections: {len(plane.sessions)}, tunnels: {tunnels}"
 
 
 def _connected(path: str) -> socket.socket | None:

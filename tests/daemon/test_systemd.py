@@ -1,0 +1,214 @@
+"""Notices, the watchdog and the journal's priorities, spoken with the real daemon."""
+
+import logging
+import os
+import re
+import signal
+import socket
+from contextlib import closing, contextmanager
+
+import pytest
+import trio
+import trio.testing
+from harness import listener, pool
+from hypothesis import given
+from hypothesis import strategies as st
+from manager_rig import Unit, connect
+from wire import get
+
+from balancer.config.load import load
+from balancer.daemon.service import assemble
+from balancer.daemon.systemd import INTERVAL, Manager, Prioritized
+from balancer.net.engine import Engine
+from balancer.proxy.accesslog import AccessLog
+
+HANDSHAKE = ("Connection: Upgrade", "Upgrade: raw")
+AGREED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n"
+CONFIG = """
+[[listener]]
+name = "web"
+bind = ["127.0.0.1:0"]
+pool = "ide"
+[[pool]]
+name = "ide"
+backend = [{ name = "host-0", address = "127.0.0.1:1" }]
+"""
+
+
+@pytest.fixture
+def notify(tmp_path):
+    return str(tmp_path / "notify")
+
+
+@contextmanager
+def tunnel(unit, backend):
+    """An open tunnel through the daemon."""
+    client = connect(*unit.accepts())
+    client.send(get("/?token=secret-1", *HANDSHAKE))
+    peer = backend.accept()
+    peer.head()
+    peer.send(AGREED)
+    assert client.head().status == 101
+    with client, peer:
+        yield
+
+
+def test_says_when_it_serves_and_when_it_drains(tmp_path, backend, notify):
+    with Unit(tmp_path, notify=notify, listener=[listener()], pool=[pool(backend)]) as unit:
+        notice = unit.notice("READY=1")
+        assert notice["STATUS"] == "serving; connections: 0, tunnels: 0"
+        assert "WATCHDOG" not in notice
+        with tunnel(unit, backend):
+            unit.process.send_signal(signal.SIGTERM)
+            notice = unit.notice("STOPPING=1")
+            assert notice["STATUS"] == "draining; connections: 1, tunnels: 1"
+            assert int(notice["EXTEND_TIMEOUT_USEC"]) >= 2 * INTERVAL * 1e6, "the next word would come too late"
+            assert "READY" not in notice
+        assert unit.ended()
+
+
+def test_an_abstract_socket_is_as_good(tmp_path, backend):
+    notify = f"@balancer-test-{os.getpid()}"
+    with Unit(tmp_path, notify=notify, listener=[listener()], pool=[pool(backend)]) as unit:
+        unit.notice("READY=1")
+        unit.stop()
+
+
+def test_is_ready_before_anybody_has_to_wait(tmp_path, backend, notify):
+    with Unit(tmp_path, notify=notify, listener=[listener()], pool=[pool(backend)]) as unit:
+        unit.notice("READY=1")
+        [address] = re.findall(r"accepts on (\S+)", unit.stderr.wait_for(lambda line: "accepts on" in line))
+        connect(address).close()
+        unit.stop()
+
+
+def test_feeds_the_watchdog_to_the_end_of_the_drain(tmp_path, backend, notify):
+    variables = {"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "SELF"}
+    with Unit(tmp_path, notify=notify, variables=variables, listener=[listener()], pool=[pool(backend)]) as unit:
+        for _ in range(3):
+            unit.notice("WATCHDOG=1")
+        with tunnel(unit, backend):
+            unit.process.send_signal(signal.SIGTERM)
+            unit.notice("STOPPING=1")
+            for _ in range(3):
+                assert "EXTEND_TIMEOUT_USEC" in unit.notice("WATCHDOG=1")
+        assert unit.ended()
+
+
+def test_does_not_feed_the_watchdog_of_another_process(tmp_path, backend, notify):
+    variables = {"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}
+    with Unit(tmp_path, notify=notify, variables=variables, listener=[listener()], pool=[pool(backend)]) as unit:
+        assert "WATCHDOG" not in unit.notice("READY=1")
+        unit.process.send_signal(signal.SIGTERM)
+        assert "WATCHDOG" not in unit.notice("STOPPING=1")
+        assert unit.ended()
+
+
+@pytest.mark.parametrize("path", ["/nonexistent/notify", "vsock:2:9", "@", "x" * 200])
+def test_serves_without_a_manager_who_listens(tmp_path, backend, path):
+    variables = {"NOTIFY_SOCKET": path}
+    with Unit(tmp_path, variables=variables, listener=[listener()], pool=[pool(backend)]) as unit:
+        unit.stderr.wait_for(lambda line: line.startswith("<4>") and "NOTIFY_SOCKET is of no use" in line)
+        connect(*unit.accepts()).close()
+        unit.stop()
+
+
+def test_outlives_the_manager(tmp_path, backend, notify):
+    variables = {"WATCHDOG_USEC": "200000"}
+    with Unit(tmp_path, notify=notify, variables=variables, listener=[listener()], pool=[pool(backend)]) as unit:
+        unit.notice("READY=1")
+        unit.notices.close()
+        unit.stderr.wait_for(lambda line: "does not listen any more" in line)
+        connect(*unit.accepts()).close()
+        unit.stop()
+
+
+@pytest.fixture
+def plane(tmp_path):
+    file = tmp_path / "balancer.toml"
+    file.write_text(CONFIG)
+    made = assemble(load(file, 1.9e9), None, Engine(), AccessLog("off")).plane
+    yield made
+    made.release()
+
+
+@pytest.fixture
+def hears():
+    """A socket that a manager listens at, and its name."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.bind("")  # the system finds an abstract name
+        yield sock, "@" + sock.getsockname()[1:].decode()
+
+
+async def test_no_beat_unless_the_engine_turns(plane, hears, autojump_clock):
+    sock, name = hears
+    environ = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000", "HOME": "/"}
+    with closing(Manager(environ)) as manager:
+        assert environ == {"HOME": "/"}, "its children must not speak for it"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(manager.beat, plane)
+            await trio.sleep(3600)
+            with pytest.raises(BlockingIOError):
+                sock.recv(4096)
+            await nursery.start(plane.engine.run)
+            await trio.testing.wait_all_tasks_blocked()
+            assert sock.recv(4096) == b"WATCHDOG=1\nSTATUS=starting; connections: 0, tunnels: 0"
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("usec", "beats"), [("4000000", 30), ("30000000", 6), ("600000000", 6)])
+async def test_beats_twice_as_often_as_the_watchdog_looks(plane, hears, autojump_clock, usec, beats):
+    sock, name = hears
+    with closing(Manager({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": usec})) as manager:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(plane.engine.run)
+            nursery.start_soon(manager.beat, plane)
+            for _ in range(beats):
+                await trio.sleep(60 / beats)
+                assert sock.recv(4096).startswith(b"WATCHDOG=1\n")
+                with pytest.raises(BlockingIOError):
+                    sock.recv(4096)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_manager_too_busy_to_listen_holds_nothing_up(plane, hears):
+    sock, name = hears
+    with closing(Manager({"NOTIFY_SOCKET": name})) as manager:
+        for _ in range(10_000):  # more than any queue takes (net.unix.max_dgram_qlen)
+            manager.tell(plane, "WATCHDOG=1")
+        while True:
+            try:
+                sock.recv(4096)
+            except BlockingIOError:
+                break
+        plane.drain()
+        manager.tell(plane)
+        assert sock.recv(4096).startswith(b"STOPPING=1\n")
+    async with trio.open_nursery() as nursery:  # the engine closes what it has opened
+        await nursery.start(plane.engine.run)
+        nursery.cancel_scope.cancel()
+
+
+def test_priorities_of_the_journal(tmp_path, backend):
+    with Unit(tmp_path, listener=[listener()], pool=[pool(backend)]) as unit:
+        unit.accepts()
+        unit.stop()
+        assert re.fullmatch(r"(<6>INFO .+\n)+", str(unit.stderr))
+
+
+def test_no_priorities_for_other_readers(tmp_path, backend):
+    variables = {"JOURNAL_STREAM": "1:2"}  # the variable came with the environment, the stream leads elsewhere
+    with Unit(tmp_path, variables=variables, listener=[listener()], pool=[pool(backend)]) as unit:
+        unit.accepts()
+        unit.stop()
+        assert re.fullmatch(r"(INFO .+\n)+", str(unit.stderr))
+
+
+@given(st.text(), st.sampled_from([(10, 7), (20, 6), (30, 4), (40, 3), (50, 2)]))
+def test_every_line_has_the_priority_of_its_record(message, levels):
+    level, priority = levels
+    record = logging.LogRecord("balancer", level, "x.py", 1, "%s", (message,), None)
+    plain = logging.Formatter("%(name)s: %(message)s").format(record)
+    lines = Prioritized("%(name)s: %(message)s").format(record).split("\n")
+    assert [line[:3] for line in lines] == [f"<{priority}>"] * len(lines)
+    assert "\n".join(line[3:] for line in lines) == plain
