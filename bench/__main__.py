@@ -7,8 +7,10 @@ are those of a machine on which proxy, clients and backends share the processors
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from balancer.demo.certificate import make_certificate
@@ -25,8 +27,10 @@ def main() -> int:
     if args.quick:
         args.rounds, args.seconds = 3, 2.0
     scenarios = args.scenario or (QUICK if args.quick else SCENARIOS)
-    versions = {peer.name: peer.version() for peer in PEERS}
-    peers = [peer for peer in PEERS if versions[peer.name]]
+    programs = dict(args.peer)
+    known = [replace(peer, program=programs.get(peer.name, peer.program)) for peer in PEERS]
+    versions = {peer.name: peer.version() for peer in known}
+    peers = [peer for peer in known if versions[peer.name]]
     print("; ".join(f"{name} {found or 'is not installed: left out'}" for name, found in versions.items()) + "\n")
     machine, records = report.machine(), []
     try:
@@ -52,6 +56,15 @@ def _scenario(name: str) -> Scenario:
     raise argparse.ArgumentTypeError(f"there is no {name}; there are {', '.join(each.name for each in SCENARIOS)}")
 
 
+def _peer(given: str) -> tuple[str, str]:
+    name, _, path = given.partition("=")
+    if name not in {peer.name for peer in PEERS}:
+        raise argparse.ArgumentTypeError(f"there is no {name}; there are {', '.join(peer.name for peer in PEERS)}")
+    if shutil.which(path) is None:
+        raise argparse.ArgumentTypeError(f"{path or 'nothing'} is not a program: give NAME=PATH")
+    return name, path
+
+
 def _parser() -> argparse.ArgumentParser:
     about = "scenarios: " + "; ".join(f"{scenario.name}: {scenario.about}" for scenario in SCENARIOS)
     parser = argparse.ArgumentParser("python -m bench", description=__doc__, epilog=about)
@@ -59,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each proxy (5)")
     parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="length of a turn (4)")
     parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds, of the first four unless told")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        type=_peer,
+        metavar="NAME=PATH",
+        help="the program of a proxy (for the balancer, a Python that has it), instead of the one that is found",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to a file")
     return parser
 

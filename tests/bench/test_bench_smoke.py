@@ -3,8 +3,12 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from bench.peers.envoy import ENVOY
 from bench.peers.table import PEERS, SUBJECT
 from bench.report import noisy, record, text
 from bench.scenarios import SCENARIOS
@@ -38,6 +42,24 @@ def test_an_unknown_scenario_is_named_beside_the_known():
     done = bench("get-fast")
     assert done.returncode == 2
     assert "there is no get-fast; there are get-plain, " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [("apache=/bin/sh", "there is no apache; there are balancer, haproxy, "), ("envoy=/no/envoy", "is not a program")],
+)
+def test_a_peer_that_cannot_be_run_is_refused(given, complaint):
+    done = bench("--peer", given)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
+def test_the_program_of_a_peer_can_be_chosen(tmp_path):
+    program = tmp_path / "envoy-next"
+    program.write_text("#!/bin/sh\necho envoy version: 0123/9.1.2/Clean\n")
+    program.chmod(0o700)
+    assert replace(ENVOY, program=str(program)).version() == "9.1.2"
+    assert replace(ENVOY, program=str(tmp_path / "gone")).version() is None
 
 
 def rounds(ours, theirs):
