@@ -67,7 +67,7 @@ def _repeats(given: Iterable[tuple[Key, str | int]], reads: tuple[Key, ...] = ()
 
 
 def _binds(config: Config) -> Iterator[Finding]:
-    """Sockets that could not be bound, or would share their connections by chance (``SO_REUSEPORT``)."""
+    """Sockets that could not be bound because another one of the file has the address."""
     taken: list[tuple[Key, Address]] = []
     bound: list[tuple[Key, Address]] = [(("admin", "listen"), config.admin.listen)] if config.admin.listen else []
     for i, listener in enumerate(config.listener):

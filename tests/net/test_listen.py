@@ -314,14 +314,13 @@ async def test_a_closed_acceptor_closes_its_socket_and_only_that():
         gate.close()
 
 
-def test_a_listener_is_non_blocking_and_shares_its_address_with_other_workers():
-    first = open_listener(LOOPBACK)
-    second = open_listener(Address("127.0.0.1", first.getsockname()[1]))
-    assert first.getsockname() == second.getsockname()
-    with pytest.raises(BlockingIOError):
-        first.accept()
-    first.close()
-    second.close()
+def test_a_listener_is_non_blocking_and_has_its_address_for_itself():
+    """A second daemon started by mistake would take half of the connections, and know nothing of the first one's."""
+    with open_listener(LOOPBACK) as first:
+        with pytest.raises(OSError, match="Address already in use"):
+            open_listener(Address("127.0.0.1", first.getsockname()[1]))
+        with pytest.raises(BlockingIOError):
+            first.accept()
 
 
 def test_an_ipv6_listener_leaves_ipv4_alone():
