@@ -7,6 +7,7 @@ are those of a machine on which proxy, clients and backends share the processors
 
 import argparse
 import json
+import resource
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from bench.scenarios import QUICK, SCENARIOS, Scenario
 def main() -> int:
     """Exit code 0, or 1 when a run had errors and nothing can be said."""
     args = _parser().parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for the programs that are started
     if args.quick:
         args.rounds, args.seconds = 3, 2.0
     scenarios = args.scenario or (QUICK if args.quick else SCENARIOS)

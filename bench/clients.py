@@ -21,6 +21,8 @@ from bench.messages import BULK, MEBIBYTE, TOKENS, field, frame, request
 
 PATIENCE = 20.0
 """Seconds without any answer after which the run has failed."""
+AT_ONCE = 32
+"""Connections that are made at a time."""
 PAUSE = 0.001
 """Seconds between the operations of quiet clients."""
 
@@ -219,11 +221,11 @@ def busily(clients: Sequence[Client], seconds: float) -> Result:
 
 
 def quietly(clients: Sequence[Client], seconds: float) -> Result:
-    """One client after the other, with pauses."""
+    """One client after the other, with pauses; each does at least one operation."""
     clock = time.perf_counter
     times = array("d")
     began = now = clock()
-    while now < began + seconds:
+    while now < began + seconds or len(times) < len(clients):
         together([clients[len(times) % len(clients)].once()])
         times.append(clock() - now)
         time.sleep(PAUSE)
@@ -248,10 +250,11 @@ def _result(times: Sequence[float], seconds: float) -> Result:
 def main(kind: str, port: str, connections: str, certificate: str | None = None) -> None:
     """The program."""
     site = Site(int(port), ssl.create_default_context(cafile=certificate) if certificate else None)
-    clients = []
-    for number in range(int(connections)):
-        clients.append(client(kind, site, TOKENS[number % len(TOKENS)]))
-        together([clients[-1].open()])
+    clients: list[Client] = []
+    for first in range(0, int(connections), AT_ONCE):
+        group = range(first, min(first + AT_ONCE, int(connections)))
+        clients += [client(kind, site, TOKENS[number % len(TOKENS)]) for number in group]
+        together([newcomer.open() for newcomer in clients[first:]])
     print("ready", flush=True)
     run = quietly if kind == "quiet" else busily
     for line in sys.stdin:

@@ -1,21 +1,22 @@
-"""What a proxy costs: processor time and memory of its whole process tree, read from /proc (proc(5)).
+"""What is measured of a proxy, for each sort of scenario."""
 
-``schedstat`` counts nanoseconds where ``stat`` counts ticks of 10 ms. It belongs to a thread, so those of all threads
-are added up. The kernel's work on loopback packets is charged to whoever sends them, for every proxy alike.
-"""
-
-from collections import defaultdict
+import resource
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.load import Aim, load
+from bench.load import Aim, load, ours
+from bench.messages import BULK
+from bench.proc import processor_time, resident, spent_since
 from bench.process import BenchError
-
-_PROC = Path("/proc")
 
 WARM_UP = 0.5
 """Seconds of load that nobody counts before a proxy's every run, at most as long as the run."""
+_COPIES = 2
+"""Downloads at a time that a quiet user has beside him."""
+_SPARE = 500
+"""Descriptors a program needs for everything but its connections."""
 
 Sample = dict[str, float]
 """One run of one proxy: numbers by name, each with its unit."""
@@ -39,9 +40,9 @@ def throughput(proxy: Proxy, aim: Aim, folder: Path, seconds: float) -> Sample:
     """As many operations as possible. Processor time, user and system, is that of the proxy per operation."""
     with load(aim, folder) as generator:
         generator.run(min(WARM_UP, seconds))
-        before = _cpu(proxy.pid)
+        before = processor_time(proxy.pid)
         result = generator.run(seconds)
-        spent = _since(before, proxy.pid)
+        spent = spent_since(before, proxy.pid)
     if not result.operations:
         raise BenchError("not one operation was completed: give it more --seconds")
     return {
@@ -53,51 +54,39 @@ def throughput(proxy: Proxy, aim: Aim, folder: Path, seconds: float) -> Sample:
     }
 
 
-def tree(root: int) -> list[int]:
-    """The process and all its descendants."""
-    children = defaultdict(list)
-    for entry in _PROC.glob("[0-9]*/stat"):
-        try:
-            parent = int(entry.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has just ended
-            continue
-        children[parent].append(int(entry.parent.name))
-    found = [root]
-    for process in found:  # grows meanwhile
-        found += children[process]
-    return found
+def idle(proxy: Proxy, aim: Aim, folder: Path, seconds: float) -> Sample:
+    """Connections that say nothing; fewer than wished for if the limit of descriptors is low. All must live after it.
 
-
-def _cpu(root: int) -> dict[int, dict[str, int]]:
-    """Nanoseconds on a processor, by process and thread."""
+    Memory is what the proxy has grown by since it was started: the kernel's for its sockets is not in it.
+    """
+    connections = min(aim.connections, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE) // 2)
+    with ours(replace(aim, connections=connections), folder) as clients:
+        time.sleep(min(WARM_UP, seconds))
+        before, began = processor_time(proxy.pid), time.perf_counter()
+        time.sleep(seconds)
+        passed, spent = time.perf_counter() - began, spent_since(before, proxy.pid)
+        memory = resident(proxy.pid)
+        clients.run(0)
     return {
-        process: {
-            entry.parent.name: int(entry.read_text().split()[0])
-            for entry in (_PROC / str(process) / "task").glob("*/schedstat")
-        }
-        for process in tree(root)
+        "connections": connections,
+        "kibibytes_per_connection": (memory - proxy.fresh) / 1024 / connections,
+        "idle_cpu_percent": spent / 1e7 / passed,
+        "rss_mebibytes": memory / 2**20,
     }
 
 
-def _since(before: dict[int, dict[str, int]], root: int) -> int:
-    """Nanoseconds on a processor since then."""
-    after = _cpu(root)
-    if not before.keys() <= after.keys():
-        raise BenchError("a process of the proxy ended during the run")
-    return sum(
-        nanoseconds - before.get(process, {}).get(thread, 0)
-        for process, threads in after.items()
-        for thread, nanoseconds in threads.items()
-    )
-
-
-def resident(root: int) -> int:
-    """Bytes of memory resident now, summed over processes."""
-    return sum(map(_rss, tree(root)))
-
-
-def _rss(process: int) -> int:
-    for line in (_PROC / str(process) / "status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def fairness(proxy: Proxy, aim: Aim, folder: Path, seconds: float) -> Sample:
+    """How long quiet users wait while others copy as fast as they can."""
+    warm_up = min(WARM_UP, seconds)
+    copying = replace(aim, kind="download", connections=_COPIES)
+    with ours(copying, folder) as copies, ours(aim, folder) as clients:
+        copies.begin(warm_up + seconds)
+        clients.run(warm_up)
+        result = clients.run(seconds)
+        copied = copies.end()
+    return {
+        "p50_milliseconds": result.p50 * 1000,
+        "p99_milliseconds": result.p99 * 1000,
+        "bulk_mebibytes_per_second": copied.operations * BULK / copied.seconds,
+        "rss_mebibytes": resident(proxy.pid) / 2**20,
+    }

@@ -13,7 +13,9 @@ from bench.runner import Round
 from bench.scenarios import Scenario
 
 NOISE = 0.25
-"""Spread of a peer's own processor time per operation between rounds above which a comparison means little."""
+"""Spread of a steady number between rounds above which a comparison means little."""
+_STEADY = ("cpu_microseconds", "bulk_mebibytes_per_second")
+"""What on a quiet machine is the same in every round."""
 
 TITLES = {
     "operations_per_second": "ops/s",
@@ -21,6 +23,10 @@ TITLES = {
     "p50_milliseconds": "p50 ms",
     "p99_milliseconds": "p99 ms",
     "rss_mebibytes": "RSS MiB",
+    "connections": "connections",
+    "kibibytes_per_connection": "KiB/connection",
+    "idle_cpu_percent": "CPU %",
+    "bulk_mebibytes_per_second": "bulk MiB/s",
 }
 """Every number a sample may have, as a table calls it."""
 
@@ -31,21 +37,27 @@ def values(rounds: Sequence[Round], peer: str, column: str) -> list[float]:
 
 
 def ratios(rounds: Sequence[Round], peer: str, column: str) -> list[float]:
-    """How many times the peer's number ours is, round by round."""
-    return [turn[SUBJECT][column] / turn[peer][column] for turn in rounds]
+    """How many times the peer's number ours is, round by round; left out where the peer's is nothing."""
+    return [turn[SUBJECT][column] / turn[peer][column] for turn in rounds if turn[peer][column]]
 
 
 def spread(numbers: Sequence[float]) -> float:
-    """Largest minus smallest, as a share of the median."""
-    return (max(numbers) - min(numbers)) / median(numbers)
+    """Largest minus smallest, as a share of the median; 0 if there is nothing to share."""
+    middle = median(numbers)
+    return (max(numbers) - min(numbers)) / middle if middle else 0.0
 
 
 def noisy(rounds: Sequence[Round]) -> list[str]:
-    """Sentences on peers whose own cost differed too much between rounds; none on a quiet machine."""
-    spreads = {peer: spread(values(rounds, peer, "cpu_microseconds")) for peer in rounds[0]}
+    """Sentences on peers whose steady numbers differed too much between rounds; none on a quiet machine."""
+    spreads = {
+        (peer, column): spread(values(rounds, peer, column))
+        for peer, sample in rounds[0].items()
+        for column in _STEADY
+        if column in sample
+    }
     return [
-        f"the machine was too noisy: {peer}'s CPU per operation spread {found:.0%} between rounds"
-        for peer, found in spreads.items()
+        f"the machine was too noisy: {peer}'s {TITLES[column]} spread {found:.0%} between rounds"
+        for (peer, column), found in spreads.items()
         if found > NOISE
     ]
 
@@ -66,7 +78,8 @@ def text(scenario: Scenario, rounds: Sequence[Round]) -> str:
             cells = []
             for column in columns:
                 numbers = ratios(rounds, peer, column)
-                cells.append(f"{median(numbers):.2f} ({min(numbers):.2f}-{max(numbers):.2f})")
+                shown = f"{median(numbers):.2f} ({min(numbers):.2f}-{max(numbers):.2f})" if numbers else "-"
+                cells.append(shown)
             lines.append(f"  / {peer:<8}" + "".join(f"{cell:>20}" for cell in cells))
     return "\n".join(lines + [f"  {sentence}" for sentence in noisy(rounds)]) + "\n"
 
@@ -78,8 +91,8 @@ def record(scenario: Scenario, rounds: Sequence[Round]) -> dict[str, Any]:
         "about": scenario.about,
         "rounds": list(rounds),
         "ratios": {
-            peer: {column: median(ratios(rounds, peer, column)) for column in rounds[0][peer]}
-            for peer in rounds[0]
+            peer: {column: median(found) for column in sample if (found := ratios(rounds, peer, column))}
+            for peer, sample in rounds[0].items()
             if peer != SUBJECT
         },
         "noisy": noisy(rounds),

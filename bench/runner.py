@@ -11,8 +11,9 @@ from pathlib import Path
 from balancer.demo.certificate import CertificateFiles
 from bench.backends import backends
 from bench.load import Aim
-from bench.measure import Proxy, Sample, resident
+from bench.measure import Proxy, Sample
 from bench.peers.peer import Peer, Site
+from bench.proc import resident
 from bench.process import BenchError, free_ports, server
 from bench.scenarios import Scenario
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.measure import Measure, throughput
+from bench.measure import Measure, fairness, idle, throughput
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ SCENARIOS = [
     Scenario("upload-tls", "upload", True, 4, "uploads of 100 MiB, 4 at a time, TLS terminated"),
     Scenario("echo-4k-plain", "echo-4k", False, 64, "4 KiB of WebSocket echo on 64 connections"),
     Scenario("echo-4k-tls", "echo-4k", True, 64, "4 KiB of WebSocket echo on 64 connections, TLS terminated"),
+    Scenario("idle", "echo", True, 5000, "5,000 idle WebSockets, TLS terminated", idle),
+    Scenario(
+        "fairness", "quiet", True, 8, "64 bytes of WebSocket echo now and then, beside 2 downloads, all TLS", fairness
+    ),
 ]
 QUICK = SCENARIOS[:4]
 """The traffic that matters most."""

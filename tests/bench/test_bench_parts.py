@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from bench.backends import backends
 from bench.load import Aim, ours
-from bench.measure import resident, tree
 from bench.messages import field, frame, request, switching, unmasked
+from bench.proc import resident, tree
 from bench.process import BenchError, server
 from bench.scenarios import SCENARIOS
 

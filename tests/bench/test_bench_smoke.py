@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from balancer.demo.certificate import make_certificate
 from bench.peers.envoy import ENVOY
 from bench.peers.table import PEERS, SUBJECT
 from bench.report import noisy, record, text
+from bench.runner import run
 from bench.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -62,6 +64,28 @@ def test_the_program_of_a_peer_can_be_chosen(tmp_path):
     assert replace(ENVOY, program=str(tmp_path / "gone")).version() is None
 
 
+def measured(name, connections, folder):
+    """A sample of this balancer alone."""
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == name)
+    small = replace(scenario, connections=connections)
+    ((sample,),) = [turn.values() for turn in run(small, PEERS[:1], make_certificate(folder), folder, 1, 0.1)]
+    assert text(small, [{SUBJECT: sample}])
+    return sample
+
+
+def test_idle_connections_have_a_price(tmp_path):
+    sample = measured("idle", 40, tmp_path)
+    assert sample["connections"] == 40
+    assert 5 < sample["kibibytes_per_connection"] < 1000
+    assert 0 <= sample["idle_cpu_percent"] < 100
+
+
+def test_quiet_users_are_measured_beside_a_copy(tmp_path):
+    sample = measured("fairness", 2, tmp_path)
+    assert 0 < sample["p50_milliseconds"] <= sample["p99_milliseconds"]
+    assert sample["bulk_mebibytes_per_second"] > 1
+
+
 def rounds(ours, theirs):
     """Rounds with these CPU times per operation, the rest all alike."""
     return [
@@ -86,8 +110,14 @@ def test_numbers_are_shown_with_three_digits():
     assert "123,456 ±0%" in done
 
 
+def test_nothing_is_no_divisor():
+    done = [{SUBJECT: {"idle_cpu_percent": 1.5}, "nginx": {"idle_cpu_percent": 0.0}}]
+    assert record(SCENARIOS[0], done)["ratios"] == {"nginx": {}}
+    assert text(SCENARIOS[0], done).splitlines()[-1].split() == ["/", "nginx", "-"]
+
+
 def test_a_noisy_machine_is_told():
     assert noisy(rounds([20.0, 21.0, 24.0], [10.0, 10.0, 11.0])) == []
     assert noisy(rounds([20.0, 21.0, 22.0], [10.0, 10.0, 13.0])) == [
-        "the machine was too noisy: haproxy's CPU per operation spread 30% between rounds"
+        "the machine was too noisy: haproxy's CPU us/op spread 30% between rounds"
     ]

@@ -1,0 +1,65 @@
+"""Processor time and memory of a process and its descendants, read from /proc (proc(5)).
+
+``schedstat`` counts nanoseconds where ``stat`` counts ticks of 10 ms. It belongs to a thread, so those of all threads
+are added up. The kernel's work on loopback packets is charged to whoever sends them, for every proxy alike.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+from bench.process import BenchError
+
+_PROC = Path("/proc")
+
+Times = dict[int, dict[str, int]]
+"""Nanoseconds on a processor, by process and thread."""
+
+
+def tree(root: int) -> list[int]:
+    """The process and all its descendants."""
+    children = defaultdict(list)
+    for entry in _PROC.glob("[0-9]*/stat"):
+        try:
+            parent = int(entry.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has just ended
+            continue
+        children[parent].append(int(entry.parent.name))
+    found = [root]
+    for process in found:  # grows meanwhile
+        found += children[process]
+    return found
+
+
+def processor_time(root: int) -> Times:
+    """What it has spent until now."""
+    return {
+        process: {
+            entry.parent.name: int(entry.read_text().split()[0])
+            for entry in (_PROC / str(process) / "task").glob("*/schedstat")
+        }
+        for process in tree(root)
+    }
+
+
+def spent_since(before: Times, root: int) -> int:
+    """Nanoseconds on a processor since then."""
+    after = processor_time(root)
+    if not before.keys() <= after.keys():
+        raise BenchError("a process of the proxy ended during the run")
+    return sum(
+        nanoseconds - before.get(process, {}).get(thread, 0)
+        for process, threads in after.items()
+        for thread, nanoseconds in threads.items()
+    )
+
+
+def resident(root: int) -> int:
+    """Bytes of memory resident now, summed over processes."""
+    return sum(map(_rss, tree(root)))
+
+
+def _rss(process: int) -> int:
+    for line in (_PROC / str(process) / "status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
