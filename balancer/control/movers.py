@@ -172,13 +172,18 @@ class Movers:
                     await trio.lowlevel.checkpoint()
                 if backend in lease.sessions.values():
                     leases.append(lease)
-            if leases:
-                logger.info("%s: %s; ending the tunnels of %d users", pool, why, len(leases))
-            for lease in leases:
+            nobodys = [session for session, place in book.pool.leases.nobodys.items() if place == backend]
+            left = len(leases) + len(nobodys)
+            if left:
+                logger.info("%s: %s; ending the tunnels of %d users", pool, why, left)
+            for each in (*leases, *nobodys):
                 if backend not in self._to_empty(book):
                     return
-                self._move(book, lease, {backend}, why)
-                await trio.sleep(self._spread / len(leases))
+                if isinstance(each, Lease):
+                    self._move(book, each, {backend}, why)
+                elif each in book.pool.leases.nobodys:
+                    self._end(each, why)
+                await trio.sleep(self._spread / left)
         finally:
             self._closing.discard((pool, backend))
 

@@ -35,6 +35,8 @@ class Leases:
     def __init__(self, linger: float) -> None:
         self.linger = linger
         self.users: Counter[str] = Counter()
+        self.nobodys: dict[object, str] = {}
+        """Sessions of tunnels without a token, which hold no lease, and their backends."""
         self._leases: dict[bytes, Lease] = {}
         self._lingering: dict[bytes, Lease] = {}
         """Those without a tunnel, in the order of their ends."""

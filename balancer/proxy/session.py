@@ -83,12 +83,18 @@ class Client:
         """Count a tunnel to ``backend`` while it is open, and let the user's other connections follow it."""
         leases = self.front.pool.leases
         backend.tunnels += 1
-        lease = None if token is None else leases.open(token, self, backend.name)
+        lease = None
+        if token is None:
+            leases.nobodys[self] = backend.name
+        else:
+            lease = leases.open(token, self, backend.name)
         try:
             yield
         finally:
             backend.tunnels -= 1
-            if lease is not None:
+            if lease is None:
+                del leases.nobodys[self]
+            else:
                 leases.close(lease, self, self.plane.engine.now)
 
     def log(self, event: str, record: Record) -> None:

@@ -31,6 +31,17 @@ class Tab:
         self.floor.pool.leases.close(self.lease, self, trio.current_time())
 
 
+class Nobodys:
+    """An open tunnel of a request without a token, which holds no lease."""
+
+    def __init__(self, floor, token, backend):
+        self.floor, self.token = floor, token
+        floor.pool.leases.nobodys[self] = backend
+
+    def close(self):
+        del self.floor.pool.leases.nobodys[self]
+
+
 class Floor:
     """A pool with movers at work; ``ended`` are the tabs they have ended, with the time."""
 
@@ -100,6 +111,21 @@ async def test_after_the_drain_everyone_is_moved_one_by_one(clock, state):
         assert floor.pool.leases.users == {"a": 0, "b": 6}
         assert all(tabs[0].lease.sessions for tabs in others)
         assert floor.reasons == {"the drain of a is over"}
+
+
+async def test_tunnels_without_a_token_end_too(clock):
+    async with working(clock) as (floor, _):
+        floor.users(2, "a")
+        gone = [Nobodys(floor, f"nobody's {n}", "a") for n in range(3)]
+        stays = Nobodys(floor, "nobody's", "b")
+        await floor.state("a", "drain")
+        await floor.passes(DRAIN - 1)
+        assert not floor.ended
+        await floor.passes(SPREAD + 3)
+        times = floor.moved()
+        assert set(times) == {b"a-0", b"a-1"} | {each.token for each in gone}
+        assert len(set(times.values())) == 5
+        assert list(floor.pool.leases.nobodys) == [stays]
 
 
 async def test_whoever_was_moved_goes_elsewhere(clock):
