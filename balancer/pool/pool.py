@@ -11,6 +11,9 @@ from balancer.pool.leases import Lease, Leases
 from balancer.pool.placement import Placement
 from balancer.ring.bounded import bounded
 
+OWNERS_KEPT = 4096
+"""Tokens whose owners are remembered; then all are forgotten, so that strange ones cost no more than memory."""
+
 
 class Decision:
     """One candidate for a token: the backend, the rule that chose it, and who was passed over for what reason."""
@@ -46,6 +49,7 @@ class Pool:
             backend = self.backends[name] = known.get(name) or Backend(name, address, self._health())
             backend.address = address
         self.placement = placement
+        self._owners: dict[bytes, str] = {}
 
     def first(self, token: bytes | None, now: float) -> Decision | None:
         """The first of ``candidates`` in the everyday case: the lease or the owner, no operator having a say.
@@ -61,11 +65,21 @@ class Pool:
         elif self._bounded:
             return None
         else:
-            name, rule = placement.ring.owner(token), "owner"
+            name, rule = self._owner(token), "owner"
         backend = self.backends.get(name)
         if backend is None or now < backend.held_until:
             return None
         return Decision(backend, rule, ()) if backend.health is None or backend.health.clear else None
+
+    def _owner(self, token: bytes) -> str:
+        """The token's owner, remembered: users come back with every request, and hashing costs ten times a look-up."""
+        owners = self._owners
+        name = owners.get(token)
+        if name is None:
+            if len(owners) >= OWNERS_KEPT:
+                owners.clear()
+            name = owners[token] = self.placement.ring.owner(token)
+        return name
 
     def candidates(self, token: bytes | None, now: float, after: Decision | None = None) -> Iterator[Decision]:
         """Backends for the token, best first, each once; without a token (``None``) they take turns.
