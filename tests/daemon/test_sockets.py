@@ -1,8 +1,10 @@
 """Socket activation: the real daemon with sockets somebody else has opened, and keeps."""
 
 import os
+import re
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 
 from harness import listener, pool
 from hypothesis import given
@@ -34,6 +36,19 @@ def test_adopts_by_address_and_opens_the_rest(tmp_path, backend):
             with connect(address) as client:
                 client.send(get())
                 assert served(client, backend)
+        unit.stop()
+
+
+def test_adopted_sockets_are_as_good_as_its_own(tmp_path, backend):
+    with (
+        listening() as (sock, address),
+        Unit(tmp_path, handed=[sock], listener=[listener(bind=[address])], pool=[pool(backend)]) as unit,
+    ):
+        unit.accepts()
+        assert not os.get_blocking(sock.fileno())
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        flags = re.search(r"flags:\s+(\d+)", Path(f"/proc/{unit.process.pid}/fdinfo/3").read_text())[1]
+        assert int(flags, 8) & os.O_CLOEXEC, "its children would hold the socket as well"
         unit.stop()
 
 

@@ -14,7 +14,7 @@ from harness import listener, pool
 from hypothesis import given
 from hypothesis import strategies as st
 from manager_rig import Unit, connect
-from wire import get
+from wire import answer, get
 
 from balancer.config.load import load
 from balancer.daemon.service import assemble
@@ -74,11 +74,16 @@ def test_an_abstract_socket_is_as_good(tmp_path, backend):
         unit.stop()
 
 
-def test_is_ready_before_anybody_has_to_wait(tmp_path, backend, notify):
-    with Unit(tmp_path, notify=notify, listener=[listener()], pool=[pool(backend)]) as unit:
-        unit.notice("READY=1")
-        [address] = re.findall(r"accepts on (\S+)", unit.stderr.wait_for(lambda line: "accepts on" in line))
-        connect(address).close()
+def test_is_not_ready_before_it_knows_which_backends_are_up(tmp_path, backend, notify):
+    pools = [pool(backend, health={"type": "http", "timeout": "9s"})]
+    with Unit(tmp_path, notify=notify, listener=[listener()], pool=pools) as unit:
+        assert "READY" not in unit.notice("STATUS=starting; connections: 0, tunnels: 0")
+        with backend.accept() as probe:
+            probe.request()
+            with pytest.raises(BlockingIOError):
+                unit.notices.recv(4096, socket.MSG_DONTWAIT)
+            probe.send(answer())
+            unit.notice("READY=1")
         unit.stop()
 
 
