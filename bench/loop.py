@@ -46,13 +46,18 @@ class Loop:
             if not events:
                 raise Stuck(f"{self._running} connections had no answer for {patience:g} s")
             for number, _ in events:
-                self._step(self._waiting[number][2])
+                sock, _, steps = self._waiting[number]
+                if not self._step(steps):
+                    del self._waiting[number]
+                    if sock.fileno() == number:  # still open: what comes now is for nobody
+                        self._epoll.unregister(number)
 
-    def _step(self, steps: Steps) -> None:
+    def _step(self, steps: Steps) -> bool:
+        """False once it has ended."""
         wait = next(steps, None)
         if wait is None:
             self._running -= 1
-            return
+            return False
         sock, mask = wait
         number = sock.fileno()
         known = self._waiting.get(number)
@@ -61,8 +66,9 @@ class Loop:
         elif known[1] != mask:
             self._epoll.modify(number, mask)
         elif known[2] is steps:
-            return
+            return True
         self._waiting[number] = sock, mask, steps
+        return True
 
 
 def send(sock: socket.socket, data: bytes | memoryview) -> Steps:
