@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -74,6 +75,10 @@ class Unit:
             words = self.notices.recv(4096).decode().split("\n")
             if wanted in words:
                 return dict(word.split("=", 1) for word in words)
+
+    def silent(self):
+        """Is there no notice that has not been heard?"""
+        return not select.select([self.notices], [], [], 0)[0]
 
     def accepts(self, count=1):
         """Once it does, on so many sockets: their addresses."""
