@@ -17,8 +17,9 @@ from pathlib import Path
 from balancer.demo.certificate import make_certificate
 from bench import report
 from bench.peers.table import PEERS, SUBJECT
+from bench.picture import svg
 from bench.process import BenchError
-from bench.runner import run
+from bench.runner import Round, run
 from bench.scenarios import QUICK, SCENARIOS, Scenario
 
 
@@ -35,18 +36,22 @@ def main() -> int:
     versions = {peer.name: peer.version() for peer in known}
     peers = [peer for peer in known if versions[peer.name]]
     print("; ".join(f"{name} {found or 'is not installed: left out'}" for name, found in versions.items()) + "\n")
-    machine, records = report.machine(), []
+    machine = report.machine()
+    results: list[tuple[Scenario, list[Round]]] = []
     try:
         for scenario in scenarios:
             with tempfile.TemporaryDirectory(prefix="bench-") as name:
                 folder = Path(name)
                 rounds = run(scenario, peers, make_certificate(folder), folder, args.rounds, args.seconds)
             print(report.text(scenario, rounds), flush=True)
-            records.append(report.record(scenario, rounds))
+            results.append((scenario, rounds))
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if args.svg:
+        args.svg.write_text(svg(results, versions))
     if args.json:
+        records = [report.record(scenario, rounds) for scenario, rounds in results]
         result = {"machine": machine, "subject": SUBJECT, "versions": versions, "scenarios": records}
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0
@@ -84,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the program of a proxy (for the balancer, a Python that has it), instead of the one that is found",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to a file")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios into a file")
     return parser
 
 
