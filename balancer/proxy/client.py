@@ -12,7 +12,7 @@ from balancer.net.tls import TlsTransport
 from balancer.net.transport import TURN_BYTES, PlainTransport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.exchange import Exchange
-from balancer.proxy.plane import Front, Plane
+from balancer.proxy.plane import GRACE, Front, Plane
 from balancer.proxy.replies import reply
 from balancer.proxy.session import Client
 from balancer.proxy.tcp import serve_tcp
@@ -97,7 +97,7 @@ async def _serve_http(client: Client, data: bytes) -> None:
     engine = plane.engine
     first = Record(engine.now, client.tls_seconds)
     rest: bytes | None = data
-    while rest or (rest is not None and not plane.draining):
+    while rest or (rest is not None and not (plane.draining and client.served)):
         if rest and task.spent >= TURN_BYTES:
             await engine.give_way()
         record, first = first, Record(0.0)
@@ -109,6 +109,7 @@ async def _serve_http(client: Client, data: bytes) -> None:
         except ProxyError as error:
             await _refuse(client, record, error)
             break
+        client.served = True
         record.head = engine.now
         record.method, record.target = request.method, request.target
         task.expires = engine.now + plane.timeouts.response
@@ -122,7 +123,8 @@ async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes
     plane, task, transport = client.plane, client.task, client.transport
     engine, limit = plane.engine, plane.max_head
     now = engine.now
-    task.expires = now + (plane.timeouts.head if data else plane.timeouts.idle)
+    waiting = GRACE if plane.draining else plane.timeouts.idle
+    task.expires = now + (plane.timeouts.head if data else waiting)
     seen = 0
     client.idle = not data
     try:

@@ -22,6 +22,10 @@ from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import AccessLog
 
+GRACE = 1.0
+"""Seconds a client that has connected but not asked anything yet has left for it when the daemon drains: its request is
+likely to be on the way, and a client whose first request meets a closed connection may not try again."""
+
 
 @runtime_checkable
 class Session(Protocol):
@@ -30,6 +34,8 @@ class Session(Protocol):
     task: Task
     idle: bool
     """Between two requests, so that nothing is lost when it closes."""
+    served: bool
+    """It has asked something."""
 
 
 class Front:
@@ -103,7 +109,9 @@ class Plane:
             if acceptor.task is not None:
                 self.engine.throw(acceptor.task, Closed())
         for session in list(self.sessions):
-            if session.idle:
+            if session.idle and not session.served:
+                session.task.expires = min(session.task.expires, self.engine.now + GRACE)
+            elif session.idle:
                 self.engine.throw(session.task, Closed())
 
     def close(self) -> None:

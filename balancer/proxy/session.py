@@ -31,6 +31,7 @@ class Client:
         "front",
         "idle",
         "plane",
+        "served",
         "task",
         "tls_seconds",
         "tls_version",
@@ -49,6 +50,8 @@ class Client:
         self.tls_seconds = 0.0
         self.idle = False
         """Between two requests: nothing is lost by closing now."""
+        self.served = False
+        """It has asked something."""
 
     def identify(self, address: str) -> None:
         """Set the client's IP ``address``: the peer's, or what a PROXY header says."""

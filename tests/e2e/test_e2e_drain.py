@@ -52,7 +52,7 @@ def test_sigint_is_as_good(daemon):
     assert daemon.process.wait(5) == 0
 
 
-def test_idle_connections_end_at_once(daemon, backend):
+def test_idle_connections_end(daemon, backend):
     with daemon.connect() as fresh, daemon.connect() as used:
         used.send(get())
         peer = backend.accept()
@@ -109,6 +109,19 @@ def test_pipelined_requests_are_finished_too(daemon, backend):
         response = client.response()
         assert (response.body, response["connection"]) == (b"second", "close")
         assert client.ended()
+
+
+def test_a_first_request_that_is_on_its_way_is_served(daemon, authority, backend):
+    with daemon.connect("safe", authority.client(), "ide.example") as client:
+        drain(daemon)
+        client.send(get("/first?token=secret-1"))
+        peer = backend.accept()
+        peer.request()
+        peer.send(answer(b"just in time"))
+        response = client.response()
+        assert (response.body, response["connection"]) == (b"just in time", "close")
+        assert client.ended()
+    assert daemon.process.wait(5) == 0
 
 
 def test_a_handshake_that_comes_too_late(daemon, authority):
