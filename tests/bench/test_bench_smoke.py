@@ -25,7 +25,7 @@ def bench(*arguments):
 
 def test_a_scenario_gives_numbers_for_every_proxy(tmp_path):
     file = tmp_path / "result.json"
-    done = bench("get-plain", "tls-resumed", "--seconds", "0.2", "--rounds", "1", "--json", str(file))
+    done = bench("get-plain", "tls-resumed", "--seconds", "0.1", "--rounds", "1", "--json", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     scenarios = json.loads(file.read_text())["scenarios"]
     assert [scenario["name"] for scenario in scenarios] == ["get-plain", "tls-resumed"]
