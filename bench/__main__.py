@@ -9,6 +9,7 @@ import argparse
 import json
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 from dataclasses import replace
@@ -26,6 +27,7 @@ from bench.scenarios import QUICK, SCENARIOS, Scenario
 def main() -> int:
     """Exit code 0, or 1 when a run had errors and nothing can be said."""
     args = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is stopped
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for the programs that are started
     if args.quick:

@@ -1,5 +1,6 @@
 """The parts of the benchmark: clients and backends understand each other, and notice what is wrong."""
 
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.backends import backends
-from bench.load import Aim, ours
+from bench.load import Aim, Wrk, load, ours
 from bench.messages import field, frame, request, switching, unmasked
 from bench.proc import resident, tree
 from bench.process import BenchError, server
@@ -31,6 +32,14 @@ def test_clients_and_backends_understand_each_other(kind, port, tmp_path):
     assert second.operations >= 2  # no run ends before everybody had an answer
     assert 0.02 <= first.seconds < 5
     assert 0 < first.p50 <= first.p99
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+@pytest.mark.parametrize("kind", ["browser", "post"])
+def test_wrk_sends_what_our_clients_send(kind, port, tmp_path):
+    with load(Aim(kind, port, None, 2), tmp_path) as generator:
+        assert isinstance(generator, Wrk)
+        assert generator.run(0.1).operations > 2
 
 
 def test_a_refused_handshake_is_no_measurement(tmp_path):
