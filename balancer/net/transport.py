@@ -169,19 +169,11 @@ class PlainTransport(Transport):
         return self.readable
 
     def transmit(self, data: bytes) -> bool:
-        # ``_write`` once more: this is where nearly all bytes leave, and nearly always at once.
-        try:
-            done = self.sock.send(data)
-        except BlockingIOError:
-            done = 0
-        except OSError as error:
-            raise self.lost(error) from None
-        self.sent += done
-        if done == len(data):
-            return True
-        self.writable = False
-        self.unsent = memoryview(data)[done:]
-        return False
+        done = self._write(data)
+        if done < len(data):
+            self.unsent = memoryview(data)[done:]
+            return False
+        return True
 
     def send_eof(self) -> None:
         if not self.finished:

@@ -150,7 +150,7 @@ class Exchange:
         keep = request.keep_alive and not client.plane.draining and (self.upload is None or self.upload.done)
         head, framing = response_head(response, request.minor, keep)
         if self.explain:
-            head = head[:-2] + explanation(self.record, client.front.pool) + b"\r\n"
+            head = self._explained(head)
         self.answered = True
         if response.body == len(rest):  # the whole of it has come: most answers are small
             if not client.transport.transmit(head + rest):
@@ -172,6 +172,10 @@ class Exchange:
         if not keep or framing == UNTIL_CLOSE:
             return None
         return self.upload.rest if self.upload is not None else self.early
+
+    def _explained(self, head: bytes) -> bytes:
+        """The head with the decision added to its fields."""
+        return head[:-2] + explanation(self.record, self.client.front.pool) + b"\r\n"
 
     async def _copy_length(self, send: bytes, left: int, data: bytes) -> bool:
         """A body of known length behind ``send``; false if the backend sent more than it announced."""
@@ -283,7 +287,7 @@ class Exchange:
         assert self.connector is not None
         head, _ = response_head(response, self.request.minor, True)
         if self.explain:
-            head = head[:-2] + explanation(record, client.front.pool) + b"\r\n"
+            head = self._explained(head)
         record.status = 101
         self.answered = True
         frames = None
