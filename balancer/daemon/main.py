@@ -70,6 +70,8 @@ def run(config_path: Path) -> int:
     sys.unraisablehook = unraisable
     _on_signals(_leave)
     with closing(Manager(os.environ)) as manager:
+        # Held back until somebody receives them: one that comes while trio starts must not be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         trio.run(_main, config, journal, sockets, doors, log, manager)
     _on_signals(signal.SIG_IGN)  # one more must not turn a clean end into another
     return 0
@@ -81,8 +83,12 @@ def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handle
 
 
 def _leave(*_: object) -> None:
-    """What signals do before the daemon accepts, and after its last connection: there is nothing to drain."""
-    raise SystemExit(0)
+    """What signals do before the daemon runs: there is nothing to drain. At its very end they come too late to matter.
+
+    Inside trio an exception could strike trio itself.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise SystemExit(0)
 
 
 async def _main(
@@ -94,6 +100,7 @@ async def _main(
     manager: Manager,
 ) -> None:
     with trio.open_signal_receiver(*SIGNALS) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         async with trio.open_nursery() as logging_nursery:
             logging_nursery.start_soon(log.run)
             async with trio.open_nursery() as nursery:
