@@ -59,9 +59,9 @@ def _config(kind: str, count: int, ports: list[int]) -> model.Config:
 async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:
     """Probes, those that failed, and seconds by the clock and of the processor."""
     keeper = Keeper(config, Digest(b""), None, Offload())
-    states = [backend.health for backend in keeper.book("ide").pool.backends.values() if backend.health]
     async with trio.open_nursery() as nursery:
         await nursery.start(Prober(keeper, None, Random()).run)
+        states = keeper.book("ide").health.values()
         before = sum(state.passed + state.failed for state in states)
         clock, processor = time.perf_counter(), time.process_time()
         await trio.sleep(seconds)

@@ -65,7 +65,7 @@ class Facts:
             "state_since": state.since if state else None,
             "up": not down,
             "why_down": down or None,
-            "health": self._health(backend.health),
+            "health": self._health(book.health.get(name)),
             "takes_new": self.takes_new(book, name),
             "weight": book.weights[name],
             "configured_weight": configured.get(name),

@@ -8,7 +8,7 @@ acknowledged; all of that under one lock, so changes have an order, which is the
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import trio
@@ -19,6 +19,7 @@ from balancer.control.journal import Entry, Journal, RingConfig, configured_weig
 from balancer.control.offload import Offload
 from balancer.errors import Refused
 from balancer.pool.digest import Digest
+from balancer.pool.health import Health
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.ring.base import Ring
@@ -45,6 +46,8 @@ class Book:
     ring: Ring
     weights: Mapping[str, float]
     """Weights the ring was built with."""
+    health: dict[str, Health] = field(default_factory=dict)
+    """What probes and agents say of the backends, if they are asked."""
 
     @property
     def configured(self) -> dict[str, float]:
@@ -164,9 +167,9 @@ class Keeper:
         """Weights in force: what operators want, times what agents ask for, unless that leaves nobody to take users."""
         weights = overlay.live_weights(book.configured, now)
         asked = dict(weights)
-        for name, backend in book.pool.backends.items():
-            if name in weights and backend.health is not None and backend.health.percent != 100:
-                asked[name] = _scaled(weights[name], backend.health.percent, book.config.ring.algorithm)
+        for name, health in book.health.items():
+            if name in weights and health.percent != 100:
+                asked[name] = _scaled(weights[name], health.percent, book.config.ring.algorithm)
         usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
         return asked if usable else weights
 

@@ -184,8 +184,8 @@ class Metrics:
         changes = CounterMetricFamily("balancer_health_changes", "Times it came up or went down.", labels=labels)
         for pool, book in self._operators.keeper.books.items():
             for name, backend in book.pool.backends.items():
-                if (health := backend.health) is not None:
-                    healthy.add_metric([pool, name], not health.trouble)
+                if (health := book.health.get(name)) is not None:
+                    healthy.add_metric([pool, name], not backend.standing.trouble)
                     checks.add_metric([pool, name, "passed"], health.passed)
                     checks.add_metric([pool, name, "failed"], health.failed)
                     seconds.add_metric([pool, name], health.seconds)

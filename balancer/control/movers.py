@@ -158,7 +158,7 @@ class Movers:
         empty = {name: f"the drain of {name} is over" for name in over}
         if book.config.health.on_down == "close":
             backends = book.pool.backends.values()
-            down = [backend.name for backend in backends if backend.health is not None and backend.health.down]
+            down = [backend.name for backend in backends if backend.standing.down]
             if len(down) < len(backends):
                 empty |= {name: f"{name} is down" for name in down}
         return empty

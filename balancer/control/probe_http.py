@@ -6,7 +6,8 @@ import h11
 
 from balancer.config import model
 from balancer.control.probe_link import Failed, Link
-from balancer.pool.health import Result, Wish
+from balancer.pool.health import Result
+from balancer.pool.standing import Wish
 
 HEADER = b"balancer-health"
 """Response header by which a host asks for less: its values are the keys of ``WISHES``."""

@@ -20,7 +20,8 @@ from wsproto.utilities import ProtocolError
 from balancer.config import model
 from balancer.control.probe_http import wish_of
 from balancer.control.probe_link import Failed, Link
-from balancer.pool.health import Result, Wish
+from balancer.pool.health import Result
+from balancer.pool.standing import Wish
 
 GOODBYE = 0.2
 """Seconds for the host to answer our goodbye; the verdict does not depend on it."""

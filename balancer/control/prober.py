@@ -14,7 +14,7 @@ from random import Random
 import trio
 
 from balancer.config.scalars import Address
-from balancer.control.health_file import HealthFile, Known
+from balancer.control.health_file import HealthFile, Known, Memory
 from balancer.control.keeper import Book, Keeper
 from balancer.control.probe import Probe
 from balancer.control.probe_agent import ask_agent
@@ -49,6 +49,7 @@ class Prober:
             (name, each.name): each.check_address for name, book in self._books.items() for each in book.config.backend
         }
         self._watched: set[Backend] = set()
+        self._memory: Memory = {}
         self._slots = trio.Semaphore(AT_ONCE)
         self._judged = trio.Event()
         self._changed = trio.Event()
@@ -56,9 +57,10 @@ class Prober:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Probe until cancelled; it has started when there is a verdict on every backend, or ``PATIENCE`` is over."""
         if self._file is not None:
-            await self._remember(self._file)
+            self._memory = await trio.to_thread.run_sync(self._file.read)
         async with trio.open_nursery() as nursery:
             self._watch_new(nursery)
+            self._memory = {}
             self._note_judged()
             with trio.move_on_after(PATIENCE):
                 await self._judged.wait()
@@ -72,11 +74,21 @@ class Prober:
     def _watch_new(self, nursery: trio.Nursery) -> None:
         for name, book in self._books.items():
             for backend in book.pool.backends.values():
-                if backend not in self._watched and backend.health is not None:
+                if backend not in self._watched:
                     self._watched.add(backend)
-                    nursery.start_soon(self._watch, name, book, backend, backend.health)
+                    health = book.health[backend.name] = self._remembered(name, book, backend)
+                    book.pool.stand(backend.name, health.standing)
+                    nursery.start_soon(self._watch, name, book, backend, health)
                     if book.config.health.agent.port is not None and not backend.address.path:
-                        nursery.start_soon(self._listen, name, book, backend, backend.health)
+                        nursery.start_soon(self._listen, name, book, backend, health)
+
+    def _remembered(self, pool: str, book: Book, backend: Backend) -> Health:
+        """Begin with what was held before a restart, if the backend is where it was."""
+        health = Health(book.config.health)
+        known = self._memory.get(pool, {}).get(backend.name)
+        if known is not None and known.address == backend.address:
+            health.restore(known.state, known.since + trio.current_time() - self._wall(), known.text)
+        return health
 
     async def _watch(self, pool: str, book: Book, backend: Backend, health: Health) -> None:
         probe = self._probes[pool]
@@ -84,25 +96,27 @@ class Prober:
         while book.pool.backends.get(backend.name) is backend:
             async with self._slots:
                 began = trio.current_time()
-                result = await self._probe(probe, pool, backend, elsewhere or backend.address)
-            if result is not None:
-                self._note(pool, backend, health, result, trio.current_time() - began)
+                result = await self._probe(probe, pool, backend, health, elsewhere or backend.address)
+            if result is not None and book.pool.backends.get(backend.name) is backend:
+                self._note(pool, book, backend, health, result, trio.current_time() - began)
             await trio.sleep_until(began + health.delay(self._random))
         self._watched.discard(backend)
+        if book.health.get(backend.name) is health:
+            del book.health[backend.name]
 
-    async def _probe(self, probe: Probe, pool: str, backend: Backend, address: Address) -> Result | None:
+    async def _probe(
+        self, probe: Probe, pool: str, backend: Backend, health: Health, address: Address
+    ) -> Result | None:
         try:
             return await probe.run(address)
         except Exception:
-            if backend.health is not None and backend.health.text != FAULT.text:
+            if health.text != FAULT.text:
                 logger.exception("the probe of backend %s of pool %s crashed", backend.name, pool)
             return FAULT
 
-    def _note(self, pool: str, backend: Backend, health: Health, result: Result, seconds: float) -> None:
+    def _note(self, pool: str, book: Book, backend: Backend, health: Health, result: Result, seconds: float) -> None:
         now, former, since, wish = trio.current_time(), health.state, health.since, health.wish
         if health.observe(result, now, seconds):
-            if health.state is Verdict.UP:
-                backend.held_until = 0.0  # whatever kept users away is over
             level = logging.WARNING if health.state is Verdict.DOWN else logging.INFO
             spent = f" ({former} for {now - since:.1f} s)" if since is not None else ""
             change = f"{former} -> {health.state}: {result.text}{spent}"
@@ -110,11 +124,15 @@ class Prober:
             self._changed.set()
             if former is Verdict.UNKNOWN:
                 self._note_judged()
+        book.pool.stand(backend.name, health.standing)
         if health.wish != wish:
             logger.info("backend %s of pool %s asks for: %s", backend.name, pool, health.wish or "nothing any more")
 
     def _note_judged(self) -> None:
-        if all(backend.health.state is not Verdict.UNKNOWN for backend in self._watched if backend.health):
+        known = (
+            health.state is not Verdict.UNKNOWN for book in self._books.values() for health in book.health.values()
+        )
+        if all(known):
             self._judged.set()
 
     async def _listen(self, pool: str, book: Book, backend: Backend, health: Health) -> None:
@@ -130,25 +148,16 @@ class Prober:
             except Exception:
                 logger.exception("asking the agent of backend %s of pool %s crashed: no more of it", backend.name, pool)
                 return
-            if report is not None:
+            if report is not None and book.pool.backends.get(backend.name) is backend:
                 before = (health.wish, health.percent, health.agent_down)
                 health.heed(report)
+                book.pool.stand(backend.name, health.standing)
                 if before != (health.wish, health.percent, health.agent_down):
                     words = f"{health.percent}% {health.wish or 'ready'} {'down' if health.agent_down else 'up'}"
                     logger.info("backend %s of pool %s: its agent says %s", backend.name, pool, words)
             wait = spread(settings.agent.interval, settings.jitter, self._random, first=first)
             await trio.sleep_until(began + wait)
             first = False
-
-    async def _remember(self, file: HealthFile) -> None:
-        """Begin with what was held before the restart, of the backends that are where they were."""
-        memory = await trio.to_thread.run_sync(file.read)
-        lag = trio.current_time() - self._wall()
-        for name, book in self._books.items():
-            for backend in book.pool.backends.values():
-                known = memory.get(name, {}).get(backend.name)
-                if known is not None and known.address == backend.address and backend.health is not None:
-                    backend.health.restore(known.state, known.since + lag, known.text)
 
     async def _keep(self, file: HealthFile) -> None:
         while True:
@@ -165,7 +174,7 @@ class Prober:
                     state=health.state, since=health.since + lag, address=backend.address, text=health.text
                 )
                 for backend in book.pool.backends.values()
-                if (health := backend.health) is not None and health.since is not None
+                if (health := book.health.get(backend.name)) is not None and health.since is not None
             }
             for name, book in self._books.items()
         }

@@ -1,7 +1,7 @@
 """One backend at run time: whether it may be tried, and what it has served."""
 
 from balancer.config.scalars import Address
-from balancer.pool.health import Health
+from balancer.pool.standing import WELL, Standing
 
 HOLD_OFF = 5.0
 """Seconds for which a backend that failed to connect is not tried before others."""
@@ -17,19 +17,19 @@ class Backend:
         "bytes_out",
         "connect_errors",
         "connects",
-        "health",
         "held_until",
         "name",
         "requests",
         "response_errors",
+        "standing",
         "tunnels",
     )
 
-    def __init__(self, name: str, address: Address, health: Health | None = None) -> None:
+    def __init__(self, name: str, address: Address, standing: Standing = WELL) -> None:
         self.name = name
         self.address = address
-        self.health = health
-        """What probes say; None if there are none."""
+        self.standing = standing
+        """What is held of its health; assigned by whoever judges it."""
         self.held_until = 0.0
         self.active = 0
         """Requests in flight and open tunnels."""
@@ -58,6 +58,4 @@ class Backend:
 
     def unavailable(self, now: float) -> str:
         """Why it should not be tried now, or an empty string."""
-        if self.health is not None and (trouble := self.health.trouble):
-            return trouble
-        return "failed to connect" if now < self.held_until else ""
+        return self.standing.trouble or ("failed to connect" if now < self.held_until else "")

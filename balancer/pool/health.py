@@ -15,9 +15,8 @@ from random import Random
 from typing import Literal
 
 from balancer.config import model
+from balancer.pool.standing import UNKNOWN, Standing, Wish
 
-Wish = Literal["", "degraded", "drain", "maint"]
-"""What a host asks for: nothing, users only if nobody else is there, no new users, no users at all."""
 Mode = Literal["ready", "drain", "maint"]
 
 
@@ -58,9 +57,6 @@ TRANSITIONS: dict[tuple[Verdict, bool], tuple[Verdict, str]] = {
 }
 """From the verdict and whether a probe passed to the verdict this speaks for, and which threshold it has to reach."""
 
-DEGRADED = "degraded"
-_WISHES = {"": "", "degraded": DEGRADED, "drain": "asks to be drained", "maint": "asks for maintenance"}
-
 
 def spread(interval: float, jitter: float, random: Random, *, first: bool) -> float:
     """A wait of about ``interval``; the ``first`` after everybody began at once is any part of it."""
@@ -77,7 +73,6 @@ class Health:
         "_wish",
         "agent_down",
         "changes",
-        "clear",
         "failed",
         "passed",
         "percent",
@@ -109,8 +104,6 @@ class Health:
         self.percent = 100
         """Share of the configured weight that the agent asks for."""
         self.agent_down = False
-        self.clear = False
-        """Up, and nothing to be said against it: the one question of the hot path."""
 
     def observe(self, result: Result, now: float, seconds: float = 0.0) -> bool:
         """Take a probe that took ``seconds`` into account; has the state changed?"""
@@ -126,7 +119,6 @@ class Health:
         if changed:
             self.state, self.since, self.streak = target, now, 0
             self.changes += 1
-        self._settle()
         return changed
 
     def heed(self, report: AgentReport) -> None:
@@ -137,12 +129,10 @@ class Health:
             self._agent_mode = report.mode
         if report.down is not None:
             self.agent_down = report.down
-        self._settle()
 
     def restore(self, state: Verdict, since: float, text: str) -> None:
         """Begin with what was held of the backend before a restart, until probes prove otherwise."""
         self.state, self.since, self.text = state, since, text
-        self._settle()
 
     def delay(self, random: Random) -> float:
         """Seconds from the beginning of the last probe to that of the next."""
@@ -156,28 +146,15 @@ class Health:
         return spread(interval, config.jitter, random, first=self.passed + self.failed <= 1)
 
     @property
-    def down(self) -> bool:
-        """Probes or the agent say that it does not work."""
-        return self.state is Verdict.DOWN or self.agent_down
-
-    @property
-    def trouble(self) -> str:
-        """Why nobody should be sent there, or an empty string."""
+    def standing(self) -> Standing:
+        """What follows for users."""
         if self.state is Verdict.DOWN:
-            return f"unhealthy: {self.text}"
+            return Standing(f"unhealthy: {self.text}", down=True, wish=self.wish)
         if self.agent_down:
-            return "unhealthy: its agent says down"
-        return "not probed yet" if self.state is Verdict.UNKNOWN else ""
+            return Standing("unhealthy: its agent says down", down=True, wish=self.wish)
+        return Standing(UNKNOWN.trouble if self.state is Verdict.UNKNOWN else "", wish=self.wish)
 
     @property
     def wish(self) -> Wish:
         """What the host asks for, by its agent or in its answers to probes."""
         return self._wish if self._agent_mode == "ready" else self._agent_mode
-
-    def unwilling(self, *, tunnels: bool) -> str:
-        """Why the host does not want a user, who has open ``tunnels`` there or not; or an empty string."""
-        wish = self.wish
-        return "" if tunnels and wish != "maint" else _WISHES[wish]
-
-    def _settle(self) -> None:
-        self.clear = self.state is Verdict.UP and not self.agent_down and not self.wish

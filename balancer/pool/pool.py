@@ -6,9 +6,9 @@ from itertools import count
 
 from balancer.config import model
 from balancer.pool.backend import Backend
-from balancer.pool.health import DEGRADED, Health
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.placement import Placement
+from balancer.pool.standing import DEGRADED, UNKNOWN, WELL, Standing
 from balancer.ring.bounded import bounded
 
 OWNERS_KEPT = 4096
@@ -46,10 +46,19 @@ class Pool:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now."""
         known, self.backends = self.backends, {}
         for name, address in placement.addresses.items():
-            backend = self.backends[name] = known.get(name) or Backend(name, address, self._health())
+            backend = self.backends[name] = known.get(name) or Backend(name, address, self._at_first())
             backend.address = address
         self.placement = placement
         self._owners: dict[bytes, str] = {}
+
+    def stand(self, name: str, standing: Standing) -> None:
+        """Take what is held of a backend now; without effect on one that has been removed."""
+        backend = self.backends.get(name)
+        if backend is None:
+            return
+        if backend.standing.trouble and not standing.trouble:
+            backend.held_until = 0.0  # whatever kept users away is over
+        backend.standing = standing
 
     def first(self, token: bytes | None, now: float) -> Decision | None:
         """The first of ``candidates`` in the everyday case: the lease or the owner, no operator having a say.
@@ -69,7 +78,7 @@ class Pool:
         backend = self.backends.get(name)
         if backend is None or now < backend.held_until:
             return None
-        return Decision(backend, rule, ()) if backend.health is None or backend.health.clear else None
+        return Decision(backend, rule, ()) if backend.standing.clear else None
 
     def _owner(self, token: bytes) -> str:
         """The token's owner, remembered: users come back with every request, and hashing costs ten times a look-up."""
@@ -119,18 +128,17 @@ class Pool:
         """Why the holder of ``lease`` is better placed elsewhere, the orders of operators aside; or an empty string."""
         if why := backend.unavailable(now):
             return why
-        if backend.health is None:
-            return ""
-        return backend.health.unwilling(tunnels=lease is not None and backend.name in lease.sessions.values())
+        return backend.standing.unwilling(tunnels=lease is not None and backend.name in lease.sessions.values())
 
     def _refuses(self, backend: Backend, lease: Lease | None) -> str:
         """Why nothing may be sent there at all: an operator says so, or the host's own agent."""
         if why := self.placement.refuses(backend.name, lease):
             return why
-        return backend.health.unwilling(tunnels=True) if backend.health is not None else ""
+        return backend.standing.unwilling(tunnels=True)
 
-    def _health(self) -> Health | None:
-        return None if self.config.health.type == "off" else Health(self.config.health)
+    def _at_first(self) -> Standing:
+        """How a new backend stands: where backends are probed, nothing is known of it."""
+        return WELL if self.config.health.type == "off" else UNKNOWN
 
     def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
         """Every backend with the rule that names it, in the order of the rules; some more than once.

@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from balancer.control.journal import replayed
 from balancer.control.keeper import Outdated, version
 from balancer.errors import Refused
-from balancer.pool.health import AgentReport
+from balancer.pool.health import AgentReport, Health
 from balancer.ring.build import build
 from balancer.ring.overlay import Add, Overlay, Remove, SetState, SetWeight, Steer
 
@@ -325,8 +325,9 @@ async def test_agents_scale_weights_of_the_kind_the_ring_knows(clock, ring, weig
     async with keeping(settings=config(ring=ring, health={"type": "tcp"})) as keeper, trio.open_nursery() as nursery:
         book = keeper.book("ide")
         nursery.start_soon(keeper.run)
-        book.pool.backends["a"].health.heed(AgentReport(percent=75))
-        book.pool.backends["b"].health.heed(AgentReport(percent=0))
+        for name, percent in {"a": 75, "b": 0}.items():
+            book.health[name] = Health(book.config.health)
+            book.health[name].heed(AgentReport(percent=percent))
         await ticks(clock, keeper, lambda: book.weights == weights)
         entry = await keeper.change("ide", [SetWeight(backend="c", weight=2.0)], "root")
         assert book.weights == {**weights, "c": 2.0}
@@ -340,7 +341,8 @@ async def test_agents_cannot_leave_users_without_anyone(clock):
         await keeper.change("ide", [SetState(backend="c", state="drain")], "root")
         nursery.start_soon(keeper.run)
         for name in "ab":
-            book.pool.backends[name].health.heed(AgentReport(percent=0))
+            book.health[name] = Health(book.config.health)
+            book.health[name].heed(AgentReport(percent=0))
         await ticks(clock, keeper, lambda: True)
         await wait_all_tasks_blocked()
         assert book.weights == {"a": 1.0, "b": 1.0, "c": 1.0}

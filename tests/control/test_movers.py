@@ -9,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.control.movers import Movers, Stray
 from balancer.errors import Refused
-from balancer.pool.health import Result
+from balancer.pool.standing import WELL, Standing
 from balancer.ring.overlay import SetState
 
 DRAIN, SPREAD = 600.0, 30.0
@@ -266,9 +266,7 @@ class TestDown:
 
     def judge(self, floor, ok, *names):
         for name in names:
-            health = floor.pool.backends[name].health
-            while health.down == ok or health.state == "unknown":
-                health.observe(Result(ok, "as the test says"), trio.current_time())
+            floor.pool.stand(name, WELL if ok else Standing("as the test says", down=True))
 
     def settings(self, on_down):
         return config(health={"type": "tcp", "on_down": on_down})
@@ -323,8 +321,7 @@ class TestDown:
         async with working(clock, self.settings("keep")) as (floor, nursery):
             self.judge(floor, True, "a", "b", "c")
             floor.astray(3)
-            health = floor.pool.backends["a"].health
-            health.observe(Result(True, "200", "drain"), trio.current_time())
+            floor.pool.stand("a", Standing(wish="drain"))
             work = await nursery.start(floor.movers.settle, "ide", 10.0)
             await floor.passes(3)
             assert (work.done, work.moved, work.skipped) == (True, 0, 3)

@@ -65,7 +65,7 @@ class Site:
         return START + trio.current_time()
 
     def health(self, name):
-        return self.pool.backends[name].health
+        return self.keeper.book("ide").health.get(name)
 
     def state(self, name):
         return self.health(name).state
@@ -217,7 +217,7 @@ async def test_backends_that_come_and_go(clock):
         await site.keeper.change("ide", [Add(name="c", address=str(c.address), weight=1.0)], "tests")
         assert site.pool.backends["c"].unavailable(0.0) == "not probed yet"
         clock.jump(0.5)
-        await until(lambda: site.state("c") is Verdict.UP)
+        await until(lambda: site.pool.backends["c"].standing.clear)
         await site.keeper.change("ide", [Remove(backend="a")], "tests")
         visits = a.visits
         for _ in range(3):
@@ -302,7 +302,7 @@ async def test_an_agent_steers_its_host(clock, caplog):
             site.pool.leases.open(token, "tab", "a")
             agent.line = b"up"
             clock.jump(2.21)
-            await until(lambda: health.clear)
+            await until(lambda: site.pool.backends["a"].standing.clear)
 
 
 class TestMemory:

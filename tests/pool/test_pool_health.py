@@ -1,23 +1,25 @@
 """Placement by health: who is passed over, who is better than nobody, and whom it does not concern."""
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pools import config, steered, told
 
-from balancer.pool.health import AgentReport, Result
 from balancer.pool.pool import Pool
+from balancer.pool.standing import UNKNOWN, WELL, Standing
 from balancer.ring.overlay import SetState
 
 NAMES = ["a", "b", "c", "d"]
 LOOKS = {
-    "well": [Result(True, "status 200")],
-    "down": [Result(False, "status 500")],
-    "unknown": [],
-    "degraded": [Result(True, "status 200", "degraded")],
-    "drain": [Result(True, "status 200", "drain")],
-    "agent maint": [Result(True, "status 200"), AgentReport(mode="maint")],
-    "agent down": [Result(True, "status 200"), AgentReport(down=True)],
+    "well": WELL,
+    "down": Standing("unhealthy: status 500", down=True),
+    "unknown": UNKNOWN,
+    "degraded": Standing(wish="degraded"),
+    "drain": Standing(wish="drain"),
+    "agent maint": Standing(wish="maint"),
+    "agent down": Standing("unhealthy: its agent says down", down=True),
 }
 WHY = {
     "down": "unhealthy: status 500",
@@ -29,18 +31,12 @@ WHY = {
 }
 
 
-def look(pool, name, state):
-    for news in LOOKS[state]:
-        health = pool.backends[name].health
-        health.observe(news, 0.0) if isinstance(news, Result) else health.heed(news)
-
-
 def probed_pool(states, ring=None, changes=()):
     settings = config(NAMES, ring)
     settings = settings.model_copy(update={"health": settings.health.model_copy(update={"type": "tcp"})})
     pool = Pool(settings, steered(settings, changes))
     for name, state in states.items():
-        look(pool, name, state)
+        pool.stand(name, LOOKS[state])
     return pool
 
 
@@ -86,13 +82,31 @@ def test_what_operators_say_comes_first(state):
 def test_health_does_not_move_the_ring():
     pool = probed_pool(dict.fromkeys(NAMES, "well"))
     before = pool.placement.ring.fingerprint
-    look(pool, "a", "down")
+    pool.stand("a", LOOKS["down"])
     assert pool.placement.ring.fingerprint == before
     pool.place(pool.placement)
-    assert pool.backends["a"].health.streak == 1, "a new placement forgets nothing"
+    assert pool.backends["a"].standing.down, "a new placement forgets nothing"
 
 
 def test_those_in_turn_pass_over_who_is_down():
     pool = probed_pool({"a": "well", "b": "down", "c": "well", "d": "drain"})
     firsts = {next(pool.candidates(None, 1.0)).backend.name for _ in range(8)}
     assert firsts == {"a", "c"}
+
+
+def test_a_return_ends_the_wait_after_a_failed_connect():
+    pool = probed_pool({"a": "down"})
+    pool.backends["a"].connect_failed(0.0)
+    pool.stand("a", LOOKS["agent down"])
+    assert pool.backends["a"].held_until
+    pool.stand("a", WELL)
+    assert pool.backends["a"].unavailable(1.0) == ""
+    pool.backends["a"].connect_failed(2.0)
+    pool.stand("a", LOOKS["degraded"])
+    assert pool.backends["a"].unavailable(3.0) == "failed to connect"
+    pool.stand("nobody", WELL)
+
+
+@pytest.mark.parametrize("state", LOOKS)
+def test_a_standing_travels_between_processes(state):
+    assert pickle.loads(pickle.dumps(LOOKS[state])) == LOOKS[state]
