@@ -15,14 +15,14 @@ FLOORS = [
     {"daemon"},
     {"control", "proxy"},
     {"net"},
-    {"pool"},
+    {"pool", "migrate"},
     {"ring"},
     {"http"},
     {"config"},
     {"errors"},
 ]
 FLOOR = {package: level for level, packages in enumerate(FLOORS) for package in packages}
-PURE = {"config", "http", "ring", "pool", "errors"}
+PURE = {"config", "http", "ring", "pool", "migrate", "errors"}
 BANNED_IN_PURE = {"trio", "socket", "ssl", "time", "select", "asyncio", "threading"}
 
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
