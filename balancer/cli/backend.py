@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from balancer.cli.live import add_verb, argument, as_json, daemon, pool_path
 from balancer.cli.status import backends_table
-from balancer.cli.tables import count, span
-from balancer.config.scalars import parse_duration
+from balancer.cli.tables import count
+from balancer.config.scalars import parse_duration, span
 from balancer.errors import Refused
 
 _STATES = {

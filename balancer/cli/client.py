@@ -7,6 +7,8 @@ import os
 import re
 import socket
 import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,12 +44,29 @@ class Client:
 
     def text(self, method: str, path: str, body: object = None, *, accept: str = "text/plain") -> str:
         """The answer as another type than JSON."""
+        with self._answer(method, path, body, {"Accept": accept}) as response:
+            return response.read().decode()
+
+    def lines(self, path: str, fields: Mapping[str, str]) -> Iterator[str]:
+        """The lines of an answer that only the end of the daemon ends, as they come; ``fields`` are sent along."""
+        with self._answer("GET", path, None, fields) as response, suppress(ConnectionError, http.client.IncompleteRead):
+            for line in response:
+                yield line.decode().rstrip("\n")
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, body: object, fields: Mapping[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
         connection = self._connection()
         try:
             data = None if body is None else json.dumps(body)
-            connection.request(method, path, data, {**self._headers, "Accept": accept})
+            connection.request(method, path, data, {**self._headers, **fields})
             response = connection.getresponse()
-            text = response.read().decode()
+            if response.status == 401:
+                raise Refused(f"the daemon wants the token of its admin.token_file: put it into {TOKEN_VARIABLE}")
+            if response.status >= 400:
+                raise Refused(_error(response.read().decode()))
+            yield response
         except TimeoutError:
             raise self._unreachable(f"no answer within {PATIENCE:g} s") from None
         except PermissionError:
@@ -58,11 +77,6 @@ class Client:
             raise self._unreachable("what answers there is not the balancer's admin API") from None
         finally:
             connection.close()
-        if response.status == 401:
-            raise Refused(f"the daemon wants the token of its admin.token_file: put it into {TOKEN_VARIABLE}")
-        if response.status >= 400:
-            raise Refused(_error(text))
-        return text
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.address.startswith("http://"):

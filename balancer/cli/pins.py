@@ -7,8 +7,8 @@ from typing import Any
 
 from balancer.cli.client import Client
 from balancer.cli.live import add_verb, argument, as_json, daemon, pool_path, read_text_token
-from balancer.cli.tables import moment, span, table
-from balancer.config.scalars import parse_duration
+from balancer.cli.tables import moment, table
+from balancer.config.scalars import parse_duration, span
 from balancer.errors import Refused
 
 _TOKEN = "as it stands in the URL; - reads it from standard input; digest:... as in the access log"

@@ -6,6 +6,8 @@ import time
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import TypeAdapter
+
 from balancer.cli.client import Client
 from balancer.cli.live import (
     add_verb,
@@ -16,11 +18,14 @@ from balancer.cli.live import (
     pool_path,
     read_text_token,
 )
-from balancer.cli.tables import count, moment, parse_moment, parse_rate, span, table
+from balancer.cli.tables import count, moment, parse_moment, parse_rate, table
 from balancer.config.load import load
 from balancer.config.scalars import parse_duration
 from balancer.errors import Refused
+from balancer.ring.overlay import Change
+from balancer.ring.words import words
 
+_change: TypeAdapter[Change] = TypeAdapter(Change)
 _LOOK = 0.5
 """Seconds between two looks at how far settling is."""
 
@@ -120,25 +125,7 @@ def _what(entry: dict[str, Any]) -> str:
 
 
 def _words(change: dict[str, Any]) -> str:
-    """One change in words."""
-    prefix = f"/{change['prefix']}" if change.get("prefix") else ""
-    match change["op"]:
-        case "pin":
-            reason = f" ({change['reason']})" if change.get("reason") else ""
-            return f"pin digest:{change['digest']}{prefix} to {change['backend']}{reason}"
-        case "unpin":
-            return f"unpin digest:{change['digest']}{prefix}"
-        case "state":
-            return f"{change['backend']} {change['state']}"
-        case "weight":
-            over = f" over {span(change['over'])}" if change.get("over") else ""
-            return f"weight of {change['backend']} {change['weight']:g}{over}"
-        case "ramp":
-            return f"{change['action']} the weight of {change['backend']}"
-        case "add":
-            return f"add {change['name']} at {change['address']}"
-        case _:
-            return f"remove {change['name']}"
+    return words(_change.validate_python(change))
 
 
 def _strays(args: argparse.Namespace) -> str:

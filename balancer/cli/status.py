@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from balancer.cli.live import add_verb, as_json, daemon
-from balancer.cli.tables import Cell, count, paint, span, table
+from balancer.cli.tables import Cell, count, paint, table
+from balancer.config.scalars import span
 
 _STATE_COLOURS = {"ready": "good", "drain": "odd", "maint": "bad"}
 

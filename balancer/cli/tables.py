@@ -49,17 +49,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> str:
     return "\n".join(line(row) for row in [[Cell(head) for head in heads], *cells])
 
 
-def span(seconds: float) -> str:
-    """``3d 4h``, ``12m``, ``8s``: the two largest units."""
-    left = max(0, round(seconds))
-    parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return " ".join(parts[:2]) or "0s"
-
-
 def moment(stamp: float) -> str:
     """A Unix time in the local time zone."""
     return datetime.fromtimestamp(stamp).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

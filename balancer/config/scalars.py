@@ -49,6 +49,17 @@ def parse_duration(value: object) -> float:
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 
 
+def span(seconds: float) -> str:
+    """``3d 4h``, ``12m``, ``8s``: the two largest units."""
+    left = max(0, round(seconds))
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2]) or "0s"
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a socket is: ``host`` and ``port``, or the ``path`` of a Unix socket (then ``host`` is empty)."""

@@ -6,6 +6,7 @@ from importlib.metadata import version as installed
 import trio
 
 from balancer.control.api_call import Call, as_text
+from balancer.control.events import KEPT, Follower
 from balancer.control.facts import settling_facts
 from balancer.control.server import Response
 from balancer.ring.report import show_json, show_text
@@ -106,3 +107,12 @@ async def journal(call: Call) -> Response:
     listed = [entry.model_dump(mode="json", exclude_none=True, exclude=secret) for entry in entries[-limit:]]
     kept = call.operators.keeper.persistent
     return call.answer({"pool": call.pool, "kept": kept, "count": len(entries), "entries": listed})
+
+
+async def events(call: Call) -> Response:
+    """What changes, as it happens (server-sent events), behind ``Last-Event-ID`` or from the ``last`` few on."""
+    found = call.operators.keeper.events
+    seen = call.request.headers.get("last-event-id")
+    place = found.newest(call.number("last", 0, KEPT)) if seen is None else found.place_of(seen)
+    follower = Follower(found, place)
+    return Response(200, b"", "text/event-stream", (("X-Accel-Buffering", "no"),), more=follower.piece)

@@ -15,6 +15,7 @@ import trio
 
 from balancer.config import model
 from balancer.config.scalars import Address
+from balancer.control.events import Events
 from balancer.control.journal import Entry, Journal, RingConfig, configured_weights
 from balancer.control.offload import Offload
 from balancer.errors import Refused
@@ -25,6 +26,7 @@ from balancer.pool.pool import Pool
 from balancer.ring.base import Ring
 from balancer.ring.build import build
 from balancer.ring.overlay import Change, Overlay
+from balancer.ring.words import words
 
 logger = logging.getLogger("balancer.state")
 
@@ -73,6 +75,8 @@ class Keeper:
         self.wall = wall
         self.persistent = journal is not None
         self.offload = offload
+        self.events = Events(wall)
+        """What changes here and elsewhere in the daemon."""
         self.books: dict[str, Book] = {}
         self._journal = journal
         self._lock = trio.Lock()
@@ -120,9 +124,8 @@ class Keeper:
                 )
                 await self._commit(entry, {pool: overlay})
                 book.overlay = overlay
+                self._tell(entry)
                 self._publish(book, ring, weights, now)
-        for change in changes:
-            logger.info("%s changed by %s: %s", pool, who, change.model_dump_json(exclude={"since"}))
         return entry
 
     async def ring_of(self, book: Book, overlay: Overlay, *, effective: bool = False) -> Ring:
@@ -183,7 +186,20 @@ class Keeper:
             await trio.to_thread.run_sync(self._journal.save, entry.seq, everything, self._known)
         self._seq = entry.seq
 
+    def _tell(self, entry: Entry) -> None:
+        """Let those who look on know of a change."""
+        for change in entry.changes:
+            said = words(change)
+            logger.info("%s changed by %s: %s", entry.pool, entry.who, said)
+            facts = change.model_dump(mode="json", exclude={"op", "since"})
+            self.events.emit(
+                change.op, f"{said}, by {entry.who}", **facts, pool=entry.pool, who=entry.who, seq=entry.seq
+            )
+
     def _publish(self, book: Book, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+        if ring.fingerprint != book.ring.fingerprint:
+            text = f"pool {book.config.name} has ring {ring.fingerprint} in place of {book.ring.fingerprint}"
+            self.events.emit("ring", text, pool=book.config.name, before=book.ring.fingerprint, after=ring.fingerprint)
         book.ring, book.weights = ring, weights
         book.pool.place(Placement.of(ring, addresses(book.config, book.overlay), book.overlay, self.digest, now))
 

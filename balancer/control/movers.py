@@ -69,6 +69,7 @@ class Movers:
         self._spread = spread
         self._settling: dict[str, Settling] = {}
         self._closing: set[tuple[str, str]] = set()
+        self._drained: dict[str, set[str]] = {}
         self.settled = 0
         """Users sent home since the start."""
 
@@ -78,6 +79,7 @@ class Movers:
             while True:
                 await trio.sleep(TICK)
                 for name, book in self._keeper.books.items():
+                    self._note_drained(name, book)
                     for backend, why in self._to_empty(book).items():
                         if (name, backend) not in self._closing:
                             self._closing.add((name, backend))
@@ -150,6 +152,14 @@ class Movers:
         if pool.left_out(pool.backends[home], lease, now):
             return False
         return self._move(book, lease, set(lease.sessions.values()) - {home}, f"settled: belongs on {home}")
+
+    def _note_drained(self, pool: str, book: Book) -> None:
+        """Let those who look on know, once, that nobody is left on a backend that was to be left."""
+        left = {name for name in book.overlay.states if name in book.pool.backends}
+        drained = {name for name in left if not book.pool.backends[name].active}
+        for name in sorted(drained - self._drained.get(pool, set())):
+            self._keeper.events.emit("drained", f"{name} is drained: nobody is left there", pool=pool, backend=name)
+        self._drained[pool] = drained
 
     def _to_empty(self, book: Book) -> dict[str, str]:
         """Backends on which no tunnel is to stay, and why. If all are down, nobody has anywhere to go."""

@@ -40,6 +40,7 @@ class Prober:
     def __init__(
         self, keeper: Keeper, file: HealthFile | None, random: Random, wall: Callable[[], float] = time.time
     ) -> None:
+        self._events = keeper.events
         self._file = file
         self._random = random
         self._wall = wall
@@ -121,12 +122,19 @@ class Prober:
             spent = f" ({former} for {now - since:.1f} s)" if since is not None else ""
             change = f"{former} -> {health.state}: {result.text}{spent}"
             logger.log(level, "backend %s of pool %s: %s", backend.name, pool, change)
+            self._tell(pool, backend, health, change)
             self._changed.set()
             if former is Verdict.UNKNOWN:
                 self._note_judged()
         book.pool.stand(backend.name, health.standing)
         if health.wish != wish:
-            logger.info("backend %s of pool %s asks for: %s", backend.name, pool, health.wish or "nothing any more")
+            said = f"asks for: {health.wish or 'nothing any more'}"
+            logger.info("backend %s of pool %s %s", backend.name, pool, said)
+            self._tell(pool, backend, health, said)
+
+    def _tell(self, pool: str, backend: Backend, health: Health, said: str) -> None:
+        facts = {"state": health.state, "wish": health.wish or None, "percent": health.percent, "down": health.down}
+        self._events.emit("health", f"{backend.name}: {said}", pool=pool, backend=backend.name, **facts)
 
     def _note_judged(self) -> None:
         known = (
@@ -155,6 +163,7 @@ class Prober:
                 if before != (health.wish, health.percent, health.agent_down):
                     words = f"{health.percent}% {health.wish or 'ready'} {'down' if health.agent_down else 'up'}"
                     logger.info("backend %s of pool %s: its agent says %s", backend.name, pool, words)
+                    self._tell(pool, backend, health, f"its agent says {words}")
             wait = spread(settings.agent.interval, settings.jitter, self._random, first=first)
             await trio.sleep_until(began + wait)
             first = False

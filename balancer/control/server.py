@@ -8,6 +8,7 @@ cannot take away the connections of another: each has its own number.
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -23,6 +24,8 @@ MAX_CONNECTIONS = 64
 """Open at a time on one socket; further ones are closed at once."""
 PATIENCE = 30.0
 """Seconds for a request to arrive, the wait for it included, and for an answer to be taken."""
+MAX_STREAMS = 32
+"""Of them, those with an answer that does not end."""
 LINGER = 1.0
 """Seconds for which what a refused client still sends is read, so that a reset does not overtake the answer."""
 
@@ -47,6 +50,8 @@ class Response:
     body: bytes
     content_type: str
     headers: tuple[tuple[str, str], ...] = ()
+    more: Callable[[], Awaitable[bytes]] | None = None
+    """Makes the next piece of an answer that goes on until the client leaves."""
 
 
 Answer = Callable[[Request, trio.socket.SocketType], Awaitable[Response]]
@@ -56,6 +61,7 @@ Answer = Callable[[Request, trio.socket.SocketType], Awaitable[Response]]
 async def serve(sock: socket.socket, answer: Answer) -> None:
     """Serve the clients of a listening socket until cancelled; the socket is closed then."""
     connections = 0
+    streams = trio.Semaphore(MAX_STREAMS)
 
     async def handle(stream: trio.SocketStream) -> None:
         nonlocal connections
@@ -64,7 +70,7 @@ async def serve(sock: socket.socket, answer: Answer) -> None:
                 return
             connections += 1
             try:
-                await converse(stream, answer)
+                await converse(stream, answer, streams)
             except Exception:  # a fault of ours; it must not end the others
                 logger.exception("a connection of the admin API failed")
             finally:
@@ -73,12 +79,16 @@ async def serve(sock: socket.socket, answer: Answer) -> None:
     await trio.serve_listeners(handle, [trio.SocketListener(trio.socket.from_stdlib_socket(sock))])
 
 
-async def converse(stream: trio.SocketStream, answer: Answer) -> None:
-    """Serve one connection until either side ends it."""
+async def converse(stream: trio.SocketStream, answer: Answer, streams: trio.Semaphore) -> None:
+    """Serve one connection until either side ends it; ``streams`` bounds those whose answer does not end."""
     wire = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
     try:
         while (request := await _receive(stream, wire)) is not None:
-            await _send(stream, wire, await answer(request, stream.socket), head_only=request.method == "HEAD")
+            response = await answer(request, stream.socket)
+            if response.more is not None and request.method != "HEAD":
+                await _stream(stream, wire, response, response.more, streams)
+                break
+            await _send(stream, wire, response, head_only=request.method == "HEAD")
             if wire.our_state is not h11.DONE or wire.their_state is not h11.DONE:
                 break
             wire.start_next_cycle()
@@ -125,20 +135,59 @@ def _request(head: h11.Request, body: bytes) -> Request:
 
 
 async def _send(stream: trio.SocketStream, wire: h11.Connection, response: Response, *, head_only: bool) -> None:
-    head = h11.Response(
-        status_code=response.status,
-        headers=[
-            ("Content-Type", response.content_type),
-            ("Content-Length", str(len(response.body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            *response.headers,
-        ],
-    )
-    parts = [wire.send(head)]
+    parts = [wire.send(_head(response, [("Content-Length", str(len(response.body)))]))]
     if response.body and not head_only:
         parts.append(wire.send(h11.Data(data=response.body)))
     parts.append(wire.send(h11.EndOfMessage()))
+    await _pass_on(stream, *parts)
+
+
+async def _stream(
+    stream: trio.SocketStream,
+    wire: h11.Connection,
+    response: Response,
+    more: Callable[[], Awaitable[bytes]],
+    streams: trio.Semaphore,
+) -> None:
+    """Send pieces until the client leaves, or says anything more."""
+    try:
+        streams.acquire_nowait()
+    except trio.WouldBlock:
+        body = b'{"error": "too many clients have a stream open"}\n'
+        await _send(stream, wire, Response(503, body, "application/json"), head_only=False)
+        return
+    try:
+        await _pass_on(stream, wire.send(_head(response, [("Connection", "close")])))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_heard, stream, nursery.cancel_scope)
+            while True:
+                await _pass_on(stream, wire.send(h11.Data(data=await more())))
+    except* (trio.BrokenResourceError, trio.TooSlowError):
+        pass
+    finally:
+        streams.release()
+
+
+async def _until_heard(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    with suppress(trio.BrokenResourceError):
+        await stream.receive_some(1)
+    scope.cancel()
+
+
+def _head(response: Response, framing: list[tuple[str, str]]) -> h11.Response:
+    return h11.Response(
+        status_code=response.status,
+        headers=[
+            ("Content-Type", response.content_type),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            *framing,
+            *response.headers,
+        ],
+    )
+
+
+async def _pass_on(stream: trio.SocketStream, *parts: bytes | None) -> None:
     with trio.fail_after(PATIENCE):
         await stream.send_all(b"".join(part for part in parts if part))
 

@@ -136,11 +136,15 @@ async def _serve(service: Service, sockets: list[list[socket.socket]], manager: 
 
 
 def _accept(service: Service, sockets: list[list[socket.socket]]) -> None:
+    events = service.operators.keeper.events
     for front, opened in zip(service.fronts, sockets, strict=True):
         handle = handler(service.plane, front)
         for sock in opened:
             Acceptor(service.plane.gate, sock, handle).start()
-            logger.info('listener "%s" accepts on %s', front.config.name, Address(*sock.getsockname()[:2]))
+            address = Address(*sock.getsockname()[:2])
+            logger.info('listener "%s" accepts on %s', front.config.name, address)
+            said = f"listener {front.config.name} accepts on {address}"
+            events.emit("listener", said, listener=front.config.name, address=str(address), accepts=True)
 
 
 async def _drain(plane: Plane, signals: AsyncIterator[int], manager: Manager) -> None:

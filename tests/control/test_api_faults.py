@@ -80,7 +80,7 @@ async def test_a_client_that_does_not_read(autojump_clock):
             async with trio.SocketListener(trio.socket.from_stdlib_socket(listener)) as door:
                 stream = await door.accept()
             async with stream:
-                await server.converse(stream, huge)
+                await server.converse(stream, huge, trio.Semaphore(1))
             ended.set()
 
         nursery.start_soon(serve_one)
