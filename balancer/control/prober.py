@@ -133,7 +133,8 @@ class Prober:
             self._tell(pool, backend, health, said)
 
     def _tell(self, pool: str, backend: Backend, health: Health, said: str) -> None:
-        facts = {"state": health.state, "wish": health.wish or None, "percent": health.percent, "down": health.down}
+        down = health.standing.down
+        facts = {"state": health.state, "wish": health.wish or None, "percent": health.percent, "down": down}
         self._events.emit("health", f"{backend.name}: {said}", pool=pool, backend=backend.name, **facts)
 
     def _note_judged(self) -> None:
