@@ -45,8 +45,12 @@ def findings(config: Config, now: float) -> Iterator[Finding]:
         for j, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
             yield from _pair_findings(("listener", i, "tls", "certificates", j), certificate, now)
     for i, pool in enumerate(config.pool):
-        if pool.health.tls.ca_file is not None:
-            yield from _authority_findings(("pool", i, "health", "tls", "ca_file"), pool.health.tls.ca_file)
+        for at, tls in ((("pool", i, "health", "tls"), pool.health.tls), (("pool", i, "tls"), pool.tls)):
+            if tls.ca_file is not None:
+                yield from _authority_findings((*at, "ca_file"), tls.ca_file)
+        if pool.tls.cert is not None and pool.tls.key is not None:
+            own = Certificate(cert=pool.tls.cert, key=pool.tls.key)
+            yield from _pair_findings(("pool", i, "tls"), own, now, served=False)
 
 
 def _authority_findings(at: Key, path: Path) -> Iterator[Finding]:
@@ -56,7 +60,8 @@ def _authority_findings(at: Key, path: Path) -> Iterator[Finding]:
         yield Finding(at, str(error))
 
 
-def _pair_findings(at: Key, certificate: Certificate, now: float) -> Iterator[Finding]:
+def _pair_findings(at: Key, certificate: Certificate, now: float, *, served: bool = True) -> Iterator[Finding]:
+    """A pair that is ``served`` to clients has to name hosts; one that we show to backends need not."""
     cert, key = (*at, "cert"), (*at, "key")
     chain: list[x509.Certificate] = []
     try:
@@ -66,6 +71,9 @@ def _pair_findings(at: Key, certificate: Certificate, now: float) -> Iterator[Fi
         yield Finding(cert, str(error))
     else:
         yield from _validity_findings(cert, certificate.cert, info, now)
+        if served and not info.names:
+            name = _name(certificate.cert)
+            yield Finding(cert, f"{name} names no host: browsers read only subjectAltName (RFC 9525), it has none")
         if info.fingerprint == PLACEHOLDER:
             message = "the placeholder of the source tree: its key is public, anyone can pose as you; name your own"
             yield Finding(key, message, warning=True)
@@ -80,8 +88,6 @@ def _validity_findings(at: Key, path: Path, info: CertificateInfo, now: float) -
         yield Finding(at, f"{_name(path)} expires in {days} days, on {_date(info.not_after)}", warning=True)
     if now < info.not_before:
         yield Finding(at, f"{_name(path)} is not valid before {_date(info.not_before)}; is the clock right?")
-    if not info.names:
-        yield Finding(at, f"{_name(path)} names no host: browsers read only subjectAltName (RFC 9525), it has none")
 
 
 def _key_findings(at: Key, certificate: Certificate, chain: list[x509.Certificate]) -> Iterator[Finding]:

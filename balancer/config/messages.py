@@ -23,6 +23,7 @@ _NEEDS = {
     ("listener", "name"): 'a listener needs a name, such as name = "ide"',
     ("listener", "bind"): 'a listener needs addresses, such as bind = ["0.0.0.0:8443"]',
     ("listener", "pool"): "a listener needs the name of the pool behind it",
+    ("listener", "route", "pool"): "a route needs the name of the pool it leads to",
     ("listener", "tls", "certificates"): 'tls needs certificates = [{ cert = "ide.crt", key = "ide.key" }]',
     ("listener", "tls", "certificates", "cert"): "a certificate needs cert, the path of its chain (PEM)",
     ("listener", "tls", "certificates", "key"): "a certificate needs key, the path of its private key (PEM)",
@@ -36,6 +37,10 @@ _FORMS = {
     "name": "1 to 64 letters, digits, dots, dashes and underscores, starting with a letter or digit",
     "pool": "the name of a pool: 1 to 64 letters, digits, dots, dashes and underscores",
     "param": "1 to 64 letters, digits, dots, dashes, underscores and tildes",
+    "header": 'the name of a header field, such as "X-User"',
+    "cookie": 'the name of a cookie, such as "session"',
+    "server_name": "a host name or an IP address",
+    "host": "a host name or an IP address, with or without a port",
     "path": 'a path: it starts with "/" and has no spaces',
 }
 _SECRET = {"seed"}

@@ -15,8 +15,10 @@ from balancer.config.scalars import (
     Duration,
     parse_address,
     parse_file,
+    parse_host_pattern,
     parse_log_target,
     parse_network,
+    parse_path,
     parse_status,
     parse_workers,
 )
@@ -30,6 +32,10 @@ BackendAddress = Annotated[Address, BeforeValidator(parse_address), PlainSeriali
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
 File = Annotated[Path, BeforeValidator(parse_file)]
 Status = Annotated[str, BeforeValidator(parse_status)]
+HostPattern = Annotated[str, BeforeValidator(parse_host_pattern)]
+UrlPath = Annotated[str, BeforeValidator(parse_path)]
+HttpToken = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
+ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
 
 
 class Section(BaseModel):
@@ -102,6 +108,23 @@ class Tls(Section):
     """The first is the default, the others are chosen by SNI (exact names before wildcards)."""
 
 
+class Route(Section):
+    """Which requests, or in ``tcp`` mode connections, go to another pool than the listener's.
+
+    All of ``host``, ``sni`` and the path must fit as far as they are given; of the values of one, any will do.
+    """
+
+    host: Many[HostPattern] = ()
+    """Hosts of the request, without their port and in any case; ``*.`` in front stands for one label or more."""
+    path: Many[UrlPath] = ()
+    """Whole paths, byte for byte as they come, without the query."""
+    path_prefix: Many[UrlPath] = ()
+    """Beginnings of paths, byte for byte as haproxy's ``path_beg``: ``/api`` fits ``/apis`` too."""
+    sni: Many[HostPattern] = ()
+    """Server names of the TLS handshake, as for ``host``."""
+    pool: Name
+
+
 class Listener(Section):
     """Addresses that clients connect to, and the pool behind them."""
 
@@ -115,17 +138,32 @@ class Listener(Section):
     trusted: Many[Network] = ()
     """Networks whose PROXY header and ``X-Forwarded-*``, ``X-Request-ID`` are believed."""
     tls: Tls | None = None
+    route: Many[Route] = ()
+    """The first that fits chooses the pool; if none does, it is ``pool``."""
 
 
 class Token(Section):
     """Where a request's token is, and what happens without one."""
 
+    source: Literal["query", "header", "cookie", "path", "uri", "client_ip"] = "query"
+    """``path`` is the request's target without its query (haproxy's ``balance uri``), ``uri`` the whole of it."""
     param: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,64}$")] = "token"
-    """Name of the query parameter, matched byte for byte."""
+    """``query``: name of the parameter, matched byte for byte."""
+    header: HttpToken | None = None
+    """``header``: name of the field, in any case."""
+    cookie: HttpToken | None = None
+    """``cookie``: name of the cookie, matched byte for byte."""
+    depth: Annotated[int, Field(ge=0, le=1000)] = 0
+    """``path``, ``uri``: only so many folders from the left count, as haproxy's word of that name; 0 is all."""
+    leading_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = 0
+    """``path``, ``uri``: only so many bytes from the left count, as haproxy's ``len``; 0 is all."""
     missing: Literal["reject", "client_ip", "spread"] = "reject"
     """``reject`` answers 400, ``client_ip`` hashes the client's address, ``spread`` rotates over the backends."""
-    duplicates: Literal["refuse", "first"] = "refuse"
-    """Two different values in one query: refused with 400, or the first one taken as haproxy does."""
+    duplicates: Literal["refuse", "first", "last"] = "refuse"
+    """Several values in one request: refused with 400 if they differ, or the first or last one taken.
+
+    A header is then a list of values with commas between them (RFC 9110, 5.3); with ``refuse`` it is one value.
+    """
     decode: bool = False
     """Percent-decode the value before hashing."""
     max_length: Annotated[int, Field(ge=1, le=8192)] = 512
@@ -159,12 +197,12 @@ class Ring(Section):
 
 
 class HealthTls(Section):
-    """How probes of type ``tls`` judge the backend's certificate."""
+    """How probes of type ``tls`` judge the backend's certificate; left empty, as ``pool.tls`` if that is enabled."""
 
     verify: bool = True
     ca_file: File | None = None
     """Certificates (PEM) to trust; absent are those of the system."""
-    server_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")] | None = None
+    server_name: ServerName | None = None
     """Sent as SNI and expected in the certificate; absent is the IP address that is probed."""
 
 
@@ -205,6 +243,16 @@ class Health(Section):
     agent: Agent = Agent()
 
 
+class BackendHealth(Section):
+    """What differs for the probes of one backend; absent is as in ``pool.health``."""
+
+    interval: Duration | None = None
+    fast_interval: Duration | None = None
+    down_interval: Duration | None = None
+    rise: Annotated[int, Field(ge=1, le=1000)] | None = None
+    fall: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
 class Backend(Section):
     """One IDE host. Its name is its identity on the ring: the address may change without moving anyone."""
 
@@ -212,6 +260,10 @@ class Backend(Section):
     address: BackendAddress
     check_address: BackendAddress | None = None
     """Where it is probed; absent is ``address``."""
+    check: bool = True
+    """Is it probed? One that is not is held to be healthy."""
+    backup: bool = False
+    """Not on the ring: it gets users, the first of several all of them, while no other backend can be used."""
     weight: Annotated[float, Field(ge=0.0, le=256.0, allow_inf_nan=False)] = 1.0
     id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """``haproxy``: the server's ``id``; absent takes the number haproxy would give it."""
@@ -219,6 +271,24 @@ class Backend(Section):
     """``haproxy`` with ``hash_key = "guid"``."""
     server: str | None = None
     """``nginx``: the server string as written in its configuration; absent is the address."""
+    server_name: ServerName | None = None
+    """For this backend, in the place of ``pool.tls.server_name``."""
+    health: BackendHealth = BackendHealth()
+
+
+class BackendTls(Section):
+    """TLS towards the backends of a pool; versions 1.2 and 1.3, HTTP/1.1 by ALPN."""
+
+    enabled: bool = False
+    verify: bool = True
+    """Must the certificate be good, and be that of ``server_name``?"""
+    ca_file: File | None = None
+    """Certificates (PEM) to trust; absent are those of the system."""
+    server_name: ServerName | None = None
+    """Sent as SNI and expected in the certificate; absent is the backend's IP address."""
+    cert: File | None = None
+    """Our own certificate (PEM) for backends that ask for one, and its ``key``."""
+    key: File | None = None
 
 
 class Pool(Section):
@@ -228,6 +298,12 @@ class Pool(Section):
     token: Token = Token()
     ring: Ring = Ring()
     health: Health = Health()
+    tls: BackendTls = BackendTls()
+    send_proxy: Literal["off", "v1", "v2"] = "off"
+    """A PROXY header with the client's address at the beginning of each connection to a backend, by its version.
+
+    Such a connection carries the requests of one client only. Probes say that they are nobody's.
+    """
     linger: Duration = 30.0
     """How long a user without an open tunnel still belongs to the backend of the last one (the page is reloaded)."""
     backend: Annotated[tuple[Backend, ...], Field(strict=False, min_length=1)]

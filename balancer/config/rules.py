@@ -7,7 +7,8 @@ from math import isqrt
 from typing import TypeVar
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Backend, Config, HealthTls, Listener, Pool
+from balancer.config.model import Backend, BackendHealth, Config, Health, HealthTls, Listener, Pool
+from balancer.config.rules_pool import tls_findings, token_findings
 from balancer.config.scalars import Address, shown
 
 T = TypeVar("T")
@@ -51,11 +52,14 @@ def findings(config: Config) -> Iterator[Finding]:
     for i, listener in enumerate(config.listener):
         yield from _listener(("listener", i), listener)
         yield from _reference(("listener", i, "pool"), listener.pool, config.pool)
+        yield from _routes(("listener", i), listener, config.pool)
     yield from _repeats((("pool", i, "name"), each.name) for i, each in enumerate(config.pool))
     for i, pool in enumerate(config.pool):
+        yield from token_findings(("pool", i, "token"), pool)
         yield from _ring(("pool", i, "ring"), pool)
         yield from _backends(("pool", i), pool)
         yield from _health(("pool", i), pool)
+        yield from tls_findings(("pool", i), pool)
     yield from _unused(config)
 
 
@@ -109,6 +113,21 @@ def _listener(at: Key, listener: Listener) -> Iterator[Finding]:
         yield Finding((*at, "bind"), message, reads, warning=True)
 
 
+def _routes(at: Key, listener: Listener, pools: tuple[Pool, ...]) -> Iterator[Finding]:
+    for i, route in enumerate(listener.route):
+        key = (*at, "route", i)
+        yield from _reference((*key, "pool"), route.pool, pools)
+        if not (route.host or route.path or route.path_prefix or route.sni):
+            yield Finding(key, "fits everything: give it a host, path, path_prefix or sni")
+        if listener.mode == "tcp":
+            for name in sorted(route.model_fields_set & {"host", "path", "path_prefix"}):
+                message = 'no request is read in mode "tcp": a route there goes by sni'
+                yield Finding((*key, name), message, ((*at, "mode"),))
+        elif route.sni and listener.tls is None:
+            message = "there is no TLS handshake to read it from: give the listener a tls table, or route by host"
+            yield Finding((*key, "sni"), message, ((*at, "mode"), (*at, "tls")))
+
+
 def _reference(at: Key, name: str, pools: tuple[Pool, ...]) -> Iterator[Finding]:
     names = [pool.name for pool in pools]
     if name not in names:
@@ -120,9 +139,10 @@ def _reference(at: Key, name: str, pools: tuple[Pool, ...]) -> Iterator[Finding]
 
 def _unused(config: Config) -> Iterator[Finding]:
     used = {listener.pool for listener in config.listener}
+    used |= {route.pool for listener in config.listener for route in listener.route}
     if not used <= {pool.name for pool in config.pool}:
         return  # the name that is missing may be meant for the pool that is left over
-    reads = tuple(("listener", i, "pool") for i in range(len(config.listener)))
+    reads = tuple(("listener", i, key) for i in range(len(config.listener)) for key in ("pool", "route"))
     for i, pool in enumerate(config.pool):
         if pool.name not in used:
             yield Finding(("pool", i, "name"), "no listener uses this pool", reads, warning=True)
@@ -189,9 +209,13 @@ def _backends(at: Key, pool: Pool) -> Iterator[Finding]:
         if key != (twin := first.setdefault(backend.address, key)):
             message = f"{backend.address} is a backend already; for a larger share give that one more weight"
             yield Finding((*key, "address"), message, twin=(*twin, "address"))
-    if not any(backend.weight for backend in pool.backend):
+    if all(backend.backup for backend in pool.backend):
+        message = "every backend is a backup: one at least has to stand on the ring"
+        yield Finding((*keys[0], "backup"), message, tuple((*key, "backup") for key in keys))
+    elif not any(backend.weight for backend in pool.backend if not backend.backup):
         message = "every backend has weight 0: there is nowhere to send anyone"
-        yield Finding((*keys[0], "weight"), message, tuple((*key, "weight") for key in keys))
+        reads = tuple((*key, name) for key in keys for name in ("weight", "backup"))
+        yield Finding((*keys[0], "weight"), message, reads)
     if pool.ring.algorithm == "haproxy":
         ids = [((*key, "id"), each.id) for key, each in zip(keys, pool.backend, strict=True)]
         yield from _repeats(((key, given) for key, given in ids if given is not None), ((*at, "ring", "algorithm"),))
@@ -211,6 +235,9 @@ def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[
     if pool.ring.algorithm == "haproxy" and pool.ring.hash_key == "guid" and not backend.guid:
         message = 'missing: hash_key = "guid" makes the points of each backend from its guid'
         yield Finding((*at, "guid"), message, (algorithm, (*algorithm[:-1], "hash_key")))
+    if backend.backup and "weight" in backend.model_fields_set:
+        message = "has no effect: a backup is not on the ring"
+        yield Finding((*at, "weight"), message, ((*at, "backup"),), warning=True)
     for key in sorted(backend.model_fields_set & _ALGORITHM_OF_BACKEND_KEY.keys()):
         if pool.ring.algorithm != (owner := _ALGORITHM_OF_BACKEND_KEY[key]):
             message = f"has no effect: it is for algorithm = {shown(owner)}"
@@ -225,12 +252,7 @@ def _health(pool_at: Key, pool: Pool) -> Iterator[Finding]:
         if health.type not in ("off", *_PROBES_OF[key]) and not empty_table:
             message = f"has no effect: it is for type = {' or '.join(map(shown, _PROBES_OF[key]))}"
             yield Finding((*at, key), message, (kind,), warning=True)
-    for key in ("interval", "fast_interval", "down_interval"):
-        if (interval := getattr(health, key)) is not None and interval < _SHORTEST_INTERVAL:
-            yield Finding((*at, key), "probes come every 100ms at most: no host needs more to be noticed")
-    if health.fast_interval is not None and health.fast_interval > health.interval:
-        message = "is for being sure sooner, so it is at most interval"
-        yield Finding((*at, "fast_interval"), message, ((*at, "interval"),))
+    yield from _intervals(at, health)
     if health.type != "off" and health.timeout > health.interval:
         message = "a probe that takes longer than interval delays the next: give it at most interval"
         yield Finding((*at, "timeout"), message, ((*at, "interval"), kind), warning=True)
@@ -244,12 +266,33 @@ def _health(pool_at: Key, pool: Pool) -> Iterator[Finding]:
         yield from _probed((*pool_at, "backend", i), backend, at, pool)
 
 
+def _intervals(at: Key, health: Health | BackendHealth) -> Iterator[Finding]:
+    for key in ("interval", "fast_interval", "down_interval"):
+        if (interval := getattr(health, key)) is not None and interval < _SHORTEST_INTERVAL:
+            yield Finding((*at, key), "probes come every 100ms at most: no host needs more to be noticed")
+    if health.fast_interval is not None and health.interval is not None and health.fast_interval > health.interval:
+        message = "is for being sure sooner, so it is at most interval"
+        yield Finding((*at, "fast_interval"), message, ((*at, "interval"),))
+
+
 def _probed(at: Key, backend: Backend, health_at: Key, pool: Pool) -> Iterator[Finding]:
     health = pool.health
     target = backend.check_address or backend.address
+    yield from _intervals((*at, "health"), backend.health)
+    probed = health.type != "off" and backend.check
+    if not probed and (unused := sorted(backend.model_fields_set & {"check_address", "health"})):
+        why = "pool.health.type" if health.type == "off" else "check"
+        if why == "check" or unused == ["health"]:
+            message = f"has no effect: {why} says that it is not probed"
+            yield Finding((*at, unused[0]), message, ((*health_at, "type"), (*at, "check")), warning=True)
     if backend.check_address and not backend.check_address.path and backend.check_address.port == 0:
         yield Finding((*at, "check_address"), "a backend has a port above 0")
-    if health.type == "tls" and health.tls.verify and target.path and health.tls.server_name is None:
+    if (
+        health.type == "tls"
+        and health.tls.verify
+        and target.path
+        and (backend.server_name or health.tls.server_name or pool.tls.server_name) is None
+    ):
         message = "a Unix socket has no name to find in the certificate: give pool.health.tls a server_name"
         reads = ((*health_at, "type"), (*health_at, "tls"), (*at, "check_address"))
         yield Finding((*at, "address"), message, reads)

@@ -16,6 +16,7 @@ _STAND_IN: dict[str, Any] = {
             "bind": ["127.0.0.1:0"],
             "pool": "stand-in",
             "tls": {"certificates": [{"cert": "stand-in", "key": "stand-in"}]},
+            "route": [{"pool": "stand-in"}],
         }
     ],
     "pool": [{"name": "stand-in", "backend": [{"name": "stand-in", "address": "127.0.0.1:1"}]}],

@@ -5,15 +5,18 @@ Each parser raises ``ValueError`` with a message that says what was expected; th
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, ValidationInfo
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _STATUS = re.compile(r"[2-5](?:xx|[0-9]{2})")
+_HOST_PATTERN = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
+_PATH = re.compile(r'/[!"$->@-~]*')
 _MAX_DURATION = 366 * 86400.0
 _MAX_WORKERS = 256
 
@@ -46,7 +49,11 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(lambda seconds: f"{Decimal(repr(seconds)):f}s", when_used="json"),
+]
 
 
 def span(seconds: float) -> str:
@@ -143,4 +150,18 @@ def parse_workers(value: object) -> int | str:
         return "auto"
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_WORKERS:
         raise ValueError(f'expected "auto" or a whole number from 1 to {_MAX_WORKERS}, not {shown(value)}')
+    return value
+
+
+def parse_host_pattern(value: object) -> str:
+    """``"ide.example"``, ``"*.ide.example"`` or ``"[2001:db8::1]"``; in lower case."""
+    if not isinstance(value, str) or _HOST_PATTERN.fullmatch(value) is None or len(value) > 255:
+        raise ValueError(f'a host is "ide.example", or "*.ide.example" for all below it, not {shown(value)}')
+    return value.lower().rstrip(".")
+
+
+def parse_path(value: object) -> str:
+    """A path as it stands in a request: ``"/"`` first, then visible ASCII without ``?`` and ``#``."""
+    if not isinstance(value, str) or _PATH.fullmatch(value) is None:
+        raise ValueError(f'a path is as in a request, such as "/api/", without spaces, ? and #, not {shown(value)}')
     return value

@@ -43,6 +43,20 @@ def algorithm(name, *keys):
     return ring(f'algorithm = "{name}"', *keys)
 
 
+def token(*keys):
+    return "[pool.ring]", "\n".join(["[pool.token]", *keys, "[pool.ring]"])
+
+
+def tls(*keys):
+    return "[[pool.backend]]", "\n".join(["[pool.tls]", *keys, "[[pool.backend]]"])
+
+
+def route(*keys, of="raw"):
+    """A route of the listener, whose pool is the only one."""
+    after = {"ide": '[[listener]]\nname = "raw"', "raw": "[[pool]]"}[of]
+    return after, "\n".join(["[[listener.route]]", 'pool = "ide"', *keys, after])
+
+
 def health(*keys):
     return "[[pool.backend]]", "\n".join(["[pool.health]", *keys, "[[pool.backend]]"])
 
@@ -250,7 +264,107 @@ BROKEN = {
     ),
 }
 
+BROKEN |= {
+    "a route to nowhere": (
+        [route('sni = ["a"]'), ('pool = "ide"\nsni', 'pool = "idea"\nsni')],
+        '14: listener "raw" > route #1 > pool: no pool is named "idea"; did you mean "ide"?',
+    ),
+    "a route for everything": (
+        [route(of="ide")],
+        '7: listener "ide" > route #1: fits everything: give it a host, path, path_prefix or sni',
+    ),
+    "a path where no request is read": (
+        [route('path = ["/a"]')],
+        '15: listener "raw" > route #1 > path: no request is read in mode "tcp": a route there goes by sni',
+    ),
+    "SNI without TLS": (
+        [route('sni = ["a"]', of="ide")],
+        '9: listener "ide" > route #1 > sni: there is no TLS handshake to read it from: '
+        "give the listener a tls table, or route by host",
+    ),
+    "a route by half a host": (
+        [route('host = ["*.a.*"]', of="ide")],
+        '9: listener "ide" > route #1 > host #1: a host is "ide.example", or "*.ide.example" for all below it, '
+        'not "*.a.*"',
+    ),
+    "a route by a query": (
+        [route('path = ["/a?b"]', of="ide")],
+        '9: listener "ide" > route #1 > path #1: a path is as in a request, such as "/api/", '
+        'without spaces, ? and #, not "/a?b"',
+    ),
+    "a header without a name": (
+        [token('source = "header"')],
+        '15: pool "ide" > token > header: missing: source = "header" takes the token from the header of this name',
+    ),
+    "a header that ends here": (
+        [token('source = "header"', 'header = "Content-Length"')],
+        '17: pool "ide" > token > header: is about the connection, not about the user: take another header',
+    ),
+    "a name that is no header": (
+        [token('source = "header"', 'header = "X User"')],
+        '17: pool "ide" > token > header: expected the name of a header field, such as "X-User", not "X User"',
+    ),
+    "a certificate without key": (
+        [tls("enabled = true", 'cert = "/c"')],
+        '19: pool "ide" > tls > cert: a certificate and its key come together: give key as well',
+    ),
+    "authorities of backends that are not there": (
+        [tls("enabled = true", 'ca_file = "/none"')],
+        '19: pool "ide" > tls > ca_file: "/none" cannot be read: No such file or directory',
+    ),
+    "TLS to a socket of no name": (
+        [tls("enabled = true"), ("10.0.0.1:4001", "unix:/s")],
+        '21: pool "ide" > backend "ide-01" > address: a Unix socket has no name to find in the certificate: '
+        "give the backend a server_name",
+    ),
+    "backups alone": (
+        [("weight = 2", "backup = true"), ("weight = 3", "backup = true")],
+        '20: pool "ide" > backend "ide-01" > backup: every backend is a backup: one at least has to stand on the ring',
+    ),
+    "weights for backups alone": (
+        [("weight = 2", "weight = 0"), ("weight = 3", "backup = true")],
+        '20: pool "ide" > backend "ide-01" > weight: every backend has weight 0: there is nowhere to send anyone',
+    ),
+    "one backend probed without a pause": (
+        [health('type = "tcp"'), ("weight = 2", 'health = { interval = "99ms" }')],
+        '22: pool "ide" > backend "ide-01" > health > interval: '
+        "probes come every 100ms at most: no host needs more to be noticed",
+    ),
+}
+
 SUSPICIOUS = {
+    "a parameter for headers": (
+        [token('source = "header"', 'header = "X-User"', 'param = "t"')],
+        '18: pool "ide" > token > param: has no effect: it is for source = "query"',
+    ),
+    "a depth of a query": (
+        [token("depth = 1")],
+        '16: pool "ide" > token > depth: has no effect: it is for source = "path" or "uri"',
+    ),
+    "TLS that is off": (
+        [tls("verify = true")],
+        '17: pool "ide" > tls: has no effect without enabled = true',
+    ),
+    "TLS with anybody": (
+        [tls("enabled = true", "verify = false")],
+        '19: pool "ide" > tls > verify: whoever sits between here and the backends can read and change everything',
+    ),
+    "a name for plain backends": (
+        [("weight = 2", 'server_name = "a"')],
+        '20: pool "ide" > backend "ide-01" > server_name: has no effect without pool.tls.enabled = true',
+    ),
+    "the weight of a backup": (
+        [("weight = 2", "weight = 2\nbackup = true")],
+        '20: pool "ide" > backend "ide-01" > weight: has no effect: a backup is not on the ring',
+    ),
+    "a pace for no probes": (
+        [("weight = 2", "health = { rise = 1 }")],
+        '20: pool "ide" > backend "ide-01" > health: has no effect: pool.health.type says that it is not probed',
+    ),
+    "probes of nobody, somewhere else": (
+        [health('type = "tcp"'), ("weight = 2", 'check = false\ncheck_address = "10.0.0.1:1"')],
+        '23: pool "ide" > backend "ide-01" > check_address: has no effect: check says that it is not probed',
+    ),
     "a path for TCP": (
         [health('type = "tcp"', 'path = "/"')],
         '19: pool "ide" > health > path: has no effect: it is for type = "http" or "websocket"',
@@ -300,6 +414,14 @@ FINE = {
     "admin with a token": [("127.0.0.1:9600", '0.0.0.0:9600"\ntoken_file = "/t')],
     "PROXY headers from a network": [('key = "sni"', 'proxy_protocol = "accept"\ntrusted = ["10.0.0.0/8"]')],
     "trusted alone": [('key = "sni"', 'trusted = ["10.0.0.0/8"]')],
+    "routes": [route('host = ["a", "*.b.", "[::1]"]', 'path = ["/"]', of="ide"), route('sni = ["a"]')],
+    "a header": [token('source = "header"', 'header = "X-User"', 'duplicates = "last"')],
+    "a path": [token('source = "path"', "depth = 2", "leading_bytes = 3")],
+    "TLS to backends": [tls("enabled = true", 'server_name = "a"'), ("10.0.0.1:4001", "unix:/s")],
+    "a name for one of them": [tls("enabled = true"), ("10.0.0.1:4001", 'unix:/s"\nserver_name = "a')],
+    "PROXY headers": [('name = "ide"\n[pool.ring]', 'name = "ide"\nsend_proxy = "v2"\n[pool.ring]')],
+    "a backup": [("weight = 2", "backup = true")],
+    "a pace of its own": [health('type = "tcp"'), ("weight = 2", 'health = { interval = "5s", rise = 1, fall = 2 }')],
     "one weight zero": [("weight = 2", "weight = 0")],
     "a keyed ring": [ring('hash = "blake2b"', 'seed = "0123456789abcdef"')],
     "a bound": [ring("bound = 1.0")],

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config.scalars import Address, parse_address, parse_duration, parse_network, parse_status, shown
+from balancer.config.model import BackendHealth
+from balancer.config.scalars import (
+    Address,
+    parse_address,
+    parse_duration,
+    parse_host_pattern,
+    parse_network,
+    parse_path,
+    parse_status,
+    shown,
+)
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text(), max_size=2))
@@ -17,6 +27,12 @@ ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.te
 def test_durations(number, unit):
     assert parse_duration(f"{number}{unit}") == number * UNITS[unit]
     assert parse_duration(f"{number}.50{unit}") == (number + 0.5) * UNITS[unit]
+
+
+@given(st.integers(1, 500_000), st.sampled_from(sorted(UNITS.keys() - {"d", "h"})))
+def test_durations_survive_the_journal(number, unit):
+    given = BackendHealth(interval=f"{number}{unit}")
+    assert BackendHealth.model_validate_json(given.model_dump_json()) == given
 
 
 @pytest.mark.parametrize(
@@ -115,3 +131,25 @@ def test_shown_values_are_as_in_the_file():
     ]
     assert shown(1 << 20000) == "a number of more than 64 bits"
     assert shown("x" * 61) == '"' + "x" * 60 + '..."'
+
+
+def test_hosts():
+    written = ["ide.example", "*.IDE.example.", "[::1]", "a_b-c", "10.0.0.1"]
+    assert [parse_host_pattern(each) for each in written] == [
+        "ide.example",
+        "*.ide.example",
+        "[::1]",
+        "a_b-c",
+        "10.0.0.1",
+    ]
+    for bad in ("", "*", "a.*", "*a", "a:80", "a b", "a..b", "\u00e4", "*.*.a", "x" * 256, 7):
+        with pytest.raises(ValueError, match="a host is"):
+            parse_host_pattern(bad)
+
+
+def test_paths():
+    visible = "/" + "".join(map(chr, range(0x21, 0x7F))).replace("?", "").replace("#", "")
+    assert [parse_path(each) for each in ("/", "/%7Ea/b;c", visible)] == ["/", "/%7Ea/b;c", visible]
+    for bad in ("", "a", "/a?b", "/#", "/ a", "/\u00e4", "/a\n", 7):
+        with pytest.raises(ValueError, match="a path is"):
+            parse_path(bad)

@@ -1,0 +1,64 @@
+"""What must hold between the keys of a pool that say where its tokens come from, and how it speaks to its backends."""
+
+from collections.abc import Iterator
+
+from balancer.config.finding import Finding, Key
+from balancer.config.model import Pool
+from balancer.config.scalars import shown
+
+_SOURCES_OF = {
+    "param": ("query",),
+    "header": ("header",),
+    "cookie": ("cookie",),
+    "depth": ("path", "uri"),
+    "leading_bytes": ("path", "uri"),
+    "missing": ("query", "header", "cookie"),
+    "duplicates": ("query", "header", "cookie"),
+    "decode": ("query", "header", "cookie"),
+    "max_length": ("query", "header", "cookie"),
+}
+"""Keys of ``pool.token`` that mean nothing to the other sources."""
+_NO_TOKENS = {
+    *("connection", "proxy-connection", "keep-alive", "te", "transfer-encoding", "upgrade", "http2-settings"),
+    *("content-length", "expect"),
+}
+"""Header fields that end here, or say how a body is framed."""
+
+
+def token_findings(at: Key, pool: Pool) -> Iterator[Finding]:
+    """About ``pool.token``, which is ``at``."""
+    token, source = pool.token, (*at, "source")
+    for key in sorted(token.model_fields_set & _SOURCES_OF.keys()):
+        if token.source not in _SOURCES_OF[key]:
+            message = f"has no effect: it is for source = {' or '.join(map(shown, _SOURCES_OF[key]))}"
+            yield Finding((*at, key), message, (source,), warning=True)
+    for key in ("header", "cookie"):
+        if token.source == key and getattr(token, key) is None:
+            message = f'missing: source = "{key}" takes the token from the {key} of this name'
+            yield Finding((*at, key), message, (source,))
+    if token.header is not None and token.header.lower() in _NO_TOKENS:
+        message = "is about the connection, not about the user: take another header"
+        yield Finding((*at, "header"), message, (source,))
+
+
+def tls_findings(pool_at: Key, pool: Pool) -> Iterator[Finding]:
+    """About ``pool.tls`` and the names of backends in it; the pool is at ``pool_at``."""
+    tls, at = pool.tls, (*pool_at, "tls")
+    enabled = (*at, "enabled")
+    if not tls.enabled and tls.model_fields_set - {"enabled"}:
+        yield Finding(at, "has no effect without enabled = true", (enabled,), warning=True)
+    if (tls.cert is None) != (tls.key is None):
+        given, other = ("cert", "key") if tls.key is None else ("key", "cert")
+        yield Finding((*at, given), f"a certificate and its key come together: give {other} as well", ((*at, other),))
+    if tls.enabled and not tls.verify:
+        message = "whoever sits between here and the backends can read and change everything"
+        yield Finding((*at, "verify"), message, (enabled,), warning=True)
+    for i, backend in enumerate(pool.backend):
+        name = backend.server_name or tls.server_name
+        if tls.enabled and tls.verify and backend.address.path and name is None:
+            message = "a Unix socket has no name to find in the certificate: give the backend a server_name"
+            key = (*pool_at, "backend", i)
+            yield Finding((*key, "address"), message, (enabled, (*at, "verify"), (*key, "server_name")))
+        if backend.server_name is not None and not tls.enabled and pool.health.type != "tls":
+            message = "has no effect without pool.tls.enabled = true"
+            yield Finding((*pool_at, "backend", i, "server_name"), message, (enabled,), warning=True)
