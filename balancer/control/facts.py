@@ -42,6 +42,8 @@ class Facts:
             "pins": len(book.overlay.pins),
             "strays": self.scan.strays.get(name),
             "decisions": dict(pool.decisions),
+            "requests": pool.traffic.by_class(),
+            "request_seconds": pool.traffic.seconds.plain(),
         }
 
     def backends(self, book: Book) -> list[dict[str, Any]]:

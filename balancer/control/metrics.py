@@ -5,22 +5,26 @@ to 1. Nothing about a single user is a label.
 """
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version as installed
-from typing import get_args
+from typing import Any, get_args
 
 import trio
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client import ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 
 from balancer.config.certificates import describe
 from balancer.config.model import Config
+from balancer.control.exposition import EOF, OPENMETRICS, PLAIN, Writer
 from balancer.control.facts import Facts
 from balancer.control.operators import Operators
 from balancer.ring.overlay import State
-
-PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 
 _DAEMON_GAUGES = {
     "draining": ("balancer_draining", "1 while the daemon is stopping."),
@@ -53,18 +57,6 @@ _BACKEND_COUNTERS = {
     "bytes_received": ("balancer_backend_received_bytes", "Bytes received from the backend."),
 }
 _Numbers = CounterMetricFamily | GaugeMetricFamily
-_EOF = b"# EOF\n"
-
-
-class _One(CollectorRegistry):
-    """A registry of one family, for the generators of the library."""
-
-    def __init__(self, family: Metric) -> None:
-        super().__init__()
-        self._family = family
-
-    def collect(self) -> Iterator[Metric]:
-        yield self._family
 
 
 class Metrics:
@@ -78,14 +70,13 @@ class Metrics:
 
     async def exposition(self, *, as_openmetrics: bool) -> tuple[bytes, str]:
         """All metrics in the text format or the one of OpenMetrics, and its content type."""
-        generate = openmetrics.generate_latest if as_openmetrics else generate_latest
-        parts: list[bytes] = []
+        writer, parts = Writer(openmetrics=as_openmetrics), []
         for family in self._families():
-            parts.append(generate(_One(family)).removesuffix(_EOF))
+            parts.append(writer.text(family))
             await trio.lowlevel.checkpoint()
         if as_openmetrics:
-            return b"".join([*parts, _EOF]), openmetrics.CONTENT_TYPE_LATEST
-        return b"".join(parts), PLAIN
+            return "".join([*parts, EOF]).encode(), OPENMETRICS
+        return "".join(parts).encode(), PLAIN
 
     def _families(self) -> Iterator[Metric]:
         yield from self._of_daemon()
@@ -104,6 +95,8 @@ class Metrics:
             yield GaugeMetricFamily(name, text, value=gauges[key])
         for key, (name, text) in _DAEMON_COUNTERS.items():
             yield CounterMetricFamily(name, text, value=gauges[key])
+        lag = "How late the data plane's tasks get their turn."
+        yield _histogram("balancer_event_loop_lag_seconds", lag, {"": gauges["loop_lag"]})
         settled = "Users sent home by `balancer ring settle`."
         yield CounterMetricFamily("balancer_settled_users", settled, value=self._operators.movers.settled)
         sequence = "Number of the last entry in the journal."
@@ -132,14 +125,22 @@ class Metrics:
         pins = GaugeMetricFamily("balancer_pins", "Pins.", labels=["pool"])
         versions = GaugeMetricFamily("balancer_overlay_version", "Changes made by operators.", labels=["pool"])
         strays = GaugeMetricFamily("balancer_strays", "Connected users who belong elsewhere.", labels=["pool"])
+        requests = CounterMetricFamily(
+            "balancer_requests", "Requests by the class of their answers.", labels=["pool", "status"]
+        )
         for name, book in self._operators.keeper.books.items():
+            for status, count in book.pool.traffic.by_class().items():
+                requests.add_metric([name, status], count)
             for reason, count in book.pool.decisions.items():
                 decisions.add_metric([name, reason], count)
             pins.add_metric([name], len(book.overlay.pins))
             versions.add_metric([name], book.overlay.version)
             if name in self._facts.scan.strays:
                 strays.add_metric([name], self._facts.scan.strays[name])
-        yield from (decisions, pins, versions, strays)
+        yield from (requests, decisions, pins, versions, strays)
+        took = "From the first byte of a request to the last of its answer, or to the 101 of a tunnel."
+        seconds = {name: book.pool.traffic.seconds.plain() for name, book in self._operators.keeper.books.items()}
+        yield _histogram("balancer_request_seconds", took, seconds, ["pool"])
 
     def _of_rings(self) -> Iterator[Metric]:
         info = InfoMetricFamily("balancer_ring", "The ring in force.", labels=["pool"])
@@ -198,3 +199,12 @@ def _certificates(config: Config) -> Iterator[tuple[str, str, float]]:
     for listener in config.listener:
         for certificate in listener.tls.certificates if listener.tls else ():
             yield listener.name, str(certificate.cert), describe(certificate.cert).not_after
+
+
+def _histogram(name: str, text: str, values: Mapping[str, Any], labels: Sequence[str] = ()) -> Metric:
+    """``values`` are histograms in plain values, by the value of the only label."""
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for label, value in values.items():
+        buckets = [(bound, float(count)) for bound, count in value["buckets"].items()]
+        family.add_metric([label] if labels else [], buckets, value["sum"])
+    return family

@@ -72,6 +72,7 @@ def _gauges(plane: Plane, fronts: tuple[Front, ...], log: AccessLog, started: fl
             "max_connections": plane.gate.limit,
             "refused_connections": plane.gate.refused,
             "crashes": plane.engine.crashes,
+            "loop_lag": plane.engine.lag.plain(),
             "log_lines_dropped": log.dropped,
             "listeners": {
                 front.config.name: {

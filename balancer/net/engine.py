@@ -31,8 +31,12 @@ from inspect import CORO_CREATED, getcoroutinestate
 
 import trio
 
+from balancer.pool.histogram import Histogram
+
 logger = logging.getLogger("balancer.engine")
 
+LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+"""Seconds; see ``Engine.lag``."""
 SWEEP_INTERVAL = 0.1
 """Seconds between two looks at the deadlines."""
 BATCH = 256
@@ -112,6 +116,8 @@ class Engine:
         self.now = 0.0
         self.current: Task | None = None
         self.crashes = 0
+        self.lag = Histogram(LAG_BOUNDS)
+        """How late the sweep came: how long everything else had to wait for its turn."""
         self.tasks: set[Task] = set()
         self._epoll = select.epoll()
         self._watches: dict[int, Watch] = {}
@@ -252,8 +258,10 @@ class Engine:
 
     async def _sweep(self) -> None:
         while True:
-            await trio.sleep(SWEEP_INTERVAL)
+            due = trio.current_time() + SWEEP_INTERVAL
+            await trio.sleep_until(due)
             now = self.now = trio.current_time()
+            self.lag.note(now - due)
             for task in [task for task in self.tasks if task.expires <= now]:
                 if task.expires <= now:  # the end of another may have moved it
                     task.expires = math.inf

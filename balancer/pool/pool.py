@@ -6,6 +6,7 @@ from itertools import count
 
 from balancer.config import model
 from balancer.pool.backend import Backend
+from balancer.pool.histogram import Traffic
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.placement import Placement
 from balancer.pool.standing import DEGRADED, UNKNOWN, WELL, Standing
@@ -39,6 +40,7 @@ class Pool:
         self.leases = Leases(config.linger)
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
+        self.traffic = Traffic()
         self._bounded = bool(config.ring.bound or config.ring.hash_balance_factor)
         self._turns = count()
 

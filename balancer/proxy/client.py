@@ -158,6 +158,7 @@ async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes
 async def _refuse(client: Client, record: Record, error: ProxyError) -> None:
     """Answer what could not be read as a request."""
     record.status, record.ended, record.by = error.status, error.reason, error.source
+    client.front.pool.traffic.note(error.status, client.plane.engine.now - record.started)
     if client.plane.log.enabled:
         client.log("request", record)
     await client.say(reply(error.status, error.reason))

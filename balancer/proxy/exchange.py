@@ -68,6 +68,8 @@ class Exchange:
             raise
         finally:
             self._settle()
+            if record.status != 101:
+                self._count(record.status)
             if self.client.plane.log.enabled:
                 self.client.log("close" if record.status == 101 else "request", record)
 
@@ -98,6 +100,10 @@ class Exchange:
         connector.once_more()
         backend = self.backend = await connector.connect()
         return await self._send(backend, head)
+
+    def _count(self, status: int) -> None:
+        """The request is done, or has become a tunnel."""
+        self.client.front.pool.traffic.note(status, self.client.plane.engine.now - self.record.started)
 
     def _replayable(self) -> bool:
         """Is the whole request still at hand, and the client unaware of the first try?"""
@@ -289,6 +295,7 @@ class Exchange:
         if self.explain:
             head = self._explained(head)
         record.status = 101
+        self._count(101)
         self.answered = True
         frames = None
         if is_websocket(self.request):

@@ -70,6 +70,45 @@ def test_the_ring_and_what_operators_decided(daemon):
     assert of_backend(values, "balancer_backend_takes_new", "ide-02") == 0
 
 
+def test_requests_by_their_answers_and_how_long_they_took(daemon, hosts, tunnels):
+    def counted():
+        values = scrape(daemon)
+        by_class = {
+            status: values["balancer_requests_total", ("pool", "ide"), ("status", status)]
+            for status in ("1xx", "2xx", "4xx", "5xx", "none")
+        }
+        buckets = [v for (name, *rest), v in values.items() if name == "balancer_request_seconds_bucket"]
+        assert buckets == sorted(buckets)
+        assert buckets[-1] == values["balancer_request_seconds_count", ("pool", "ide")] == sum(by_class.values())
+        return by_class, values["balancer_request_seconds_sum", ("pool", "ide")]
+
+    before, sum_before = counted()
+    tunnels("secret-1")
+    with daemon.connect() as client:
+        assert client.ask(get("/no-token")).status == 400
+    with daemon.connect() as client:
+        client.send(get("/?token=secret-1"))
+        peer = hosts[NAMES.index(daemon.place("secret-1"))].accept()
+        peer.request()
+        peer.send(answer(b"hello", "Connection: close"))
+        assert client.response().status == 200
+        peer.close()
+    with daemon.connect() as client:
+        assert client.ask(b"this is no HTTP\r\n\r\n").status == 400
+    after, sum_after = counted()
+    assert {status: after[status] - before[status] for status in after} == {
+        "1xx": 1, "2xx": 1, "4xx": 2, "5xx": 0, "none": 0
+    }  # fmt: skip
+    assert 0 < sum_after - sum_before < 10
+
+
+def test_event_loop_lag(daemon):
+    """Ten looks a second; the ten of a second that nothing else happened in are on time."""
+    values = eventually(lambda: (v := scrape(daemon))["balancer_event_loop_lag_seconds_count",] >= 10 and v)
+    assert values["balancer_event_loop_lag_seconds_bucket", ("le", "+Inf")] >= 10
+    assert values["balancer_event_loop_lag_seconds_sum",] < 10
+
+
 def test_every_metric_has_a_help_text_and_a_proper_name(daemon):
     for family in parse(daemon.ask("GET", "/metrics").text):
         assert family.documentation.endswith("."), family.name
