@@ -12,7 +12,7 @@ from balancer.cli.live import add_verb, as_json, daemon, read_token
 from balancer.config.load import load
 from balancer.config.model import Config, Pool
 from balancer.errors import ProxyError, Refused
-from balancer.http.token import extract
+from balancer.http.token import given
 from balancer.ring import report
 from balancer.ring.build import build
 from balancer.ring.explain import explain
@@ -160,9 +160,9 @@ def _one(pools: list[Pool]) -> Pool:
 
 
 def _token(pool: Pool, argument: str) -> bytes:
-    """What the data plane would hash for a URL with this token."""
+    """What the data plane would hash for this token."""
     try:
-        token = extract(b"/?%b=%b" % (pool.token.param.encode(), read_token(argument)), pool.token)
+        token = given(read_token(argument), pool.token)
     except ProxyError as error:
         raise Refused(error.reason) from None
     if token is None:

@@ -17,7 +17,7 @@ from balancer.control.metrics import Metrics
 from balancer.control.operators import Operators
 from balancer.control.server import Request, Response
 from balancer.errors import ProxyError, Refused
-from balancer.http.token import extract
+from balancer.http.token import given
 
 T = TypeVar("T", bound=Section)
 
@@ -90,10 +90,9 @@ class Call:
         return content_type in self.request.headers.get("accept", "")
 
     def token(self, text: str) -> bytes:
-        """What the data plane hashes for a URL with this token."""
-        rule = self.book.config.token
+        """What the data plane hashes for this token."""
         try:
-            token = extract(b"/?%b=%b" % (rule.param.encode(), text.encode()), rule)
+            token = given(text.encode(), self.book.config.token)
         except ProxyError as error:
             raise Failure(400, error.reason) from None
         if token is None:

@@ -75,8 +75,7 @@ class Head:
 
     def field(self, name: bytes) -> list[bytes]:
         """Values of the field called ``name`` (lower case) in ``fields``, in order."""
-        lines = (line.partition(b":") for line in self.fields.split(b"\r\n"))
-        return [value.strip(b" \t") for found, _, value in lines if found.lower() == name]
+        return _values(self.fields, name)
 
 
 class Request(Head):
@@ -115,6 +114,15 @@ class Request(Head):
         self.request_id: bytes | None = None
         self.other_claims = b""
         """Lines of further fields of this kind, such as X-Forwarded-Port and X-Real-IP."""
+
+    def field(self, name: bytes) -> list[bytes]:
+        """Values of a field as the client sent it, Host and the claims included, which are one value each."""
+        if name == b"host":
+            return [self.host] if self.host else []
+        if slot := _CLAIMS.get(name):
+            claim = getattr(self, slot)
+            return [] if claim is None else [claim]
+        return _values(self.fields, name) or _values(self.other_claims, name)
 
 
 class Response(Head):
@@ -161,6 +169,11 @@ def without(fields: bytes, names: set[bytes]) -> bytes:
     """``fields`` without the lines whose name, in lower case, is one of ``names``."""
     lines = fields.split(b"\r\n")
     return b"\r\n".join([line for line in lines if line.partition(b":")[0].lower() not in names])
+
+
+def _values(fields: bytes, name: bytes) -> list[bytes]:
+    lines = (line.partition(b":") for line in fields.split(b"\r\n"))
+    return [value.strip(b" \t") for found, _, value in lines if found.lower() == name]
 
 
 def drop_special(fields: bytes) -> bytes:

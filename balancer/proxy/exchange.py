@@ -86,7 +86,7 @@ class Exchange:
         record.request_id = effective_request_id(request, client.trusted, fresh)
         head = request_head(request, client.address_bytes, front.scheme, client.trusted, record.request_id)
         self.explain = TRACE_FIELD in request.fields.lower() and client.may_see(request)
-        token = self.token = client.token(request.target, record)
+        token = self.token = client.token(request, record)
         connector = self.connector = Connector(plane, front.pool, token, self.task, record)
         idempotent = request.method in IDEMPOTENT
         backend = self.backend = connector.kept(idempotent=idempotent) or await connector.connect()

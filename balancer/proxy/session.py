@@ -60,12 +60,12 @@ class Client:
         self.trusted = self.front.trusts(address)
         """Are the peer's ``X-Forwarded-*`` and ``X-Request-ID`` believed?"""
 
-    def token(self, target: bytes, record: Record) -> bytes | None:
+    def token(self, request: Request, record: Record) -> bytes | None:
         """The key to place a request by; None when the pool spreads those without a token."""
-        pool = self.front.pool
-        token = extract(target, pool.config.token)
+        rule = self.front.pool.config.token
+        token = self.address_bytes if rule.source == "client_ip" else extract(request, rule)
         if token is None:
-            match pool.config.token.missing:
+            match rule.missing:
                 case "reject":
                     raise ProxyError(Source.CLIENT, 400, "the token is missing")
                 case "spread":

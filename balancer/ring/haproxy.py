@@ -3,6 +3,7 @@
 ``balance url_param`` alone is map-based with sdbm and no avalanche; ``hash-type consistent`` alone is sdbm with
 avalanche, but ``hash-type consistent sdbm`` is without. A weight of 1 makes 16 points. Names are never hashed: by
 default a server's place comes from its id, and a server without one gets its number from the order of declaration.
+``balance source`` hashes no text but the address as a number, whatever function is named.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,8 @@ def haproxy(pool: Pool, weights: Mapping[str, float]) -> Ring:
     ring = pool.ring
     consistent = ring.hash_type == "consistent"
     avalanche = consistent and ring.function is None if ring.avalanche is None else ring.avalanche
-    hash = token_hash(ring.function or "sdbm", avalanche)
+    function = "source" if pool.token.source == "client_ip" else ring.function or "sdbm"
+    hash = token_hash(function, avalanche)
     keys = _keys(pool)
     declared = {backend.name: weights[backend.name] for backend in pool.backend if backend.name in weights}
     if not consistent:

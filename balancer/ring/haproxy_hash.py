@@ -14,6 +14,7 @@ import re
 import zlib
 from collections.abc import Callable
 from functools import partial
+from ipaddress import ip_address
 from operator import getitem
 
 from balancer.ring.hashes import TokenHash
@@ -76,6 +77,21 @@ def number(data: bytes) -> int:
     return max(-(1 << 63), min((1 << 63) - 1, value)) & _MASK
 
 
+def source(address: bytes) -> int:
+    """``balance source``: the 32-bit words of an IP address in network order, XORed; no hash function has a say.
+
+    What is no address, such as a server name in its place, is hashed with sdbm.
+    """
+    try:
+        packed = ip_address(address.decode()).packed
+    except ValueError:
+        return sdbm(address)
+    value = 0
+    for at in range(0, len(packed), 4):
+        value ^= int.from_bytes(packed[at : at + 4], "big")
+    return value
+
+
 def xxh32(data: bytes, seed: int) -> int:
     """XXH32, which makes ring keys of IPv6 addresses and GUIDs."""
     p1, p2, p3, p4, p5 = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1
@@ -110,11 +126,12 @@ _FUNCTIONS: dict[str, Callable[[bytes], int]] = {
     "wt6": wt6,
     "crc32": zlib.crc32,
     "none": number,
+    "source": source,
 }
 
 
 def token_hash(function: str, avalanche: bool) -> TokenHash:
-    """The hash of tokens: ``function`` as haproxy names it, with its modifier ``avalanche`` or without."""
+    """The hash of tokens: ``function`` as haproxy names it, or ``source``; with ``avalanche`` after it or without."""
     plain = _FUNCTIONS[function]
     if not avalanche:
         return TokenHash(function, 32, plain)

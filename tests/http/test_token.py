@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from balancer.config.model import Token
 from balancer.errors import ProxyError, Source
 from balancer.http import token
+from balancer.http.head import Request, parse_request
 
 EXTRACTED = {
     b"/?token=alice": b"alice",
@@ -32,8 +33,18 @@ EXTRACTED = {
 }
 
 
+def extract(target, rule):
+    return token.extract(Request(b"GET", target, 1), rule)
+
+
+def carried(rule, *lines):
+    """The token of a request with these field lines."""
+    head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+    return token.extract(parse_request(head), rule)
+
+
 def test_extract():
-    assert {target: token.extract(target, Token()) for target in EXTRACTED} == EXTRACTED
+    assert {target: extract(target, Token()) for target in EXTRACTED} == EXTRACTED
 
 
 @pytest.mark.parametrize(
@@ -41,34 +52,34 @@ def test_extract():
 )
 def test_different_values_are_refused_unless_the_first_is_to_be_taken(target):
     with pytest.raises(ProxyError) as caught:
-        token.extract(target, Token())
+        extract(target, Token())
     assert (caught.value.source, caught.value.status) == (Source.CLIENT, 400)
     first = target.partition(b"=")[2].partition(b"&")[0]
-    assert token.extract(target, Token(duplicates="first")) == (first or None)
+    assert extract(target, Token(duplicates="first")) == (first or None)
 
 
 def test_decoding():
     rule = Token(decode=True)
-    assert token.extract(b"/?token=al%69ce+%C3%A4", rule) == b"alice+\xc3\xa4"
-    assert token.extract(b"/?token=al%69ce&token=alice", rule) == b"alice"
+    assert extract(b"/?token=al%69ce+%C3%A4", rule) == b"alice+\xc3\xa4"
+    assert extract(b"/?token=al%69ce&token=alice", rule) == b"alice"
     for bad in (b"%", b"a%2", b"%zz", b"%+1", b"%%41"):
         with pytest.raises(ProxyError, match="escape"):
-            token.extract(b"/?token=" + bad, rule)
-        assert token.extract(b"/?token=" + bad, Token()) == bad
+            extract(b"/?token=" + bad, rule)
+        assert extract(b"/?token=" + bad, Token()) == bad
 
 
 def test_length_is_bounded_as_received():
-    assert token.extract(b"/?token=abcd", Token(max_length=4)) == b"abcd"
+    assert extract(b"/?token=abcd", Token(max_length=4)) == b"abcd"
     with pytest.raises(ProxyError, match="too long"):
-        token.extract(b"/?token=abcde", Token(max_length=4))
+        extract(b"/?token=abcde", Token(max_length=4))
     with pytest.raises(ProxyError, match="too long"):
-        token.extract(b"/?token=%41bc", Token(max_length=4, decode=True))
+        extract(b"/?token=%41bc", Token(max_length=4, decode=True))
 
 
 def test_errors_do_not_quote_the_token():
     for target in (b"/?token=SECRET%zz", b"/?token=SECRET&token=SECRETS", b"/?token=" + b"SECRET" * 200):
         with pytest.raises(ProxyError) as caught:
-            token.extract(target, Token(decode=True))
+            extract(target, Token(decode=True))
         assert "SECRET" not in f"{caught.value!r} {caught.value}"
 
 
@@ -98,6 +109,120 @@ def plainly(target: bytes, rule: Token):
     return values[0] or None
 
 
+HEADER = Token(source="header", header="X-User")
+LISTS = {
+    # As haproxy 2.6.12 reads them for `balance hdr(X-User)`; None is its round robin.
+    (b"X-User: alice",): b"alice",
+    (b"x-user:  bob \t",): b"bob",
+    (b"X-User: a, b",): b"a",
+    (b"X-User: a", b"X-User: b"): b"a",
+    (b'X-User: "a, b", c',): b'"a, b"',
+    (b'X-User: "a\\", b", c',): b'"a\\", b"',
+    (b'X-User: a"x,y"z, q',): b'a"x,y"z',
+    (b'X-User: "a, b',): b'"a, b',
+    (b'X-User: \\"a, b',): b'\\"a, b',
+    (b"X-User: a b ; c",): b"a b ; c",
+    (b"X-User: , zed",): b"zed",
+    (b"X-User: ", b"X-User: zed"): None,
+    (b"X-Users: zed",): None,
+    (): None,
+}
+
+
+def test_headers():
+    first = HEADER.model_copy(update={"duplicates": "first"})
+    assert {lines: carried(first, *lines) for lines in LISTS} == LISTS
+    last = HEADER.model_copy(update={"duplicates": "last"})
+    assert carried(last, b"X-User: a, b", b'X-User: c,"d, e" ,') == b'"d, e"'
+    assert carried(HEADER, b"X-User: Mozilla (KHTML, like Gecko)") == b"Mozilla (KHTML, like Gecko)"
+    assert carried(HEADER, b"X-User: a", b"X-User: a") == b"a"
+    with pytest.raises(ProxyError, match="different values"):
+        carried(HEADER, b"X-User: a", b"X-User: b")
+    with pytest.raises(ProxyError, match="too long"):
+        carried(HEADER, b"X-User: " + b"a" * 513)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("Host", b"Host: a"),
+        ("x-forwarded-for", b"X-Forwarded-For: 192.0.2.1, 192.0.2.2"),
+        ("X-Request-ID", b"X-Request-ID: one"),
+        ("X-Real-IP", b"X-Real-IP: 192.0.2.7"),
+        ("Forwarded", b"Forwarded: for=192.0.2.1"),
+    ],
+)
+def test_headers_that_do_not_just_pass(name, line):
+    value = carried(Token(source="header", header=name), *([line] if name != "Host" else []))
+    assert value == line.partition(b": ")[2]
+
+
+COOKIE = Token(source="cookie", cookie="sid")
+
+
+def test_cookies():
+    assert carried(COOKIE, b"Cookie: a=b; sid=alice;c=d") == b"alice"
+    assert carried(COOKIE, b"Cookie: SID=x; sid = dan ; xsid=y; sid") == b"dan"
+    assert carried(COOKIE, b'Cookie: sid="q q"') == b'"q q"'
+    assert carried(COOKIE, b"Cookie: sid=a=b") == b"a=b"
+    assert carried(COOKIE, b"Cookie: sid=") is None
+    assert carried(COOKIE) is None
+    two = (b"Cookie: sid=a; sid=b", b"Cookie: sid=c")
+    assert carried(COOKIE.model_copy(update={"duplicates": "first"}), *two) == b"a"
+    assert carried(COOKIE.model_copy(update={"duplicates": "last"}), *two) == b"c"
+    with pytest.raises(ProxyError, match="different values"):
+        carried(COOKIE, *two)
+
+
+@pytest.mark.parametrize(
+    ("keys", "target", "token"),
+    [
+        ({"source": "path"}, b"/a%20b/c;d?x=1", b"/a%20b/c;d"),
+        ({"source": "path"}, b"*", b"*"),
+        ({"source": "uri"}, b"/a?x=1", b"/a?x=1"),
+        ({"source": "uri"}, b"/a?", b"/a?"),
+        ({"source": "path", "depth": 2}, b"/a/b/c?x", b"/a/b"),
+        ({"source": "path", "depth": 2}, b"/a/b?/c/d", b"/a/b"),
+        ({"source": "path", "depth": 2}, b"/a/b/", b"/a/b"),
+        ({"source": "path", "depth": 2}, b"/a", b"/a"),
+        ({"source": "uri", "depth": 2}, b"/a?x=1/b/c", b"/a?x=1/b"),
+        ({"source": "path", "depth": 1, "leading_bytes": 4}, b"/abcdefg", b"/abc"),
+        ({"source": "path", "depth": 1, "leading_bytes": 4}, b"/a/bcd", b"/a"),
+        ({"source": "uri", "max_length": 3}, b"/abcdef", b"/abcdef"),
+        ({"source": "client_ip"}, b"/?token=a", None),
+    ],
+)
+def test_targets_and_addresses(keys, target, token):
+    assert extract(target, Token(**keys)) == token
+
+
+def test_what_operators_name():
+    assert token.given(b"al%69ce", Token(decode=True)) == b"alice"
+    assert token.given(b"a, b", HEADER) == b"a, b"
+    assert token.given(b"", COOKIE) is None
+    assert token.given(b"/a/b/c?d", Token(source="path", depth=1)) == b"/a"
+    assert token.given(b"2001:DB8:0::1", Token(source="client_ip")) == b"2001:db8::1"
+    for bad in (b"alice", b"\xff"):
+        with pytest.raises(ProxyError, match="IP addresses"):
+            token.given(bad, Token(source="client_ip"))
+    with pytest.raises(ProxyError, match="too long"):
+        token.given(b"abc", Token(max_length=2))
+
+
+@given(st.binary(max_size=20).map(lambda raw: bytes(b'a," \\\t'[byte % 6] for byte in raw)))
+def test_any_list_has_a_first_and_a_last_element(value):
+    value = value.strip(b" \t")
+    found = [
+        carried(HEADER.model_copy(update={"duplicates": which}), b"X-User: " + value) for which in ("first", "last")
+    ]
+    for element in found:
+        assert element is None or (element in value and element == element.strip(b" \t"))
+    assert (found[1] is None) == (not value.strip(b" \t,"))
+    if value.count(b'"') == 0:
+        plain = [each.strip(b" \t") for each in value.split(b",") if each.strip(b" \t")]
+        assert found == ([plain[0], plain[-1]] if plain else [None, None])
+
+
 pieces = st.lists(
     st.sampled_from([b"t", b"=", b"&", b"?", b"%41", b"%", b"A", b"", b"t=", b"&t=", b"ab", b"+"]), max_size=12
 )
@@ -114,7 +239,7 @@ rules = st.builds(
 def test_against_the_rule_spelled_out(query, rule):
     target = b"/?" + query
     try:
-        found = token.extract(target, rule)
+        found = extract(target, rule)
     except ProxyError:
         found = "refused"
     assert found == plainly(target, rule)
