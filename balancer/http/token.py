@@ -18,8 +18,8 @@ from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_ELEMENT = re.compile(rb'[ \t,]*+((?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+)')
-"""One element of a list of values; a comma between double quotes belongs to it."""
+_ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')
+"""One element of a list of values, maybe empty; a comma between double quotes belongs to it."""
 
 
 def extract(request: Request, rule: Token) -> bytes | None:
@@ -89,9 +89,9 @@ def _fields(request: Request, rule: Token) -> list[bytes]:
         case "refuse":
             return values
         case "first":
-            return [_ELEMENT.match(value)[1].rstrip(b" \t") for value in values[:1]]  # type: ignore[index]  # fits all
+            return [_ELEMENT.findall(value)[0].rstrip(b" \t") for value in values[:1]]
         case "last":
-            return [element for value in values for each in _ELEMENT.findall(value) if (element := each.rstrip(b" \t"))]
+            return [element for value in values for each in _ELEMENT.findall(value) if (element := each.strip(b" \t"))]
 
 
 def _cookies(request: Request, name: bytes) -> list[bytes]:
