@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.ring.haproxy_hash import djb2, full_hash, number, sdbm, token_hash, wt6, xxh32
+from balancer.ring.haproxy_hash import djb2, full_hash, number, sdbm, source, token_hash, wt6, xxh32
 
 MASK = 2**32 - 1
 
@@ -82,3 +82,10 @@ def test_no_function_reads_a_number(token, value):
 def test_avalanche_is_applied_to_the_function(name, plain):
     assert token_hash(name, avalanche=False).function(b"token") == plain(b"token")
     assert token_hash(name, avalanche=True).function(b"token") == full_hash(plain(b"token"))
+
+
+def test_addresses_are_numbers():
+    assert source(b"1.2.3.4") == 0x01020304
+    assert source(b"2001:db8::1:2") == 0x20010DB8 ^ 0x00010002
+    assert source(b"ide.example") == sdbm(b"ide.example")
+    assert token_hash("source", True)(b"1.2.3.4") == full_hash(0x01020304)
