@@ -8,6 +8,7 @@ acknowledged; all of that under one lock, so changes have an order, which is the
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import ceil
 
@@ -16,7 +17,7 @@ import trio
 from balancer.config import model
 from balancer.config.scalars import Address
 from balancer.control.events import Events
-from balancer.control.journal import Entry, Journal, RingConfig, configured_weights
+from balancer.control.journal import Entry, Journal, RingConfig
 from balancer.control.offload import Offload
 from balancer.errors import Refused
 from balancer.pool.digest import Digest
@@ -230,8 +231,9 @@ class Keeper:
         if self._journal is None or mine == known:
             return
         before = None
-        if known is not None and any(weight > 0 for weight in configured_weights(known).values()):
-            before = build(config.model_copy(update={"ring": known.ring, "backend": known.backends})).fingerprint
+        if known is not None:
+            with suppress(Refused):  # an older version, or a damaged file, may know what makes no ring here
+                before = build(config.model_copy(update={"ring": known.ring, "backend": known.backends})).fingerprint
         entry = Entry(
             seq=self._seq + 1,
             time=self.wall(),

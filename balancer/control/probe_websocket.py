@@ -35,7 +35,7 @@ async def ask_websocket(link: Link, config: model.Health, host: str) -> Result:
         result = await _converse(link, wire, config)
         if wire.state is ConnectionState.OPEN:
             await _part(link, wire)
-    except ProtocolError:
+    except (ProtocolError, ValueError):  # wsproto decodes fields of the handshake as ASCII, whatever they hold
         raise Failed("the answer is no WebSocket") from None
     return result
 

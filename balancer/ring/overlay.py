@@ -27,6 +27,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Weight = Annotated[float, Field(ge=0.0, le=MAX_WEIGHT, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 State = Literal["ready", "drain", "maint"]
 
@@ -73,7 +75,7 @@ class SetWeight(Section):
 
     op: Literal["weight"] = "weight"
     backend: Name
-    weight: Annotated[float, Field(ge=0.0, le=MAX_WEIGHT, allow_inf_nan=False)]
+    weight: Weight
     over: Annotated[float, Field(ge=0.0, le=30 * 86400.0, allow_inf_nan=False)] = 0.0
     since: float = 0.0
 
@@ -93,7 +95,7 @@ class Add(Section):
     op: Literal["add"] = "add"
     name: Name
     address: BackendAddress
-    weight: Annotated[float, Field(ge=0.0, le=MAX_WEIGHT, allow_inf_nan=False)] = 1.0
+    weight: Weight = 1.0
 
 
 class Remove(Section):
@@ -110,11 +112,11 @@ Change = Annotated[Pin | Unpin | SetState | SetWeight | Steer | Add | Remove, Fi
 class Ramp:
     """A weight on its way from ``start`` to ``target``: ``done`` seconds of ``over`` have passed at ``since``."""
 
-    start: float
-    target: float
-    over: float
-    done: float
-    since: float
+    start: Weight
+    target: Weight
+    over: Finite
+    done: Finite
+    since: Finite
     paused: bool = False
 
     @property
