@@ -1,0 +1,173 @@
+"""What operators and disks can hold: bodies of the admin API, its wire, the configuration, the files of the state."""
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import h11
+import trio
+import trio.testing
+
+from balancer.config.load import check
+from balancer.config.model import Backend, Config, Listener, Pool, Ring, Section
+from balancer.control import bodies, server
+from balancer.control.health_file import HealthFile
+from balancer.control.journal import Entry, Journal
+from balancer.control.keeper import Keeper
+from balancer.control.offload import Offload
+from balancer.errors import Refused
+from balancer.pool.digest import Digest
+from balancer.ring.overlay import Overlay, Pin
+
+_BODIES = [
+    *(bodies.TokenBody, bodies.ExplainBody, bodies.PinBody, bodies.PlanBody, bodies.StateBody, bodies.WeightBody),
+    *(bodies.RampBody, bodies.SettleBody, bodies.TraceBody),
+]
+_WEIGHTS = {"ide-01": 1.0, "ide-02": 2.0, "ide-03": 0.0}
+_NOW = 1_700_000_000.0
+_CONFIG = Config(
+    listener=(Listener(name="ide", bind=("127.0.0.1:0",), pool="ide"),),
+    pool=(
+        Pool(
+            name="ide",
+            ring=Ring(points=4),
+            backend=[Backend(name=name, address=f"10.0.0.1:{n}") for n, name in enumerate(("ide-01", "ide-02"), 1)],
+        ),
+    ),
+)
+_FOLDER = tempfile.TemporaryDirectory(prefix="balancer-fuzz-")
+
+
+def admin_body(data: bytes) -> None:
+    """A body of the admin API, of the kind the first byte says; the changes of a plan are made on an overlay."""
+    kind = _BODIES[data[0] % len(_BODIES)] if data else bodies.PlanBody
+    try:
+        body = bodies.parse(kind, data[1:])
+        if isinstance(body, bodies.PlanBody):
+            overlay = Overlay()
+            for change in body.changes:
+                overlay = overlay.apply(change, _WEIGHTS, _NOW)
+                assert overlay.live_weights(_WEIGHTS, _NOW + 1)
+    except Refused as error:
+        assert str(error)
+        return
+    assert isinstance(body, Section)
+    assert bodies.parse(kind, body.model_dump_json().encode()) == body, "a body is not what it says of itself"
+
+
+def admin_wire(data: bytes) -> None:
+    """A connection to the admin API: whatever comes, complete answers go back, and it ends."""
+    answers = trio.run(_converse, data, clock=trio.testing.MockClock(autojump_threshold=0))
+    while answers:
+        reader = h11.Connection(h11.CLIENT)
+        head_only = answers.startswith(b"HTTP/1.1 299 ")
+        reader.send(h11.Request(method="HEAD" if head_only else "GET", target="/", headers=[("Host", "a")]))
+        reader.send(h11.EndOfMessage())
+        reader.receive_data(answers)
+        events = [reader.next_event()]
+        while not isinstance(events[-1], h11.EndOfMessage):
+            assert events[-1] is not h11.NEED_DATA, "an answer is cut short"
+            events.append(reader.next_event())
+        answers = reader.trailing_data[0]
+
+
+async def _converse(data: bytes) -> bytes:
+    ours, theirs = trio.testing.memory_stream_pair()
+    ours.socket = None
+
+    async def answer(request: server.Request, _: object) -> server.Response:
+        assert isinstance(request.body, bytes)
+        text = json.dumps([request.method, request.path, dict(request.query), dict(request.headers)])
+        status = {"HEAD": 299, "CONNECT": 405}.get(request.method, 200)
+        return server.Response(status, text.encode(), "application/json")
+
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(2 * server.PATIENCE):
+            nursery.start_soon(server.converse, ours, answer, trio.Semaphore(1))
+            await theirs.send_all(data)
+            await theirs.send_eof()
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    await ours.aclose()
+    got = b""
+    with trio.move_on_after(1):
+        while more := await theirs.receive_some():
+            got += more
+    return got
+
+
+def config(data: bytes) -> None:
+    """A configuration file: a configuration, or problems each of which says where and what."""
+    file = Path(_FOLDER.name) / "balancer.toml"
+    file.write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the parser of certificates
+        report = check(file, _NOW)
+    assert (report.config is None) == bool(report.problems)
+    last = data.count(b"\n") + 1
+    for problem in [*report.problems, *report.warnings]:
+        assert problem.message
+        assert problem.line is None or 1 <= problem.line <= last
+        assert str(problem).isprintable(), "a problem would upset a terminal"
+
+
+def journal(data: bytes) -> None:
+    """A journal: it is read, nothing of it is lost, and the next change is remembered."""
+    _started({"journal.jsonl": data})
+
+
+def overlay(data: bytes) -> None:
+    """The sum of a journal, of any content."""
+    _started({"overlay.json": data})
+
+
+def health_file(data: bytes) -> None:
+    """What was held of the backends."""
+    folder = Path(_FOLDER.name)
+    (folder / "health.json").write_bytes(data)
+    with _quiet():
+        memory = HealthFile(folder).read()
+    for known in memory.values():
+        for each in known.values():
+            assert each.text.isprintable()
+
+
+def _started(files: dict[str, bytes]) -> None:
+    """A daemon's start and the next with these files in the state directory: an acknowledged change is remembered."""
+    with _quiet(), tempfile.TemporaryDirectory(dir=_FOLDER.name) as name:
+        folder = Path(name)
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        with closing(Journal(folder)) as store:
+            keeper = _keeper(store)
+            before = store.entries()
+            pin = Pin(digest="0123456789abcdef", backend="ide-01", since=_NOW)
+            try:
+                keeper.book("ide").overlay.apply(pin, keeper.book("ide").configured, _NOW)
+            except Refused:
+                return  # nobody would have acknowledged it
+            change = Entry(seq=keeper.seq + 1, time=_NOW, who="fuzz", pool="ide", changes=(pin,), after="b")
+            store.append(change)
+            assert store.entries() == [*before, change]
+        with closing(Journal(folder)) as store:
+            keeper = _keeper(store)
+            assert keeper.seq == change.seq
+            assert keeper.book("ide").overlay.pins[pin.key] == pin, "an acknowledged change was forgotten"
+
+
+def _keeper(store: Journal) -> Keeper:
+    return Keeper(_CONFIG, Digest(store.key), store, Offload(), lambda: _NOW)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the log, which says of every damage what it is."""
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
