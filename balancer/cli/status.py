@@ -32,6 +32,9 @@ def _status(args: argparse.Namespace) -> str:
             f"{count(listener['connections'], 'connection')} so far, {listener['handshake_failures']} failed handshakes"
         )
     for pool in found["pools"]:
+        if pool["panic"]:
+            alarm = f"PANIC in pool {pool['name']}: {pool['healthy']:.0%} of it is healthy, so health is ignored"
+            parts.append(paint(alarm, "bad"))
         parts += [_pool_line(pool), backends_table(pool["backend"])]
     return "\n".join(parts)
 

@@ -239,6 +239,8 @@ class Health(Section):
     """404 means: no new users, please."""
     on_down: Literal["keep", "close"] = "keep"
     """What becomes of the tunnels of a backend that is down."""
+    panic_threshold: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.3
+    """With a smaller share of the pool's weight healthy, health is ignored; 0 is never."""
     tls: HealthTls = HealthTls()
     agent: Agent = Agent()
 

@@ -37,6 +37,7 @@ Kind = Literal[
     "ring",
     "drained",
     "health",
+    "panic",
     "listener",
     "certificate",
     "reload",

@@ -36,6 +36,8 @@ class Facts:
             "algorithm": book.config.ring.algorithm,
             "fingerprint": book.ring.fingerprint,
             "backends": len(pool.backends),
+            "healthy": pool.healthy,
+            "panic": pool.panic,
             "available": sum(self.takes_new(book, backend) for backend in pool.backends),
             "users": sum(pool.leases.users.values()),
             "tunnels": sum(backend.tunnels for backend in pool.backends.values()),

@@ -124,6 +124,12 @@ class Metrics:
         )
         pins = GaugeMetricFamily("balancer_pins", "Pins.", labels=["pool"])
         versions = GaugeMetricFamily("balancer_overlay_version", "Changes made by operators.", labels=["pool"])
+        panic = GaugeMetricFamily(
+            "balancer_pool_panic", "1 while health is ignored, for too little of the pool is healthy.", labels=["pool"]
+        )
+        healthy = GaugeMetricFamily(
+            "balancer_pool_healthy_ratio", "Share of the pool's weight that is healthy.", labels=["pool"]
+        )
         strays = GaugeMetricFamily("balancer_strays", "Connected users who belong elsewhere.", labels=["pool"])
         requests = CounterMetricFamily(
             "balancer_requests", "Requests by the class of their answers.", labels=["pool", "status"]
@@ -134,10 +140,12 @@ class Metrics:
             for reason, count in book.pool.decisions.items():
                 decisions.add_metric([name, reason], count)
             pins.add_metric([name], len(book.overlay.pins))
+            panic.add_metric([name], book.pool.panic)
+            healthy.add_metric([name], book.pool.healthy)
             versions.add_metric([name], book.overlay.version)
             if name in self._facts.scan.strays:
                 strays.add_metric([name], self._facts.scan.strays[name])
-        yield from (requests, decisions, pins, versions, strays)
+        yield from (requests, decisions, pins, versions, panic, healthy, strays)
         took = "From the first byte of a request to the last of its answer, or to the 101 of a tunnel."
         seconds = {name: book.pool.traffic.seconds.plain() for name, book in self._operators.keeper.books.items()}
         yield _histogram("balancer_request_seconds", took, seconds, ["pool"])

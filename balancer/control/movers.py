@@ -162,11 +162,11 @@ class Movers:
         self._drained[pool] = drained
 
     def _to_empty(self, book: Book) -> dict[str, str]:
-        """Backends on which no tunnel is to stay, and why. If all are down, nobody has anywhere to go."""
+        """Backends on which no tunnel is to stay, and why. In panic it counts for nothing that they are down."""
         started_by = self._keeper.wall() - self._drain
         over = [name for name, change in book.overlay.states.items() if change.since <= started_by]
         empty = {name: f"the drain of {name} is over" for name in over}
-        if book.config.health.on_down == "close":
+        if book.config.health.on_down == "close" and not book.pool.panic:
             backends = book.pool.backends.values()
             down = [backend.name for backend in backends if backend.standing.down]
             if len(down) < len(backends):

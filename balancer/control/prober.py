@@ -15,6 +15,7 @@ import trio
 
 from balancer.config.scalars import Address
 from balancer.control.health_file import HealthFile, Known, Memory
+from balancer.control.judge import Judge
 from balancer.control.keeper import Book, Keeper
 from balancer.control.probe import Probe
 from balancer.control.probe_agent import ask_agent
@@ -28,7 +29,7 @@ AT_ONCE = 100
 PATIENCE = 5.0
 """Seconds for the first verdicts on all backends, before users are let in without."""
 TICK = 0.5
-"""Seconds between two looks for new backends."""
+"""Seconds between two looks for new backends, and at what follows from health."""
 WRITE_EVERY = 1.0
 """Seconds between two writes of the file."""
 FAULT = Result(False, "the probe crashed")
@@ -49,6 +50,7 @@ class Prober:
         self._elsewhere = {
             (name, each.name): each.check_address for name, book in self._books.items() for each in book.config.backend
         }
+        self._judge = Judge(keeper)
         self._watched: set[Backend] = set()
         self._memory: Memory = {}
         self._slots = trio.Semaphore(AT_ONCE)
@@ -71,6 +73,7 @@ class Prober:
             while True:
                 await trio.sleep(TICK)
                 self._watch_new(nursery)
+                self._judge.look()
 
     def _watch_new(self, nursery: trio.Nursery) -> None:
         for name, book in self._books.items():
@@ -78,7 +81,7 @@ class Prober:
                 if backend not in self._watched:
                     self._watched.add(backend)
                     health = book.health[backend.name] = self._remembered(name, book, backend)
-                    book.pool.stand(backend.name, health.standing)
+                    book.pool.stand({backend.name: health.standing})
                     nursery.start_soon(self._watch, name, book, backend, health)
                     if book.config.health.agent.port is not None and not backend.address.path:
                         nursery.start_soon(self._listen, name, book, backend, health)
@@ -126,7 +129,7 @@ class Prober:
             self._changed.set()
             if former is Verdict.UNKNOWN:
                 self._note_judged()
-        book.pool.stand(backend.name, health.standing)
+        book.pool.stand({backend.name: health.standing})
         if health.wish != wish:
             said = f"asks for: {health.wish or 'nothing any more'}"
             logger.info("backend %s of pool %s %s", backend.name, pool, said)
@@ -160,7 +163,7 @@ class Prober:
             if report is not None and book.pool.backends.get(backend.name) is backend:
                 before = (health.wish, health.percent, health.agent_down)
                 health.heed(report)
-                book.pool.stand(backend.name, health.standing)
+                book.pool.stand({backend.name: health.standing})
                 if before != (health.wish, health.percent, health.agent_down):
                     words = f"{health.percent}% {health.wish or 'ready'} {'down' if health.agent_down else 'up'}"
                     logger.info("backend %s of pool %s: its agent says %s", backend.name, pool, words)

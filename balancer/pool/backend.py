@@ -58,4 +58,8 @@ class Backend:
 
     def unavailable(self, now: float) -> str:
         """Why it should not be tried now, or an empty string."""
-        return self.standing.trouble or ("failed to connect" if now < self.held_until else "")
+        return self.standing.trouble or self.held_off(now)
+
+    def held_off(self, now: float) -> str:
+        """ "failed to connect" while others come first for that, or an empty string."""
+        return "failed to connect" if now < self.held_until else ""

@@ -25,6 +25,8 @@ class Placement:
     prefixes: tuple[tuple[int, Mapping[str, str]], ...] = ()
     states: Mapping[str, State] = field(default_factory=dict)
     """Backends that are not ready."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """What operators want each backend to have; the ring may give it less for a while."""
 
     @classmethod
     def of(
@@ -34,15 +36,20 @@ class Placement:
         overlay: Overlay,
         digest: Callable[[bytes], str],
         now: float,
+        weights: Mapping[str, float] | None = None,
     ) -> "Placement":
-        """The placement of ``overlay`` on ``ring`` at Unix time ``now``, without pins on backends that are gone."""
+        """The placement of ``overlay`` on ``ring`` at Unix time ``now``, without pins on backends that are gone.
+
+        ``weights`` are those of the ring, unless others are given.
+        """
         by_length: dict[int, dict[str, str]] = {}
         pins: dict[str, str] = {}
         for pin in overlay.pins.values():
             if pin.backend in addresses and (pin.until is None or pin.until > now):
                 (pins if pin.prefix is None else by_length.setdefault(pin.prefix, {}))[pin.digest] = pin.backend
         states = {name: change.state for name, change in overlay.states.items()}
-        return cls(ring, addresses, digest, pins, tuple(sorted(by_length.items(), reverse=True)), states)
+        prefixes = tuple(sorted(by_length.items(), reverse=True))
+        return cls(ring, addresses, digest, pins, prefixes, states, ring.weights if weights is None else weights)
 
     @cached_property
     def steered(self) -> bool:

@@ -8,6 +8,7 @@ from balancer.config import model
 from balancer.pool.backend import Backend
 from balancer.pool.histogram import Traffic
 from balancer.pool.leases import Lease, Leases
+from balancer.pool.panic import healthy_share
 from balancer.pool.placement import Placement
 from balancer.pool.standing import DEGRADED, UNKNOWN, WELL, Standing
 from balancer.ring.bounded import bounded
@@ -25,7 +26,7 @@ class Decision:
         self.backend = backend
         self.reason = reason
         """``pin``, ``lease``, ``owner``, ``successor``, ``bounded`` (one before was full), ``spread``; if all of these
-        are left out ``degraded`` or ``panic``."""
+        are left out ``degraded`` or ``panic``, which is also the reason for one that only panic lets in."""
         self.skipped = skipped
 
 
@@ -52,15 +53,24 @@ class Pool:
             backend.address = address
         self.placement = placement
         self._owners: dict[bytes, str] = {}
+        self._reckon()
 
-    def stand(self, name: str, standing: Standing) -> None:
-        """Take what is held of a backend now; without effect on one that has been removed."""
-        backend = self.backends.get(name)
-        if backend is None:
-            return
-        if backend.standing.trouble and not standing.trouble:
-            backend.held_until = 0.0  # whatever kept users away is over
-        backend.standing = standing
+    def stand(self, standings: Mapping[str, Standing]) -> None:
+        """Take what is held of these backends now; without effect on those that have been removed."""
+        for name, standing in standings.items():
+            backend = self.backends.get(name)
+            if backend is not None:
+                if backend.standing.trouble and not standing.trouble:
+                    backend.held_until = 0.0  # whatever kept users away is over
+                backend.standing = standing
+        self._reckon()
+
+    def _reckon(self) -> None:
+        """Work out how much of the weight is healthy: after every change of standings and weights."""
+        placement = self.placement
+        ready = ((name, weight) for name, weight in placement.weights.items() if name not in placement.states)
+        self.healthy = healthy_share((weight, self.backends[name].standing) for name, weight in ready)
+        self.panic = self.healthy < self.config.health.panic_threshold
 
     def first(self, token: bytes | None, now: float) -> Decision | None:
         """The first of ``candidates`` in the everyday case: the lease or the owner, no operator having a say.
@@ -115,9 +125,11 @@ class Pool:
                 continue
             if why := self._refuses(backend, lease):
                 pass
-            elif why := self.left_out(backend, lease, now):
+            elif why := self.left_out(backend, lease, now, health=not self.panic):
                 (degraded if why == DEGRADED else unhealthy).append(name)
             else:
+                if self.panic and self.left_out(backend, lease, now):
+                    rule = "panic"
                 yield Decision(backend, rule, (*skipped, *((other, "full") for other in full)))
                 why = "failed to connect"  # or nobody would ask for the next one
             skipped.append((name, why))
@@ -126,11 +138,14 @@ class Pool:
             if backend is not None and not self._refuses(backend, lease):  # trying the others took time
                 yield Decision(backend, "degraded" if name in degraded else "panic", tuple(skipped))
 
-    def left_out(self, backend: Backend, lease: Lease | None, now: float) -> str:
-        """Why the holder of ``lease`` is better placed elsewhere, the orders of operators aside; or an empty string."""
-        if why := backend.unavailable(now):
-            return why
-        return backend.standing.unwilling(tunnels=lease is not None and backend.name in lease.sessions.values())
+    def left_out(self, backend: Backend, lease: Lease | None, now: float, *, health: bool = True) -> str:
+        """Why the holder of ``lease`` is better placed elsewhere, or an empty string.
+
+        The orders of operators are left aside, and ``health`` as well if that is to be ignored.
+        """
+        standing, tunnels = backend.standing, lease is not None and backend.name in lease.sessions.values()
+        ill = standing.ill(tunnels=tunnels) if health else ""
+        return ill or backend.held_off(now) or standing.unwilling(tunnels=tunnels)
 
     def _refuses(self, backend: Backend, lease: Lease | None) -> str:
         """Why nothing may be sent there at all: an operator says so, or the host's own agent."""
@@ -183,7 +198,7 @@ class Pool:
                 for name in ring.members
                 if name not in tried
                 and not self._refuses(self.backends[name], None)
-                and not self.left_out(self.backends[name], None, now)
+                and not self.left_out(self.backends[name], None, now, health=not self.panic)
             ]
             if not usable:
                 return

@@ -22,13 +22,28 @@ class Standing:
     """Why nobody should be sent there, or an empty string."""
     down: bool = False
     """It is held not to work; with ``trouble`` and not down, nothing is known of it yet."""
+    ejected: str = ""
+    """Why it gets no new users although probes do not say that it is down, or an empty string."""
     wish: Wish = ""
     """What the host itself asks for."""
     clear: bool = field(init=False)
     """Nothing is to be said against it: the one question of the hot path."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "clear", not self.trouble and not self.wish)
+        object.__setattr__(self, "clear", not (self.trouble or self.ejected or self.wish))
+
+    @property
+    def unknown(self) -> bool:
+        """Nobody has judged it yet."""
+        return bool(self.trouble) and not self.down
+
+    def ill(self, *, tunnels: bool) -> str:
+        """Why its health keeps a user away, or an empty string.
+
+        To those who have open ``tunnels`` there, an ejected host has proved that it works: another one would not have
+        their files.
+        """
+        return self.trouble or ("" if tunnels else self.ejected)
 
     def unwilling(self, *, tunnels: bool) -> str:
         """Why the host does not want a user, who has open ``tunnels`` there or not; or an empty string."""

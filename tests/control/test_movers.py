@@ -266,7 +266,7 @@ class TestDown:
 
     def judge(self, floor, ok, *names):
         for name in names:
-            floor.pool.stand(name, WELL if ok else Standing("as the test says", down=True))
+            floor.pool.stand({name: WELL if ok else Standing("as the test says", down=True)})
 
     def settings(self, on_down):
         return config(health={"type": "tcp", "on_down": on_down})
@@ -321,7 +321,7 @@ class TestDown:
         async with working(clock, self.settings("keep")) as (floor, nursery):
             self.judge(floor, True, "a", "b", "c")
             floor.astray(3)
-            floor.pool.stand("a", Standing(wish="drain"))
+            floor.pool.stand({"a": Standing(wish="drain")})
             work = await nursery.start(floor.movers.settle, "ide", 10.0)
             await floor.passes(3)
             assert (work.done, work.moved, work.skipped) == (True, 0, 3)

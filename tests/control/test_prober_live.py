@@ -4,6 +4,8 @@ import contextlib
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -121,8 +123,17 @@ def test_what_operators_see(tmp_path, hosts):
         assert 0 < health["for"] < 60
         assert 0 < health["seconds"] < 5
         assert served(daemon, 1), "all are ill: any is better than none"
+        panic = daemon.stderr.wait_for(lambda line: "panic" in line)
+        said = "panic: 0% of the pool is healthy, less than 30%, so health is ignored"
+        assert re.fullmatch(rf".*ERROR.*pool ide: {said}\n", panic)
+        assert daemon.get("/v1/pools/ide")["panic"]
+        status = [sys.executable, "-m", "balancer", "status", "--admin", daemon.socket]
+        shown = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+        assert "PANIC in pool ide: 0% of it is healthy, so health is ignored" in shown
 
         text = daemon.ask("GET", "/metrics").text
+        assert 'balancer_pool_panic{pool="ide"} 1.0' in text
+        assert 'balancer_pool_healthy_ratio{pool="ide"} 0.0' in text
         values = {
             (sample.name, sample.labels.get("result")): sample.value
             for family in parse(text)
@@ -138,6 +149,10 @@ def test_what_operators_see(tmp_path, hosts):
         lines = [line for line in daemon.stderr.lines if "backend ide-01 of pool ide" in line]
         assert len(lines) == 2, "a line for each change, none for each probe"
         assert re.search(r"WARNING .*: up -> down: status 503 \(up for \d+\.\d s\)$", lines[1])
+
+        hosts[0].status = 200
+        daemon.stderr.wait_for(lambda line: "pool ide: the panic is over: 33% of the pool is healthy" in line)
+        assert not daemon.get("/v1/pools/ide")["panic"]
 
 
 def test_a_restart_goes_on_with_what_was_known(tmp_path, hosts):

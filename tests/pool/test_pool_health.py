@@ -19,6 +19,7 @@ LOOKS = {
     "degraded": Standing(wish="degraded"),
     "drain": Standing(wish="drain"),
     "agent maint": Standing(wish="maint"),
+    "ejected": Standing(ejected="ejected: 5 failures in a row"),
     "agent down": Standing("unhealthy: its agent says down", down=True),
 }
 WHY = {
@@ -27,16 +28,18 @@ WHY = {
     "degraded": "degraded",
     "drain": "asks to be drained",
     "agent maint": "asks for maintenance",
+    "ejected": "ejected: 5 failures in a row",
     "agent down": "unhealthy: its agent says down",
 }
 
 
-def probed_pool(states, ring=None, changes=()):
+def probed_pool(states, ring=None, changes=(), panic_threshold=0.0):
     settings = config(NAMES, ring)
-    settings = settings.model_copy(update={"health": settings.health.model_copy(update={"type": "tcp"})})
+    health = settings.health.model_copy(update={"type": "tcp", "panic_threshold": panic_threshold})
+    settings = settings.model_copy(update={"health": health})
     pool = Pool(settings, steered(settings, changes))
     for name, state in states.items():
-        pool.stand(name, LOOKS[state])
+        pool.stand({name: LOOKS[state]})
     return pool
 
 
@@ -51,9 +54,9 @@ def test_in_every_state(states, number, tunnel, ring):
     if tunnel:
         pool.leases.open(token, "tab", tunnel)
     order = list(pool.placement.ring.order(token))
-    fine = [n for n in order if states[n] == "well" or (n == tunnel and states[n] in ("degraded", "drain"))]
+    fine = [n for n in order if states[n] == "well" or (n == tunnel and states[n] in ("degraded", "drain", "ejected"))]
     degraded = [n for n in order if states[n] == "degraded" and n not in fine]
-    others = [n for n in order if states[n] in ("down", "unknown", "drain", "agent down") and n not in fine]
+    others = [n for n in order if states[n] in ("down", "unknown", "drain", "agent down", "ejected") and n not in fine]
 
     found = list(pool.candidates(token, 1.0))
     names = [each.backend.name for each in found]
@@ -82,7 +85,7 @@ def test_what_operators_say_comes_first(state):
 def test_health_does_not_move_the_ring():
     pool = probed_pool(dict.fromkeys(NAMES, "well"))
     before = pool.placement.ring.fingerprint
-    pool.stand("a", LOOKS["down"])
+    pool.stand({"a": LOOKS["down"]})
     assert pool.placement.ring.fingerprint == before
     pool.place(pool.placement)
     assert pool.backends["a"].standing.down, "a new placement forgets nothing"
@@ -97,14 +100,14 @@ def test_those_in_turn_pass_over_who_is_down():
 def test_a_return_ends_the_wait_after_a_failed_connect():
     pool = probed_pool({"a": "down"})
     pool.backends["a"].connect_failed(0.0)
-    pool.stand("a", LOOKS["agent down"])
+    pool.stand({"a": LOOKS["agent down"]})
     assert pool.backends["a"].held_until
-    pool.stand("a", WELL)
+    pool.stand({"a": WELL})
     assert pool.backends["a"].unavailable(1.0) == ""
     pool.backends["a"].connect_failed(2.0)
-    pool.stand("a", LOOKS["degraded"])
+    pool.stand({"a": LOOKS["degraded"]})
     assert pool.backends["a"].unavailable(3.0) == "failed to connect"
-    pool.stand("nobody", WELL)
+    pool.stand({"nobody": WELL})
 
 
 @pytest.mark.parametrize("state", LOOKS)

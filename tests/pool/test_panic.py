@@ -1,0 +1,102 @@
+"""Panic: when it begins and ends, and what it makes of placement."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pools import config, steered, told
+
+from balancer.config import model
+from balancer.pool.panic import healthy_share
+from balancer.pool.pool import Pool
+from balancer.pool.standing import UNKNOWN, WELL, Standing
+from balancer.ring.build import build
+from balancer.ring.overlay import SetState
+
+NAMES = ["a", "b", "c", "d"]
+DOWN, EJECTED = Standing("unhealthy: status 500", down=True), Standing(ejected="ejected: 5 failures in a row")
+DEGRADED, DRAIN = Standing(wish="degraded"), Standing(wish="drain")
+
+
+def open_pool(threshold=0.5, changes=(), weights=None):
+    settings = config(NAMES)
+    settings = settings.model_copy(update={"health": model.Health(panic_threshold=threshold)})
+    return Pool(settings, steered(settings, changes, build(settings, weights) if weights else None))
+
+
+@pytest.mark.parametrize(
+    ("members", "share"),
+    [
+        ([], 1.0),
+        ([(1.0, UNKNOWN), (2.0, DRAIN)], 1.0),
+        ([(1.0, WELL), (3.0, DOWN)], 0.25),
+        ([(1.0, WELL), (1.0, DEGRADED), (2.0, EJECTED)], 0.5),
+        ([(1.0, DOWN), (5.0, UNKNOWN), (5.0, Standing("down", down=True, wish="maint"))], 0.0),
+        ([(0.0, WELL), (1.0, DOWN)], 0.0),
+    ],
+)
+def test_the_share_of_those_who_count(members, share):
+    assert healthy_share(members) == share
+
+
+@given(st.lists(st.tuples(st.floats(0, 256), st.sampled_from([WELL, DOWN, UNKNOWN, EJECTED, DEGRADED, DRAIN]))))
+def test_it_is_a_share_and_grows_with_every_recovery(members):
+    share = healthy_share(members)
+    assert 0.0 <= share <= 1.0
+    for n, (weight, standing) in enumerate(members):
+        if standing is DOWN:
+            assert healthy_share([*members[:n], (weight, WELL), *members[n + 1 :]]) >= share
+
+
+def test_in_panic_everybody_goes_home():
+    pool = open_pool()
+    tokens = [b"token-%d" % n for n in range(50)]
+    homes = {token: next(pool.placement.ring.order(token)) for token in tokens}
+    pool.stand({"a": DOWN, "b": EJECTED})
+    assert (pool.healthy, pool.panic) == (0.5, False), "not fewer than the threshold"
+    assert {told(pool, token)[0][0] for token in tokens} == {"c", "d"}
+    pool.stand({"c": DOWN})
+    assert (pool.healthy, pool.panic) == (0.25, True)
+    for token, home in homes.items():
+        first = pool.first(token, 0.0)
+        assert (first is not None) == (home == "d")
+        assert told(pool, token)[0] == (home, "owner" if home == "d" else "panic")
+    pool.stand({"a": WELL})
+    assert not pool.panic
+    assert {told(pool, token)[0][0] for token in tokens} == {"a", "d"}
+
+
+def test_what_has_just_failed_and_what_a_host_wishes_still_count():
+    pool = open_pool()
+    pool.stand({"a": DOWN, "b": DOWN, "c": DOWN, "d": DRAIN})
+    assert pool.panic
+    pool.backends["a"].connect_failed(0.0)
+    found = told(pool, b"t")
+    assert {name for name, _ in found[:2]} == {"b", "c"}
+    assert pool.left_out(pool.backends["b"], None, 0.0) == DOWN.trouble, "who looks on hears the truth"
+
+
+def test_bounded_load_goes_on_in_panic():
+    settings = config(NAMES, {"bound": 1.25})
+    pool = Pool(settings, steered(settings))
+    pool.stand(dict.fromkeys(NAMES, DOWN))
+    assert [rule for _, rule in told(pool, b"t")] == ["panic"] * 4
+
+
+def test_weights_count_and_those_taken_out_do_not():
+    assert open_pool().healthy == 1.0
+    heavy = open_pool(weights={"a": 5.0, "b": 1.0, "c": 1.0, "d": 1.0})
+    heavy.stand({"a": DOWN})
+    assert heavy.panic
+    drained = open_pool(changes=[SetState(backend="a", state="drain")])
+    drained.stand({"a": DOWN, "b": DOWN})
+    assert drained.healthy == pytest.approx(2 / 3)
+    drained.place(steered(drained.config, [SetState(backend="c", state="maint")]))
+    assert drained.healthy == pytest.approx(1 / 3)
+    assert drained.panic
+
+
+def test_zero_is_never():
+    pool = open_pool(threshold=0.0)
+    pool.stand(dict.fromkeys(NAMES, DOWN))
+    assert not pool.panic
+    assert [rule for _, rule in told(pool, b"t")] == ["panic"] * 4, "and yet somebody is better than nobody"
