@@ -34,9 +34,9 @@ async def _serve(client: Client, plain: PlainTransport) -> None:
     plane = client.plane
     plane.sessions.add(client)
     try:
-        early, sni = await _greet(client, plain)
+        early = await _greet(client, plain)
         if client.front.config.mode == "tcp":
-            await serve_tcp(client, early, sni)
+            await serve_tcp(client, early)
         else:
             await _serve_http(client, early)
     except (ProxyError, TimedOut):
@@ -46,14 +46,13 @@ async def _serve(client: Client, plain: PlainTransport) -> None:
         plane.part(client)
 
 
-async def _greet(client: Client, plain: PlainTransport) -> tuple[bytes, str]:
-    """PROXY header and TLS handshake, within one deadline; bytes read beyond them, and the SNI name."""
+async def _greet(client: Client, plain: PlainTransport) -> bytes:
+    """PROXY header and TLS handshake, within one deadline; bytes read beyond them."""
     plane, front = client.plane, client.front
     engine = plane.engine
     began = engine.now
     client.task.expires = began + plane.timeouts.handshake
     early = b""
-    sni = ""
     try:
         if front.config.proxy_protocol == "accept" and client.trusted:
             early = await _read_proxy_header(client, plain)
@@ -63,7 +62,7 @@ async def _greet(client: Client, plain: PlainTransport) -> tuple[bytes, str]:
             await tls.handshake()
             client.tls_version = tls.version
             client.tls_seconds = engine.now - began
-            sni = tls.server_name
+            client.server_name = tls.server_name
     except (ProxyError, TimedOut) as error:
         front.handshake_failures += 1
         if plane.log.enabled:
@@ -72,7 +71,7 @@ async def _greet(client: Client, plain: PlainTransport) -> tuple[bytes, str]:
             record.ended = str(error) or "the handshake took too long"
             client.log("handshake", record)
         raise
-    return early, sni
+    return early
 
 
 async def _read_proxy_header(client: Client, plain: PlainTransport) -> bytes:

@@ -86,8 +86,10 @@ class Exchange:
         record.request_id = effective_request_id(request, client.trusted, fresh)
         head = request_head(request, client.address_bytes, front.scheme, client.trusted, record.request_id)
         self.explain = TRACE_FIELD in request.fields.lower() and client.may_see(request)
+        if front.routes is not None:
+            client.choose_pool(request)
         token = self.token = client.token(request, record)
-        connector = self.connector = Connector(plane, front.pool, token, self.task, record)
+        connector = self.connector = Connector(plane, client.pool, token, self.task, record)
         idempotent = request.method in IDEMPOTENT
         backend = self.backend = connector.kept(idempotent=idempotent) or await connector.connect()
         try:
@@ -103,7 +105,7 @@ class Exchange:
 
     def _count(self, status: int) -> None:
         """The request is done, or has become a tunnel."""
-        self.client.front.pool.traffic.note(status, self.client.plane.engine.now - self.record.started)
+        self.client.pool.traffic.note(status, self.client.plane.engine.now - self.record.started)
 
     def _replayable(self) -> bool:
         """Is the whole request still at hand, and the client unaware of the first try?"""
@@ -181,7 +183,7 @@ class Exchange:
 
     def _explained(self, head: bytes) -> bytes:
         """The head with the decision added to its fields."""
-        return head[:-2] + explanation(self.record, self.client.front.pool) + b"\r\n"
+        return head[:-2] + explanation(self.record, self.client.pool) + b"\r\n"
 
     async def _copy_length(self, send: bytes, left: int, data: bytes) -> bool:
         """A body of known length behind ``send``; false if the backend sent more than it announced."""

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from balancer.config import model
+from balancer.http.route import Routes
 from balancer.net.contexts import server_context
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
@@ -41,11 +42,14 @@ class Session(Protocol):
 class Front:
     """A listener at run time."""
 
-    __slots__ = ("config", "connections", "handshake_failures", "pool", "scheme", "tls")
+    __slots__ = ("config", "connections", "handshake_failures", "pool", "pools", "routes", "scheme", "tls")
 
-    def __init__(self, config: model.Listener, pool: Pool) -> None:
+    def __init__(self, config: model.Listener, pools: Mapping[str, Pool]) -> None:
         self.config = config
-        self.pool = pool
+        self.pools = pools
+        self.pool = pools[config.pool]
+        """Where clients go for whom no route says otherwise."""
+        self.routes = Routes(config.route) if config.route else None
         self.tls: ssl.SSLContext | None = server_context(config.tls) if config.tls else None
         self.scheme = b"https" if config.tls else b"http"
         self.connections = 0
@@ -91,7 +95,7 @@ class Plane:
 
     def front(self, config: model.Listener) -> Front:
         """A listener of this plane, with its certificates loaded."""
-        return Front(config, self.pools[config.pool])
+        return Front(config, self.pools)
 
     def part(self, session: Session) -> None:
         """A connection has ended."""

@@ -31,7 +31,9 @@ class Client:
         "front",
         "idle",
         "plane",
+        "pool",
         "served",
+        "server_name",
         "task",
         "tls_seconds",
         "tls_version",
@@ -44,8 +46,12 @@ class Client:
     def __init__(self, plane: Plane, front: Front, transport: Transport, address: str) -> None:
         self.plane = plane
         self.front = front
+        self.pool = front.pool
+        """Where what it asks now belongs."""
         self.transport = transport
         self.identify(address)
+        self.server_name = ""
+        """The name it asked for in its TLS handshake, in lower case."""
         self.tls_version = ""
         self.tls_seconds = 0.0
         self.idle = False
@@ -60,9 +66,19 @@ class Client:
         self.trusted = self.front.trusts(address)
         """Are the peer's ``X-Forwarded-*`` and ``X-Request-ID`` believed?"""
 
+    def choose_pool(self, request: Request | None) -> None:
+        """Follow the routes of the listener, which has some; without a request, only those by server name are left."""
+        front = self.front
+        assert front.routes is not None
+        if request is None:
+            name = front.routes.of_connection(self.server_name)
+        else:
+            name = front.routes.of_request(request, self.server_name)
+        self.pool = front.pool if name is None else front.pools[name]
+
     def token(self, request: Request, record: Record) -> bytes | None:
         """The key to place a request by; None when the pool spreads those without a token."""
-        rule = self.front.pool.config.token
+        rule = self.pool.config.token
         token = self.address_bytes if rule.source == "client_ip" else extract(request, rule)
         if token is None:
             match rule.missing:
@@ -84,7 +100,7 @@ class Client:
     @contextmanager
     def lease(self, backend: Backend, token: bytes | None) -> Iterator[None]:
         """Count a tunnel to ``backend`` while it is open, and let the user's other connections follow it."""
-        leases = self.front.pool.leases
+        leases = self.pool.leases
         backend.tunnels += 1
         lease = None
         if token is None:
@@ -107,7 +123,7 @@ class Client:
             record,
             client=self.address,
             listener=self.front.config.name,
-            pool=self.front.pool.name,
+            pool=self.pool.name,
             tls=self.tls_version,
             now=self.plane.engine.now,
         )

@@ -9,23 +9,25 @@ from balancer.proxy.session import Client
 from balancer.proxy.tunnel import tunnel
 
 
-async def serve_tcp(client: Client, early: bytes, sni: str) -> None:
-    """Relay ``client`` to its backend. ``early`` has been read already; ``sni`` is the name of a handshake we did."""
+async def serve_tcp(client: Client, early: bytes) -> None:
+    """Relay ``client`` to its backend. ``early`` has been read already."""
     plane, front, task = client.plane, client.front, client.task
     record = Record(plane.engine.now, client.tls_seconds)
     backend = None
     connector: Connector | None = None
     try:
         key = client.address
+        if front.tls is None and (front.routes is not None or front.config.key == "sni"):
+            client.server_name, early = await _peek(client, early)
+        if front.routes is not None:
+            client.choose_pool(None)
         if front.config.key == "sni":
-            if front.tls is None:
-                sni, early = await _peek(client, early)
-            key = sni or client.address
+            key = client.server_name or client.address
         record.head = plane.engine.now
         if plane.log.enabled:
             record.digest = plane.digest(key.encode())
         token = key.encode()
-        connector = Connector(plane, front.pool, token, task, record)
+        connector = Connector(plane, client.pool, token, task, record)
         backend = await connector.connect()
         await tunnel(client, backend, connector.backend, token, record, to_backend=early)
     except ProxyError as error:

@@ -1,5 +1,6 @@
 """A certificate authority of the tests' own, with elliptic keys."""
 
+import contextlib
 import ssl
 from datetime import UTC, datetime, timedelta
 
@@ -45,6 +46,13 @@ class Authority:
             context.minimum_version = context.maximum_version = version
         context.set_alpn_protocols(list(alpn))
         return context
+
+    def hello(self, name):
+        """What a client sends first when it asks for ``name``."""
+        outgoing = ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.client().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+        return outgoing.read()
 
     def _signed(self, subject, key, extension):
         now = datetime.now(UTC)

@@ -1,10 +1,8 @@
 """Who is placed where by what: rules for tokens in a query, addresses and server names in mode tcp."""
 
-import ssl
-
 import pytest
 from harness import listener, pool
-from wire import answer, get
+from wire import answer, get, reached
 
 RULES = {
     "strict": {"max_length": 20},
@@ -52,14 +50,6 @@ def place(daemon, backends):
             return serve(backends, client)
 
     return place
-
-
-def reached(backends):
-    """The one backend somebody connects to, and that connection: whoever it is."""
-    while True:
-        for number, each in enumerate(backends):
-            if not each.untouched():
-                return number, each.peers[-1]
 
 
 def serve(backends, client):
@@ -153,7 +143,7 @@ class TestTcpMode:
         """The backend gets the ClientHello as it was sent, whether in one piece or byte by byte."""
 
         def place(name, whole=True):
-            hello = client_hello(authority, name)
+            hello = authority.hello(name)
             with daemon.connect("names") as client:
                 client.send(b"PROXY UNKNOWN\r\n")
                 for piece in [hello] if whole else [bytes([each]) for each in hello]:
@@ -171,13 +161,6 @@ class TestTcpMode:
             client.send(b"PROXY UNKNOWN\r\n" + data)
             assert client.ended()
         assert all(each.untouched() for each in backends)
-
-
-def client_hello(authority, name):
-    outgoing = ssl.MemoryBIO()
-    with pytest.raises(ssl.SSLWantReadError):
-        authority.client().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
-    return outgoing.read()
 
 
 def assert_placed_by_name(place):

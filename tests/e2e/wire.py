@@ -199,6 +199,14 @@ class Backend:
         self.listener.close()
 
 
+def reached(backends):
+    """The one backend somebody connects to, and that connection: whoever it is."""
+    while True:
+        for number, each in enumerate(backends):
+            if not each.untouched():
+                return number, each.peers[-1]
+
+
 @contextlib.contextmanager
 def nobody():
     """An address where connecting is refused, for as long as the context lasts."""

@@ -88,4 +88,4 @@ def test_addresses_are_numbers():
     assert source(b"1.2.3.4") == 0x01020304
     assert source(b"2001:db8::1:2") == 0x20010DB8 ^ 0x00010002
     assert source(b"ide.example") == sdbm(b"ide.example")
-    assert token_hash("source", True)(b"1.2.3.4") == full_hash(0x01020304)
+    assert token_hash("source", avalanche=True).function(b"1.2.3.4") == full_hash(0x01020304)
