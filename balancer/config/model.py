@@ -61,6 +61,8 @@ class Log(Section):
     access: Annotated[Literal["stdout", "off"] | Path, BeforeValidator(parse_log_target)] = "stdout"
     """JSON lines, one per request and two per tunnel."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+    """Of the messages on standard error; in the systemd journal they are entries with fields of their own."""
 
 
 class Limits(Section):

@@ -39,6 +39,7 @@ _ROUTES: dict[str, dict[str, Handler]] = {
     "/readyz": {"GET": api_views.ready},
     "/metrics": {"GET": api_views.metrics},
     "/v1/status": {"GET": api_views.status},
+    "/v1/log-level": {"GET": api_views.log_level, "PUT": api_changes.set_log_level},
     "/v1/events": {"GET": api_views.events},
     "/v1/pools": {"GET": api_views.pools},
     "/v1/pools/{pool}": {"GET": api_views.pool},

@@ -9,6 +9,7 @@ from balancer.control.api_call import Call, Failure
 from balancer.control.facts import settling_facts
 from balancer.control.journal import Entry
 from balancer.control.keeper import version
+from balancer.control.log_level import set_level
 from balancer.control.server import Response
 from balancer.ring.overlay import Change, Pin, SetState, SetWeight, Steer, Unpin
 
@@ -75,6 +76,14 @@ async def trace(call: Call) -> Response:
     """A pass with which a client is told why it is placed where it is."""
     until = int(call.operators.keeper.wall() + call.body(bodies.TraceBody).seconds)
     return call.answer({"header": TRACE_HEADER, "value": call.operators.passes.issue(until), "until": until})
+
+
+async def set_log_level(call: Call) -> Response:
+    """Write more or fewer messages, until the daemon ends."""
+    level = call.body(bodies.LogLevelBody).level
+    set_level(level)
+    call.operators.keeper.events.emit("log-level", f"messages from {level} on are written", level=level, who=call.who)
+    return call.answer({"level": level})
 
 
 def made(call: Call, entry: Entry) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import trio
 from balancer.control.api_call import Call, as_text
 from balancer.control.events import KEPT, Follower
 from balancer.control.facts import settling_facts
+from balancer.control.log_level import level
 from balancer.control.server import Response
 from balancer.ring.report import show_json, show_text
 
@@ -116,3 +117,8 @@ async def events(call: Call) -> Response:
     place = found.newest(call.number("last", 0, KEPT)) if seen is None else found.place_of(seen)
     follower = Follower(found, place)
     return Response(200, b"", "text/event-stream", (("X-Accel-Buffering", "no"),), more=follower.piece)
+
+
+async def log_level(call: Call) -> Response:
+    """How serious a message must be to be written."""
+    return call.answer({"level": level()})

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from balancer.config.model import Many, Name, Section
 from balancer.control.journal import RingConfig
+from balancer.control.log_level import Level
 from balancer.errors import Refused
 from balancer.ring.overlay import MAX_WEIGHT, Change, State, Text
 
@@ -77,6 +78,12 @@ class RampBody(Section):
     """What becomes of a weight that is changing."""
 
     action: Literal["pause", "resume", "rollback"]
+
+
+class LogLevelBody(Section):
+    """The least serious messages to write."""
+
+    level: Level
 
 
 class SettleBody(Section):

@@ -191,7 +191,7 @@ class Keeper:
         """Let those who look on know of a change."""
         for change in entry.changes:
             said = words(change)
-            logger.info("%s changed by %s: %s", entry.pool, entry.who, said)
+            logger.info("%s changed by %s: %s", entry.pool, entry.who, said, extra={"pool": entry.pool})
             facts = change.model_dump(mode="json", exclude={"op", "since"})
             self.events.emit(
                 change.op, f"{said}, by {entry.who}", **facts, pool=entry.pool, who=entry.who, seq=entry.seq

@@ -120,11 +120,13 @@ class Prober:
 
     def _note(self, pool: str, book: Book, backend: Backend, health: Health, result: Result, seconds: float) -> None:
         now, former, since, wish = trio.current_time(), health.state, health.since, health.wish
+        about = {"pool": pool, "backend": backend.name}
+        logger.debug("backend %s of pool %s: %.3f s: %s", backend.name, pool, seconds, result.text, extra=about)
         if health.observe(result, now, seconds):
             level = logging.WARNING if health.state is Verdict.DOWN else logging.INFO
             spent = f" ({former} for {now - since:.1f} s)" if since is not None else ""
             change = f"{former} -> {health.state}: {result.text}{spent}"
-            logger.log(level, "backend %s of pool %s: %s", backend.name, pool, change)
+            logger.log(level, "backend %s of pool %s: %s", backend.name, pool, change, extra=about)
             self._tell(pool, backend, health, change)
             self._changed.set()
             if former is Verdict.UNKNOWN:
@@ -132,7 +134,7 @@ class Prober:
         book.pool.stand({backend.name: health.standing})
         if health.wish != wish:
             said = f"asks for: {health.wish or 'nothing any more'}"
-            logger.info("backend %s of pool %s %s", backend.name, pool, said)
+            logger.info("backend %s of pool %s %s", backend.name, pool, said, extra=about)
             self._tell(pool, backend, health, said)
 
     def _tell(self, pool: str, backend: Backend, health: Health, said: str) -> None:

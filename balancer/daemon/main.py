@@ -24,9 +24,10 @@ from balancer.config.scalars import Address
 from balancer.control.api import serve_admin
 from balancer.control.doors import Door, open_doors
 from balancer.control.journal import Journal
+from balancer.daemon.logs import start_logs
 from balancer.daemon.service import Service, assemble
 from balancer.daemon.sockets import open_sockets
-from balancer.daemon.systemd import Manager, formatter, handed_sockets
+from balancer.daemon.systemd import Manager, handed_sockets
 from balancer.errors import Refused
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
@@ -50,9 +51,7 @@ def run(config_path: Path) -> int:
         for problem in report.problems:
             print(problem, file=sys.stderr)
         return 1
-    logs = logging.StreamHandler(sys.stderr)
-    logs.setFormatter(formatter(os.environ, sys.stderr.fileno()))
-    logging.basicConfig(level=config.log.level.upper(), handlers=[logs])
+    start_logs(config.log, os.environ)
     for warning in report.warnings:
         logger.warning("%s", warning)
     handed = handed_sockets(os.environ)
@@ -142,7 +141,8 @@ def _accept(service: Service, sockets: list[list[socket.socket]]) -> None:
         for sock in opened:
             Acceptor(service.plane.gate, sock, handle).start()
             address = Address(*sock.getsockname()[:2])
-            logger.info('listener "%s" accepts on %s', front.config.name, address)
+            about = {"listener": front.config.name}
+            logger.info('listener "%s" accepts on %s', front.config.name, address, extra=about)
             said = f"listener {front.config.name} accepts on {address}"
             events.emit("listener", said, listener=front.config.name, address=str(address), accepts=True)
 

@@ -7,7 +7,7 @@ read: they are meant for this process, not for its children. Without them nothin
 import logging
 import os
 import socket
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from contextlib import suppress
 
 import trio
@@ -24,9 +24,6 @@ INTERVAL = 10.0
 """Seconds between two words to the service manager; fewer if its watchdog asks for more."""
 PATIENCE = 60.0
 """Seconds a drain may go on after each word; in between, the service manager takes us for dead."""
-
-_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-_FORMAT = "%(levelname)s %(name)s: %(message)s"
 
 
 def handed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
@@ -94,24 +91,6 @@ class Manager:
             await turned.wait()
             self.tell(plane, *words)
             await trio.sleep(interval)
-
-
-class Prioritized(logging.Formatter):
-    """Each line begins with its priority, as sd-daemon(3) has it, so that the journal can tell warnings from news."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record's lines, those of a traceback as well."""
-        prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>"
-        return "\n".join(prefix + line for line in super().format(record).split("\n"))
-
-
-def formatter(environ: Mapping[str, str], fd: int) -> logging.Formatter:
-    """How log lines look on descriptor ``fd``: with priorities if it leads to the journal (``JOURNAL_STREAM``)."""
-    stream = environ.get("JOURNAL_STREAM")
-    if stream is None:
-        return logging.Formatter(_FORMAT)
-    target = os.fstat(fd)  # whoever started us may have led it elsewhere (systemd.exec(5))
-    return (Prioritized if stream == f"{target.st_dev}:{target.st_ino}" else logging.Formatter)(_FORMAT)
 
 
 async def _turn(engine: Engine, turned: trio.Event) -> None:

@@ -87,7 +87,9 @@ class Connector:
             if error.retry is not Retry.ALWAYS:
                 raise
             if not backend.unavailable(engine.now):
-                logger.warning("backend %s (%s): %s; trying others first", backend.name, backend.address, error)
+                about = {"pool": self.pool.name, "backend": backend.name}
+                words = "backend %s (%s): %s; trying others first"
+                logger.warning(words, backend.name, backend.address, error, extra=about)
             backend.connect_failed(engine.now)
             return None
         backend.connected()

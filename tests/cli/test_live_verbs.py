@@ -86,6 +86,15 @@ class TestStatus:
             assert out == "this daemon keeps no journal: give it a state_dir\n"
 
 
+class TestLogLevel:
+    def test_look_and_change(self, run, daemon):
+        assert done(run, "log-level") == "messages from info on are written\n"
+        assert done(run, "log-level", "error") == "messages from error on are written\n"
+        assert json.loads(done(run, "log-level", "--json")) == {"level": "error"}
+        done(run, "log-level", "info")
+        refused(run, "log-level", "loud", code=2)
+
+
 class TestPins:
     def test_pin_list_unpin(self, run, daemon):
         out = done(run, "pin", "secret-1", "ide-02", "--for", "2h", "--reason", "their disk")

@@ -210,3 +210,11 @@ def test_without_a_state_directory_nothing_is_kept(tmp_path):
         found = daemon.get("./journal")
         assert (found["kept"], found["entries"]) == (False, [])
         assert not daemon.get("/v1/status")["state_kept"]
+
+
+def test_the_level_of_messages(daemon):
+    assert daemon.get("/v1/log-level") == {"level": "info"}
+    assert daemon.ask("PUT", "/v1/log-level", {"level": "debug"}).json == {"level": "debug"}
+    assert daemon.get("/v1/log-level") == {"level": "debug"}
+    assert daemon.ask("PUT", "/v1/log-level", {"level": "info"}).status == 200
+    assert "level: expected 'debug', 'info'" in daemon.ask("PUT", "/v1/log-level", {"level": "loud"}).error

@@ -1,8 +1,6 @@
-"""Notices, the watchdog and the journal's priorities, spoken with the real daemon."""
+"""Notices and the watchdog, spoken with the real daemon."""
 
-import logging
 import os
-import re
 import signal
 import socket
 from contextlib import closing, contextmanager
@@ -11,14 +9,12 @@ import pytest
 import trio
 import trio.testing
 from harness import listener, pool
-from hypothesis import given
-from hypothesis import strategies as st
 from manager_rig import Unit, connect
 from wire import answer, get
 
 from balancer.config.load import load
 from balancer.daemon.service import assemble
-from balancer.daemon.systemd import INTERVAL, Manager, Prioritized
+from balancer.daemon.systemd import INTERVAL, Manager
 from balancer.net.engine import Engine
 from balancer.proxy.accesslog import AccessLog
 
@@ -191,28 +187,3 @@ async def test_a_manager_too_busy_to_listen_holds_nothing_up(plane, hears):
     async with trio.open_nursery() as nursery:  # the engine closes what it has opened
         await nursery.start(plane.engine.run)
         nursery.cancel_scope.cancel()
-
-
-def test_priorities_of_the_journal(tmp_path, backend):
-    with Unit(tmp_path, listener=[listener()], pool=[pool(backend)]) as unit:
-        unit.accepts()
-        unit.stop()
-        assert re.fullmatch(r"(<6>INFO .+\n)+", str(unit.stderr))
-
-
-def test_no_priorities_for_other_readers(tmp_path, backend):
-    variables = {"JOURNAL_STREAM": "1:2"}  # the variable came with the environment, the stream leads elsewhere
-    with Unit(tmp_path, variables=variables, listener=[listener()], pool=[pool(backend)]) as unit:
-        unit.accepts()
-        unit.stop()
-        assert re.fullmatch(r"(INFO .+\n)+", str(unit.stderr))
-
-
-@given(st.text(), st.sampled_from([(10, 7), (20, 6), (30, 4), (40, 3), (50, 2)]))
-def test_every_line_has_the_priority_of_its_record(message, levels):
-    level, priority = levels
-    record = logging.LogRecord("balancer", level, "x.py", 1, "%s", (message,), None)
-    plain = logging.Formatter("%(name)s: %(message)s").format(record)
-    lines = Prioritized("%(name)s: %(message)s").format(record).split("\n")
-    assert [line[:3] for line in lines] == [f"<{priority}>"] * len(lines)
-    assert "\n".join(line[3:] for line in lines) == plain

@@ -1,0 +1,99 @@
+"""Where the daemon's messages go and how they look: text or JSON on standard error, or entries of the journal.
+
+Some facts. Standard error that leads to the journal is known by ``JOURNAL_STREAM`` (systemd.exec(5)); then the socket
+for entries with fields lies beside the one it is connected to, in a namespace of its own as well (``LogNamespace=``).
+Where there is none, lines begin with their priority, as sd-daemon(3) has it. A message has a text, and with ``extra``
+it says what it is about, under the names of ``ABOUT``.
+"""
+
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from balancer.config import model
+from balancer.control.log_level import set_level
+from balancer.daemon.journald import PRIORITIES, JournalHandler
+from balancer.daemon.log_limit import Limited
+
+ABOUT = ("pool", "backend", "listener")
+"""What a message may be about: attributes of its record."""
+
+
+def start_logs(config: model.Log, environ: Mapping[str, str]) -> None:
+    """Send the messages of this process where its standard error leads."""
+    logging.getLogger().addHandler(Limited(_handler(config, environ, sys.stderr.fileno())))
+    set_level(config.level)
+
+
+def about(record: logging.LogRecord) -> dict[str, str]:
+    """What a message is about."""
+    return {name: str(getattr(record, name)) for name in ABOUT if hasattr(record, name)}
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people; a traceback follows on lines of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
+
+
+class JsonFormatter(logging.Formatter):
+    """One line, whatever the message: a JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """``time`` (RFC 3339), ``level``, ``logger``, ``message``, what it is about, and a ``traceback``."""
+        clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{clock}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **about(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class PriorityFormatter(logging.Formatter):
+    """Each line begins with its priority, as sd-daemon(3) has it, so that the journal can tell warnings from news."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's lines, those of a traceback as well."""
+        prefix = f"<{PRIORITIES.get(record.levelno, 6)}>"
+        return "\n".join(prefix + line for line in super().format(record).split("\n"))
+
+
+def _handler(config: model.Log, environ: Mapping[str, str], fd: int) -> logging.Handler:
+    to_journal = _leads_to_journal(environ, fd)
+    if to_journal and (path := _entry_socket(fd)) is not None:
+        return JournalHandler(path, about)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        PriorityFormatter() if to_journal else JsonFormatter() if config.format == "json" else TextFormatter()
+    )
+    return handler
+
+
+def _leads_to_journal(environ: Mapping[str, str], fd: int) -> bool:
+    target = os.fstat(fd)  # whoever started us may have led it elsewhere (systemd.exec(5))
+    return environ.get("JOURNAL_STREAM") == f"{target.st_dev}:{target.st_ino}"
+
+
+def _entry_socket(fd: int) -> Path | None:
+    """The socket for entries of the journal that ``fd`` is connected to, if it can be reached."""
+    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as stream:
+        peer = stream.getpeername()
+        if isinstance(peer, str) and peer and (path := Path(peer).with_name("socket")).is_socket():
+            return path
+    return None
