@@ -8,6 +8,13 @@ from balancer.cli.live import add_verb, as_json, daemon
 from balancer.cli.tables import Cell, count, paint, table
 from balancer.config.scalars import span
 
+_REFUSED = {
+    "descriptors": "out of file descriptors, raise LimitNOFILE",
+    "memory": "out of memory (limits.memory)",
+    "client_limit": "the client had too many (limits.max_connections_per_client)",
+    "client_rate": "the client made too many too fast (limits.client_rate)",
+    "handshakes": "cut in its TLS handshake, others were waiting (limits.max_handshakes)",
+}
 _STATE_COLOURS = {"ready": "good", "drain": "odd", "maint": "bad"}
 
 
@@ -43,15 +50,19 @@ def _attention(found: dict[str, Any]) -> Iterator[str]:
     """What an operator should know before anything else."""
     if found["draining"]:
         yield "the daemon is stopping: it accepts no new connections"
+    if found["starved"]:
+        yield "new connections are refused for want of memory (limits.memory)"
     if not found["state_kept"]:
         yield "what you change is lost when the daemon ends: give it a state_dir"
     for number, noun in (
         ("crashes", "connection ended by a fault of the balancer: its log has the details"),
-        ("refused_connections", "connection refused for want of file descriptors: raise LimitNOFILE"),
         ("log_lines_dropped", "line of the access log lost: its target does not keep up"),
     ):
         if found[number]:
             yield f"{found[number]} x {noun}"
+    for reason, number in found["refused_connections"].items():
+        if number:
+            yield f"{number} x connection refused: {_REFUSED[reason]}"
 
 
 def _pool_line(pool: dict[str, Any]) -> str:

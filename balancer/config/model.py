@@ -13,10 +13,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from balancer.config.scalars import (
     Address,
     Duration,
+    Memory,
+    Rate,
     parse_address,
     parse_file,
     parse_host_pattern,
     parse_log_target,
+    parse_memory,
     parse_network,
     parse_path,
     parse_status,
@@ -65,10 +68,26 @@ class Log(Section):
     """Of the messages on standard error; in the systemd journal they are entries with fields of their own."""
 
 
-class Limits(Section):
-    """What the daemon accepts at most."""
+MOST_CONNECTIONS = 1_000_000
+Count = Annotated[int, Field(ge=0, le=MOST_CONNECTIONS)]
+"""A number of connections; 0 is no limit."""
 
-    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 20000
+
+class Limits(Section):
+    """What the daemon accepts at most, all workers together."""
+
+    max_connections: Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)] = 20000
+    """Client connections; further ones wait to be accepted."""
+    max_connections_per_client: Count = 0
+    """Connections of one client address (an IPv6 /64); further ones are reset."""
+    client_rate: Rate = 0.0
+    """New connections of one client address a second; 0 is no limit. Faster ones are reset."""
+    client_burst: Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)] = 50
+    """New connections of one client address at once, before ``client_rate`` counts."""
+    max_handshakes: Count = 1000
+    """TLS handshakes in flight; further clients wait to be accepted."""
+    memory: Annotated[Memory, BeforeValidator(parse_memory), PlainSerializer(str)] = Memory(share=0.75)
+    """What the daemon's processes may hold together; beyond it new connections are reset, and open ones kept."""
     max_head_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 32768
     max_body_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     """Longer request bodies are refused with 413; 0 is unlimited."""
@@ -137,6 +156,8 @@ class Listener(Section):
     key: Literal["client_ip", "sni"] = "client_ip"
     """What is hashed in ``tcp`` mode; ``sni`` without ``tls`` reads the ClientHello and passes it on."""
     proxy_protocol: Literal["off", "accept"] = "off"
+    max_connections: Count = 0
+    """Client connections of this listener; further ones wait to be accepted."""
     trusted: Many[Network] = ()
     """Networks whose PROXY header and ``X-Forwarded-*``, ``X-Request-ID`` are believed."""
     tls: Tls | None = None

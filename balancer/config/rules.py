@@ -49,6 +49,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _repeats((("listener", i, "name"), each.name) for i, each in enumerate(config.listener))
     yield from _binds(config)
     yield from _admin(config)
+    yield from _limits(config)
     for i, listener in enumerate(config.listener):
         yield from _listener(("listener", i), listener)
         yield from _reference(("listener", i, "pool"), listener.pool, config.pool)
@@ -98,6 +99,18 @@ def _admin(config: Config) -> Iterator[Finding]:
     if listen and not listen.path and not ip_address(listen.host).is_loopback and config.admin.token_file is None:
         message = "answers whoever reaches it: give admin a token_file, or listen on 127.0.0.1"
         yield Finding(("admin", "listen"), message, (("admin", "token_file"),))
+
+
+def _limits(config: Config) -> Iterator[Finding]:
+    limits = config.limits
+    if "client_burst" in limits.model_fields_set and not limits.client_rate:
+        reads = (("limits", "client_rate"),)
+        yield Finding(("limits", "client_burst"), "has no effect without client_rate", reads, warning=True)
+    for i, listener in enumerate(config.listener):
+        if listener.max_connections > limits.max_connections:
+            message = f"is never reached: limits.max_connections is {limits.max_connections}"
+            reads = (("limits", "max_connections"),)
+            yield Finding(("listener", i, "max_connections"), message, reads, warning=True)
 
 
 def _listener(at: Key, listener: Listener) -> Iterator[Finding]:

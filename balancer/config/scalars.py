@@ -19,6 +19,8 @@ _HOST_PATTERN = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[
 _PATH = re.compile(r'/[!"$->@-~]*')
 _MAX_DURATION = 366 * 86400.0
 _MAX_WORKERS = 256
+_SLOWEST, _FASTEST = 1 / 3600, 1e6
+"""Bounds of a rate, a second."""
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -108,6 +110,53 @@ def parse_address(value: object) -> Address:
     if (port := int(match[3])) > 65535:
         raise ValueError(f"a port is at most 65535, not {port}")
     return Address(str(host), port)
+
+
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
+
+
+def parse_rate(value: object) -> float:
+    """``"20/s"``, ``"5/m"``, ``"100/h"``, as so many a second; ``"off"`` is 0."""
+    if value == "off":
+        return 0.0
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'a rate is "20/s", "5/m", "100/h" or "off", not {shown(value)}')
+    rate = float(match[1]) / _UNITS[match[2]]
+    if not _SLOWEST <= rate <= _FASTEST:
+        raise ValueError(f'a rate lies between "1/h" and "1000000/s", or is "off", not {shown(value)}')
+    return rate
+
+
+Rate = Annotated[float, BeforeValidator(parse_rate)]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An amount of memory: a ``share`` of what there is, or ``bytes``; neither is no limit."""
+
+    share: float = 0.0
+    bytes: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%}" if self.share else f"{self.bytes}B" if self.bytes else "off"
+
+
+_MEMORY = re.compile(r"([0-9]{1,12})(%|B|KiB|MiB|GiB)")
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def parse_memory(value: object) -> Memory:
+    """``"75%"`` of what there is, ``"512MiB"``, ``"2GiB"``, or ``"off"``."""
+    if isinstance(value, Memory):
+        return value
+    if value == "off":
+        return Memory()
+    match = _MEMORY.fullmatch(value) if isinstance(value, str) else None
+    amount = int(match[1]) if match else 0
+    if match is None or not amount or (match[2] == "%" and amount > 100):
+        raise ValueError(f'an amount of memory is "75%" (1 to 100), "512MiB", "2GiB" or "off", not {shown(value)}')
+    return Memory(share=amount / 100) if match[2] == "%" else Memory(bytes=amount * _BYTES[match[2]])
 
 
 def parse_network(value: object) -> IPv4Network | IPv6Network:

@@ -32,6 +32,8 @@ async def ready(call: Call) -> Response:
         why = "the daemon is stopping"
     elif not gauges["accepting"]:
         why = "the daemon is starting: backends are being probed"
+    elif gauges["starved"]:
+        why = "new connections are refused for want of memory (limits.memory)"
     else:
         why = "" if served else "no backend is available"
     return call.answer({"ready": not why, "why": why or None}, status=503 if why else 200)

@@ -30,15 +30,18 @@ _DAEMON_GAUGES = {
     "draining": ("balancer_draining", "1 while the daemon is stopping."),
     "connections": ("balancer_connections", "Open client connections."),
     "max_connections": ("balancer_connections_limit", "Client connections held at most (limits.max_connections)."),
+    "starved": ("balancer_memory_exhausted", "1 while new connections are refused for want of memory."),
 }
 _DAEMON_COUNTERS = {
-    "refused_connections": ("balancer_connections_refused", "Connections closed at once for want of descriptors."),
     "crashes": ("balancer_engine_crashes", "Connections ended by a fault of the balancer itself."),
     "log_lines_dropped": ("balancer_log_lines_dropped", "Access log lines that could not be written."),
 }
 _LISTENER_COUNTERS = {
     "connections": ("balancer_listener_connections", "Connections accepted."),
     "handshake_failures": ("balancer_handshake_failures", "Connections whose PROXY header or TLS handshake failed."),
+}
+_LISTENER_GAUGES = {
+    "open": ("balancer_listener_open_connections", "Open connections."),
 }
 _BACKEND_GAUGES = {
     "up": ("balancer_backend_up", "1 if the backend can be reached, as far as is known."),
@@ -97,6 +100,12 @@ class Metrics:
             yield CounterMetricFamily(name, text, value=gauges[key])
         lag = "How late the data plane's tasks get their turn."
         yield _histogram("balancer_event_loop_lag_seconds", lag, {"": gauges["loop_lag"]})
+        refused = CounterMetricFamily(
+            "balancer_connections_refused", "Connections closed before they were served.", labels=["reason"]
+        )
+        for reason, number in gauges["refused_connections"].items():
+            refused.add_metric([reason], number)
+        yield refused
         settled = "Users sent home by `balancer ring settle`."
         yield CounterMetricFamily("balancer_settled_users", settled, value=self._operators.movers.settled)
         sequence = "Number of the last entry in the journal."
@@ -112,8 +121,11 @@ class Metrics:
 
     def _of_listeners(self) -> Iterator[Metric]:
         listeners = self._operators.gauges()["listeners"]
-        for key, (name, text) in _LISTENER_COUNTERS.items():
-            family = CounterMetricFamily(name, text, labels=["listener"])
+        families: dict[str, _Numbers] = {
+            **{key: GaugeMetricFamily(*about, labels=["listener"]) for key, about in _LISTENER_GAUGES.items()},
+            **{key: CounterMetricFamily(*about, labels=["listener"]) for key, about in _LISTENER_COUNTERS.items()},
+        }
+        for key, family in families.items():
             for listener, numbers in listeners.items():
                 family.add_metric([listener], numbers[key])
             yield family

@@ -138,8 +138,10 @@ def _accept(service: Service, sockets: list[list[socket.socket]]) -> None:
     events = service.operators.keeper.events
     for front, opened in zip(service.fronts, sockets, strict=True):
         handle = handler(service.plane, front)
+        gate = service.plane.gate
+        crowded = (gate.handshakes,) if front.tls is not None else ()
         for sock in opened:
-            Acceptor(service.plane.gate, sock, handle).start()
+            Acceptor(gate, front.room, sock, handle, crowded).start()
             address = Address(*sock.getsockname()[:2])
             about = {"listener": front.config.name}
             logger.info('listener "%s" accepts on %s', front.config.name, address, extra=about)

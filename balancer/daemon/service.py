@@ -1,5 +1,6 @@
 """The parts of the daemon put together: data plane, keeper, movers, prober, and what the admin API shows of them."""
 
+import mmap
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from balancer.control.operators import Operators
 from balancer.control.plans import Plans
 from balancer.control.prober import Prober
 from balancer.net.engine import Closed, Engine
+from balancer.pool.board import KEY_BYTES, Board, prepare, size
 from balancer.pool.digest import Digest
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import AccessLog
@@ -41,8 +43,8 @@ def assemble(config: Config, journal: Journal | None, engine: Engine, log: Acces
     digest, passes, offload = Digest(key), Passes(key), Offload()
     keeper = Keeper(config, digest, journal, offload)
     pools = {name: book.pool for name, book in keeper.books.items()}
-    plane = Plane(config, pools, engine, log, digest, passes)
-    fronts = tuple(plane.front(listener) for listener in config.listener)
+    plane = Plane(config, pools, engine, log, digest, passes, _board())
+    fronts = tuple(plane.front(listener, number) for number, listener in enumerate(config.listener))
 
     def now() -> float:
         return engine.now
@@ -52,6 +54,13 @@ def assemble(config: Config, journal: Journal | None, engine: Engine, log: Acces
     prober = Prober(keeper, HealthFile(journal.folder) if journal is not None else None, Random())
     operators = Operators(config, keeper, movers, Plans(keeper), passes, now, gauges)
     return Service(plane, fronts, operators, prober, offload)
+
+
+def _board() -> Board:
+    """A board for this process alone."""
+    view = memoryview(mmap.mmap(-1, size(1)))
+    prepare(view, os.urandom(KEY_BYTES))
+    return Board(view, 0)
 
 
 def _ender(engine: Engine) -> Callable[[object, str], None]:
@@ -68,8 +77,9 @@ def _gauges(plane: Plane, fronts: tuple[Front, ...], log: AccessLog, started: fl
             "started": started,
             "draining": plane.draining,
             "accepting": bool(plane.gate.acceptors),
-            "connections": plane.gate.held,
-            "max_connections": plane.gate.limit,
+            "starved": plane.gate.starved,
+            "connections": plane.gate.connections.held,
+            "max_connections": plane.gate.limits.max_connections,
             "refused_connections": plane.gate.refused,
             "crashes": plane.engine.crashes,
             "loop_lag": plane.engine.lag.plain(),
@@ -77,6 +87,8 @@ def _gauges(plane: Plane, fronts: tuple[Front, ...], log: AccessLog, started: fl
             "listeners": {
                 front.config.name: {
                     "connections": front.connections,
+                    "open": front.room.held,
+                    "max_connections": front.config.max_connections,
                     "handshake_failures": front.handshake_failures,
                     "pool": front.pool.name,
                     "bind": [str(address) for address in front.config.bind],

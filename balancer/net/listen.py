@@ -4,19 +4,19 @@ What accept(2) may say and what we do (after trio's review of the literature in 
 one connection that was about to be accepted are skipped; a lack of descriptors or memory must not spin and must not
 leave the client hanging, so one descriptor is kept in reserve, given up to accept and close that client, and taken
 again (libuv's trick); where even that fails, accepting rests until the next look at the deadlines.
-At the connection limit we stop accepting instead: clients wait in the kernel's backlog.
+Where there is no room (``balancer.net.gate``) we stop accepting instead: clients wait in the kernel's backlog.
 """
 
 import errno
 import math
-import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from balancer.config.scalars import Address
-from balancer.net.engine import Engine, TimedOut, Watch, park
+from balancer.net.engine import TimedOut, Watch, park
+from balancer.net.gate import Gate, Room
 
 BACKLOG = 4096
 ACCEPT_BATCH = 64
@@ -54,67 +54,29 @@ def open_listener(address: Address) -> socket.socket:
     return sock
 
 
-class Gate:
-    """Room for connections: how many there are, how many there may be, and whom to wake when one leaves."""
-
-    def __init__(self, engine: Engine, limit: int) -> None:
-        self.engine = engine
-        self.limit = limit
-        self.held = 0
-        self.refused = 0
-        """Connections closed at once for want of descriptors."""
-        self.acceptors: list[Acceptor] = []
-        self._reserve = -1
-        self.take_reserve()
-
-    def leave(self) -> None:
-        """One connection has ended."""
-        self.held -= 1
-        if self.held == self.limit - 1:
-            for acceptor in self.acceptors:
-                if acceptor.task is not None:
-                    self.engine.wake(acceptor.task)
-
-    def refuse(self, listener: socket.socket) -> bool:
-        """Out of descriptors: accept the next client with the reserve, to close it rather than leave it hanging.
-
-        False when that failed too: the client has left, or somebody else has taken the descriptor.
-        """
-        self.close()
-        try:
-            sock, _ = listener.accept()
-        except OSError:
-            return False
-        else:
-            sock.close()
-            self.refused += 1
-            return True
-        finally:
-            self.take_reserve()
-
-    def close(self) -> None:
-        """Give the reserve back."""
-        if self._reserve >= 0:
-            os.close(self._reserve)
-            self._reserve = -1
-
-    def take_reserve(self) -> None:
-        """Take the reserve, unless there is one already or none to be had."""
-        if self._reserve < 0:
-            with suppress(OSError):
-                self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-
-
 class Acceptor(Watch):
-    """A listening socket in the engine; ``handle`` gets each accepted socket (non-blocking) and the peer's address."""
+    """A listening socket in the engine; ``handle`` gets each accepted socket (non-blocking) and the peer's address.
 
-    __slots__ = ("_gate", "_handle", "sock")
+    A connection has entered ``room``, that of its listener, and the gate's, before ``handle`` sees it; whoever ends it
+    leaves both. While one of ``crowded``, or one of those two, is full, nobody is accepted.
+    """
 
-    def __init__(self, gate: Gate, sock: socket.socket, handle: Callable[[socket.socket, Any], None]) -> None:
+    __slots__ = ("_crowded", "_gate", "_handle", "_room", "sock")
+
+    def __init__(
+        self,
+        gate: Gate,
+        room: Room,
+        sock: socket.socket,
+        handle: Callable[[socket.socket, Any], None],
+        crowded: tuple[Room, ...] = (),
+    ) -> None:
         super().__init__(sock.fileno(), None)
         self.sock = sock
         self._gate = gate
+        self._room = room
         self._handle = handle
+        self._crowded = (gate.connections, room, *crowded)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -127,12 +89,17 @@ class Acceptor(Watch):
         gate = self._gate
         try:
             while True:
-                while not self.readable or gate.held >= gate.limit:
+                while not self.readable:
                     await park()
-                if self._accept_some():
+                room = self._full()
+                if room is not None:
+                    room.press()
+                    await self._wait(room)
+                elif self._accept_some():
                     await gate.engine.give_way()
                 else:
                     await self._rest()
+                    gate.take_reserve()
         finally:
             gate.acceptors.remove(self)
             self.close()
@@ -144,6 +111,19 @@ class Acceptor(Watch):
             self.fd = -1
             self.sock.close()
 
+    def _full(self) -> Room | None:
+        return next((room for room in self._crowded if room.full()), None)
+
+    async def _wait(self, room: Room) -> None:
+        """Until somebody leaves: here, or in another worker by the next look at the deadlines."""
+        task = self.task
+        assert task is not None
+        room.waiting.add(task)
+        try:
+            await self._rest()
+        finally:
+            room.waiting.discard(task)
+
     async def _rest(self) -> None:
         """Until the next look at the deadlines, or the next client."""
         task = self.task
@@ -152,12 +132,11 @@ class Acceptor(Watch):
         with suppress(TimedOut):
             await park()
         task.expires = math.inf
-        self._gate.take_reserve()
 
     def _accept_some(self) -> bool:
         """One batch; false when there is no room for the next client, not even to refuse it."""
         gate = self._gate
-        for _ in range(min(ACCEPT_BATCH, gate.limit - gate.held)):
+        for _ in range(ACCEPT_BATCH):
             try:
                 client, peer = self.sock.accept()
             except BlockingIOError:
@@ -165,17 +144,24 @@ class Acceptor(Watch):
                 break
             except OSError as error:
                 if error.errno in _NO_ROOM:
-                    if not gate.refuse(self.sock):
+                    if not gate.refuse_next(self.sock):
                         return False
                 elif error.errno not in _ITS_OWN_FAULT:
                     raise
                 continue
-            gate.held += 1
+            if gate.starved:
+                gate.refuse(client, "memory")
+                continue
+            gate.connections.enter()
+            self._room.enter()
             client.setblocking(False)
             try:
                 self._handle(client, peer)
             except Exception:  # the kernel may have no room for it in the engine; the listener lives on
                 client.close()
-                gate.leave()
+                self._room.leave()
+                gate.connections.leave()
                 gate.engine.crashed()
+            if self._full() is not None:
+                break
         return True

@@ -111,8 +111,7 @@ class Transport(Watch):
     def abort(self) -> None:
         """Close with a reset, so that the peer cannot take what it got for the whole."""
         if self.fd >= 0:
-            with suppress(OSError):
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            _linger_no_time(self.sock)
             self.close()
 
     def _read(self) -> bytes | None:
@@ -155,6 +154,18 @@ class Transport(Watch):
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         status = 400 if self.source is Source.CLIENT else 502
         return ProxyError(self.source, status, f"the {self.source} connection broke ({name})", Retry.IF_REUSED)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a socket that is not in the engine, with a reset."""
+    _linger_no_time(sock)
+    sock.close()
+
+
+def _linger_no_time(sock: socket.socket) -> None:
+    """Let ``close`` drop what is unsent and send a reset (socket(7), SO_LINGER)."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
 
 
 class PlainTransport(Transport):

@@ -7,9 +7,9 @@ from typing import Any
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request, find_end, parse_request, skip_blank
 from balancer.http.proxy_protocol import parse as parse_proxy_header
-from balancer.net.engine import TimedOut
+from balancer.net.engine import Closed, TimedOut
 from balancer.net.tls import TlsTransport
-from balancer.net.transport import TURN_BYTES, PlainTransport
+from balancer.net.transport import TURN_BYTES, PlainTransport, reset
 from balancer.proxy.accesslog import Record
 from balancer.proxy.exchange import Exchange
 from balancer.proxy.plane import GRACE, Front, Plane
@@ -23,8 +23,17 @@ def handler(plane: Plane, front: Front) -> Callable[[socket.socket, Any], None]:
 
     def handle(sock: socket.socket, peer: tuple[str, int]) -> None:
         front.connections += 1
+        places = None
+        if plane.gate.per_client and not front.trusts(peer[0]):  # a balancer in front is no single client
+            places = plane.gate.admit(peer[0])
+            if places is None:
+                reset(sock)
+                plane.leave(front)
+                return
         transport = PlainTransport(plane.engine, sock, Source.CLIENT, None)
-        client = Client(plane, front, transport, peer[0])
+        client = Client(plane, front, transport, peer[0], places)
+        if front.tls is not None:
+            plane.gate.handshakes.begin(transport)
         client.task = transport.task = plane.engine.spawn(_serve(client, transport))
 
     return handle
@@ -43,7 +52,7 @@ async def _serve(client: Client, plain: PlainTransport) -> None:
         pass  # logged where it happened; here it only ends the connection
     finally:
         client.transport.close()
-        plane.part(client)
+        plane.part(client, client.front, client.places)
 
 
 async def _greet(client: Client, plain: PlainTransport) -> bytes:
@@ -71,6 +80,8 @@ async def _greet(client: Client, plain: PlainTransport) -> bytes:
             record.ended = str(error) or "the handshake took too long"
             client.log("handshake", record)
         raise
+    finally:
+        plane.gate.handshakes.end(plain)
     return early
 
 
@@ -83,11 +94,22 @@ async def _read_proxy_header(client: Client, plain: PlainTransport) -> bytes:
             header, end = parsed
             if header.source is not None:
                 client.identify(header.source)
+                _admit(client)
             return data[end:]
         more = await plain.recv()
         if not more:
             raise ProxyError(Source.CLIENT, 400, "the connection ended in the middle of its PROXY header")
         data += more
+
+
+def _admit(client: Client) -> None:
+    """The limits of a client whose address was not known before."""
+    gate = client.plane.gate
+    if gate.per_client and not client.trusted:
+        client.places = gate.admit(client.address)
+        if client.places is None:
+            client.transport.abort()
+            raise Closed
 
 
 async def _serve_http(client: Client, data: bytes) -> None:

@@ -16,8 +16,9 @@ from balancer.http.route import Routes
 from balancer.net.contexts import server_context
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
-from balancer.net.listen import Gate
+from balancer.net.gate import Gate, Room
 from balancer.pool.backend import Backend
+from balancer.pool.board import Board, Places
 from balancer.pool.digest import Digest
 from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
@@ -42,13 +43,15 @@ class Session(Protocol):
 class Front:
     """A listener at run time."""
 
-    __slots__ = ("config", "connections", "handshake_failures", "pool", "pools", "routes", "scheme", "tls")
+    __slots__ = ("config", "connections", "handshake_failures", "pool", "pools", "room", "routes", "scheme", "tls")
 
-    def __init__(self, config: model.Listener, pools: Mapping[str, Pool]) -> None:
+    def __init__(self, config: model.Listener, pools: Mapping[str, Pool], room: Room) -> None:
         self.config = config
         self.pools = pools
         self.pool = pools[config.pool]
         """Where clients go for whom no route says otherwise."""
+        self.room = room
+        """Its open connections."""
         self.routes = Routes(config.route) if config.route else None
         self.tls: ssl.SSLContext | None = server_context(config.tls) if config.tls else None
         self.scheme = b"https" if config.tls else b"http"
@@ -76,6 +79,7 @@ class Plane:
         log: AccessLog,
         digest: Digest,
         passes: Passes,
+        board: Board,
     ) -> None:
         self.engine = engine
         self.timeouts = config.timeouts
@@ -84,7 +88,7 @@ class Plane:
         self.log = log
         self.digest = digest
         self.passes = passes
-        self.gate = Gate(engine, config.limits.max_connections)
+        self.gate = Gate(engine, config.limits, board)
         self.pools = pools
         self.idle: defaultdict[Backend, IdleConnections] = defaultdict(IdleConnections)
         self.sessions: set[Session] = set()
@@ -93,16 +97,23 @@ class Plane:
         """Set when the last connection has ended during a drain."""
         self.next_request_id: Callable[[], bytes] = _request_ids()
 
-    def front(self, config: model.Listener) -> Front:
-        """A listener of this plane, with its certificates loaded."""
-        return Front(config, self.pools)
+    def front(self, config: model.Listener, number: int) -> Front:
+        """A listener of this plane, with its certificates loaded; ``number`` is the same in every worker."""
+        return Front(config, self.pools, self.gate.room(config.max_connections, number))
 
-    def part(self, session: Session) -> None:
-        """A connection has ended."""
+    def part(self, session: Session, front: Front, places: Places | None) -> None:
+        """A connection has ended; ``places`` are those at which its client was counted."""
         self.sessions.discard(session)
-        self.gate.leave()
+        self.leave(front)
+        if places is not None:
+            self.gate.depart(places)
         if self.draining and not self.sessions:
             self.empty.set()
+
+    def leave(self, front: Front) -> None:
+        """A connection to ``front`` makes room for another."""
+        front.room.leave()
+        self.gate.connections.leave()
 
     def drain(self) -> None:
         """Stop accepting; connections between two requests end now, the others after the request they are in."""
@@ -124,7 +135,11 @@ class Plane:
             self.engine.throw(session.task, Closed("the balancer stops"))
 
     def tidy(self) -> None:
-        """Called every second: end leases that have lingered, close backend connections nobody has used for long."""
+        """Called every second: what has lingered ends, backend connections nobody has used for long are closed, and the
+        gate looks at memory and tells whom it refused.
+        """
+        self.gate.weigh()
+        self.gate.report()
         for pool in self.pools.values():
             pool.leases.expire(self.engine.now)
         oldest = self.engine.now - self.timeouts.idle

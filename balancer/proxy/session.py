@@ -10,6 +10,7 @@ from balancer.http.token import extract
 from balancer.net.engine import Task, TimedOut
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
+from balancer.pool.board import Places
 from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import Record
 from balancer.proxy.plane import Front, Plane
@@ -30,6 +31,7 @@ class Client:
         "address_bytes",
         "front",
         "idle",
+        "places",
         "plane",
         "pool",
         "served",
@@ -43,12 +45,16 @@ class Client:
 
     task: Task
 
-    def __init__(self, plane: Plane, front: Front, transport: Transport, address: str) -> None:
+    def __init__(
+        self, plane: Plane, front: Front, transport: Transport, address: str, places: Places | None = None
+    ) -> None:
         self.plane = plane
         self.front = front
         self.pool = front.pool
         """Where what it asks now belongs."""
         self.transport = transport
+        self.places = places
+        """Where the client is counted; None if nobody counts."""
         self.identify(address)
         self.server_name = ""
         """The name it asked for in its TLS handshake, in lower case."""

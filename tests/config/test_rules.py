@@ -333,6 +333,14 @@ BROKEN |= {
 }
 
 SUSPICIOUS = {
+    "a burst without a rate": (
+        [("[admin]", "limits.client_burst = 5\n[admin]")],
+        "1: limits > client_burst: has no effect without client_rate",
+    ),
+    "a listener above the daemon": (
+        [('mode = "tcp"', 'mode = "tcp"\nmax_connections = 30000')],
+        '12: listener "raw" > max_connections: is never reached: limits.max_connections is 20000',
+    ),
     "a parameter for headers": (
         [token('source = "header"', 'header = "X-User"', 'param = "t"')],
         '18: pool "ide" > token > param: has no effect: it is for source = "query"',

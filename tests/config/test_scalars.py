@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from balancer.config.model import BackendHealth
 from balancer.config.scalars import (
     Address,
+    Memory,
     parse_address,
     parse_duration,
     parse_host_pattern,
+    parse_memory,
     parse_network,
     parse_path,
+    parse_rate,
     parse_status,
     shown,
 )
@@ -41,6 +44,40 @@ def test_durations_survive_the_journal(number, unit):
 def test_no_durations(text):
     with pytest.raises(ValueError, match="a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("20/s", 20.0), ("3/m", 0.05), ("1/h", 1 / 3600), ("0.5/s", 0.5), ("off", 0.0)]
+)
+def test_rates(text, rate):
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["20", "20/d", "/s", "0/s", "-1/s", "1e9/s", "9999999/s", "1/s ", 20, None, True, ""])
+def test_no_rates(text):
+    with pytest.raises(ValueError, match="a rate"):
+        parse_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "memory"),
+    [
+        ("75%", Memory(share=0.75)),
+        ("100%", Memory(share=1.0)),
+        ("512MiB", Memory(bytes=512 << 20)),
+        ("2GiB", Memory(bytes=2 << 30)),
+        ("off", Memory()),
+    ],
+)
+def test_amounts_of_memory(text, memory):
+    assert parse_memory(text) == memory
+    assert parse_memory(str(memory)) == memory
+
+
+@pytest.mark.parametrize("text", ["0%", "101%", "0MiB", "2GB", "1.5GiB", "2", 2, 0.75, "-1%", "", None, "\u0662GiB"])
+def test_no_amounts_of_memory(text):
+    with pytest.raises(ValueError, match="an amount of memory"):
+        parse_memory(text)
 
 
 PORTS = st.integers(0, 65535)

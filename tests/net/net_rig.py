@@ -5,16 +5,33 @@ that can happen has happened, so no test waits for time to pass.
 """
 
 import socket
+import time
 from contextlib import asynccontextmanager
 
 import trio
 from trio.testing import wait_all_tasks_blocked as settle
 
+from balancer.config.model import Limits
 from balancer.errors import Source
 from balancer.net.engine import Engine, park
+from balancer.net.gate import Gate
 from balancer.net.transport import PlainTransport
+from balancer.pool.board import Board, size
 
-__all__ = ["Job", "connected", "drain", "fill", "flood", "pair", "parked", "passes", "running", "settle", "tcp_pair"]
+__all__ = [
+    "Job",
+    "connected",
+    "drain",
+    "fill",
+    "flood",
+    "gate_for",
+    "pair",
+    "parked",
+    "passes",
+    "running",
+    "settle",
+    "tcp_pair",
+]
 
 
 @asynccontextmanager
@@ -51,6 +68,16 @@ class Job:
         if self.error is not None:
             raise self.error
         return self.result
+
+
+def gate_for(engine, connections=100, board=None, clock=time.monotonic, used=lambda: 0, **limits):
+    """A gate; without a board, of the only worker."""
+    return Gate(engine, Limits(max_connections=connections, **limits), board or a_board(), clock, used)
+
+
+def a_board(rows=1):
+    """The board of a first worker."""
+    return Board(memoryview(bytearray(size(rows))), 0)
 
 
 async def parked():

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import pytest
 import trio
-from net_rig import Job, connected, passes, running, settle
+from net_rig import Job, connected, gate_for, passes, running, settle
 
 from balancer.config.scalars import Address
 from balancer.errors import Source
 from balancer.net.engine import Closed
-from balancer.net.listen import ACCEPT_BATCH, Acceptor, Gate, open_listener
+from balancer.net.listen import ACCEPT_BATCH, Acceptor, open_listener
 from balancer.net.transport import PlainTransport
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -22,12 +22,13 @@ LOOPBACK = Address("127.0.0.1", 0)
 class Echo:
     """An acceptor whose connections send back what they get, and leave the gate when they end."""
 
-    def __init__(self, engine, gate):
+    def __init__(self, engine, gate, limit=0, crowded=()):
         self.engine, self.gate = engine, gate
         self.handled = 0
+        self.room = gate.room(limit, 0)
         sock = open_listener(LOOPBACK)
         self.address = sock.getsockname()
-        self.acceptor = Acceptor(gate, sock, self.handle)
+        self.acceptor = Acceptor(gate, self.room, sock, self.handle, crowded)
         self.acceptor.start()
 
     def handle(self, sock, peer):
@@ -44,7 +45,8 @@ class Echo:
                 await transport.send(data)
         finally:
             transport.close()
-            self.gate.leave()
+            self.room.leave()
+            self.gate.connections.leave()
 
 
 async def echoes(client):
@@ -64,22 +66,22 @@ async def waits(client):
 
 async def test_clients_are_accepted_and_served():
     async with running() as engine:
-        gate = Gate(engine, 10)
+        gate = gate_for(engine, 10)
         echo = Echo(engine, gate)
         clients = [connected(echo.address) for _ in range(5)]
         for client in clients:
             assert await echoes(client)
-        assert gate.held == 5
+        assert gate.connections.held == 5
         for client in clients:
             client.close()
         await settle()
-        assert gate.held == 0
+        assert gate.connections.held == 0
         gate.close()
 
 
 async def test_at_most_64_are_accepted_before_everybody_else_has_a_turn():
     async with running() as engine:
-        gate = Gate(engine, 1000)
+        gate = gate_for(engine, 1000)
         sock = open_listener(LOOPBACK)
         address = sock.getsockname()
         handled, seen = [], []
@@ -88,7 +90,7 @@ async def test_at_most_64_are_accepted_before_everybody_else_has_a_turn():
             handled.append(client)
 
         clients = [connected(address) for _ in range(3 * ACCEPT_BATCH)]
-        acceptor = Acceptor(gate, sock, handle)
+        acceptor = Acceptor(gate, gate.room(0, 0), sock, handle)
 
         async def other(task):
             acceptor.start()
@@ -105,7 +107,7 @@ async def test_at_most_64_are_accepted_before_everybody_else_has_a_turn():
 
 async def test_at_the_limit_clients_wait_in_the_backlog_and_are_served_when_one_leaves():
     async with running() as engine:
-        gate = Gate(engine, 2)
+        gate = gate_for(engine, 2)
         echo, other = Echo(engine, gate), Echo(engine, gate)
         first, second = connected(echo.address), connected(other.address)
         assert await echoes(first)
@@ -113,14 +115,14 @@ async def test_at_the_limit_clients_wait_in_the_backlog_and_are_served_when_one_
         third, fourth = connected(echo.address), connected(other.address)
         assert await waits(third)
         assert await waits(fourth)
-        assert gate.held == 2
+        assert gate.connections.held == 2
         second.close()
         await settle()
-        assert gate.held == 2
+        assert gate.connections.held == 2
         first.close()
         await settle()
         assert third.recv(4) == fourth.recv(4) == b"ping"
-        assert gate.refused == 0
+        assert gate.refused["descriptors"] == 0
         for client in (third, fourth):
             client.close()
         await settle()
@@ -129,7 +131,7 @@ async def test_at_the_limit_clients_wait_in_the_backlog_and_are_served_when_one_
 
 async def test_a_waiting_client_is_served_when_another_is_ended_from_outside():
     async with running() as engine:
-        gate = Gate(engine, 1)
+        gate = gate_for(engine, 1)
         echo = Echo(engine, gate)
         first, second = connected(echo.address), connected(echo.address)
         assert await echoes(first)
@@ -147,17 +149,17 @@ async def test_a_waiting_client_is_served_when_another_is_ended_from_outside():
 
 async def test_leaving_from_outside_the_engine_makes_room_too():
     async with running() as engine:
-        gate = Gate(engine, 1)
+        gate = gate_for(engine, 1)
         echo = Echo(engine, gate)
-        gate.held = 1  # somebody who is no coroutine of the engine
+        gate.connections.enter()  # somebody who is no coroutine of the engine
         client = connected(echo.address)
         assert await waits(client)
-        gate.leave()
+        gate.connections.leave()
         await settle()
         assert client.recv(4) == b"ping"
         client.close()
         await settle()
-        assert gate.held == 0
+        assert gate.connections.held == 0
         gate.close()
 
 
@@ -184,7 +186,7 @@ def descriptors_left(count):
 
 async def test_without_descriptors_clients_are_closed_and_accepting_resumes():
     async with running() as engine:
-        gate = Gate(engine, 100)
+        gate = gate_for(engine, 100)
         echo = Echo(engine, gate)
         clients = [socket.socket() for _ in range(7)]
         for client in clients:
@@ -197,15 +199,15 @@ async def test_without_descriptors_clients_are_closed_and_accepting_resumes():
                 assert await echoes(client)
             for client in clients[2:5]:
                 assert client.recv(1) == b""  # closed, not left hanging
-            assert gate.refused == 3
-            assert gate.held == 2
+            assert gate.refused["descriptors"] == 3
+            assert gate.connections.held == 2
             clients[0].shutdown(socket.SHUT_RDWR)
             await settle()
             clients[5].connect_ex(echo.address)
             assert await echoes(clients[5])
         clients[6].connect_ex(echo.address)
         assert await echoes(clients[6])
-        assert gate.refused == 3
+        assert gate.refused["descriptors"] == 3
         assert engine.crashes == 0
         for client in clients:
             client.close()
@@ -216,7 +218,7 @@ async def test_without_descriptors_clients_are_closed_and_accepting_resumes():
 async def test_when_even_the_reserve_does_not_help_nothing_spins_and_nothing_is_lost(clock):
     """Someone else took the descriptor that was given up, or the limit was lowered below what is open."""
     async with running() as engine:
-        gate = Gate(engine, 100)
+        gate = gate_for(engine, 100)
         echo = Echo(engine, gate)
         client, refused = socket.socket(), socket.socket()
         for sock in (client, refused):
@@ -243,7 +245,7 @@ async def test_when_even_the_reserve_does_not_help_nothing_spins_and_nothing_is_
             refused.connect_ex(echo.address)
             await settle()
         assert refused.recv(1) == b""  # there is a reserve again
-        assert gate.refused == 1
+        assert gate.refused["descriptors"] == 1
         for sock in (client, refused):
             sock.close()
         await settle()
@@ -253,7 +255,7 @@ async def test_when_even_the_reserve_does_not_help_nothing_spins_and_nothing_is_
 async def test_a_client_that_cannot_be_taken_in_costs_neither_listener_nor_room(caplog):
     """As when the kernel has no room for another epoll entry."""
     async with running() as engine:
-        gate = Gate(engine, 2)
+        gate = gate_for(engine, 2)
         sock = open_listener(LOOPBACK)
         address = sock.getsockname()
         taken = []
@@ -264,11 +266,11 @@ async def test_a_client_that_cannot_be_taken_in_costs_neither_listener_nor_room(
                 raise OSError("no room")
             taken.append(client)
 
-        Acceptor(gate, sock, handle).start()
+        Acceptor(gate, gate.room(0, 0), sock, handle).start()
         first = connected(address)
         await settle()
         assert first.recv(1) == b""
-        assert gate.held == 0
+        assert gate.connections.held == 0
         second = connected(address)
         await settle()
         assert len(taken) == 2
@@ -280,7 +282,7 @@ async def test_a_client_that_cannot_be_taken_in_costs_neither_listener_nor_room(
 
 async def test_a_client_that_resets_before_it_is_accepted_disturbs_nobody():
     async with running() as engine:
-        gate = Gate(engine, 1)
+        gate = gate_for(engine, 1)
         echo = Echo(engine, gate)
         first = connected(echo.address)
         assert await echoes(first)
@@ -291,13 +293,13 @@ async def test_a_client_that_resets_before_it_is_accepted_disturbs_nobody():
         assert await echoes(patient)
         patient.close()
         await settle()
-        assert gate.held == 0
+        assert gate.connections.held == 0
         gate.close()
 
 
 async def test_a_closed_acceptor_closes_its_socket_and_only_that():
     async with running() as engine:
-        gate = Gate(engine, 10)
+        gate = gate_for(engine, 10)
         echo, other = Echo(engine, gate), Echo(engine, gate)
         client = connected(echo.address)
         assert await echoes(client)
