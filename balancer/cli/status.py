@@ -83,7 +83,9 @@ def backends_table(backends: Iterable[dict[str, Any]]) -> str:
 def _row(backend: dict[str, Any]) -> list[Cell | str]:
     ramp = backend["ramp"]
     weight = f"{backend['weight']:g}"
-    if ramp is not None:
+    if backend["backup"]:
+        weight = "backup"
+    elif ramp is not None:
         weight += f" -> {ramp['to']:g}, {'paused' if ramp['paused'] else 'in ' + span(ramp['left'])}"
     return [
         backend["name"],

@@ -21,11 +21,14 @@ class Facts:
     def takes_new(self, book: Book, backend: str) -> bool:
         """Would a new user be placed there now?"""
         placement = book.pool.placement
-        return (
-            backend in placement.ring.weights
-            and not placement.refuses(backend, None)
-            and not book.pool.left_out(book.pool.backends[backend], None, self._operators.now())
-        )
+        if placement.refuses(backend, None):
+            return False
+        if book.pool.left_out(book.pool.backends[backend], None, self._operators.now()):
+            return False
+        if backend in placement.ring.weights:
+            return True
+        before = placement.backups[: placement.backups.index(backend)] if backend in placement.backups else None
+        return before is not None and not any(self.takes_new(book, name) for name in (*placement.ring.members, *before))
 
     def pool(self, book: Book) -> dict[str, Any]:
         """A pool in numbers."""
@@ -66,6 +69,7 @@ class Facts:
             "name": name,
             "address": str(backend.address),
             "state": book.overlay.state(name),
+            "backup": name in book.pool.placement.backups,
             "state_since": state.since if state else None,
             "up": not down,
             "why_down": down or None,

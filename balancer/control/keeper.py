@@ -202,7 +202,11 @@ class Keeper:
             text = f"pool {book.config.name} has ring {ring.fingerprint} in place of {book.ring.fingerprint}"
             self.events.emit("ring", text, pool=book.config.name, before=book.ring.fingerprint, after=ring.fingerprint)
         book.ring, book.weights = ring, weights
-        book.pool.place(Placement.of(ring, addresses(book.config, book.overlay), book.overlay, self.digest, now))
+        book.pool.place(
+            Placement.of(
+                ring, addresses(book.config, book.overlay), book.overlay, self.digest, now, backups=backups(book.config)
+            )
+        )
 
     def _open(self, config: model.Pool, overlay: Overlay) -> None:
         """Start with a pool; nothing is served yet, so the ring is built here."""
@@ -217,7 +221,9 @@ class Keeper:
             ring = build(config, weights)
         if not overlay.usable(configured, now):
             logger.error('pool "%s": no backend is ready; make one ready with `balancer backend ready`', config.name)
-        pool = Pool(config, Placement.of(ring, addresses(config, overlay), overlay, self.digest, now))
+        pool = Pool(
+            config, Placement.of(ring, addresses(config, overlay), overlay, self.digest, now, backups=backups(config))
+        )
         self.books[config.name] = Book(pool, config, overlay, ring, weights)
         self._note_config(config, ring)
 
@@ -279,3 +285,8 @@ def extended(config: model.Pool, overlay: Overlay) -> model.Pool:
 def addresses(config: model.Pool, overlay: Overlay) -> dict[str, Address]:
     """Addresses of all backends of a pool."""
     return {backend.name: backend.address for backend in extended(config, overlay).backend}
+
+
+def backups(config: model.Pool) -> tuple[str, ...]:
+    """Backends that stand in for the others, in the order of the configuration."""
+    return tuple(backend.name for backend in config.backend if backend.backup)

@@ -63,6 +63,8 @@ def given(text: bytes, rule: Token) -> bytes | None:
                 return str(ip_address(text.decode())).encode()
             except ValueError:
                 raise _refused("tokens are IP addresses here") from None
+        case "query" if b"&" in text:
+            raise _refused("a token in a query has no & in it")
         case _:
             return _checked(text, rule) or None
 

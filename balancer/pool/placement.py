@@ -27,6 +27,8 @@ class Placement:
     """Backends that are not ready."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """What operators want each backend to have; the ring may give it less for a while."""
+    backups: tuple[str, ...] = ()
+    """Backends that stand in, in this order, when no other can be used. They are not on the ring."""
 
     @classmethod
     def of(
@@ -37,6 +39,7 @@ class Placement:
         digest: Callable[[bytes], str],
         now: float,
         weights: Mapping[str, float] | None = None,
+        backups: tuple[str, ...] = (),
     ) -> "Placement":
         """The placement of ``overlay`` on ``ring`` at Unix time ``now``, without pins on backends that are gone.
 
@@ -49,7 +52,8 @@ class Placement:
                 (pins if pin.prefix is None else by_length.setdefault(pin.prefix, {}))[pin.digest] = pin.backend
         states = {name: change.state for name, change in overlay.states.items()}
         prefixes = tuple(sorted(by_length.items(), reverse=True))
-        return cls(ring, addresses, digest, pins, prefixes, states, ring.weights if weights is None else weights)
+        weights = ring.weights if weights is None else weights
+        return cls(ring, addresses, digest, pins, prefixes, states, weights, backups)
 
     @cached_property
     def steered(self) -> bool:

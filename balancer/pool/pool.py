@@ -25,8 +25,9 @@ class Decision:
     def __init__(self, backend: Backend, reason: str, skipped: tuple[tuple[str, str], ...]) -> None:
         self.backend = backend
         self.reason = reason
-        """``pin``, ``lease``, ``owner``, ``successor``, ``bounded`` (one before was full), ``spread``; if all of these
-        are left out ``degraded`` or ``panic``, which is also the reason for one that only panic lets in."""
+        """``pin``, ``lease``, ``owner``, ``successor``, ``bounded`` (one before was full), ``spread``, ``backup``; if
+        all of these are left out ``degraded`` or ``panic``, which is also the reason for one that only panic lets in.
+        """
         self.skipped = skipped
 
 
@@ -70,7 +71,9 @@ class Pool:
         placement = self.placement
         ready = ((name, weight) for name, weight in placement.weights.items() if name not in placement.states)
         self.healthy = healthy_share((weight, self.backends[name].standing) for name, weight in ready)
-        self.panic = self.healthy < self.config.health.panic_threshold
+        # Who has named a backup wants it to be used rather than hosts that seem to be down.
+        stand_in = any(self.backends[each].standing.clear for each in placement.backups if each not in placement.states)
+        self.panic = self.healthy < self.config.health.panic_threshold and not stand_in
 
     def first(self, token: bytes | None, now: float) -> Decision | None:
         """The first of ``candidates`` in the everyday case: the lease or the owner, no operator having a say.
@@ -105,10 +108,10 @@ class Pool:
     def candidates(self, token: bytes | None, now: float, after: Decision | None = None) -> Iterator[Decision]:
         """Backends for the token, best first, each once; without a token (``None``) they take turns.
 
-        The pin, the lease, the owner, then its successors on the ring. Who should not be tried now is left out; when
-        all others have been tried, those left out for their health only are tried too: first the ``degraded``, then
-        the rest (``panic``), for a backend that failed a moment ago is better than none. ``after`` is one that has been
-        tried already.
+        The pin, the lease, the owner, then its successors on the ring, then the backups. Who should not be tried now is
+        left out; when all others have been tried, those left out for their health only are tried too: first the
+        ``degraded``, then the rest (``panic``), for a backend that failed a moment ago is better than none. ``after``
+        is one that has been tried already.
         """
         skipped: list[tuple[str, str]] = []
         degraded: list[str] = []
@@ -168,6 +171,8 @@ class Pool:
             first = next(self._turns) % len(members)
             for name in members[first:] + members[:first]:
                 yield name, "spread", ()
+            for name in placement.backups:
+                yield name, "backup", ()
             return
         if placement.pins or placement.prefixes:
             pinned = placement.pinned(token)
@@ -183,6 +188,8 @@ class Pool:
         for name in placement.ring.order(token):
             yield name, rule, ()
             rule = "successor"
+        for name in placement.backups:
+            yield name, "backup", ()
 
     def _with_room(self, token: bytes, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
         """For a token without a live place, under bounded load: every usable backend, and the others on the way.

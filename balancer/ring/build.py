@@ -38,7 +38,7 @@ def build(pool: Pool, weights: Mapping[str, float] | None = None) -> Ring:
 
 
 def _live_weights(pool: Pool, overrides: Mapping[str, float]) -> dict[str, float]:
-    """Weights above zero, in the order of names."""
+    """Weights above zero of backends that are no backups, in the order of names."""
     weights = {backend.name: backend.weight for backend in pool.backend}
     if len(weights) < len(pool.backend):
         raise Refused(f'pool "{pool.name}": two backends have the same name; a name is an identity on the ring')
@@ -48,7 +48,8 @@ def _live_weights(pool: Pool, overrides: Mapping[str, float]) -> dict[str, float
     for name, weight in weights.items():
         if not (math.isfinite(weight) and weight >= 0):
             raise Refused(f'pool "{pool.name}": the weight of "{name}" is {weight}, and must be a number from 0 up')
-    live = {name: weights[name] for name in sorted(weights) if weights[name] > 0}
+    backups = {backend.name for backend in pool.backend if backend.backup}
+    live = {name: weights[name] for name in sorted(weights.keys() - backups) if weights[name] > 0}
     if not live:
         raise Refused(f'pool "{pool.name}": every weight is 0, so the ring would be empty; give a backend a weight')
     return live

@@ -207,6 +207,8 @@ def test_what_operators_name():
             token.given(bad, Token(source="client_ip"))
     with pytest.raises(ProxyError, match="too long"):
         token.given(b"abc", Token(max_length=2))
+    with pytest.raises(ProxyError, match="no & in it"):
+        token.given(b"a&b", Token())
 
 
 @given(st.binary(max_size=20).map(lambda raw: bytes(b'a," \\\t'[byte % 6] for byte in raw)))

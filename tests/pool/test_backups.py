@@ -1,0 +1,82 @@
+"""Backups: nobody goes there while anybody else will do, and then everybody goes to the first of them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pools import DIGEST, NOW, told
+
+from balancer.config import model
+from balancer.pool.placement import Placement
+from balancer.pool.pool import Pool
+from balancer.pool.standing import Standing
+from balancer.ring.build import build
+from balancer.ring.overlay import Overlay, SetState
+
+NAMES = ["a", "b", "x", "y"]
+BACKUPS = ["x", "y"]
+TOKENS = [b"t%d" % number for number in range(30)]
+WELL, DOWN, POORLY = Standing(), Standing("unhealthy", down=True), Standing(wish="degraded")
+
+
+def settings(**ring):
+    backends = [
+        model.Backend(name=name, address=f"10.0.0.{n}:1", backup=name in BACKUPS) for n, name in enumerate(NAMES, 1)
+    ]
+    return model.Pool(name="ide", ring=model.Ring(**ring), health=model.Health(type="tcp"), backend=tuple(backends))
+
+
+def open_pool(standings, states=(), **ring):
+    config = settings(**ring)
+    overlay = Overlay()
+    for name in states:
+        overlay = overlay.apply(SetState(backend=name, state="maint"), dict.fromkeys(NAMES, 1.0), NOW)
+    addresses = {backend.name: backend.address for backend in config.backend}
+    pool = Pool(config, Placement.of(build(config), addresses, overlay, DIGEST, NOW, backups=tuple(BACKUPS)))
+    pool.stand(dict(zip(NAMES, standings, strict=True)))
+    return pool
+
+
+def first(pool, token):
+    return told(pool, token)[0]
+
+
+@pytest.mark.parametrize("ring", [{}, {"bound": 1.25}, {"algorithm": "haproxy"}, {"algorithm": "maglev"}])
+def test_a_backup_is_not_on_the_ring(ring):
+    assert set(build(settings(**ring)).members) == {"a", "b"}
+    pool = open_pool([WELL] * 4, **ring)
+    for token in TOKENS:
+        assert [name for name, _ in told(pool, token)[2:]] == BACKUPS
+        assert {rule for _, rule in told(pool, token)[2:]} == {"backup"}
+
+
+def test_the_first_backup_gets_everybody():
+    pool = open_pool([DOWN, DOWN, WELL, WELL])
+    assert {first(pool, token) for token in [*TOKENS, None]} == {("x", "backup")}
+    pool = open_pool([DOWN, DOWN, DOWN, WELL])
+    assert {first(pool, token) for token in [*TOKENS, None]} == {("y", "backup")}
+    pool = open_pool([WELL, DOWN, WELL, WELL])
+    assert {first(pool, token)[0] for token in [*TOKENS, None]} == {"a"}
+
+
+def test_a_backup_is_better_than_panic_and_than_a_degraded_host():
+    pool = open_pool([DOWN, POORLY, WELL, DOWN])
+    assert not pool.panic
+    assert first(pool, TOKENS[0]) == ("x", "backup")
+    assert open_pool([DOWN, DOWN, DOWN, DOWN]).panic
+
+
+def test_a_backup_in_maintenance_is_none():
+    pool = open_pool([DOWN, DOWN, WELL, WELL], states=["x"])
+    assert first(pool, TOKENS[0]) == ("y", "backup")
+    assert open_pool([DOWN, DOWN, WELL, DOWN], states=["x"]).panic
+
+
+@given(st.tuples(*[st.sampled_from([WELL, DOWN, POORLY])] * 4), st.sampled_from([*TOKENS[:5], None]))
+def test_everybody_is_a_candidate_once_and_backups_come_after_who_is_well(standings, token):
+    pool = open_pool(standings)
+    places = [name for name, _ in told(pool, token)]
+    assert sorted(places) == NAMES
+    if not pool.panic:
+        well = [name for name, standing in zip(NAMES, standings, strict=True) if standing == WELL]
+        assert set(places[: len(well)]) == set(well)
+        assert places[: len(well)] == sorted(places[: len(well)], key=lambda name: name in BACKUPS)
