@@ -1,0 +1,141 @@
+"""nginx's access log, in the ``log_format`` of its configuration (ngx_http_log_module), also as JSON.
+
+Facts. A line is written when the request has ended, so its begin is ``$request_time`` earlier. ``$upstream_addr`` has
+every server that was tried, with commas in between; after an internal redirect come those of the next location behind a
+colon. In values, ``"``, ``\\`` and what does not print are escaped as ``\\xHH``, with ``escape=json`` as in JSON, and
+``-`` stands for an empty one.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+from balancer.config.scalars import shown
+from balancer.errors import Refused
+from balancer.migrate.logs.entry import Change, Parse, Request, iso_seconds, request_target, seconds
+from balancer.migrate.logs.layout import ANY, Field, Part, compiled
+
+_NAMES = {
+    "upstream_addr": "servers",
+    "upstream_status": "statuses",
+    "proxy_host": "group",
+    "request": "request",
+    "request_uri": "uri",
+    "args": "query",
+    "query_string": "query",
+    "remote_addr": "client",
+    "time_local": "date",
+    "time_iso8601": "iso",
+    "msec": "msec",
+    "request_time": "took",
+}
+_PATTERNS = {
+    "date": r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
+    "iso": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d",
+    "msec": r"\d+\.\d{3}",
+    "took": r"\d+\.\d{3}",
+}
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
+_ESCAPE = re.compile(r"escape=(default|json|none)[ \t\r\n]+")
+_QUOTED = {"default": r'[^"]*+', "json": r'(?:[^"\\]|\\.)*+', "none": ANY}
+"""Values between quotes, which end at the first one that is not escaped."""
+_HEX = re.compile(rb"\\x([0-9A-Fa-f]{2})")
+_UNREACHABLE = ("502", "504")
+
+
+def parser(layout: str, param: str) -> Parse:
+    """Reads lines of a ``log_format``, which may begin with ``escape=json``, for tokens in the parameter ``param``.
+
+    Raises ``Refused`` for a format that will not do.
+    """
+    head = _ESCAPE.match(layout)
+    escape = head[1] if head else "default"
+    parts = list(_parts(layout[head.end() :] if head else layout, f"arg_{param.lower()}", _QUOTED[escape]))
+    names = {part.name for part in parts if isinstance(part, Field)}
+    if "servers" not in names:
+        raise Refused("the format has no $upstream_addr: without the address of the server there is nothing to compare")
+    if not names & {"request", "uri", "query", "arg", "client"}:
+        raise Refused(f"the format has none of $request, $request_uri, $args and $arg_{param}: where is the token?")
+    return _Lines(compiled(parts), _UNESCAPES[escape], param)
+
+
+class _Lines:
+    def __init__(self, pattern: re.Pattern[bytes], unescape: Callable[[bytes], bytes], param: str) -> None:
+        self._pattern = pattern
+        self._unescape = unescape
+        self._param = param.encode()
+
+    def __call__(self, line: bytes) -> Request | Change | None:
+        found = self._pattern.match(line)
+        if found is None:
+            return None
+        try:
+            fields = {n: b"" if value == b"-" else self._unescape(value) for n, value in found.groupdict().items()}
+            when = _when(fields)
+        except ValueError:
+            return None
+        tried = fields["servers"].decode("latin-1").rpartition(" : ")[2]
+        statuses = fields.get("statuses", b"").decode("latin-1").rpartition(" : ")[2]
+        return Request(
+            when=when,
+            target=self._target(fields),
+            client=fields.get("client", b"").decode("latin-1"),
+            group=fields["group"].decode("latin-1") if fields.get("group") else None,
+            # Without a live server there is the name of the upstream, which is no address.
+            servers=tuple(server for server in tried.split(", ") if ":" in server),
+            served=statuses.rpartition(", ")[2] not in _UNREACHABLE,
+        )
+
+    def _target(self, fields: dict[str, bytes]) -> bytes | None:
+        if "request" in fields:
+            return request_target(fields["request"])
+        if "uri" in fields:
+            return fields["uri"]
+        if "query" in fields:
+            return b"/?" + fields["query"]
+        return b"/?%b=%b" % (self._param, fields["arg"]) if "arg" in fields else None
+
+
+def _when(fields: dict[str, bytes]) -> int | None:
+    """When the request began."""
+    if "date" in fields:
+        ended = float(seconds(fields["date"][:20]))
+    elif "iso" in fields:
+        ended = float(iso_seconds(fields["iso"]))
+    elif "msec" in fields:
+        ended = float(fields["msec"])
+    else:
+        return None
+    return int(ended - float(fields.get("took", b"0")))
+
+
+def _default(value: bytes) -> bytes:
+    return _HEX.sub(lambda match: bytes.fromhex(match[1].decode()), value)
+
+
+def _json(value: bytes) -> bytes:
+    if b"\\" not in value:
+        return value
+    text: str = json.loads(b'"' + value + b'"')
+    return text.encode()
+
+
+_UNESCAPES: dict[str, Callable[[bytes], bytes]] = {"default": _default, "json": _json, "none": bytes}
+
+
+def _parts(layout: str, argument: str, quoted: str) -> Iterator[Part]:
+    at, text = 0, ""
+    for found in [*_VARIABLE.finditer(layout), None]:
+        text = layout[at : found.start() if found else None]
+        if "$" in text:
+            raise Refused(f"the format has a $ at {shown(text[text.index('$') :], 20)} that begins no variable")
+        if text:
+            yield text
+        if found is None:
+            return
+        at = found.end()
+        name = found["braced"] or found["bare"]
+        meaning = "arg" if name == argument else _NAMES.get(name, "")
+        begins_quoted = text.endswith('"') and layout[at : at + 1] == '"'
+        pattern = _PATTERNS.get(meaning) or (quoted if begins_quoted else ANY)
+        yield Field(meaning, f"${name}", pattern, "/" if name in ("request_uri", "uri") else "")
