@@ -6,7 +6,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from balancer.cli import ring_live
+from balancer.cli import ring_live, verify
 from balancer.cli.client import Client, Unreachable, configured
 from balancer.cli.live import add_verb, as_json, daemon, read_token
 from balancer.config.load import load
@@ -48,6 +48,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         parser.add_argument(f"--{option}", dest="changes", action="append", type=kind, metavar=form, help=about)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw the ring before and after (one pool)")
     ring_live.add(own)
+    verify.add(own)
 
 
 def _change(option: str, text: str) -> dict[str, object]:

@@ -5,8 +5,8 @@ took its users. haproxy logs when servers go and come, if its log is read whole;
 down serves nobody at all, and that shows: for each server we note the seconds in which it served. A difference is put
 down to an outage if each server the ring would have preferred was silent around it, and if in that silence a try on it
 failed, or many requests of its users went elsewhere. With a wrong ring, servers are busy with each other's users, and
-nothing is silent. Requests are logged when they end, tunnels hours after they were placed; so nothing here depends on
-the order of lines.
+nothing is silent. A server that is nowhere in the log proves nothing: it may not have been there at all. Requests are
+logged when they end, tunnels hours after they were placed; so nothing here depends on the order of lines.
 """
 
 from bisect import bisect_right
@@ -39,12 +39,13 @@ _USERS_KEPT = 10_000
 
 
 class Cause(StrEnum):
-    """Why a request was not where the ring has its user. The first three are open questions, the others explain it."""
+    """Why a request was not where the ring has its user. The first four are open questions, the others explain it."""
 
     DIFFERS = "differs"
+    ABSENT = "belongs on a host that the log never mentions"
     STRANGER = "served by a host that this pool does not have"
     REFUSED = "would be refused here"
-    DOWN = "host was down, says the log"
+    DOWN = "host was down, as the log or the operator says"
     SILENT = "host served nobody at that time"
     REDISPATCHED = "redispatched"
     PASSED_ON = "tried there, and passed on"
@@ -53,7 +54,7 @@ class Cause(StrEnum):
 
     @property
     def explains(self) -> bool:
-        return self not in (Cause.DIFFERS, Cause.STRANGER, Cause.REFUSED)
+        return self not in (Cause.DIFFERS, Cause.ABSENT, Cause.STRANGER, Cause.REFUSED)
 
 
 @dataclass
@@ -144,9 +145,11 @@ class Verifier:
         return server in self._names
 
     def change(self, change: Change) -> None:
-        """A server has gone or come back."""
-        if change.server in self._names:
-            self._seen.change(self._names[change.server], change.when, change.up)
+        """A server has gone or come back, or was away all the time if ``when`` is 0."""
+        if self.knows(change.server):
+            name = self._names[change.server]
+            self._seen.mention(name)
+            self._seen.change(name, change.when, change.up)
 
     def request(self, request: Request, line: str) -> None:
         """A request; ``line`` says where it is logged. Raises ``Refused`` for a log too long to be kept in mind."""
@@ -155,6 +158,8 @@ class Verifier:
             return
         tried = [self._names.get(server, "") for server in request.servers]
         served = tried[-1]
+        for name in tried:
+            self._seen.mention(name)
         if request.when is not None:
             for name in tried[:-1]:
                 self._seen.failed(name, request.when)
@@ -162,7 +167,7 @@ class Verifier:
         try:
             key = self._key(request)
         except ProxyError as error:
-            self._group(Cause.REFUSED, error.reason, served or "another host", request.when, line, "")
+            self._group(Cause.REFUSED, f"nobody: {error.reason}", served or "?", request.when, line, "none")
             return
         if not key:
             return
@@ -189,6 +194,7 @@ class Verifier:
 
     def verdict(self) -> Verdict:
         """What has come of it, with all that has been logged in view. For once only, at the end."""
+        self._seen.sort()
         for each in self._differences:
             if each.when is not None:
                 for name in each.preferred:
@@ -224,6 +230,8 @@ class Verifier:
 
     def _cause(self, difference: _Difference) -> Cause:
         when = difference.when
+        if not all(map(self._seen.mentions, difference.preferred)):
+            return Cause.ABSENT
         if when is not None:
             if all(self._seen.was_down(name, when) for name in difference.preferred):
                 return Cause.DOWN
@@ -252,6 +260,14 @@ class _Seen:
         self._first = self._last = 0
         self._changes: dict[str, list[tuple[int, bool]]] = {}
         self._missed: Counter[tuple[str, int]] = Counter()
+        self._mentioned: set[str] = set()
+
+    def mention(self, name: str) -> None:
+        """It exists."""
+        self._mentioned.add(name)
+
+    def mentions(self, name: str) -> bool:
+        return name in self._mentioned
 
     def served(self, name: str, when: int) -> None:
         day, second = divmod(when, _DAY)
@@ -263,9 +279,12 @@ class _Seen:
         seconds[second] = seconds[second] or self._FAILED[0]
 
     def change(self, name: str, when: int, up: bool) -> None:
-        changes = self._changes.setdefault(name, [])
-        if not changes or changes[-1][1] != up:
-            changes.append((when, up))
+        self._changes.setdefault(name, []).append((when, up))
+
+    def sort(self) -> None:
+        """Once all changes are known: the files may have come in any order."""
+        for changes in self._changes.values():
+            changes.sort()
 
     def missed(self, name: str, when: int) -> None:
         """Count a request that ``name`` should have had, in each silence it falls into."""
@@ -273,9 +292,12 @@ class _Seen:
             self._missed[name, start] += 1
 
     def was_down(self, name: str, when: int) -> bool:
-        """Do changes that were logged say so? Before the first one the server was in the other state."""
-        changes = self._changes.get(name, [])
-        return any(_down_at(changes, moment) for moment in range(when - GRACE, when + GRACE + 1)) if changes else False
+        """Do changes that were logged say so, and no request since? It may come back without a line."""
+        starts = [start for start, _ in self._silences(name, when)]
+        if not starts or name not in self._changes:
+            return False
+        since = (_down_since(self._changes[name], moment) for moment in range(when - GRACE, when + GRACE + 1))
+        return any(each is not None and min(starts) <= each + GRACE + 1 for each in since)
 
     def was_silent(self, name: str, when: int) -> bool:
         """Did it serve nobody around that time, and was it asked?"""
@@ -316,7 +338,7 @@ class _Seen:
             if seconds is not None and (at := seconds.rfind(self._SERVED, 0, second)) >= 0:
                 return day * _DAY + at
             day, second = day - 1, _DAY
-        return self._first * _DAY - 1
+        return -1
 
     def _next_served(self, name: str, moment: int) -> int:
         day, second = divmod(moment, _DAY)
@@ -328,7 +350,7 @@ class _Seen:
         return (self._last + 1) * _DAY
 
     def _has_failed(self, name: str, start: int, end: int) -> bool:
-        for day in range(start // _DAY, end // _DAY + 1):
+        for day in range(max(start // _DAY, self._first), min(end // _DAY, self._last) + 1):
             seconds = self._days.get((name, day))
             low, high = max(start - day * _DAY, 0), min(end - day * _DAY, _DAY)
             if seconds is not None and seconds.find(self._FAILED, low, high) >= 0:
@@ -336,9 +358,14 @@ class _Seen:
         return False
 
 
-def _down_at(changes: list[tuple[int, bool]], when: int) -> bool:
+def _down_since(changes: list[tuple[int, bool]], when: int) -> int | None:
+    """Since when it is down; 0 if it was before the first change, which brought it back. None if it is up."""
     index = bisect_right(changes, (when, True)) - 1
-    return changes[0][1] if index < 0 else not changes[index][1]
+    if index < 0:
+        return 0 if changes[0][1] else None
+    while index and not changes[index][1] and not changes[index - 1][1]:  # drain, then down: one absence
+        index -= 1
+    return None if changes[index][1] else changes[index][0]
 
 
 def _labels(pool: Pool) -> dict[str, str]:

@@ -54,7 +54,7 @@ _QUOTABLE = (ANY, _QUOTED, _PATTERNS["client"])
 _SYSLOG = re.compile(
     rb"(?:<\d{1,3}>)?(?:1 )?"
     rb"(?:(?P<bsd>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)|(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)\S*+) "
-    rb"(?:(?>[^ \[\]]+ ){0,2}?(?>[^ \[\]:]+(?:\[\d*\])?): |(?>(?:\S+ ){4}(?:\[[^\]]*\] )?))"
+    rb"(?:(?>[^ \[\]]+ ){0,2}?(?>[^ \[\]:]+(?:\[\d*\])?): |(?>(?:\S+ ){4}(?:-|\[[^\]]*\]) ))"
 )
 """What syslog puts in front: the header of RFC 3164 as it is commonly written, or that of RFC 5424."""
 _CHANGE = re.compile(

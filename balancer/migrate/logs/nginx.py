@@ -35,6 +35,9 @@ _PATTERNS = {
     "msec": r"\d+\.\d{3}",
     "took": r"\d+\.\d{3}",
 }
+_LIST = r"[\w.:/\[\]@%~+-]++(?:(?:, | : )[\w.:/\[\]@%~+-]++)*+"
+"""Of ``$upstream_addr`` and all other variables with one value for each server that was tried."""
+_LISTED = re.compile(r"upstream_(?!http_|cookie_|trailer_)")
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
 _ESCAPE = re.compile(r"escape=(default|json|none)[ \t\r\n]+")
 _QUOTED = {"default": r'[^"]*+', "json": r'(?:[^"\\]|\\.)*+', "none": ANY}
@@ -137,5 +140,5 @@ def _parts(layout: str, argument: str, quoted: str) -> Iterator[Part]:
         name = found["braced"] or found["bare"]
         meaning = "arg" if name == argument else _NAMES.get(name, "")
         begins_quoted = text.endswith('"') and layout[at : at + 1] == '"'
-        pattern = _PATTERNS.get(meaning) or (quoted if begins_quoted else ANY)
+        pattern = _LIST if _LISTED.match(name) else _PATTERNS.get(meaning) or (quoted if begins_quoted else ANY)
         yield Field(meaning, f"${name}", pattern, "/" if name in ("request_uri", "uri") else "")

@@ -1,0 +1,133 @@
+"""`balancer ring verify`: does this configuration place users as the balancer before it did, or does?"""
+
+import argparse
+import os
+import sys
+import time
+from contextlib import ExitStack
+from io import BufferedReader
+from pathlib import Path
+
+from balancer.cli import verify_against
+from balancer.cli.live import answer, as_json
+from balancer.config.load import load
+from balancer.config.model import Config, Pool
+from balancer.errors import Refused
+from balancer.migrate import verify_report
+from balancer.migrate.logs import haproxy, nginx
+from balancer.migrate.logs.entry import Change, Parse
+from balancer.migrate.logs.lines import lines
+from balancer.migrate.verify import Verdict, Verifier
+from balancer.migrate.verify_logs import Reading, read
+from balancer.pool.digest import Digest
+
+_ABOUT = (
+    "Compare where requests went, says the log of haproxy or nginx, with where this configuration sends them; or ask a "
+    "running one with --against. Exit code 0 if all agree or are explained."
+)
+_FORMAT_HELP = (
+    "httplog (httpslog too), tcplog, clf, or the text after log-format (haproxy) or the name of log_format (nginx); "
+    "@FILE reads it from a file; without it, haproxy's own formats are recognized"
+)
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to those of `balancer ring`."""
+    parser = verbs.add_parser("verify", help="prove the placement by the logs of haproxy or nginx", description=_ABOUT)
+    parser.add_argument("--config", type=Path, metavar="FILE", required=True, help="the configuration to verify")
+    parser.add_argument("--pool", metavar="NAME", help="verify this one only")
+    parser.add_argument(
+        "--down", action="append", default=[], metavar="NAME", help="a host that was out of use all the time"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("--backend", metavar="NAME", help="what haproxy calls the pool, if that is not its name here")
+    parser.add_argument("--format", metavar="FORMAT", help=_FORMAT_HELP)
+    parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, .gz too, in any order; - is standard input")
+    verify_against.add(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    verdicts: list[Verdict] = []
+    code = answer(lambda each: _verify(each, verdicts), args)
+    return code or (0 if all(verdict.proved for verdict in verdicts) else 1)
+
+
+def _verify(args: argparse.Namespace, verdicts: list[Verdict]) -> str:
+    if bool(args.logs) == (args.against is not None):
+        raise Refused("give log files to read, or --against URL to ask a running balancer")
+    config = load(args.config, time.time())
+    pools = _pools(config, args)
+    digest = Digest(os.urandom(32))
+    verifiers = {
+        args.backend or pool.name: Verifier(pool, digest, by_address=_by_address(config, pool)) for pool in pools
+    }
+    for name in args.down:
+        _down(name, verifiers)
+    reading = Reading()
+    if args.against is not None:
+        verify_against.ask(args, pools, next(iter(verifiers.values())))
+    else:
+        parse = _parser(args.format, pools)
+        for name in args.logs:
+            _read(name, parse, verifiers, reading)
+    verdicts += [verifier.verdict() for verifier in verifiers.values()]
+    if args.json:
+        found: dict[str, object] = {"pools": [verify_report.verdict_json(verdict) for verdict in verdicts]}
+        return as_json({"log": verify_report.reading_json(reading), **found} if args.logs else found)
+    texts = [verify_report.verdict_text(verdict) for verdict in verdicts]
+    return "\n".join([verify_report.reading_text(reading), *texts] if args.logs else texts)
+
+
+def _down(name: str, verifiers: dict[str, Verifier]) -> None:
+    knowing = [verifier for verifier in verifiers.values() if verifier.knows(name)]
+    if not knowing:
+        raise Refused(f'--down: no pool has a backend "{name}"')
+    for verifier in knowing:
+        verifier.change(Change(0, "", name, up=False))
+
+
+def _pools(config: Config, args: argparse.Namespace) -> list[Pool]:
+    pools = [pool for pool in config.pool if args.pool in (None, pool.name)]
+    if not pools:
+        raise Refused(f'{args.config} has no pool "{args.pool}"; it has {", ".join(pool.name for pool in config.pool)}')
+    if args.backend is not None and len(pools) > 1:
+        raise Refused(f"--backend is of one pool: choose it with --pool: {', '.join(pool.name for pool in pools)}")
+    return pools
+
+
+def _by_address(config: Config, pool: Pool) -> bool:
+    """Is the pool used in ``tcp`` mode, where addresses are hashed?"""
+    modes = {(each.mode, each.key) for each in config.listener if each.pool == pool.name}
+    return bool(modes) and all(mode == ("tcp", "client_ip") for mode in modes)
+
+
+def _parser(layout: str | None, pools: list[Pool]) -> Parse:
+    if layout is None:
+        return haproxy.detector()
+    if layout.startswith("@"):
+        layout = _text(Path(layout[1:]))
+    if "$" in layout and "%" not in layout:
+        return nginx.parser(layout, pools[0].token.param)
+    if layout not in haproxy.FORMATS and "%" not in layout:
+        raise Refused(f'there is no format "{layout}"; there are {", ".join(haproxy.FORMATS)}, or give the text of one')
+    return haproxy.parser(layout)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip("\n")
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"{path} is not text in UTF-8") from None
+
+
+def _read(name: str, parse: Parse, verifiers: dict[str, Verifier], reading: Reading) -> None:
+    try:
+        with ExitStack() as stack:
+            file = sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
+            assert isinstance(file, BufferedReader)
+            read(name, lines(file), parse, verifiers, reading)
+    except OSError as error:
+        raise Refused(f"{name} cannot be read: {error.strerror or error}") from None

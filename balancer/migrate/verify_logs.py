@@ -1,0 +1,51 @@
+"""Whole logs through the comparison: which line is of which pool, and which says nothing."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from balancer.migrate.logs.entry import Parse, Request
+from balancer.migrate.verify import Verifier
+
+_SHOWN = 5
+_GROUPS_KEPT = 100
+
+
+@dataclass
+class Reading:
+    """What the files held besides requests of our pools."""
+
+    lines: int = 0
+    unreadable: int = 0
+    """Lines that are neither a request nor a change of a server, or were cut off."""
+    first_unreadable: list[str] = field(default_factory=list)
+    """Where the first of them are."""
+    others: Counter[str] = field(default_factory=Counter)
+    """Requests of other backends (haproxy) or upstreams (nginx), by their name; empty if the log does not say."""
+
+
+def read(file: str, lines: Iterable[bytes], parse: Parse, verifiers: Mapping[str, Verifier], into: Reading) -> None:
+    """Compare what ``lines`` of ``file`` hold with the pools, given by what the other balancer called them."""
+    for number, line in enumerate(lines, 1):
+        into.lines += 1
+        entry = parse(line)
+        if entry is None:
+            into.unreadable += 1
+            if len(into.first_unreadable) < _SHOWN:
+                into.first_unreadable.append(f"{file}:{number}")
+        elif isinstance(entry, Request):
+            verifier = _pool_of(entry, verifiers)
+            if verifier is not None:
+                verifier.request(entry, f"{file}:{number}")
+            elif (group := entry.group or "") in into.others or len(into.others) < _GROUPS_KEPT:
+                into.others[group] += 1
+        elif entry.group in verifiers:
+            verifiers[entry.group].change(entry)
+
+
+def _pool_of(request: Request, verifiers: Mapping[str, Verifier]) -> Verifier | None:
+    if request.group is not None:
+        return verifiers.get(request.group)
+    if len(verifiers) == 1:
+        return next(iter(verifiers.values()))
+    return next((each for each in verifiers.values() if any(map(each.knows, request.servers))), None)
