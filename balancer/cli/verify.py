@@ -108,7 +108,7 @@ def _parser(layout: str | None, pools: list[Pool]) -> Parse:
     if layout.startswith("@"):
         layout = _text(Path(layout[1:]))
     if "$" in layout and "%" not in layout:
-        return nginx.parser(layout, pools[0].token.param)
+        return nginx.parser(layout, pools[0].token)
     if layout not in haproxy.FORMATS and "%" not in layout:
         raise Refused(f'there is no format "{layout}"; there are {", ".join(haproxy.FORMATS)}, or give the text of one')
     return haproxy.parser(layout)

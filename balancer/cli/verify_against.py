@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from balancer.cli.live import argument
 from balancer.cli.tables import parse_rate
-from balancer.config.model import Pool
+from balancer.config.model import Pool, Token
 from balancer.errors import Refused
 from balancer.migrate.logs.entry import Request
 from balancer.migrate.verify import Verifier
@@ -60,7 +60,9 @@ def ask(args: argparse.Namespace, pools: list[Pool], verifier: Verifier) -> None
         raise Refused(f"--count is at most {_MOST}, and --rate at most 1000/s")
     url = _url(args)
     marks = _marks(args.mark, pools[0])
-    param = pools[0].token.param
+    rule = pools[0].token
+    if rule.source == "client_ip":
+        raise Refused("this pool places clients by their address, of which a probe has but one: verify it by a log")
     asker = _Asker(url, args)
     began = time.monotonic()
     try:
@@ -71,12 +73,12 @@ def ask(args: argparse.Namespace, pools: list[Pool], verifier: Verifier) -> None
             elif ahead < -_SLACK:
                 raise Refused(f"it answers more slowly than asked: {number} answers by now; try a lower --rate")
             token = blake2b(number.to_bytes(8, "big"), digest_size=16, person=b"balancer verify").hexdigest()
-            target = f"{url.path or '/'}?{f'{url.query}&' if url.query else ''}{param}={token}"
-            status, text = asker.answer(target)
+            target, fields = _with_token(url, rule, token)
+            status, text = asker.answer(target, fields)
             server = _host(text, marks) or f"answer {status} without the mark of a host"
-            verifier.request(
-                Request(int(time.monotonic()) + 1, target.encode(), "", None, (server,)), f"probe {number + 1}"
-            )
+            lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in fields.items())
+            when = int(time.monotonic()) + 1
+            verifier.request(Request(when, target.encode(), "", None, (server,), fields=lines), f"probe {number + 1}")
     finally:
         asker.close()
 
@@ -93,6 +95,20 @@ def _url(args: argparse.Namespace) -> SplitResult:
     return url
 
 
+def _with_token(url: SplitResult, rule: Token, token: str) -> tuple[str, dict[str, str]]:
+    """A target, and header fields."""
+    path, query = url.path or "/", f"?{url.query}" if url.query else ""
+    match rule.source:
+        case "query":
+            return f"{path}{query or '?'}{'&' if query else ''}{rule.param}={token}", {}
+        case "header":
+            return path + query, {rule.header or "": token}
+        case "cookie":
+            return path + query, {"Cookie": f"{rule.cookie}={token}"}
+        case _:
+            return f"{path.rstrip('/')}/{token}{query}", {}
+
+
 class _Asker:
     """One connection, opened again when the other side has closed it."""
 
@@ -105,14 +121,14 @@ class _Asker:
         self._tls = _context(args.ca_file) if url.scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
 
-    def answer(self, target: str) -> tuple[int, str]:
+    def answer(self, target: str, fields: dict[str, str]) -> tuple[int, str]:
         """Status, and the text that should name the host. Raises ``Refused`` if there is no answer, tried twice."""
         try:
-            return self._exchange(target)
+            return self._exchange(target, fields)
         except (OSError, http.client.HTTPException):
             self.close()
         try:
-            return self._exchange(target)
+            return self._exchange(target, fields)
         except ssl.SSLCertVerificationError as error:
             message = f"the certificate is not good: {error.verify_message}; see --server-name and --ca-file"
             raise Refused(message) from None
@@ -126,12 +142,12 @@ class _Asker:
             self._connection.close()
             self._connection = None
 
-    def _exchange(self, target: str) -> tuple[int, str]:
+    def _exchange(self, target: str, fields: dict[str, str]) -> tuple[int, str]:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(*self._address, timeout=_PATIENCE)
             sock = socket.create_connection(self._address, _PATIENCE)
             self._connection.sock = self._tls.wrap_socket(sock, server_hostname=self._name) if self._tls else sock
-        headers = {"Host": self._host, "User-Agent": "balancer-ring-verify"}
+        headers = {"Host": self._host, "User-Agent": "balancer-ring-verify", **fields}
         self._connection.request("GET", target, headers=headers)
         response = self._connection.getresponse()
         body = response.read(_BODY)

@@ -19,6 +19,7 @@ from itertools import takewhile
 
 from balancer.config.model import Pool
 from balancer.errors import ProxyError, Refused
+from balancer.http.head import Request as Head
 from balancer.http.token import extract
 from balancer.migrate.logs.entry import Change, Request
 from balancer.ring.base import Ring
@@ -130,7 +131,7 @@ class Verifier:
     def __init__(self, pool: Pool, digest: Callable[[bytes], str], *, by_address: bool = False) -> None:
         self._pool = pool
         self._digest = digest
-        self._by_address = by_address
+        self._by_address = by_address or pool.token.source == "client_ip"
         self._ring: Ring = build(pool)
         self._owner = lru_cache(maxsize=_OWNERS_KEPT)(self._ring.owner)
         self._names = _labels(pool)
@@ -222,8 +223,9 @@ class Verifier:
         elif request.target is None:
             key, reason = None, "no whole request in the line"
         else:
-            key = extract(request.target, self._pool.token)
-            reason = "no token"
+            head = Head(b"GET", request.target, 1)
+            head.fields = request.fields
+            key, reason = extract(head, self._pool.token), "no token"
         if key is None:
             self._left_out[reason] += 1
         return key

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balancer.config.model import Token
 from balancer.errors import Refused
 from balancer.migrate.logs.entry import Request, seconds
 from balancer.migrate.logs.nginx import parser
@@ -23,14 +24,14 @@ WHEN = seconds(b"22/Nov/2026:13:45:10")
 
 
 def test_the_usual_format_with_the_upstream_behind_it():
-    assert parser(MAIN, "token")(LINE) == Request(
+    assert parser(MAIN, Token())(LINE) == Request(
         WHEN - 5, b'/?token=a"b', "127.0.0.1", None, ("10.0.0.1:4001", "[::1]:4002")
     )
 
 
 def test_json():
     line = '{"time":"2026-11-22T13:45:10+01:00","addr":"unix:/run/a.sock","uri":"/é?token=a\\"b\\\\","agent":"\\"}"}'
-    assert parser(JSON, "token")(line.encode()) == Request(
+    assert parser(JSON, Token())(line.encode()) == Request(
         WHEN, '/é?token=a"b\\'.encode(), "", None, ("unix:/run/a.sock",)
     )
 
@@ -46,9 +47,18 @@ def test_json():
     ],
 )
 def test_where_the_token_may_be(layout, line, target):
-    found = parser(layout, "token")(line)
+    found = parser(layout, Token())(line)
     assert isinstance(found, Request)
     assert (found.target, found.servers) == (target, ("1.2.3.4:80",))
+
+
+def test_tokens_in_headers_and_cookies():
+    found = parser("$upstream_addr $http_x_user", Token(source="header", header="X-User"))(b"1.2.3.4:80 t1")
+    assert isinstance(found, Request)
+    assert (found.target, found.fields) == (b"/", b"X-User: t1\r\n")
+    found = parser("$upstream_addr $cookie_Sid", Token(source="cookie", cookie="Sid"))(b"1.2.3.4:80 t1")
+    assert isinstance(found, Request)
+    assert found.fields == b"Cookie: Sid=t1\r\n"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +71,7 @@ def test_where_the_token_may_be(layout, line, target):
     ],
 )
 def test_servers_that_were_tried(servers, statuses, expected, served):
-    found = parser("$upstream_addr|$upstream_status|$args", "token")(f"{servers}|{statuses}|token=x".encode())
+    found = parser("$upstream_addr|$upstream_status|$args", Token())(f"{servers}|{statuses}|token=x".encode())
     assert isinstance(found, Request)
     assert (found.servers, found.served) == (expected, served)
 
@@ -77,14 +87,14 @@ def test_servers_that_were_tried(servers, statuses, expected, served):
 )
 def test_formats_that_will_not_do(layout, message):
     with pytest.raises(Refused, match=message):
-        parser(layout, "token")
+        parser(layout, Token())
 
 
 @given(st.binary(), st.binary())
 def test_a_client_cannot_forge_a_line(query, agent):
     query, target = query.replace(b" ", b"+"), b"/?" + query.replace(b" ", b"+")
     line = b'1.1.1.1 - - [22/Nov/2026:13:45:10 +0000] "GET /?%b HTTP/1.1" 200 2 "-" "%b" 1.2.3.4:80 200 0.000'
-    found = parser(MAIN, "token")(line % (_escaped(query), _escaped(agent)))
+    found = parser(MAIN, Token())(line % (_escaped(query), _escaped(agent)))
     assert found == Request(WHEN, target, "1.1.1.1", None, ("1.2.3.4:80",))
 
 
@@ -93,7 +103,7 @@ def test_nor_one_of_json(query, agent):
     line = (
         f'{{"time":"2026-11-22T13:45:10+01:00","addr":"1.2.3.4:80","uri":{_json("/?" + query)},"agent":{_json(agent)}}}'
     )
-    assert parser(JSON, "token")(line.encode()) == Request(WHEN, f"/?{query}".encode(), "", None, ("1.2.3.4:80",))
+    assert parser(JSON, Token())(line.encode()) == Request(WHEN, f"/?{query}".encode(), "", None, ("1.2.3.4:80",))
 
 
 @given(
@@ -101,7 +111,7 @@ def test_nor_one_of_json(query, agent):
 )
 def test_no_line_makes_it_fail(line):
     for layout in (MAIN, JSON, "escape=json $args $upstream_addr", "escape=none $upstream_addr $msec $args"):
-        parser(layout, "token")(line)
+        parser(layout, Token())(line)
 
 
 def _escaped(text):

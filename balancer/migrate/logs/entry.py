@@ -28,6 +28,8 @@ class Request:
     """It was placed by the ring first, and then sent to another server than that."""
     by_cookie: bool = False
     """A cookie chose the server."""
+    fields: bytes = b""
+    """Header lines of the request that the log has, each with its CRLF."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
+from balancer.config.model import Token
 from balancer.config.scalars import shown
 from balancer.errors import Refused
 from balancer.migrate.logs.entry import Change, Parse, Request, iso_seconds, request_target, seconds
@@ -46,27 +47,37 @@ _HEX = re.compile(rb"\\x([0-9A-Fa-f]{2})")
 _UNREACHABLE = ("502", "504")
 
 
-def parser(layout: str, param: str) -> Parse:
-    """Reads lines of a ``log_format``, which may begin with ``escape=json``, for tokens in the parameter ``param``.
+def parser(layout: str, rule: Token) -> Parse:
+    """Reads lines of a ``log_format``, which may begin with ``escape=json``; ``rule`` says where tokens are.
 
     Raises ``Refused`` for a format that will not do.
     """
     head = _ESCAPE.match(layout)
     escape = head[1] if head else "default"
-    parts = list(_parts(layout[head.end() :] if head else layout, f"arg_{param.lower()}", _QUOTED[escape]))
+    parts = list(_parts(layout[head.end() :] if head else layout, _token_variable(rule), _QUOTED[escape]))
     names = {part.name for part in parts if isinstance(part, Field)}
     if "servers" not in names:
         raise Refused("the format has no $upstream_addr: without the address of the server there is nothing to compare")
-    if not names & {"request", "uri", "query", "arg", "client"}:
-        raise Refused(f"the format has none of $request, $request_uri, $args and $arg_{param}: where is the token?")
-    return _Lines(compiled(parts), _UNESCAPES[escape], param)
+    if not names & {"request", "uri", "query", "token", "client"}:
+        raise Refused("the format has none of $request, $request_uri and $args: where is the token?")
+    return _Lines(compiled(parts), _UNESCAPES[escape], rule)
+
+
+def _token_variable(rule: Token) -> str:
+    match rule.source:
+        case "header":
+            return f"http_{(rule.header or '').lower().replace('-', '_')}"
+        case "cookie":
+            return f"cookie_{rule.cookie}"
+        case _:
+            return f"arg_{rule.param}"
 
 
 class _Lines:
-    def __init__(self, pattern: re.Pattern[bytes], unescape: Callable[[bytes], bytes], param: str) -> None:
+    def __init__(self, pattern: re.Pattern[bytes], unescape: Callable[[bytes], bytes], rule: Token) -> None:
         self._pattern = pattern
         self._unescape = unescape
-        self._param = param.encode()
+        self._rule = rule
 
     def __call__(self, line: bytes) -> Request | Change | None:
         found = self._pattern.match(line)
@@ -87,7 +98,16 @@ class _Lines:
             # Without a live server there is the name of the upstream, which is no address.
             servers=tuple(server for server in tried.split(", ") if ":" in server),
             served=statuses.rpartition(", ")[2] not in _UNREACHABLE,
+            fields=self._fields(fields.get("token", b"")),
         )
+
+    def _fields(self, token: bytes) -> bytes:
+        """The header line that the token came in."""
+        if self._rule.source == "header" and token:
+            return b"%b: %b\r\n" % ((self._rule.header or "").encode(), token)
+        if self._rule.source == "cookie" and token:
+            return b"Cookie: %b=%b\r\n" % ((self._rule.cookie or "").encode(), token)
+        return b""
 
     def _target(self, fields: dict[str, bytes]) -> bytes | None:
         if "request" in fields:
@@ -96,7 +116,9 @@ class _Lines:
             return fields["uri"]
         if "query" in fields:
             return b"/?" + fields["query"]
-        return b"/?%b=%b" % (self._param, fields["arg"]) if "arg" in fields else None
+        if self._rule.source == "query" and "token" in fields:
+            return b"/?%b=%b" % (self._rule.param.encode(), fields["token"])
+        return b"/" if "token" in fields else None
 
 
 def _when(fields: dict[str, bytes]) -> int | None:
@@ -126,7 +148,7 @@ def _json(value: bytes) -> bytes:
 _UNESCAPES: dict[str, Callable[[bytes], bytes]] = {"default": _default, "json": _json, "none": bytes}
 
 
-def _parts(layout: str, argument: str, quoted: str) -> Iterator[Part]:
+def _parts(layout: str, token: str, quoted: str) -> Iterator[Part]:
     at, text = 0, ""
     for found in [*_VARIABLE.finditer(layout), None]:
         text = layout[at : found.start() if found else None]
@@ -138,7 +160,7 @@ def _parts(layout: str, argument: str, quoted: str) -> Iterator[Part]:
             return
         at = found.end()
         name = found["braced"] or found["bare"]
-        meaning = "arg" if name == argument else _NAMES.get(name, "")
+        meaning = "token" if name.lower() == token.lower() else _NAMES.get(name, "")
         begins_quoted = text.endswith('"') and layout[at : at + 1] == '"'
         pattern = _LIST if _LISTED.match(name) else _PATTERNS.get(meaning) or (quoted if begins_quoted else ANY)
         yield Field(meaning, f"${name}", pattern, "/" if name in ("request_uri", "uri") else "")
