@@ -9,7 +9,7 @@ default a server's place comes from its id, and a server without one gets its nu
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, ip_address
 
-from balancer.config.model import Backend, Pool
+from balancer.config.model import Pool
 from balancer.errors import Refused
 from balancer.ring.base import Ring
 from balancer.ring.haproxy_hash import full_hash, token_hash, xxh32
@@ -44,7 +44,7 @@ def haproxy(pool: Pool, weights: Mapping[str, float]) -> Ring:
 
 def _keys(pool: Pool) -> dict[str, int]:
     """What each backend's points start from, by ``hash-key``."""
-    ids = server_ids(pool.backend)
+    ids = server_ids([backend.id for backend in pool.backend])
     if len(set(ids)) < len(ids):
         twice = next(number for number in ids if ids.count(number) > 1)
         raise Refused(f'pool "{pool.name}": two backends have id {twice}; give each its own')
@@ -74,13 +74,12 @@ def _address_key(host: str, seed: int) -> int:
     return xxh32(address.packed, seed)
 
 
-def server_ids(backends: Sequence[Backend]) -> list[int]:
+def server_ids(given: Sequence[int | None]) -> list[int]:
     """The id of each server: its own, or the lowest free one from a counter that moves on with every server."""
-    taken = {backend.id for backend in backends}
+    taken = set(given)
     ids = []
     counter = 1
-    for backend in backends:
-        number = backend.id
+    for number in given:
         if number is None:
             while counter in taken:
                 counter += 1

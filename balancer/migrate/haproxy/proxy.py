@@ -1,0 +1,143 @@
+"""A proxy with everything it inherits: the lines of its ``defaults`` come before its own, and the last word holds.
+
+A section without ``from`` inherits from the nearest ``defaults`` above it, with or without a name; a ``defaults`` starts
+afresh unless it has a ``from`` itself (haproxy 2.6, sections 4 and 4.1).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from balancer.config.scalars import shown
+from balancer.migrate.haproxy.known_proxy import KEYWORDS, OBSOLETE
+from balancer.migrate.haproxy.source import PROXIES, Section
+from balancer.migrate.haproxy.words import Line
+from balancer.migrate.outcome import Notes
+
+_NOT_INHERITED = ("bind", "server", "server-template", "use_backend")
+_FIRST_WORDS = {keyword.split()[0] for keyword in KEYWORDS}
+
+
+@dataclass
+class Proxy:
+    """A frontend, a backend, or both in one (``listen``)."""
+
+    kind: str
+    name: str
+    head: Line
+    inherited: Sequence[Line]
+    own: Sequence[Line]
+
+    @property
+    def serves(self) -> bool:
+        """Does it take connections?"""
+        return self.kind != "backend"
+
+    @property
+    def balances(self) -> bool:
+        """Has it servers?"""
+        return self.kind != "frontend"
+
+    @property
+    def mode(self) -> str:
+        """``tcp`` unless it says otherwise, as haproxy has it."""
+        line = self.last("mode")
+        return line.words[1] if line and len(line.words) > 1 else "tcp"
+
+    @property
+    def disabled(self) -> bool:
+        """Is it switched off?"""
+        words = [line.words[0] for line in (*self.inherited, *self.own)]
+        return [word for word in words if word in ("disabled", "enabled")][-1:] == ["disabled"]
+
+    def all(self, keyword: str) -> list[Line]:
+        """Lines that begin so, inherited ones first."""
+        wanted = tuple(keyword.split())
+        return [line for line in (*self.inherited, *self.own) if line.words[: len(wanted)] == wanted]
+
+    def last(self, keyword: str) -> Line | None:
+        """The line that holds for a keyword of which there can be one; a ``no`` in front takes it back."""
+        found = None
+        wanted = tuple(keyword.split())
+        for line in (*self.inherited, *self.own):
+            if line.words[: len(wanted)] == wanted:
+                found = line
+            elif line.words[0] in ("no", "default") and line.words[1 : len(wanted) + 1] == wanted:
+                found = None
+        return found
+
+
+def proxies(sections: Sequence[Section], notes: Notes) -> list[Proxy]:
+    """The proxies of a configuration, in its order, their keywords known to be haproxy's."""
+    found: list[Proxy] = []
+    current = _Defaults(Section("defaults", "", Line("", 0, ())), [])
+    every: list[_Defaults] = []
+    for section in sections:
+        if section.kind not in (*PROXIES, "defaults"):
+            continue
+        base = current if section.kind != "defaults" else None
+        if section.base is not None:
+            base = next((each for each in reversed(every) if each.section.name == section.base), None)
+            if base is None:
+                _problem(notes, section.head, f"no defaults section above is named {shown(section.base)}")
+        if base is not None:
+            base.used = True
+        inherited = base.lines if base is not None else []
+        lines = list(_known(section, notes))
+        if section.kind == "defaults":
+            current = _Defaults(section, [*inherited, *lines])
+            every.append(current)
+        else:
+            proxy = Proxy(section.kind, section.name, section.head, inherited, lines)
+            _unique(proxy, found, notes)
+            found.append(proxy)
+    for each in every:
+        if not each.used:
+            head = each.section.head
+            notes.remark(head.file, head.number, "defaults", "nothing inherits from this section: left out")
+    return found
+
+
+@dataclass
+class _Defaults:
+    section: Section
+    lines: list[Line]
+    used: bool = False
+
+
+def keyword_of(line: Line) -> str | None:
+    """The longest keyword that a line of a proxy begins with; ``None`` if haproxy has none such."""
+    words = line.words[1:] if line.words[0] in ("no", "default") else line.words
+    for length in (2, 1):
+        if (keyword := " ".join(words[:length])) in KEYWORDS:
+            return keyword
+    return None
+
+
+def _known(section: Section, notes: Notes) -> Iterator[Line]:
+    for line in section.lines:
+        keyword = keyword_of(line)
+        old = next((old for old in (" ".join(line.words[:2]), line.words[0]) if old in OBSOLETE), None)
+        if old is not None:
+            _problem(notes, line, f"haproxy no longer takes {old}: write {OBSOLETE[old]}")
+        elif keyword is None:
+            known = KEYWORDS if line.words[0] in _FIRST_WORDS else _FIRST_WORDS
+            given = " ".join(line.words[:2]) if line.words[0] in _FIRST_WORDS else line.words[0]
+            close = get_close_matches(given, known, 1)
+            hint = f"; did you mean {shown(close[0])}?" if close else ""
+            _problem(notes, line, f"{shown(given)} is no keyword of a {section.kind} section{hint}")
+        elif section.kind == "defaults" and keyword in _NOT_INHERITED:
+            _problem(notes, line, f"{keyword} cannot stand in a defaults section")
+        else:
+            yield line
+
+
+def _unique(proxy: Proxy, others: Sequence[Proxy], notes: Notes) -> None:
+    for other in others:
+        both = (proxy.serves and other.serves) or (proxy.balances and other.balances)
+        if other.name == proxy.name and both:
+            _problem(notes, proxy.head, f"{shown(proxy.name)} is taken by the {other.kind} in line {other.head}")
+
+
+def _problem(notes: Notes, line: Line, message: str) -> None:
+    notes.problem(line.file, line.number, "", message)

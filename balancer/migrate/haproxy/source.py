@@ -1,0 +1,168 @@
+"""Files of a configuration, read as haproxy does: sections of lines of words, variables and conditions resolved.
+
+Several files are one configuration, in the order given; a folder stands for its ``*.cfg`` in the order of names. There
+are no includes. Variables that the section ``global`` sets hold for the lines after it, in further files too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from balancer.config.scalars import shown
+from balancer.migrate.haproxy.condition import KEYWORDS, Blocks
+from balancer.migrate.haproxy.words import BadLine, Line, split
+from balancer.migrate.outcome import Notes
+
+PROXIES = ("frontend", "backend", "listen")
+SECTIONS = {
+    "acme": "certificates by ACME: let an ACME client put them into the files the listener names",
+    "cache": "a small cache of answers: let the backends or a CDN cache",
+    "crt-store": "named certificates: list their files in listener.tls.certificates",
+    "fcgi-app": "FastCGI to backends: put an HTTP server in front of the application",
+    "http-errors": "files for error answers: the daemon's own are short plain texts",
+    "log-forward": "relays syslog: give that to the syslog daemon",
+    "log-profile": "forms of log lines: the access log is JSON with all fields",
+    "mailers": "mails about state changes: alert on the metrics",
+    "peers": "shares stick-tables: not needed, placement comes from the ring and pins are kept in state_dir",
+    "program": "runs programs beside haproxy: give them systemd units",
+    "resolvers": "resolves servers' names at run time: names are resolved once, on import",
+    "ring": "buffers of log lines: the access log goes to a file or to standard output",
+    "traces": "debugging traces: use `balancer ring trace` and the access log",
+    "userlist": "passwords for HTTP authentication: let the backends authenticate",
+}
+"""Sections that are left out, and what to do instead."""
+_ENVIRONMENT = ("setenv", "presetenv", "unsetenv", "resetenv")
+
+
+@dataclass
+class Section:
+    """A section: ``kind`` is its keyword, ``base`` the name after ``from``."""
+
+    kind: str
+    name: str
+    head: Line
+    base: str | None = None
+    lines: list[Line] = field(default_factory=list)
+
+
+def read(paths: Sequence[Path], environment: Mapping[str, str], notes: Notes) -> list[Section]:
+    """All sections of the files in order; what is wrong with them goes to ``notes``."""
+    reader = _Reader(dict(environment), notes)
+    for path in paths:
+        reader.read(path)
+    return reader.sections
+
+
+class _Reader:
+    def __init__(self, environment: dict[str, str], notes: Notes) -> None:
+        self.sections: list[Section] = []
+        self._environment = environment
+        self._notes = notes
+        self._unset: set[str] = set()
+
+    def read(self, path: Path) -> None:
+        try:
+            if path.is_dir():
+                files = sorted(each for each in path.glob("[!.]*.cfg") if each.is_file())
+                if not files:
+                    self._notes.problem(str(path), None, "", "this folder has no *.cfg, which are what haproxy reads")
+                for file in files:
+                    self._file(file)
+            else:
+                self._file(path)
+        except OSError as error:
+            self._notes.problem(error.filename or str(path), None, "", f"cannot be read: {error.strerror}")
+
+    def _file(self, path: Path) -> None:
+        name, data = str(path), path.read_bytes()
+        if b"\0" in data:
+            at = data.count(b"\n", 0, data.index(b"\0")) + 1
+            self._notes.problem(name, at, "", "holds a NUL byte: this is no text, so no configuration of haproxy")
+            return
+        lines = data.decode("utf-8", "surrogateescape").split("\n")
+        if lines[-1]:
+            message = "the last line has no line end, so the file may have been cut off: complete it"
+            self._notes.problem(name, len(lines), "", message)
+        self.sections.append(Section("", "", Line(name, 0, ())))  # a file does not continue the section of another
+        blocks = Blocks(self._environment, self._notes)
+        for number, text in enumerate(lines, 1):
+            line = self._words(name, number, text, blocks.taken)
+            if line is None:
+                continue
+            if line.words[0] in KEYWORDS:
+                blocks.read(line)
+            elif blocks.taken and not self._line(line):
+                return
+        blocks.end()
+
+    def _words(self, file: str, number: int, text: str, counts: bool) -> Line | None:
+        """The line, unless it is empty or bad."""
+        unset: set[str] = set()
+
+        def variable(name: str, default: str | None) -> str:
+            if name not in self._environment and default is None:
+                unset.add(name)
+            return self._environment.get(name, default or "")
+
+        try:
+            words = split(text, variable)
+            "".join(words).encode()
+        except BadLine as error:
+            self._notes.problem(file, number, "", str(error))
+            return None
+        except UnicodeEncodeError:
+            self._notes.problem(file, number, "", "is not UTF-8")
+            return None
+        for name in sorted(unset) if counts else ():
+            message = f'the variable "{name}" is not set here, so it counts as empty: set it for the import'
+            self._notes.remark(file, number, words[0] if words else "", message)
+        return Line(file, number, words) if words else None
+
+    def _line(self, line: Line) -> bool:
+        """Sort a line into its section; False if the file is not worth reading on."""
+        keyword, *arguments = line.words
+        if keyword in ("global", "defaults", *PROXIES, *SECTIONS):
+            self._section(line, keyword, arguments)
+        elif keyword in (".notice", ".warning", ".diag"):
+            self._notes.remark(line.file, line.number, keyword, "was said at haproxy's start: left out")
+        elif keyword == ".alert":
+            self._notes.problem(line.file, line.number, keyword, "haproxy would not start with this")
+        elif not self.sections[-1].kind:
+            close = get_close_matches(keyword, ["global", "defaults", *PROXIES], 1)
+            hint = f"did you mean {close[0]}?" if close else "is this a configuration of haproxy?"
+            message = f"{shown(keyword)} stands outside of any section (global, defaults, frontend, ...); {hint}"
+            self._notes.problem(line.file, line.number, "", message)
+            return False
+        else:
+            section = self.sections[-1]
+            section.lines.append(line)
+            if section.kind == "global" and keyword in _ENVIRONMENT:
+                self._set(keyword, arguments)
+        return True
+
+    def _section(self, line: Line, kind: str, arguments: list[str]) -> None:
+        section = Section(kind, "", line)
+        if kind in (*PROXIES, "defaults"):
+            if arguments and (kind != "defaults" or arguments[0] != "from"):
+                section.name = arguments.pop(0)
+            if arguments[:1] == ["from"] and len(arguments) > 1:
+                section.base, arguments = arguments[1], arguments[2:]
+            if kind != "defaults" and not section.name:
+                self._notes.problem(line.file, line.number, kind, "a name is missing")
+            if arguments:
+                message = f"{shown(arguments[0])} is too much here (addresses go to a bind line)"
+                self._notes.problem(line.file, line.number, kind, message)
+        self.sections.append(section)
+
+    def _set(self, keyword: str, arguments: list[str]) -> None:
+        if keyword == "setenv" and len(arguments) == 2:
+            self._environment[arguments[0]] = arguments[1]
+        elif keyword == "presetenv" and len(arguments) == 2:
+            self._environment.setdefault(arguments[0], arguments[1])
+        elif keyword == "unsetenv":
+            for name in arguments:
+                self._environment.pop(name, None)
+        elif keyword == "resetenv":
+            for name in self._environment.keys() - set(arguments):
+                del self._environment[name]
