@@ -1,7 +1,7 @@
 """A proxy with everything it inherits: the lines of its ``defaults`` come before its own, and the last word holds.
 
-A section without ``from`` inherits from the nearest ``defaults`` above it, with or without a name; a ``defaults`` starts
-afresh unless it has a ``from`` itself (haproxy 2.6, sections 4 and 4.1).
+A section without ``from`` inherits from the nearest ``defaults`` above it, with or without a name; a ``defaults``
+starts afresh unless it has a ``from`` itself (haproxy 2.6, sections 4 and 4.1).
 """
 
 from collections.abc import Iterator, Sequence

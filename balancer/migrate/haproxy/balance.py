@@ -1,0 +1,161 @@
+"""How a backend chooses a server: ``balance`` and ``hash-type`` become ``pool.token`` and ``pool.ring``.
+
+What haproxy does not do stays undone: values are not decoded, the first of several counts, and requests without one
+take the servers in turn (haproxy 2.6, section 4.2).
+"""
+
+import re
+from collections.abc import Sequence
+
+from balancer.config.scalars import shown
+from balancer.migrate.haproxy.proxy import Proxy
+from balancer.migrate.haproxy.scalars import number
+from balancer.migrate.haproxy.words import Line
+from balancer.migrate.outcome import Notes
+from balancer.migrate.toml import Table
+
+_PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_HDR = re.compile(r"hdr\(([^()]+)\)")
+_SAMPLE = re.compile(r"(url_param|urlp|req\.hdr|hdr|src|path|req\.cook|cook)(?:\(([^(),]*)\))?")
+_WITHOUT_HASH = ("roundrobin", "static-rr", "leastconn", "first", "random")
+_FUNCTIONS = ("sdbm", "djb2", "wt6", "crc32", "none")
+_LONGEST = 8192
+
+
+def write_balance(pool: Table, proxy: Proxy, notes: Notes) -> bool:
+    """The tables ``pool.token`` and ``pool.ring``; true if the backend places by a hash."""
+    line = proxy.last("balance")
+    words = list(line.words[1:]) if line else ["roundrobin"]
+    at = line or proxy.head
+    token = pool.table("token")
+    try:
+        hashed = _token(token, words, at, notes)
+        if hashed and proxy.mode == "tcp" and words[0] != "source":
+            message = f"haproxy ignores {shown(words[0])} in mode tcp: here each address of a client has its host"
+            notes.remark(at.file, at.number, "balance", message)
+            token.keys.clear()
+            token.set("source", "client_ip")
+            hashed = False
+        ring = pool.table("ring")
+        if hashed:
+            _ring(ring, proxy)
+        else:
+            ring.set("algorithm", "ring", "haproxy placed nobody by name here")
+    except ValueError as error:
+        notes.problem(at.file, at.number, "balance", str(error))
+        return False
+    return hashed
+
+
+def _token(token: Table, words: Sequence[str], line: Line, notes: Notes) -> bool:
+    header = _HDR.fullmatch(words[0]) if words else None
+    if header:
+        _named(token, "header", header[1], line)
+        if words[1:]:
+            raise ValueError("use_domain_only has no counterpart: users of one domain would be placed apart")
+        return True
+    match words:
+        case ["url_param", name, *rest]:
+            _named(token, "query", name, line)
+            if rest:
+                message = "looks for the parameter in the bodies of POST requests: only the URL is read"
+                notes.remark(line.file, line.number, "balance url_param check_post", message)
+        case ["source"]:
+            token.set("source", "client_ip", "balance source")
+        case ["uri", *rest]:
+            _uri(token, rest)
+        case ["hash", expression]:
+            _sample(token, expression, line)
+        case [algorithm, *_] if re.fullmatch(r"[a-z-]*", algorithm) and algorithm in _WITHOUT_HASH:
+            _unplaced(token, algorithm, line, notes)
+            return False
+        case [algorithm, *_] if algorithm.partition("(")[0] in ("random", "rdp-cookie"):
+            _unplaced(token, algorithm.partition("(")[0], line, notes)
+            return False
+        case _:
+            raise ValueError(f"{shown(' '.join(words))} is no way to balance")
+    return True
+
+
+def _named(token: Table, source: str, name: str, line: Line) -> None:
+    if source == "query":
+        if not _PARAM.fullmatch(name):
+            raise ValueError(f"the parameter {shown(name)} cannot be named in pool.token.param")
+        token.set("param", name, f"{line.words[0]} {line.words[1]}")
+    else:
+        if not _HEADER.fullmatch(name):
+            raise ValueError(f"{shown(name)} is no name of a {source}")
+        token.set("source", source, line.words[0])
+        token.set(source, name)
+    token.set("missing", "spread", "as haproxy: requests without it take the servers in turn")
+    token.set("duplicates", "last" if source == "cookie" else "first", "as haproxy")
+    token.set("max_length", _LONGEST, "haproxy has no limit of its own")
+
+
+def _uri(token: Table, words: Sequence[str]) -> None:
+    rest = iter(words)
+    token.set("source", "path", "balance uri")
+    for word in rest:
+        match word:
+            case "whole":
+                token.set("source", "uri", "balance uri whole")
+            case "depth":
+                token.set("depth", number(next(rest, ""), 0, 1000))
+            case "len":
+                token.set("leading_bytes", number(next(rest, ""), 0, 1 << 20))
+            case "path-only":
+                pass  # requests with a whole URL are rewritten to their path before
+            case _:
+                raise ValueError(f"{shown(word)} is no option of balance uri")
+
+
+def _sample(token: Table, expression: str, line: Line) -> None:
+    """``balance hash`` with a sample that is the same bytes as one of the other ways."""
+    match = _SAMPLE.fullmatch(expression)
+    fetch, name = (match[1], match[2]) if match else ("", "")
+    if fetch in ("req.hdr", "hdr") and name:
+        _named(token, "header", name, line)
+    elif fetch in ("req.cook", "cook") and name:
+        _named(token, "cookie", name, line)
+    elif fetch == "path":
+        token.set("source", "path", "balance hash path")
+    elif fetch in ("url_param", "urlp") and name:
+        _named(token, "query", name, line)
+    else:
+        raise ValueError(f"no way here gives the bytes of {shown(expression)}: users would be placed elsewhere")
+
+
+def _unplaced(token: Table, algorithm: str, line: Line, notes: Notes) -> None:
+    message = "places no user: here requests with the parameter below do have a host, all others take turns"
+    token.set("param", "token", "your choice: what tells users apart")
+    token.set("missing", "spread")
+    notes.remark(line.file, line.number, f"balance {algorithm}" if line.words[0] == "balance" else "balance", message)
+
+
+def _ring(ring: Table, proxy: Proxy) -> None:
+    ring.set(
+        "algorithm", "haproxy", "places as haproxy up to 2.9 and from 3.3; 3.0 to 3.2 differ in hash-type consistent"
+    )
+    line = proxy.last("hash-type")
+    if line is None:
+        ring.set("hash_type", "map-based", "haproxy's default: nearly everybody moves if a server comes or goes")
+    else:
+        method, *rest = [*line.words[1:], ""]
+        if method not in ("consistent", "map-based"):
+            raise ValueError(f"hash-type is consistent or map-based, not {shown(method)}")
+        ring.set("hash_type", method, f"hash-type ({line})")
+        words = [word for word in rest if word]
+        if words and words[0] in _FUNCTIONS:
+            ring.set("function", words.pop(0))
+        if words == ["avalanche"]:
+            ring.set("avalanche", True)
+        elif words:
+            raise ValueError(
+                f"{shown(words[0])} is no hash function: there are {', '.join(_FUNCTIONS)}, then avalanche"
+            )
+    factor = proxy.last("hash-balance-factor")
+    if factor is not None and len(factor.words) > 1 and (bound := number(factor.words[1], 0, 65535)):
+        if bound <= 100:
+            raise ValueError(f"hash-balance-factor is 0 or above 100, not {bound}")
+        ring.set("hash_balance_factor", bound)

@@ -1,0 +1,138 @@
+"""``balancer import haproxy``: from its files to ours, every user on the host where haproxy has them.
+
+The way: words, sections, proxies with what they inherit; then each line is either read by one of the modules that write
+a part of our file, or told to the operator with what it did. A file that haproxy would refuse is refused, and so is
+what could only be carried over so that users would be placed elsewhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from balancer.config.scalars import shown
+from balancer.migrate.haproxy.actions import tell
+from balancer.migrate.haproxy.bind import Bind, binds
+from balancer.migrate.haproxy.known_proxy import KEYWORDS
+from balancer.migrate.haproxy.listener import write_listeners
+from balancer.migrate.haproxy.pool import Target, own_name, usable, write_pool
+from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
+from balancer.migrate.haproxy.route import Rule, rules
+from balancer.migrate.haproxy.scalars import number
+from balancer.migrate.haproxy.server import Server, servers
+from balancer.migrate.haproxy.settings import Globals, bases, global_section, write_settings
+from balancer.migrate.haproxy.source import SECTIONS, Section, read
+from balancer.migrate.outcome import Notes, Outcome, Surroundings
+from balancer.migrate.toml import Table
+
+_ACTIONS = ("http-request", "redirect", "tcp-request")
+
+
+def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
+    """Our configuration for that of haproxy in ``paths``, as its option -f takes them; raises ``ConfigError``."""
+    notes = Notes()
+    sections = read(paths, surroundings.environment, notes)
+    settings = global_section(sections, notes)
+    every = proxies(sections, notes)
+    _tell_sections(sections, notes)
+    _tell_lines(every, notes)
+    active = _active(every, notes)
+    notes.check()
+
+    names = ", ".join(map(str, paths))
+    top = Table("", f"Made from {names} by `balancer import haproxy`. Comments say where a value comes from.")
+    write_settings(top, settings, active, notes)
+    _write_proxies(top, settings, active, paths[0], surroundings, notes)
+    notes.check()
+    return Outcome(f"{top}{_left_out(notes)}", notes.remarks)
+
+
+def _write_proxies(
+    top: Table, settings: Globals, active: Sequence[Proxy], first: Path, surroundings: Surroundings, notes: Notes
+) -> None:
+    where = bases(settings, first)
+    options = settings.last("ssl-default-bind-options")
+    defaults = options.words[1:] if options else ()
+    fronts = [(proxy, binds(proxy, where, defaults, notes), rules(proxy, notes)) for proxy in active if proxy.serves]
+    members = {proxy.name: servers(proxy, notes) for proxy in active if proxy.balances}
+    taken: set[str] = set()
+    pools = {name: own_name(name, taken) for name, found in members.items() if usable(found)}
+    _check_references(fronts, members, notes)
+    named: set[str] = set()
+    for proxy, bound, chosen in fronts:
+        write_listeners(top, proxy, bound, chosen, pools, named, notes)
+    verify = settings.argument("ssl-server-verify") != "none"
+    spread = settings.argument("spread-checks")
+    for proxy in active:
+        if not proxy.balances:
+            continue
+        if proxy.name not in pools:
+            _tell_unusable(proxy, members[proxy.name], notes)
+            continue
+        ports = frozenset(
+            int(address.rpartition(":")[2])
+            for _, bound, chosen in fronts
+            if any(rule.backend == proxy.name for rule in chosen)
+            for bind in bound
+            for address in bind.addresses
+        )
+        target = Target(surroundings, where, verify, number(spread, 0, 50) if spread else 0, ports)
+        write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
+    if not any(table.header == "[[listener]]" for table in top.tables):
+        notes.problem(str(first), None, "", "no frontend leads to servers, so there is nothing to import")
+
+
+def _active(every: Sequence[Proxy], notes: Notes) -> list[Proxy]:
+    found = []
+    for proxy in every:
+        if proxy.disabled:
+            notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", "it is disabled: left out")
+        elif proxy.mode not in ("http", "tcp"):
+            message = f"expected mode http or tcp, not {shown(proxy.mode)}"
+            notes.problem(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message)
+        else:
+            found.append(proxy)
+    return found
+
+
+def _check_references(
+    fronts: Sequence[tuple[Proxy, list[Bind], list[Rule]]], members: Mapping[str, list[Server]], notes: Notes
+) -> None:
+    for _, _, chosen in fronts:
+        for rule in chosen:
+            if rule.backend not in members:
+                message = f"no backend is named {shown(rule.backend)}"
+                notes.problem(rule.line.file, rule.line.number, rule.line.words[0], message)
+
+
+def _tell_unusable(proxy: Proxy, members: Sequence[Server], notes: Notes) -> None:
+    message = "it has no server that takes users: left out" if members else "it has no servers: left out"
+    if proxy.kind != "listen" or members:
+        notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message)
+
+
+def _tell_sections(sections: Sequence[Section], notes: Notes) -> None:
+    for section in sections:
+        if section.kind in SECTIONS:
+            last = section.lines[-1].number if section.lines else section.head.number
+            text = f"{SECTIONS[section.kind]} (up to line {last})"
+            notes.remark(section.head.file, section.head.number, section.kind, text)
+
+
+def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
+    """Every line that no module reads."""
+    for proxy in every:
+        for line in (*proxy.inherited, *proxy.own):
+            keyword = keyword_of(line)
+            if keyword is None or line.words[0] in ("no", "default"):
+                continue
+            if line.words[0] in _ACTIONS:
+                tell(line, notes)
+            elif KEYWORDS[keyword]:
+                notes.remark(line.file, line.number, keyword, KEYWORDS[keyword])
+
+
+def _left_out(notes: Notes) -> str:
+    """What has no counterpart, as a comment at the end of the file."""
+    if not notes.remarks:
+        return ""
+    table = Table("", "Not taken over, by line:\n" + "\n".join(map(str, notes.remarks)))
+    return f"\n{table}"

@@ -1,0 +1,220 @@
+"""From a backend, or the half of a ``listen`` that has servers, to a ``[[pool]]``."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from balancer.config.scalars import shown
+from balancer.migrate.haproxy.balance import write_balance
+from balancer.migrate.haproxy.bind import Bases
+from balancer.migrate.haproxy.health import write_difference, write_health
+from balancer.migrate.haproxy.proxy import Proxy
+from balancer.migrate.haproxy.server import OPTIONS, Server
+from balancer.migrate.outcome import Notes, Surroundings
+from balancer.migrate.toml import Table
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SNI_NAME = re.compile(r"str\((?:'([^']*)'|\"([^\"]*)\"|([^()]*))\)")
+_HASH_KEYS = ("id", "addr", "addr-port", "id32", "guid")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a pool needs to know besides its own section."""
+
+    surroundings: Surroundings
+    bases: Bases
+    verify: bool
+    """Are certificates of servers verified unless they say otherwise (``ssl-server-verify``)?"""
+    spread: int
+    """Percent by which checks are spread."""
+    ports: frozenset[int]
+    """Ports of the frontends that lead here: those of servers that have none."""
+
+
+def own_name(name: str, taken: set[str]) -> str:
+    """A name our configuration allows, as close as can be; it is added to ``taken``."""
+    base = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-")[:60] or "unnamed"
+    chosen = next(each for each in (base, *(f"{base}-{n}" for n in range(2, 10**6))) if each not in taken)
+    taken.add(chosen)
+    return chosen
+
+
+def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], target: Target, notes: Notes) -> None:
+    """Append the pool."""
+    pool = top.element("pool", f"{proxy.kind} {proxy.name} ({proxy.head})")
+    pool.set("name", name, "" if name == proxy.name else f"in place of {proxy.name}")
+    _options(servers, notes)
+    hashed = write_balance(pool, proxy, notes)
+    if hashed:
+        _hash_key(pool, servers, notes)
+        pool.comment += "\nServers are placed by their ids: give a new one an id of its own, and nobody else moves."
+    _proxy_header(pool, servers, notes)
+    _tls(pool, servers, target, notes)
+    common = write_health(pool, proxy, servers, target.spread, notes)
+    taken: set[str] = set()
+    addresses: dict[str, Server] = {}
+    for server in servers:
+        address, comment = _address(server, target, notes)
+        if address is None:
+            continue
+        if (twin := addresses.setdefault(address, server)) is not server:
+            message = (
+                f"{address} is the address of {shown(twin.name)} too: a host can be in a pool once; give it weight"
+            )
+            notes.problem(server.line.file, server.line.number, f"server {server.name}", message)
+            continue
+        table = pool.element("backend")
+        own = own_name(server.name, taken)
+        table.set("name", own, "" if own == server.name else f"in place of {server.name}")
+        table.set("address", address, comment)
+        _check_address(table, server, address)
+        _weight(table, server, notes)
+        if hashed:
+            table.set("id", server.number, "" if server.get("id") else "as haproxy counts")
+            table.set("guid", server.get("guid") if server.get("hash-key") == "guid" else None)
+        if (sni := _sni(server)) and len({_sni(each) for each in servers}) > 1:
+            table.set("server_name", sni)
+        write_difference(table, server, common, notes)
+
+
+def usable(servers: Sequence[Server]) -> bool:
+    """Is there a server that takes users?"""
+    return any(server.weight and server.get("disabled") is None and server.get("backup") is None for server in servers)
+
+
+def _options(servers: Sequence[Server], notes: Notes) -> None:
+    for server in servers:
+        for option, (_, line) in server.options.items():
+            if option in OPTIONS and (message := OPTIONS[option][1]):
+                notes.remark(line.file, line.number, f"server {option}", message)
+
+
+def _hash_key(pool: Table, servers: Sequence[Server], notes: Notes) -> None:
+    keys = {server.get("hash-key") or "id" for server in servers}
+    ring = next(table for table in pool.tables if table.header == "[pool.ring]")
+    if keys != {"id"}:
+        if len(keys) > 1 or not keys <= set(_HASH_KEYS):
+            line = servers[0].line
+            message = (
+                f"servers differ in it, or it is unknown: {', '.join(sorted(keys))}; a pool has one of {_HASH_KEYS}"
+            )
+            notes.problem(line.file, line.number, "server hash-key", message)
+        ring.set("hash_key", min(keys))
+
+
+def _proxy_header(pool: Table, servers: Sequence[Server], notes: Notes) -> None:
+    def version(server: Server) -> str:
+        if any(server.get(word) is not None for word in OPTIONS if word.startswith("send-proxy-v2")):
+            return "v2"
+        return "off" if server.get("send-proxy") is None else "v1"
+
+    _one(pool, "send_proxy", "off", servers, [version(each) for each in servers], "send-proxy", notes)
+
+
+def _one(
+    table: Table, key: str, default: object, servers: Sequence[Server], given: Sequence[str], what: str, notes: Notes
+) -> None:
+    """A key of the whole pool, from what its servers say; they must agree."""
+    common = Counter(given).most_common(1)[0][0]
+    for server, value in zip(servers, given, strict=True):
+        if value != common:
+            message = f"a pool has one value, here {common}: give this server a backend section of its own"
+            notes.problem(server.line.file, server.line.number, f"server {what}", message)
+    if common != default:
+        table.set(key, common, what)
+
+
+def _tls(pool: Table, servers: Sequence[Server], target: Target, notes: Notes) -> None:
+    tls = pool.table("tls")
+    over_tls = [server for server in servers if server.get("ssl") is not None]
+    if not over_tls:
+        return
+    if len(over_tls) < len(servers):
+        server = next(each for each in servers if each not in over_tls)
+        message = "some servers of this backend speak TLS and this one does not: give it a backend section of its own"
+        notes.problem(server.line.file, server.line.number, "server ssl", message)
+    first = over_tls[0]
+    tls.set("enabled", True, "ssl")
+    verify = {(server.get("verify") or ("required" if target.verify else "none")) for server in over_tls}
+    if "required" not in verify:
+        tls.set("verify", False, "verify none")
+    if (authority := first.get("ca-file")) and not authority.startswith("@"):
+        tls.set("ca_file", str(target.bases.authority(authority).absolute()))
+    names = {_sni(server) for server in over_tls}
+    tls.set("server_name", names.pop() if len(names) == 1 else None)
+    for server in over_tls:
+        if _sni(server) is None and "required" in verify:
+            message = (
+                "without a name only the chain was verified: give pool.tls a server_name, or it must have the address"
+            )
+            notes.remark(server.line.file, server.line.number, "server verify", message)
+        elif server.get("sni") is not None and _SNI_NAME.fullmatch(server.get("sni") or "") is None:
+            message = "a name that is computed for each request: one name is sent (pool.tls.server_name)"
+            notes.remark(server.line.file, server.line.number, "server sni", message)
+    if certificate := first.get("crt"):
+        path = str(target.bases.certificate(certificate).absolute())
+        tls.set("cert", path)
+        tls.set("key", path)
+
+
+def _sni(server: Server) -> str | None:
+    found = _SNI_NAME.fullmatch(server.get("sni") or "")
+    given = next((each for each in found.groups() if each), None) if found else None
+    return given or server.get("verifyhost") or None
+
+
+def _address(server: Server, target: Target, notes: Notes) -> tuple[str | None, str]:
+    """The server's address as ours are written, and a comment; ``None`` if there is none (then it has been told)."""
+
+    def problem(message: str) -> tuple[None, str]:
+        notes.problem(server.line.file, server.line.number, f"server {server.name}", message)
+        return None, ""
+
+    where = server.where
+    if where.path:
+        return f"unix:{where.path}", ""
+    port = where.first
+    if port is None or where.relative or port == 0:
+        if len(target.ports) != 1:
+            return problem("it takes the port the client came to, and there are several: write the server's port")
+        port = next(iter(target.ports)) + (port or 0)
+    host, comment = where.host, ""
+    if not host:
+        return problem("it goes where the client wanted to go: write the server's address")
+    if where.is_name:
+        found = target.surroundings.resolve(where.host)
+        if len(found) <= server.slot:
+            if server.slot and found:
+                text = f"a slot of server-template: the name has {len(found)} addresses today, so nobody is in it"
+                notes.remark(server.line.file, server.line.number, f"server-template {server.name}", text)
+                return None, ""
+            return problem(f"{shown(where.host)} has no address here: write the IP address, or import where it has one")
+        host, comment = found[server.slot], f"{where.host} on the day of the import: names are not resolved later"
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), comment
+
+
+def _check_address(table: Table, server: Server, address: str) -> None:
+    host, port = server.get("addr"), server.get("port")
+    if server.get("check") is None or (host is None and port is None):
+        return
+    own_host, _, own_port = address.rpartition(":")
+    bare = (host or own_host).strip("[]")
+    table.set("check_address", f"{f'[{bare}]' if ':' in bare else bare}:{port or own_port}", "addr and port")
+
+
+def _weight(table: Table, server: Server, notes: Notes) -> None:
+    if server.get("backup") is not None:
+        table.set("backup", True)
+        if server.get("disabled") is not None or not server.weight:
+            message = "it is switched off, and a backup cannot be: it may get users when nobody else is left"
+            notes.remark(server.line.file, server.line.number, "server disabled", message)
+    elif server.get("disabled") is not None:
+        table.set(
+            "weight",
+            0,
+            f"disabled; bring it in with: balancer backend weight {table.keys['name'][0]} {server.weight}",
+        )
+    elif server.weight != 1:
+        table.set("weight", server.weight)
