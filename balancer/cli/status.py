@@ -104,5 +104,11 @@ def _row(backend: dict[str, Any]) -> list[Cell | str]:
 def _up(backend: dict[str, Any]) -> Cell:
     if not backend["up"]:
         return Cell(backend["why_down"], "bad")
-    wish = backend["health"] and backend["health"]["wish"]
-    return Cell(f"up, {wish}", "odd") if wish else Cell("up", "good")
+    health = backend["health"] or {}
+    if health.get("ejected"):
+        return Cell(f"up, {health['ejected']}, {span(health['ejected_for'])} left", "bad")
+    if health.get("wish"):
+        return Cell(f"up, {health['wish']}", "odd")
+    if health.get("points", 1) < 1:
+        return Cell(f"up, starts with {health['points']:.0%} of its points", "odd")
+    return Cell("up", "good")

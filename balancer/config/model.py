@@ -262,6 +262,12 @@ class Health(Section):
     """404 means: no new users, please."""
     on_down: Literal["keep", "close"] = "keep"
     """What becomes of the tunnels of a backend that is down."""
+    ejection_time: Duration = 30.0
+    """How long a backend stays out each time it has to go, times how often it went lately."""
+    max_ejection_time: Duration = 300.0
+    """At most so long; and so much time in good standing takes one off how often it went."""
+    slow_start: Duration | None = None
+    """Over how long a backend that returns gets its points back; absent, it has them all at once."""
     panic_threshold: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.3
     """With a smaller share of the pool's weight healthy, health is ignored; 0 is never."""
     tls: HealthTls = HealthTls()

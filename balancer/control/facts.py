@@ -94,9 +94,11 @@ class Facts:
         """What probes say; None if there are none."""
         if health is None:
             return None
+        now = self._operators.now()
+        out = health.ejection.out(now)
         return {
             "state": health.state,
-            "for": None if health.since is None else self._operators.now() - health.since,
+            "for": None if health.since is None else now - health.since,
             "last": health.text,
             "seconds": health.seconds,
             "passed": health.passed,
@@ -104,6 +106,9 @@ class Facts:
             "changes": health.changes,
             "wish": health.wish or None,
             "percent": health.percent,
+            "ejected": health.ejection.why if out else None,
+            "ejected_for": health.ejection.until - now if out else None,
+            "points": health.warmth(now),
         }
 
 

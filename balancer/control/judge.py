@@ -2,7 +2,9 @@
 
 import logging
 
-from balancer.control.keeper import Keeper
+import trio
+
+from balancer.control.keeper import Book, Keeper
 
 logger = logging.getLogger("balancer.health")
 
@@ -17,8 +19,31 @@ class Judge:
     def look(self) -> None:
         """Do what has come due."""
         for name, book in self._keeper.books.items():
+            for backend in book.health:
+                self.tell(book, backend)
             if book.pool.panic != (name in self._panics):
                 self._note_panic(name, panic=book.pool.panic)
+
+    def tell(self, book: Book, name: str) -> None:
+        """Let the data plane know how a backend stands now, if that is news."""
+        standing = book.health[name].stand(now := trio.current_time())
+        backend = book.pool.backends.get(name)
+        if backend is None or standing == backend.standing:
+            return
+        before = backend.standing.ejected
+        book.pool.stand({name: standing})
+        if standing.ejected and standing.ejected != before:
+            left = book.health[name].ejection.until - now
+            self._say(book, name, f"{standing.ejected}; no new users for {left:.0f} s", logging.WARNING)
+        elif before and not standing.out:
+            self._say(book, name, "takes new users again", logging.INFO)
+
+    def _say(self, book: Book, backend: str, said: str, level: int) -> None:
+        pool = book.config.name
+        logger.log(level, "backend %s of pool %s: %s", backend, pool, said)
+        standing = book.pool.backends[backend].standing
+        facts = {"down": standing.down, "ejected": standing.ejected or None}
+        self._keeper.events.emit("health", f"{backend}: {said}", pool=pool, backend=backend, **facts)
 
     def _note_panic(self, pool: str, *, panic: bool) -> None:
         book = self._keeper.books[pool]

@@ -168,12 +168,16 @@ class Keeper:
         return await self._build(book, overlay, weights), weights
 
     def _weights(self, book: Book, overlay: Overlay, now: float) -> dict[str, float]:
-        """Weights in force: what operators want, times what agents ask for, unless that leaves nobody to take users."""
+        """Weights in force: what operators want, times what agents ask for and as much as a slow start gives by now.
+
+        Unless that leaves nobody to take users. In panic they go to backends that are out, which need all their points.
+        """
         weights = overlay.live_weights(book.configured, now)
         asked = dict(weights)
         for name, health in book.health.items():
-            if name in weights and health.percent != 100:
-                asked[name] = _scaled(weights[name], health.percent, book.config.ring.algorithm)
+            share = health.percent / 100 * (1.0 if book.pool.panic else health.warmth(trio.current_time()))
+            if name in weights and share != 1:
+                asked[name] = _scaled(weights[name], share, book.config.ring.algorithm)
         usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
         return asked if usable else weights
 
@@ -202,11 +206,11 @@ class Keeper:
             text = f"pool {book.config.name} has ring {ring.fingerprint} in place of {book.ring.fingerprint}"
             self.events.emit("ring", text, pool=book.config.name, before=book.ring.fingerprint, after=ring.fingerprint)
         book.ring, book.weights = ring, weights
-        book.pool.place(
-            Placement.of(
-                ring, addresses(book.config, book.overlay), book.overlay, self.digest, now, backups=backups(book.config)
-            )
+        where, wanted = addresses(book.config, book.overlay), book.overlay.live_weights(book.configured, now)
+        placement = Placement.of(
+            ring, where, book.overlay, self.digest, now, weights=wanted, backups=backups(book.config)
         )
+        book.pool.place(placement)
 
     def _open(self, config: model.Pool, overlay: Overlay) -> None:
         """Start with a pool; nothing is served yet, so the ring is built here."""
@@ -263,12 +267,12 @@ def version(book: Book) -> str:
     return f"{book.ring.fingerprint}-{book.overlay.version}"
 
 
-def _scaled(weight: float, percent: int, algorithm: str) -> float:
+def _scaled(weight: float, share: float, algorithm: str) -> float:
     """haproxy and nginx know whole weights only, nginx none below 1."""
-    share = weight * percent / 100
+    scaled = weight * share
     if algorithm == "nginx":
-        return max(1.0, float(ceil(share)))
-    return float(ceil(share)) if algorithm == "haproxy" else share
+        return max(1.0, float(ceil(scaled)))
+    return float(ceil(scaled)) if algorithm == "haproxy" else scaled
 
 
 def extended(config: model.Pool, overlay: Overlay) -> model.Pool:

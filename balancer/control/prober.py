@@ -81,7 +81,7 @@ class Prober:
                 if backend not in self._watched:
                     self._watched.add(backend)
                     health = book.health[backend.name] = self._remembered(name, book, backend)
-                    book.pool.stand({backend.name: health.standing})
+                    self._judge.tell(book, backend.name)
                     nursery.start_soon(self._watch, name, book, backend, health)
                     if book.config.health.agent.port is not None and not backend.address.path:
                         nursery.start_soon(self._listen, name, book, backend, health)
@@ -131,14 +131,14 @@ class Prober:
             self._changed.set()
             if former is Verdict.UNKNOWN:
                 self._note_judged()
-        book.pool.stand({backend.name: health.standing})
+        self._judge.tell(book, backend.name)
         if health.wish != wish:
             said = f"asks for: {health.wish or 'nothing any more'}"
             logger.info("backend %s of pool %s %s", backend.name, pool, said, extra=about)
             self._tell(pool, backend, health, said)
 
     def _tell(self, pool: str, backend: Backend, health: Health, said: str) -> None:
-        down = health.standing.down
+        down = health.down
         facts = {"state": health.state, "wish": health.wish or None, "percent": health.percent, "down": down}
         self._events.emit("health", f"{backend.name}: {said}", pool=pool, backend=backend.name, **facts)
 
@@ -165,7 +165,7 @@ class Prober:
             if report is not None and book.pool.backends.get(backend.name) is backend:
                 before = (health.wish, health.percent, health.agent_down)
                 health.heed(report)
-                book.pool.stand({backend.name: health.standing})
+                self._judge.tell(book, backend.name)
                 if before != (health.wish, health.percent, health.agent_down):
                     words = f"{health.percent}% {health.wish or 'ready'} {'down' if health.agent_down else 'up'}"
                     logger.info("backend %s of pool %s: its agent says %s", backend.name, pool, words)

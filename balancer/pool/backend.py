@@ -61,5 +61,5 @@ class Backend:
         return self.standing.trouble or self.held_off(now)
 
     def held_off(self, now: float) -> str:
-        """ "failed to connect" while others come first for that, or an empty string."""
+        """Why others come first for a moment, or an empty string."""
         return "failed to connect" if now < self.held_until else ""

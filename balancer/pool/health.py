@@ -6,7 +6,9 @@ soon. Nothing is known of a new backend, so there one probe decides. All backend
 wait after that is drawn from the whole interval, and later waits vary by ``jitter``, so that the probes of many
 backends spread and stay spread.
 
-What the host wishes is separate from how it is: a host that asks to be drained is up, and its users stay.
+What the host wishes is separate from how it is: a host that asks to be drained is up, and its users stay. And one that
+has been out comes back slowly, if it is asked to: it begins with a few of its points, already while it is out, so that
+no moment lies between its return and the ring that says so.
 """
 
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from random import Random
 from typing import Literal
 
 from balancer.config import model
+from balancer.pool.ejection import Ejection
 from balancer.pool.standing import UNKNOWN, Standing, Wish
 
 Mode = Literal["ready", "drain", "maint"]
@@ -58,6 +61,10 @@ TRANSITIONS: dict[tuple[Verdict, bool], tuple[Verdict, str]] = {
 """From the verdict and whether a probe passed to the verdict this speaks for, and which threshold it has to reach."""
 
 
+SLOW_STEPS = 20
+"""Steps of a slow start, as haproxy's: each is a new ring."""
+
+
 def spread(interval: float, jitter: float, random: Random, *, first: bool) -> float:
     """A wait of about ``interval``; the ``first`` after everybody began at once is any part of it."""
     return interval * (random.random() if first else 1 + jitter * random.uniform(-1, 1))
@@ -70,12 +77,15 @@ class Health:
         "_agent_mode",
         "_config",
         "_needed",
+        "_out",
         "_wish",
         "agent_down",
         "changes",
+        "ejection",
         "failed",
         "passed",
         "percent",
+        "returned",
         "seconds",
         "since",
         "state",
@@ -88,6 +98,11 @@ class Health:
         self._needed = {"first": 1, "rise": config.rise, "fall": config.fall}
         self._wish: Wish = ""
         self._agent_mode: Mode = "ready"
+        self._out = False
+        self.ejection = Ejection()
+        """How long it has to stay out, whatever probes say."""
+        self.returned: float | None = None
+        """When it last came back after it had been out; None if it never was."""
         self.state = Verdict.UNKNOWN
         self.since: float | None = None
         """When the state began; None while nothing is known."""
@@ -117,6 +132,8 @@ class Health:
         self.streak = 0 if target is self.state else self.streak + 1
         changed = target is not self.state and self.streak >= self._needed[threshold]
         if changed:
+            if target is Verdict.DOWN and self.state is Verdict.UP:
+                self.ejection.went_down(now, self._config.ejection_time, self._config.max_ejection_time)
             self.state, self.since, self.streak = target, now, 0
             self.changes += 1
         return changed
@@ -145,14 +162,37 @@ class Health:
             interval = config.interval
         return spread(interval, config.jitter, random, first=self.passed + self.failed <= 1)
 
-    @property
-    def standing(self) -> Standing:
-        """What follows for users."""
+    def stand(self, now: float) -> Standing:
+        """What follows for users from now on; called after every change, and when time may have ended an ejection."""
+        trouble = ""
         if self.state is Verdict.DOWN:
-            return Standing(f"unhealthy: {self.text}", down=True, wish=self.wish)
-        if self.agent_down:
-            return Standing("unhealthy: its agent says down", down=True, wish=self.wish)
-        return Standing(UNKNOWN.trouble if self.state is Verdict.UNKNOWN else "", wish=self.wish)
+            trouble = f"unhealthy: {self.text}"
+        elif self.agent_down:
+            trouble = "unhealthy: its agent says down"
+        ejected = self.ejection.why if self.ejection.out(now) else ""
+        out = bool(trouble or ejected)
+        if self._out and not out:
+            self.returned = now
+            self.ejection.returned(now)
+        self._out = out
+        unknown = UNKNOWN.trouble if self.state is Verdict.UNKNOWN else ""
+        return Standing(trouble or unknown, down=bool(trouble), ejected=ejected, wish=self.wish)
+
+    def warmth(self, now: float) -> float:
+        """Share of its points that the backend has, above 0 and at most 1, while it comes back slowly."""
+        over = self._config.slow_start
+        if over is None:
+            return 1.0
+        if self._out:
+            return 1 / SLOW_STEPS
+        if self.returned is None or now - self.returned >= over:
+            return 1.0
+        return (1 + int((now - self.returned) / over * SLOW_STEPS)) / SLOW_STEPS
+
+    @property
+    def down(self) -> bool:
+        """Probes or the agent say that it does not work."""
+        return self.state is Verdict.DOWN or self.agent_down
 
     @property
     def wish(self) -> Wish:

@@ -69,8 +69,11 @@ class Pool:
     def _reckon(self) -> None:
         """Work out how much of the weight is healthy: after every change of standings and weights."""
         placement = self.placement
-        ready = ((name, weight) for name, weight in placement.weights.items() if name not in placement.states)
-        self.healthy = healthy_share((weight, self.backends[name].standing) for name, weight in ready)
+        aside = {*placement.states, *placement.backups}
+        members = (
+            (weight, self.backends[name].standing) for name, weight in placement.weights.items() if name not in aside
+        )
+        self.healthy = healthy_share(members)
         # Who has named a backup wants it to be used rather than hosts that seem to be down.
         stand_in = any(self.backends[each].standing.clear for each in placement.backups if each not in placement.states)
         self.panic = self.healthy < self.config.health.panic_threshold and not stand_in

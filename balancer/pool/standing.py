@@ -33,6 +33,11 @@ class Standing:
         object.__setattr__(self, "clear", not (self.trouble or self.ejected or self.wish))
 
     @property
+    def out(self) -> bool:
+        """Nobody new is sent there for its health."""
+        return self.down or bool(self.ejected)
+
+    @property
     def unknown(self) -> bool:
         """Nobody has judged it yet."""
         return bool(self.trouble) and not self.down

@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from math import ceil
 
 import pytest
 import trio
@@ -10,9 +11,10 @@ from state import START, config, keeping, pin, ticks, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.control.journal import replayed
-from balancer.control.keeper import Outdated, version
+from balancer.control.keeper import TICK, Outdated, version
 from balancer.errors import Refused
-from balancer.pool.health import AgentReport, Health
+from balancer.pool.health import AgentReport, Health, Result
+from balancer.pool.standing import WELL
 from balancer.ring.build import build
 from balancer.ring.overlay import Add, Overlay, Remove, SetState, SetWeight, Steer
 
@@ -345,5 +347,54 @@ async def test_agents_cannot_leave_users_without_anyone(clock):
             book.health[name].heed(AgentReport(percent=0))
         await ticks(clock, keeper, lambda: True)
         await wait_all_tasks_blocked()
+        assert book.weights == {"a": 1.0, "b": 1.0, "c": 1.0}
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("ring", "beginning"), [({}, 0.05), ({"algorithm": "haproxy"}, 1.0)])
+async def test_a_backend_that_returns_gets_its_points_back_by_and_by(clock, ring, beginning):
+    weights = dict.fromkeys("abc", 2.0 if ring else 1.0)
+    settings = config(weights, ring=ring, health={"type": "tcp", "fall": 1, "rise": 1, "slow_start": "20s"})
+    async with keeping(settings=settings) as keeper, trio.open_nursery() as nursery:
+        book = keeper.book("ide")
+        health = book.health["a"] = Health(book.config.health)
+        book.pool.stand({"b": WELL, "c": WELL})
+        nursery.start_soon(keeper.run)
+
+        def probed(ok):
+            health.observe(Result(ok, ""), trio.current_time())
+            book.pool.stand({"a": health.stand(trio.current_time())})
+
+        probed(True)
+        await ticks(clock, keeper, lambda: book.weights == weights)
+        probed(False)
+        await ticks(clock, keeper, lambda: book.weights["a"] == beginning)
+        assert book.pool.placement.weights == weights, "of the pool it is as much as before"
+        probed(True)
+        seen = []
+        for _ in range(21):
+            await wait_all_tasks_blocked()
+            clock.jump(TICK)
+            wanted = 2.0 * health.warmth(trio.current_time()) if ring else health.warmth(trio.current_time())
+            await until(lambda wanted=wanted: book.weights["a"] == (ceil(wanted) if ring else wanted))
+            seen.append(book.weights["a"])
+        assert seen == sorted(seen)
+        assert seen[-1] == weights["a"]
+        assert len(set(seen)) == (2 if ring else 19)
+        nursery.cancel_scope.cancel()
+
+
+async def test_in_panic_nobody_starts_slowly(clock):
+    settings = config(health={"type": "tcp", "fall": 1, "slow_start": "20s", "panic_threshold": 0.5})
+    async with keeping(settings=settings) as keeper, trio.open_nursery() as nursery:
+        book = keeper.book("ide")
+        nursery.start_soon(keeper.run)
+        book.pool.stand({"b": WELL, "c": WELL})
+        for name, share in (("a", 0.05), ("b", 1.0)):
+            health = book.health[name] = Health(book.config.health)
+            health.observe(Result(False, ""), trio.current_time())
+            book.pool.stand({name: health.stand(trio.current_time())})
+            await ticks(clock, keeper, lambda share=share: book.weights["a"] == share)
+        assert book.pool.panic
         assert book.weights == {"a": 1.0, "b": 1.0, "c": 1.0}
         nursery.cancel_scope.cancel()

@@ -361,3 +361,24 @@ async def test_nothing_is_probed_where_nothing_is_to_be(clock):
         await wait_all_tasks_blocked()
         assert (host.visits, site.health("a")) == (0, None)
         assert site.decision(b"t").backend.name == "a"
+
+
+async def test_a_host_that_flaps_is_kept_out_and_it_is_said_once(clock, caplog):
+    async with pair(clock, rise=1, fall=1) as (site, a, _):
+        token = site.owned_by("a")
+        for code in (500, 200, 500, 200):
+            a.talk = status(code)
+            await site.probed("a")
+        assert site.state("a") is Verdict.UP
+        found = site.decision(token)
+        assert (found.backend.name, found.skipped) == ("b", (("a", "kept out: it went down 2 times lately"),))
+        lease = site.pool.leases.open(token, "tab", "a")
+        assert site.decision(token).backend.name == "a", "who has a tunnel there sees that it works"
+        site.pool.leases.evict(lease, {"a"})
+        clock.jump(30)
+        await until(lambda: site.decision(token).backend.name == "a")
+        said = [line for line in caplog.messages if "->" not in line]
+        assert said == [
+            "backend a of pool ide: kept out: it went down 2 times lately; no new users for 30 s",
+            "backend a of pool ide: takes new users again",
+        ]

@@ -85,11 +85,13 @@ class Machine(RuleBasedStateMachine):
         assert (health.percent, health.agent_down) == (self.agent.percent, self.agent.down)
         wish = self.wish if self.agent.mode == "ready" else self.agent.mode
         assert health.wish == wish
-        standing = health.standing
+        standing = health.stand(self.now)
         assert standing.wish == wish
         assert standing.down == (state is Verdict.DOWN or self.agent.down)
         assert (not standing.trouble) == (state is Verdict.UP and not self.agent.down)
-        assert standing.clear == (not standing.trouble and not wish)
+        assert bool(standing.ejected) == health.ejection.out(self.now)
+        assert not standing.ejected or changes > 2, "what goes down once is not kept out"
+        assert standing.clear == (not standing.trouble and not standing.ejected and not wish)
 
     @precondition(lambda self: len(self.probes) > 1)
     @rule(seed=st.integers())
@@ -155,43 +157,43 @@ def test_without_jitter_the_pace_is_even():
 def test_one_probe_decides_about_a_new_backend_and_none_about_a_known_one():
     for result, state in [(GOOD, Verdict.UP), (BAD, Verdict.DOWN)]:
         health = Health(model.Health(rise=5, fall=5))
-        assert health.standing.trouble == "not probed yet"
+        assert health.stand(0.0).trouble == "not probed yet"
         assert health.observe(result, 7.0)
         assert (health.state, health.since) == (state, 7.0)
     health = Health(model.Health(rise=2, fall=3))
     health.restore(Verdict.UP, -1000.0, "200")
-    assert health.standing.clear
+    assert health.stand(0.0).clear
     assert [health.observe(BAD, float(n)) for n in range(3)] == [False, False, True]
-    assert health.standing.trouble == "unhealthy: connection refused"
+    assert health.stand(0.0).trouble == "unhealthy: connection refused"
 
 
 @pytest.mark.parametrize("wish", ["degraded", "drain"])
 def test_a_wish_is_no_illness_and_lasts_until_the_next_good_answer(wish):
     health = Health(model.Health(fall=2))
     health.observe(Result(True, "200", wish), 1.0)
-    assert (health.state, health.standing.trouble, health.standing.clear) == (Verdict.UP, "", False)
-    assert health.standing.unwilling(tunnels=False) == WISHES[wish]
-    assert health.standing.unwilling(tunnels=True) == ""
+    assert (health.state, health.stand(0.0).trouble, health.stand(0.0).clear) == (Verdict.UP, "", False)
+    assert health.stand(0.0).unwilling(tunnels=False) == WISHES[wish]
+    assert health.stand(0.0).unwilling(tunnels=True) == ""
     health.observe(BAD, 2.0)
     assert health.wish == wish
     health.observe(GOOD, 3.0)
-    assert health.standing.clear
-    assert health.standing.unwilling(tunnels=False) == ""
+    assert health.stand(0.0).clear
+    assert health.stand(0.0).unwilling(tunnels=False) == ""
 
 
 def test_what_an_agent_says():
     health = Health(model.Health())
     health.observe(Result(True, "200", "degraded"), 1.0)
     health.heed(AgentReport(mode="maint"))
-    assert health.standing.unwilling(tunnels=True) == "asks for maintenance"
+    assert health.stand(0.0).unwilling(tunnels=True) == "asks for maintenance"
     health.heed(AgentReport(percent=75))
     assert (health.wish, health.percent) == ("maint", 75)
     health.heed(AgentReport(mode="ready"))
     assert health.wish == "degraded"
     health.heed(AgentReport(down=True))
-    assert health.standing.down
-    assert health.standing.trouble == "unhealthy: its agent says down"
+    assert health.stand(0.0).down
+    assert health.stand(0.0).trouble == "unhealthy: its agent says down"
     health.observe(GOOD, 2.0)
-    assert health.standing.down, "an answer to a probe does not overrule the agent"
+    assert health.stand(0.0).down, "an answer to a probe does not overrule the agent"
     health.heed(AgentReport(down=False))
-    assert health.standing.clear
+    assert health.stand(0.0).clear
