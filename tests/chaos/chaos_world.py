@@ -1,0 +1,152 @@
+"""The world of a chaos run: hosts as processes, the daemon as the real command, and the book of what went wrong.
+
+Everything is seen from outside: bytes on sockets, the admin socket, and ``/proc`` of the daemon's whole process tree.
+"""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from harness import Daemon, pool
+
+HERE = Path(__file__).parent
+AFTERMATH = 4.0
+"""Seconds after SIGCONT in which the daemon may still hold a host for down, and end what is left there."""
+
+
+class Host:
+    """An IDE host at a port that stays its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.trouble = ""
+        """What is being done to it just now."""
+        self.continued = -AFTERMATH
+        """When it was last set going again after a stop."""
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, str(HERE / "chaos_host.py"), self.name, str(self.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"accepts\n"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+        if number == signal.SIGCONT:
+            self.continued = time.monotonic()
+
+    def lost(self, pid: int) -> bool:
+        """Was what ran there as ``pid`` killed, or did it stand still so that the daemon may have given it up?"""
+        ours = pid == self.process.pid and self.process.poll() is None
+        return not ours or self.trouble == "stopped" or time.monotonic() < self.continued + AFTERMATH
+
+
+@dataclass
+class Ledger:
+    """What happened, and what should not have."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    back: list[float] = field(default_factory=list)
+    """Seconds from the end of a tunnel to the hello of the next of the same tab."""
+
+    def violated(self, what: str) -> None:
+        self.violations.append(f"{time.monotonic():.3f} {what}")
+
+
+class World:
+    """A context manager: hosts and daemon run inside."""
+
+    def __init__(self, folder: Path, hosts: int, seed: int) -> None:
+        self.random = Random(seed)
+        self.ledger = Ledger()
+        self._folder = folder
+        self._count = hosts
+        self._stack = ExitStack()
+        self._socket = str(folder / "admin.sock")
+
+    def __enter__(self) -> "World":
+        with ExitStack() as stack:
+            self.hosts = [Host(f"host-{n}") for n in range(self._count)]
+            for host in self.hosts:
+                stack.callback(host.kill)
+            health = {
+                **{"type": "http", "interval": "300ms", "timeout": "1s", "fall": 2, "rise": 2, "on_down": "close"},
+            }
+            members = pool(*(f"127.0.0.1:{host.port}" for host in self.hosts), linger="1s", health=health)
+            timeouts = {"connect": "1s", "response": "2s", "idle": "1s", "close_spread": "300ms", "drain": "20s"}
+            self.daemon = stack.enter_context(
+                Daemon(
+                    self._folder,
+                    pool=[members],
+                    timeouts=timeouts,
+                    admin={"socket": self._socket},
+                    state_dir=str(self._folder / "state"),
+                )
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for host in self.hosts:
+            if host.trouble == "stopped":
+                host.signal(signal.SIGCONT)
+        self._stack.__exit__(*exc)  # type: ignore[arg-type]
+
+    @property
+    def port(self) -> int:
+        """Where clients connect."""
+        return self.daemon.ports["web"][0]
+
+    def host(self, name: str) -> Host:
+        return next(host for host in self.hosts if host.name == name)
+
+    def admin(self, method: str, path: str, body: object = None) -> dict:
+        """A request to the admin API; what it answers."""
+        connection = http.client.HTTPConnection("localhost", timeout=20)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(20)
+        try:
+            connection.sock.connect(self._socket)
+            connection.request(method, f"/v1/pools/ide{path}", json.dumps(body))
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        finally:
+            connection.close()
+        assert response.status < 300, f"{method} {path}: {answer}"
+        return answer
+
+    def footprint(self) -> tuple[int, int]:
+        """Descriptors and resident bytes of the daemon's processes together."""
+        descriptors = memory = 0
+        for pid in tree(self.daemon.process.pid):
+            descriptors += len(os.listdir(f"/proc/{pid}/fd"))
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            memory += pages * os.sysconf("SC_PAGE_SIZE")
+        return descriptors, memory
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += tree(int(child))
+    return found
