@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
 from balancer.http.token import extract
-from balancer.net.engine import Task, TimedOut
+from balancer.net.engine import Closed, Task, TimedOut
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
 from balancer.pool.board import Places
+from balancer.pool.leases import Lease
 from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import Record
 from balancer.proxy.plane import Front, Plane
@@ -113,6 +114,8 @@ class Client:
             leases.nobodys[self] = backend.name
         else:
             lease = leases.open(token, self, backend.name)
+            if len(lease.sessions) > 1:
+                self._take_along(lease, backend.name)
         try:
             yield
         finally:
@@ -121,6 +124,21 @@ class Client:
                 del leases.nobodys[self]
             else:
                 leases.close(lease, self, self.plane.engine.now)
+
+    def _take_along(self, lease: Lease, place: str) -> None:
+        """End the user's tunnels elsewhere, so that they come back to where this one is: tabs on two hosts split files.
+
+        The newest tunnel is where the pin, the maintenance or the dead host sent it that the older ones know nothing
+        of. With ``on_down = "keep"`` those on a host that is down are left alone, as it says.
+        """
+        pool = self.pool
+        elsewhere = set(lease.sessions.values()) - {place}
+        if pool.config.health.on_down == "keep":
+            elsewhere -= {name for name in elsewhere if name in pool.backends and pool.backends[name].standing.down}
+        if elsewhere:
+            for session in pool.leases.evict(lease, elsewhere):
+                assert isinstance(session, Client)
+                self.plane.engine.throw(session.task, Closed(f"the user has moved to {place}"))
 
     def log(self, event: str, record: Record) -> None:
         """One line of the access log."""

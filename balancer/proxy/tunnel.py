@@ -55,14 +55,14 @@ async def tunnel(
 
 
 async def _say_goodbye(client: Client, transport: PlainTransport, sent: Frames, answered: Frames) -> None:
-    """A close frame to either side that stands between two frames."""
+    """A close frame to either side that stands between two frames; to the client first, for the host may be dead."""
     client.task.expires = client.plane.engine.now + GOODBYE
     try:
-        if sent.between:
-            await transport.flushed()
-            await transport.send(close_frame(SERVICE_RESTART, os.urandom(4)))
         if answered.between:
             await client.transport.flushed()
             await client.transport.send(close_frame(SERVICE_RESTART))
+        if sent.between:
+            await transport.flushed()
+            await transport.send(close_frame(SERVICE_RESTART, os.urandom(4)))
     except (ProxyError, TimedOut):
         pass  # they do not take it: the close of the connection has to do
