@@ -209,9 +209,7 @@ async def ask(world: World, name: str, pause: float, stop: trio.Event) -> None:
                 await trio.sleep(world.random.uniform(0, 2 * pause))
 
 
-async def _exchange(
-    stream: trio.SocketStream, reader: _Reader, method: str, path: str, user: str
-) -> tuple[str, bool]:
+async def _exchange(stream: trio.SocketStream, reader: _Reader, method: str, path: str, user: str) -> tuple[str, bool]:
     body = b"" if method == "GET" else b"body"
     head = f"{method} {path}?token=secret-{user} HTTP/1.1\r\nHost: ide.example\r\nContent-Length: {len(body)}\r\n\r\n"
     await stream.send_all(head.encode() + body)

@@ -1,8 +1,8 @@
 """An IDE host that counts: every message of a tunnel has a number, and what comes out of order is said.
 
-On a WebSocket it says ``h NAME PID`` first, answers ``c N`` with ``e N`` (or ``x N``, if N was not the next), and pushes
-``p M`` of its own now and then. Any other request is answered with its method and target. SIGUSR1 makes it slow, SIGUSR2
-quick again; slow answers keep their order.
+On a WebSocket it says ``h NAME PID`` first, answers ``c N`` with ``e N`` (or ``x N``, if N was not the next), and
+pushes ``p M`` of its own now and then. Any other request is answered with its method and path. SIGUSR1 makes it slow,
+SIGUSR2 quick again; slow answers keep their order.
 """
 
 import asyncio
