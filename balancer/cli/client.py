@@ -31,6 +31,8 @@ class Unreachable(Exception):
 class Client:
     """One daemon. ``address`` is the path of its Unix socket, or ``http://host:port`` with the token in ``token``."""
 
+    patience = PATIENCE
+
     def __init__(self, address: str, token: str | None = None) -> None:
         self.address = address
         self._headers = {"Balancer-Author": _author()}
@@ -68,7 +70,7 @@ class Client:
                 raise Refused(_error(response.read().decode()))
             yield response
         except TimeoutError:
-            raise self._unreachable(f"no answer within {PATIENCE:g} s") from None
+            raise self._unreachable(f"no answer within {self.patience:g} s") from None
         except PermissionError:
             raise self._unreachable("permission denied; be root, or in the group of that socket") from None
         except OSError as error:
@@ -81,21 +83,22 @@ class Client:
     def _connection(self) -> http.client.HTTPConnection:
         if self.address.startswith("http://"):
             parts = urlsplit(self.address)
-            return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
-        return _UnixConnection(self.address)
+            return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self.patience)
+        return _UnixConnection(self.address, self.patience)
 
     def _unreachable(self, why: str) -> Unreachable:
         return Unreachable(f"the daemon cannot be reached at {self.address}: {why}")
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=PATIENCE)
+    def __init__(self, path: str, patience: float) -> None:
+        super().__init__("localhost")
         self._path = path
+        self._patience = patience
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(self._patience)
         self.sock.connect(self._path)
 
 

@@ -6,10 +6,10 @@ import sys
 from importlib.metadata import version
 from io import TextIOWrapper
 
-from balancer.cli import backend, check, demo, events, import_, log_level, pins, ring, serve, status
+from balancer.cli import backend, check, demo, events, import_, log_level, pins, ring, serve, status, top
 
 _EXIT_CODES = "exit codes: 0 done; 1 the answer is no or the input is wrong; 2 usage; 3 the daemon cannot be reached"
-_VERBS = (check, demo, import_, status, events, backend, pins, ring, log_level)
+_VERBS = (check, demo, import_, status, top, events, backend, pins, ring, log_level)
 """Each has ``add(verbs)``, which adds its parsers; each parser sets ``run``, a function of the arguments that
 returns the exit code."""
 

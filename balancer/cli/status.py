@@ -32,7 +32,7 @@ def _status(args: argparse.Namespace) -> str:
         f"balancer {found['version']} at {client.address}, up {span(found['uptime'])}, "
         f"{found['connections']} of {found['max_connections']} connections"
     ]
-    parts += [paint(line, "odd") for line in _attention(found)]
+    parts += [paint(line, "odd") for line in attention(found)]
     for name, listener in found["listeners"].items():
         parts.append(
             f"listener {name} on {', '.join(listener['bind'])} for pool {listener['pool']}: "
@@ -46,7 +46,7 @@ def _status(args: argparse.Namespace) -> str:
     return "\n".join(parts)
 
 
-def _attention(found: dict[str, Any]) -> Iterator[str]:
+def attention(found: dict[str, Any]) -> Iterator[str]:
     """What an operator should know before anything else."""
     if found["draining"]:
         yield "the daemon is stopping: it accepts no new connections"
@@ -81,18 +81,12 @@ def backends_table(backends: Iterable[dict[str, Any]]) -> str:
 
 
 def _row(backend: dict[str, Any]) -> list[Cell | str]:
-    ramp = backend["ramp"]
-    weight = f"{backend['weight']:g}"
-    if backend["backup"]:
-        weight = "backup"
-    elif ramp is not None:
-        weight += f" -> {ramp['to']:g}, {'paused' if ramp['paused'] else 'in ' + span(ramp['left'])}"
     return [
         backend["name"],
         backend["address"],
-        Cell(backend["state"], _STATE_COLOURS[backend["state"]]),
-        _up(backend),
-        weight,
+        state_cell(backend),
+        up_cell(backend),
+        weight_text(backend),
         "" if backend["share"] is None else f"{backend['share']:.1%}",
         str(backend["users"]),
         str(backend["tunnels"]),
@@ -101,7 +95,24 @@ def _row(backend: dict[str, Any]) -> list[Cell | str]:
     ]
 
 
-def _up(backend: dict[str, Any]) -> Cell:
+def state_cell(backend: dict[str, Any]) -> Cell:
+    """Its admin state."""
+    return Cell(backend["state"], _STATE_COLOURS[backend["state"]])
+
+
+def weight_text(backend: dict[str, Any]) -> str:
+    """Its weight, and where that is going."""
+    if backend["backup"]:
+        return "backup"
+    ramp = backend["ramp"]
+    weight = f"{backend['weight']:g}"
+    if ramp is not None:
+        weight += f" -> {ramp['to']:g}, {'paused' if ramp['paused'] else 'in ' + span(ramp['left'])}"
+    return weight
+
+
+def up_cell(backend: dict[str, Any]) -> Cell:
+    """What is held of it."""
     if not backend["up"]:
         return Cell(backend["why_down"], "bad")
     health = backend["health"] or {}

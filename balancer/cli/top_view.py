@@ -1,0 +1,173 @@
+"""What `balancer top` shows: two looks at the daemon become the lines of a screen. Pure."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from balancer.cli.status import attention, state_cell, up_cell, weight_text
+from balancer.cli.tables import Cell, count
+from balancer.config.scalars import span
+
+Line = list[Cell]
+Key = tuple[str, str]
+"""Pool and name of a backend."""
+
+_GAP = "  "
+_LONGEST = 28
+"""Letters of a cell, at most."""
+
+
+class Looks:
+    """What the daemon has said last, and before: numbers, and how fast they grow. ``at`` is on a steady clock."""
+
+    def __init__(self, found: dict[str, Any], at: float, former: "Looks | None" = None) -> None:
+        self.found = found
+        self.at = at
+        self.pools = {pool["name"]: pool for pool in found["pools"]}
+        self.backends: dict[Key, dict[str, Any]] = {
+            (pool["name"], backend["name"]): backend for pool in found["pools"] for backend in pool["backend"]
+        }
+        same = former is not None and former.found["started"] == found["started"]
+        self._former = former if same else None  # another daemon counts from 0 again
+        if former is not None:
+            former._former = None
+
+    def rate(self, number: Callable[["Looks"], float]) -> float | None:
+        """By how much a number grows in a second; None while that cannot be known."""
+        if self._former is None or self.at <= self._former.at:
+            return None
+        try:
+            return max(0.0, number(self) - number(self._former)) / (self.at - self._former.at)
+        except KeyError:  # it was not there before
+            return None
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    worth: int
+    """Where there is no room for all, those of least worth are left out."""
+    cell: Callable[[Looks, Key, dict[str, Any]], Cell]
+    right: bool = True
+
+
+def _plain(text: Callable[[dict[str, Any]], str]) -> Callable[[Looks, Key, dict[str, Any]], Cell]:
+    return lambda _, __, backend: Cell(text(backend))
+
+
+def _rate(*names: str, colour: str = "") -> Callable[[Looks, Key, dict[str, Any]], Cell]:
+    def cell(looks: Looks, key: Key, _: dict[str, Any]) -> Cell:
+        rate = looks.rate(lambda each: sum(each.backends[key][name] for name in names))
+        return Cell(short(rate), colour if rate else "")
+
+    return cell
+
+
+_COLUMNS = (
+    _Column("BACKEND", 99, _plain(lambda backend: backend["name"]), right=False),
+    _Column("ADDRESS", 1, _plain(lambda backend: backend["address"]), right=False),
+    _Column("STATE", 98, lambda _, __, backend: state_cell(backend), right=False),
+    _Column("HEALTH", 97, lambda _, __, backend: up_cell(backend), right=False),
+    _Column("WEIGHT", 6, _plain(lambda backend: weight_text(backend)), right=False),
+    _Column("SHARE", 4, _plain(lambda backend: "" if backend["share"] is None else f"{backend['share']:.1%}")),
+    _Column("USERS", 96, _plain(lambda backend: str(backend["users"]))),
+    _Column("TUNNELS", 95, _plain(lambda backend: str(backend["tunnels"]))),
+    _Column("SESSIONS", 5, _plain(lambda backend: str(backend["sessions"]))),
+    _Column("REQ/S", 94, _rate("requests")),
+    _Column("ERR/S", 93, _rate("connect_errors", "response_errors", colour="bad")),
+    _Column("SENT/S", 3, _rate("bytes_sent")),
+    _Column("RECV/S", 2, _rate("bytes_received")),
+)
+
+
+def head(looks: Looks, address: str, trouble: str) -> list[Line]:
+    """The daemon as a whole; ``trouble`` is why there is no newer look."""
+    found = looks.found
+    opened = looks.rate(lambda each: sum(one["connections"] for one in each.found["listeners"].values()))
+    return [
+        [Cell(f"balancer {found['version']}", "head"), Cell(f" at {address}, up {span(found['uptime'])}")],
+        [Cell(f"{found['connections']} of {found['max_connections']} connections, {short(opened)} new/s")],
+        *([[Cell(trouble, "bad")]] if trouble else []),
+        *[[Cell(line, "odd")] for line in attention(found)],
+    ]
+
+
+def table(looks: Looks, chosen: Key | None, width: int) -> tuple[list[Line], int]:
+    """Every pool with its backends, as wide as there is room for; and the line of the ``chosen`` one."""
+    lines: list[Line] = []
+    place = 0
+    columns, widths = _fitting(looks, width)
+    for name, pool in looks.pools.items():
+        lines += [*([[]] if lines else []), *_pool(looks, name, pool)]
+        lines.append(_joined([Cell(column.head, "head") for column in columns], columns, widths))
+        for key, cells in _rows(looks, name, columns):
+            line = _joined(cells, columns, widths)
+            if key == chosen:
+                place = len(lines)
+                line = [Cell("".join(cell.text for cell in line).ljust(width), "chosen")]
+            lines.append(line)
+    return lines, place
+
+
+def short(number: float | None) -> str:
+    """A number in five letters at most: ``0.2``, ``34``, ``5.6k``, ``12M``; ``-`` for none."""
+    if number is None:
+        return "-"
+    for unit in ("", "k", "M", "G", "T"):
+        if number < 999.5:
+            return f"{number:.0f}{unit}" if number >= 9.95 or number == 0 else f"{number:.1f}{unit}"
+        number /= 1000
+    return f"{number:.0f}P"
+
+
+def _pool(looks: Looks, name: str, pool: dict[str, Any]) -> Iterator[Line]:
+    strays = "" if pool["strays"] is None else f", {count(pool['strays'], 'stray')}"
+    answers = {
+        status: short(looks.rate(lambda each, status=status: each.pools[name]["requests"][status]))  # type: ignore[misc]
+        for status in pool["requests"]
+        if status != "1xx" and pool["requests"][status]
+    }
+    decisions = {
+        why: short(looks.rate(lambda each, why=why: each.pools[name]["decisions"].get(why, 0)))  # type: ignore[misc]
+        for why in pool["decisions"]
+    }
+    yield [
+        Cell(f"pool {name}", "head"),
+        Cell(
+            f"  {pool['available']} of {count(pool['backends'], 'backend')} take new users; "
+            f"{count(pool['users'], 'user')}, {count(pool['tunnels'], 'tunnel')}, {count(pool['pins'], 'pin')}{strays}"
+        ),
+    ]
+    yield [Cell(_GAP + "answers/s  " + _pairs(answers))]
+    yield [Cell(_GAP + "decisions/s  " + _pairs(decisions))]
+
+
+def _pairs(numbers: dict[str, str]) -> str:
+    return "  ".join(f"{name} {number}" for name, number in numbers.items()) or "none yet"
+
+
+def _fitting(looks: Looks, width: int) -> tuple[list[_Column], list[int]]:
+    """The columns there is room for, the first at any rate, and how wide they are."""
+    every = [cells for name in looks.pools for _, cells in _rows(looks, name, list(_COLUMNS))]
+    wide = {
+        column: max([len(column.head), *(len(cells[i].text) for cells in every)]) for i, column in enumerate(_COLUMNS)
+    }
+    columns = list(_COLUMNS)
+    while len(columns) > 1 and sum(wide[column] + len(_GAP) for column in columns) > width:
+        columns.remove(min(columns, key=lambda column: column.worth))
+    return columns, [wide[column] for column in columns]
+
+
+def _rows(looks: Looks, pool: str, columns: list[_Column]) -> Iterator[tuple[Key, list[Cell]]]:
+    for key, backend in looks.backends.items():
+        if key[0] == pool:
+            cells = [column.cell(looks, key, backend) for column in columns]
+            yield key, [Cell(cell.text[:_LONGEST], cell.colour) for cell in cells]
+
+
+def _joined(cells: list[Cell], columns: list[_Column], widths: list[int]) -> Line:
+    line = []
+    for cell, column, width in zip(cells, columns, widths, strict=True):
+        text = cell.text.rjust(width) if column.right else cell.text.ljust(width)
+        line.append(Cell(_GAP + text, cell.colour))
+    return line
