@@ -28,7 +28,8 @@ _SLACK = 30.0
 """Seconds that all may take longer than their pace says."""
 _MOST = 100_000
 _BODY = 16384
-_BOUNDARY = r"[A-Za-z0-9_.:-]"
+_BEFORE, _AFTER = r"(?<![A-Za-z0-9_.:-])", r"(?![A-Za-z0-9_-]|[.:][A-Za-z0-9])"
+"""What no mark may be the end or the beginning of; a full stop may follow."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -66,12 +67,12 @@ def ask(args: argparse.Namespace, pools: list[Pool], verifier: Verifier) -> None
     asker = _Asker(url, args)
     began = time.monotonic()
     try:
-        for number in range(args.count):
-            due = number / args.rate
+        for number in range(1, args.count + 1):
+            due = (number - 1) / args.rate
             if (ahead := began + due - time.monotonic()) > 0:
                 time.sleep(ahead)
             elif ahead < -_SLACK:
-                raise Refused(f"it answers more slowly than asked: {number} answers by now; try a lower --rate")
+                raise Refused(f"it answers more slowly than asked: {number - 1} answers by now; try a lower --rate")
             token = blake2b(number.to_bytes(8, "big"), digest_size=16, person=b"balancer verify").hexdigest()
             target, fields = _with_token(url, rule, token)
             status, text = asker.answer(target, fields)
@@ -192,5 +193,5 @@ def _host(text: str, marks: dict[str, str]) -> str | None:
     if (whole := marks.get(text.strip())) is not None:
         return whole
     words = "|".join(map(re.escape, sorted(marks, key=len, reverse=True)))
-    found = {marks[mark] for mark in re.findall(f"(?<!{_BOUNDARY})(?:{words})(?!{_BOUNDARY})", text)}
+    found = {marks[mark] for mark in re.findall(f"{_BEFORE}(?:{words}){_AFTER}", text)}
     return found.pop() if len(found) == 1 else None

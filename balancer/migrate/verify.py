@@ -289,9 +289,9 @@ class _Seen:
             changes.sort()
 
     def missed(self, name: str, when: int) -> None:
-        """Count a request that ``name`` should have had, in each silence it falls into."""
-        for start in {start for start, _ in self._silences(name, when)}:
-            self._missed[name, start] += 1
+        """Count a request that ``name`` should have had, if that falls into a silence and not just beside one."""
+        if not self._served_at(name, when):
+            self._missed[name, self._last_served(name, when) + 1] += 1
 
     def was_down(self, name: str, when: int) -> bool:
         """Do changes that were logged say so, and no request since? It may come back without a line."""

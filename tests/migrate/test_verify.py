@@ -138,6 +138,17 @@ def test_no_other_ring_is_ever_proved(ring, names, outages, seed):
     assert not verdict(requests, to=pool(names, **ring)).proved
 
 
+@pytest.mark.parametrize("ring", [{"algorithm": "nginx"}, {"algorithm": "ring"}])
+def test_nor_by_a_log_of_two_seconds(ring):
+    """When all of it is close to its beginning and end, where everybody is silent."""
+    hurried = [
+        request(each.servers[0], each.target.partition(b"=")[2], START + number // 1500)
+        for number, each in enumerate(traffic(build(pool())))
+    ]
+    assert verdict(hurried).proved
+    assert not verdict(hurried, to=pool(**ring)).proved
+
+
 def test_redispatched_passed_on_by_cookie():
     ring = build(pool())
     owner, second, *_ = ring.order(b"alice")
