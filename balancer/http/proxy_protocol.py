@@ -1,12 +1,13 @@
 """The PROXY protocol, versions 1 and 2: who the client of a connection was, as told by the proxy before us.
 
 Source: haproxy's doc/proxy-protocol.txt, sections 2.1 and 2.2. Whether the peer may be believed is for the caller to
-know; whatever does not match the protocol ends the connection, as it demands.
+know; whatever does not match the protocol ends the connection, as it demands. What is written here is what the proxy
+behind us would read: IPv4 or IPv6 over TCP, without TLVs.
 """
 
 import re
-from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Literal, NamedTuple
 
 from balancer.errors import ProxyError, Source
 
@@ -28,6 +29,24 @@ class ProxyHeader(NamedTuple):
     source_port: int | None = None
     destination: str | None = None
     destination_port: int | None = None
+
+
+def write(header: ProxyHeader, version: Literal["v1", "v2"]) -> bytes:
+    """The header for a connection with these ends; with none, one that says that the proxy speaks for itself.
+
+    Of two ends of different families the IPv4 one is written as IPv6, which can say both (RFC 4291, 2.5.5.2).
+    """
+    if header.source is None or header.destination is None:
+        return b"PROXY UNKNOWN\r\n" if version == "v1" else _SIGNATURE + b"\x20\0\0\0"
+    ends = [ip_address(each.partition("%")[0]) for each in (header.source, header.destination)]  # no zones of ours
+    ports = [header.source_port or 0, header.destination_port or 0]
+    family = max(end.version for end in ends)
+    if family == 6:
+        ends = [IPv6Address(f"::ffff:{end}") if end.version == 4 else end for end in ends]
+    if version == "v1":
+        return f"PROXY TCP{family} {ends[0]} {ends[1]} {ports[0]} {ports[1]}\r\n".encode()
+    block = b"".join(end.packed for end in ends) + b"".join(port.to_bytes(2, "big") for port in ports)
+    return _SIGNATURE + (b"\x21\x11" if family == 4 else b"\x21\x21") + len(block).to_bytes(2, "big") + block
 
 
 def parse(data: bytes) -> tuple[ProxyHeader, int] | None:

@@ -1,4 +1,4 @@
-"""TLS contexts of a listener: one per certificate, chosen by the name the client asks for.
+"""TLS contexts: of a listener one per certificate, chosen by the name the client asks for; of a pool one.
 
 Matching follows RFC 6125, 6.4: names compare without case, and ``*.example.com`` stands for exactly one label. An exact
 name wins over a wildcard; a name nobody has, or none at all, gets the first certificate, as haproxy and nginx do.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from balancer.config.model import Certificate, Tls
+from balancer.config.model import BackendTls, Certificate, Tls
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 
@@ -45,6 +45,20 @@ def server_context(tls: Tls) -> ssl.SSLContext:
 
     contexts[0].sni_callback = choose
     return contexts[0]
+
+
+def client_context(tls: BackendTls) -> ssl.SSLContext:
+    """The context of handshakes with the backends of a pool, which judges their certificates."""
+    context = ssl.create_default_context(cafile=tls.ca_file)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
 
 
 def unraisable(event: "sys.UnraisableHookArgs") -> None:

@@ -7,7 +7,7 @@ import socket
 from balancer.config.scalars import Address
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.engine import Engine, Task, TimedOut, park
-from balancer.net.transport import PlainTransport
+from balancer.net.transport import PlainTransport, Transport
 
 MAX_IDLE = 256
 """Idle connections kept per backend."""
@@ -66,32 +66,32 @@ def _refused(number: int) -> ProxyError:
 class IdleConnections:
     """Connections of one backend between two requests, the latest used first.
 
-    While idle they belong to no task. Whatever happens on one (the backend closes it, or speaks out of turn) leaves a
-    mark in its watch, and a marked one is closed, never used.
+    While idle they belong to no task. Whatever happens on one leaves a mark in its watch; one that is not ``quiet``,
+    because its backend has closed it or spoken out of turn, is closed, never used.
     """
 
     __slots__ = ("_idle", "limit")
 
     def __init__(self, limit: int = MAX_IDLE) -> None:
-        self._idle: list[tuple[float, PlainTransport]] = []
+        self._idle: list[tuple[float, Transport]] = []
         self.limit = limit
 
     def __len__(self) -> int:
         return len(self._idle)
 
-    def put(self, transport: PlainTransport, now: float) -> None:
+    def put(self, transport: Transport, now: float) -> None:
         """Keep a connection whose last response was read to its end."""
-        if transport.readable or len(self._idle) >= self.limit:
+        if not transport.quiet() or len(self._idle) >= self.limit:
             transport.close()
             return
         transport.task = None
         self._idle.append((now, transport))
 
-    def take(self, task: Task, oldest: float) -> PlainTransport | None:
+    def take(self, task: Task, oldest: float) -> Transport | None:
         """The most recently used connection, if it was put back at ``oldest`` or later."""
         while self._idle:
             since, transport = self._idle[-1]
-            if transport.readable:
+            if not transport.quiet():
                 self._idle.pop()
                 transport.close()
             elif since < oldest:
@@ -106,7 +106,7 @@ class IdleConnections:
         """Close what was put back before ``oldest`` and what its backend has closed."""
         kept = []
         for since, transport in self._idle:
-            if since < oldest or transport.readable:
+            if since < oldest or not transport.quiet():
                 transport.close()
             else:
                 kept.append((since, transport))

@@ -12,6 +12,8 @@ Some facts, and what we chose:
   socket is what browsers do; without ``close_notify`` an end of stream is still reported as the end, because HTTP and
   WebSocket framing know by themselves whether something is missing. OpenSSL is not told of such an end: it would take
   it for a fatal error and send nothing more, and the other direction may have much to send.
+- Towards a backend we are the client. Its tickets come when it likes, so an idle connection may become readable without
+  anything being wrong: ``quiet`` reads them. A handshake with one of them saves both sides the signatures.
 - ``SSL_shutdown`` sends our ``close_notify`` first and only then looks for the peer's. Finding nothing is an error to
   it and none to us: reading goes on after it. Finding data breaks the connection, so it finds what has arrived gone.
 """
@@ -20,7 +22,7 @@ import socket
 import ssl
 from contextlib import suppress
 
-from balancer.errors import ProxyError, Source
+from balancer.errors import ProxyError, Retry, Source
 from balancer.net.engine import park
 from balancer.net.transport import PlainTransport, Transport
 
@@ -31,18 +33,33 @@ _FRUITLESS = 6
 
 
 class TlsTransport(Transport):
-    """The server side of TLS on the socket of ``plain``, which it takes over."""
+    """TLS on the socket of ``plain``, which it takes over: the server's side towards clients, else the client's."""
 
     __slots__ = ("_incoming", "_more", "_outgoing", "_tls")
 
-    def __init__(self, plain: PlainTransport, context: ssl.SSLContext, early: bytes = b"") -> None:
-        """``early`` are bytes of the handshake that have been read already."""
+    def __init__(
+        self,
+        plain: PlainTransport,
+        context: ssl.SSLContext,
+        early: bytes = b"",
+        *,
+        server_name: str | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        """``early`` are bytes of the handshake that have been read already.
+
+        Towards a backend, ``server_name`` (or IP address) is what to ask for and to verify, and ``session`` is that of
+        an earlier connection with the same context.
+        """
         super().__init__(plain.engine, plain.sock, plain.source, plain.task)
         plain.fd = -1
         self.readable, self.writable, self.hung_up = plain.readable, plain.writable, plain.hung_up
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        ours = plain.source is Source.CLIENT
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=ours, server_hostname=server_name, session=session
+        )
         self._more = False
         """Ciphertext or decrypted bytes may be waiting inside."""
         if early:
@@ -59,7 +76,9 @@ class TlsTransport(Transport):
             except ssl.SSLError as error:
                 raise self.lost(error) from None
             await self._fill()
-        if self.version != "TLSv1.3":  # the 1.2 client waits for our Finished; in 1.3 only tickets are left
+        if self._tls.server_side and self.version == "TLSv1.3":
+            pass  # only tickets are left to send
+        else:  # the other side waits for our Finished
             await self._send_outgoing()
         self._more = True
 
@@ -75,8 +94,19 @@ class TlsTransport(Transport):
 
     @property
     def resumed(self) -> bool:
-        """Did the client come back with a ticket?"""
+        """Was the handshake cut short by a ticket?"""
         return bool(self._tls.session_reused)
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """With what another connection to the same backend may be resumed; good after ``close`` too."""
+        return self._tls.session
+
+    def quiet(self) -> bool:
+        try:
+            return not self.pending() or self.receive() is None
+        except ProxyError:
+            return False
 
     def pending(self) -> bool:
         return self._more or self.readable
@@ -105,7 +135,7 @@ class TlsTransport(Transport):
             incoming.write(raw)
             self._more = True
         # Key updates cost us 500 times what they cost their sender; a flood of nothing else never gets us out of here.
-        raise ProxyError(self.source, 400, "TLS failed: many records and no data")
+        raise self._failed("many records and no data")
 
     def transmit(self, data: bytes) -> bool:
         try:
@@ -144,8 +174,14 @@ class TlsTransport(Transport):
     def lost(self, error: OSError) -> ProxyError:
         if isinstance(error, ssl.SSLError):
             reason = (error.reason or "protocol error").lower().replace("_", " ")
-            return ProxyError(self.source, 400, f"TLS failed: {reason}")
+            if isinstance(error, ssl.SSLCertVerificationError):
+                reason += f": {error.verify_message.rstrip('.')}"
+            return self._failed(reason)
         return super().lost(error)
+
+    def _failed(self, reason: str) -> ProxyError:
+        status = 400 if self.source is Source.CLIENT else 502
+        return ProxyError(self.source, status, f"TLS failed: {reason}", Retry.IF_REUSED)
 
     def _answer(self) -> None:
         """Say what cannot wait for our next data, as tickets and key updates can: "no renegotiation" of TLS 1.2."""
@@ -176,5 +212,5 @@ class TlsTransport(Transport):
             if raw is not None:
                 break
         if not raw:
-            raise ProxyError(Source.CLIENT, 400, "the client left during the TLS handshake")
+            raise self._failed(f"the {self.source} left during the handshake")
         self._incoming.write(raw)

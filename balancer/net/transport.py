@@ -52,6 +52,10 @@ class Transport(Watch):
         """May ``receive`` have something to say?"""
 
     @abstractmethod
+    def quiet(self) -> bool:
+        """Between two exchanges: is all well, with nothing said out of turn, and no end of the stream?"""
+
+    @abstractmethod
     def send_eof(self) -> None:
         """Tell the peer that nothing more follows; reading goes on.
 
@@ -178,6 +182,9 @@ class PlainTransport(Transport):
 
     def pending(self) -> bool:
         return self.readable
+
+    def quiet(self) -> bool:
+        return not self.readable
 
     def transmit(self, data: bytes) -> bool:
         done = self._write(data)

@@ -1,5 +1,6 @@
 """From accept to close: PROXY header, TLS handshake, then requests one after another, or a TCP tunnel."""
 
+import math
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,7 @@ def handler(plane: Plane, front: Front) -> Callable[[socket.socket, Any], None]:
                 plane.leave(front)
                 return
         transport = PlainTransport(plane.engine, sock, Source.CLIENT, None)
-        client = Client(plane, front, transport, peer[0], places)
+        client = Client(plane, front, transport, peer, places)
         if front.tls is not None:
             plane.gate.handshakes.begin(transport)
         client.task = transport.task = plane.engine.spawn(_serve(client, transport))
@@ -52,6 +53,9 @@ async def _serve(client: Client, plain: PlainTransport) -> None:
         pass  # logged where it happened; here it only ends the connection
     finally:
         client.transport.close()
+        if client.kept is not None:
+            for connections in client.kept.values():
+                connections.expire(math.inf)
         plane.part(client, client.front, client.places)
 
 
@@ -94,6 +98,7 @@ async def _read_proxy_header(client: Client, plain: PlainTransport) -> bytes:
             header, end = parsed
             if header.source is not None:
                 client.identify(header.source)
+                client.via = header
                 _admit(client)
             return data[end:]
         more = await plain.recv()

@@ -5,12 +5,12 @@ import math
 
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.dial import FRESH, dial
-from balancer.net.engine import Task
-from balancer.net.transport import PlainTransport
+from balancer.net.engine import TimedOut
+from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
-from balancer.pool.pool import Decision, Pool
+from balancer.pool.pool import Decision
 from balancer.proxy.accesslog import Record
-from balancer.proxy.plane import Plane
+from balancer.proxy.session import Client
 
 logger = logging.getLogger("balancer.proxy")
 
@@ -28,17 +28,20 @@ class Connector:
     reused = False
     """The connection last handed out had served before."""
 
-    def __init__(self, plane: Plane, pool: Pool, token: bytes | None, task: Task, record: Record) -> None:
+    def __init__(self, client: Client, token: bytes | None, record: Record) -> None:
+        plane = self._plane = client.plane
+        pool = self.pool = client.pool
         now = plane.engine.now
-        self._plane = plane
         first = pool.first(token, now)
         self._candidates = pool.candidates(token, now, after=first)
         self._decision = first or next(self._candidates, None)
-        self._task = task
+        self._client = client
+        self._task = client.task
         self._record = record
         self._until = now + PATIENCE * plane.timeouts.connect
         self._oldest = math.inf
-        self.pool = pool
+        self.idle = client.connections()
+        """Idle connections, and where this one belongs when it is idle."""
 
     @property
     def backend(self) -> Backend:
@@ -46,12 +49,12 @@ class Connector:
         assert self._decision is not None
         return self._decision.backend
 
-    def kept(self, *, idempotent: bool) -> PlainTransport | None:
+    def kept(self, *, idempotent: bool) -> Transport | None:
         """An idle connection to the best candidate, if there is one: the case of most requests, without waiting."""
         self._oldest = 0.0 if idempotent else self._plane.engine.now - FRESH
         return None if self._decision is None else self._kept(self._decision)
 
-    async def connect(self) -> PlainTransport:
+    async def connect(self) -> Transport:
         """A connection to the best candidate that accepts one. Raises 503 when none is left."""
         engine, record = self._plane.engine, self._record
         while (decision := self._decision) is not None and not (record.tries and engine.now > self._until):
@@ -65,24 +68,24 @@ class Connector:
         """The kept connection was no good: from now on fresh ones only, the present candidate first."""
         self._oldest = math.inf
 
-    def _kept(self, decision: Decision) -> PlainTransport | None:
+    def _kept(self, decision: Decision) -> Transport | None:
         if self._oldest == math.inf:
             return None
-        transport = self._plane.idle[decision.backend].take(self._task, self._oldest)
+        transport = self.idle[decision.backend].take(self._task, self._oldest)
         if transport is not None:
             self.reused = True
             self._note(decision)
             self._chosen(decision)
         return transport
 
-    async def _dial(self, decision: Decision) -> PlainTransport | None:
+    async def _dial(self, decision: Decision) -> Transport | None:
         """A fresh connection, or None if this backend does not accept one."""
         engine, backend = self._plane.engine, decision.backend
         self.reused = False
         self._note(decision)
         self._task.expires = engine.now + self._plane.timeouts.connect
         try:
-            transport = await dial(engine, self._task, backend.address)
+            transport = await self._open(backend)
         except ProxyError as error:
             if error.retry is not Retry.ALWAYS:
                 raise
@@ -95,6 +98,24 @@ class Connector:
         backend.connected()
         self._chosen(decision)
         return transport
+
+    async def _open(self, backend: Backend) -> Transport:
+        """Connect, introduce the client and speak TLS, as the pool wants it. A failure may be retried elsewhere."""
+        plain = await dial(self._plane.engine, self._task, backend.address)
+        config = self.pool.config
+        try:
+            if config.send_proxy != "off":
+                await plain.send(self._client.proxy_header())
+            if not config.tls.enabled:
+                return plain
+            return await self._plane.secured[config.name].handshake(plain, backend)
+        except (ProxyError, TimedOut) as error:
+            plain.close()
+            reason = str(error) or "the TLS handshake took too long"
+            raise ProxyError(Source.BACKEND, 502, reason, Retry.ALWAYS) from None
+        except BaseException:
+            plain.close()
+            raise
 
     def _note(self, decision: Decision) -> None:
         record = self._record

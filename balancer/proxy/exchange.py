@@ -14,7 +14,7 @@ from balancer.http.frames import Frames
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
 from balancer.http.websocket import check_request, check_response, is_websocket
 from balancer.net.engine import Closed, Task, TimedOut, park
-from balancer.net.transport import TURN_BYTES, PlainTransport
+from balancer.net.transport import TURN_BYTES, Transport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.replies import reply
@@ -32,7 +32,7 @@ class Exchange:
     """State of one request; ``run`` does the whole of it and logs it."""
 
     # Defaults of the class, not of each object: most requests change few of them.
-    backend: PlainTransport | None = None
+    backend: Transport | None = None
     token: bytes | None = None
     upload: Upload | None = None
     connector: Connector | None = None
@@ -89,7 +89,7 @@ class Exchange:
         if front.routes is not None:
             client.choose_pool(request)
         token = self.token = client.token(request, record)
-        connector = self.connector = Connector(plane, client.pool, token, self.task, record)
+        connector = self.connector = Connector(client, token, record)
         idempotent = request.method in IDEMPOTENT
         backend = self.backend = connector.kept(idempotent=idempotent) or await connector.connect()
         try:
@@ -111,7 +111,7 @@ class Exchange:
         """Is the whole request still at hand, and the client unaware of the first try?"""
         return not self.answered and (self.upload is None or self.upload.complete_at_first)
 
-    async def _send(self, backend: PlainTransport, head: bytes) -> tuple[Response, bytes]:
+    async def _send(self, backend: Transport, head: bytes) -> tuple[Response, bytes]:
         """Send head and first body bytes in one go, then read the answer's head, passing on interim ones."""
         request, client = self.request, self.client
         engine = client.plane.engine
@@ -235,7 +235,7 @@ class Exchange:
         backend, client, upload = self.backend, self.client.transport, self.upload
         assert backend is not None
         while True:
-            if backend.readable:
+            if backend.pending():
                 if self.task.spent >= TURN_BYTES:
                     await backend.engine.give_way()
                 data = backend.receive()
@@ -351,6 +351,6 @@ class Exchange:
         backend.active -= 1
         if keep:
             transport.sent = transport.received = 0
-            self.client.plane.idle[backend].put(transport, self.client.plane.engine.now)
+            self.connector.idle[backend].put(transport, self.client.plane.engine.now)
         else:
             transport.close()

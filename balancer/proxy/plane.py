@@ -17,6 +17,7 @@ from balancer.net.contexts import server_context
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
 from balancer.net.gate import Gate, Room
+from balancer.net.secure import Secured
 from balancer.pool.backend import Backend
 from balancer.pool.board import Board, Places
 from balancer.pool.digest import Digest
@@ -91,6 +92,8 @@ class Plane:
         self.gate = Gate(engine, config.limits, board)
         self.pools = pools
         self.idle: defaultdict[Backend, IdleConnections] = defaultdict(IdleConnections)
+        self.secured = {name: Secured(pool.config) for name, pool in pools.items() if pool.config.tls.enabled}
+        """TLS towards the backends of the pools that want it."""
         self.sessions: set[Session] = set()
         self.draining = False
         self.empty = trio.Event()

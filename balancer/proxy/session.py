@@ -1,12 +1,15 @@
 """A client connection as its requests see it: who the client is, how to answer it, how to part from it."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
+from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.http.token import extract
+from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Task, TimedOut
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
@@ -32,6 +35,8 @@ class Client:
         "address_bytes",
         "front",
         "idle",
+        "kept",
+        "peer",
         "places",
         "plane",
         "pool",
@@ -42,12 +47,13 @@ class Client:
         "tls_version",
         "transport",
         "trusted",
+        "via",
     )
 
     task: Task
 
     def __init__(
-        self, plane: Plane, front: Front, transport: Transport, address: str, places: Places | None = None
+        self, plane: Plane, front: Front, transport: Transport, peer: tuple[str, int], places: Places | None = None
     ) -> None:
         self.plane = plane
         self.front = front
@@ -56,7 +62,13 @@ class Client:
         self.transport = transport
         self.places = places
         """Where the client is counted; None if nobody counts."""
-        self.identify(address)
+        self.peer = peer
+        """The socket's other end."""
+        self.via: ProxyHeader | None = None
+        """What a PROXY header has told of the client."""
+        self.kept: defaultdict[Backend, IdleConnections] | None = None
+        """Idle connections to backends that this client alone may use."""
+        self.identify(peer[0])
         self.server_name = ""
         """The name it asked for in its TLS handshake, in lower case."""
         self.tls_version = ""
@@ -72,6 +84,20 @@ class Client:
         self.address_bytes = address.encode()
         self.trusted = self.front.trusts(address)
         """Are the peer's ``X-Forwarded-*`` and ``X-Request-ID`` believed?"""
+
+    def connections(self) -> defaultdict[Backend, IdleConnections]:
+        """The idle connections to choose from: everybody's, or the client's own where they carry its address."""
+        if self.pool.config.send_proxy == "off":
+            return self.plane.idle
+        if self.kept is None:
+            self.kept = defaultdict(IdleConnections)
+        return self.kept
+
+    def proxy_header(self) -> bytes:
+        """What a backend is told of the client at the beginning of a connection."""
+        version = self.pool.config.send_proxy
+        assert version != "off"
+        return write(self.via or ProxyHeader(*self.peer[:2], *self.transport.sock.getsockname()[:2]), version)
 
     def choose_pool(self, request: Request | None) -> None:
         """Follow the routes of the listener, which has some; without a request, only those by server name are left."""

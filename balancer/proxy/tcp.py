@@ -11,7 +11,7 @@ from balancer.proxy.tunnel import tunnel
 
 async def serve_tcp(client: Client, early: bytes) -> None:
     """Relay ``client`` to its backend. ``early`` has been read already."""
-    plane, front, task = client.plane, client.front, client.task
+    plane, front = client.plane, client.front
     record = Record(plane.engine.now, client.tls_seconds)
     backend = None
     connector: Connector | None = None
@@ -27,7 +27,7 @@ async def serve_tcp(client: Client, early: bytes) -> None:
         if plane.log.enabled:
             record.digest = plane.digest(key.encode())
         token = key.encode()
-        connector = Connector(plane, client.pool, token, task, record)
+        connector = Connector(client, token, record)
         backend = await connector.connect()
         await tunnel(client, backend, connector.backend, token, record, to_backend=early)
     except ProxyError as error:

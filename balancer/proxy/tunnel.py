@@ -11,7 +11,7 @@ from balancer.errors import ProxyError, Source
 from balancer.http.frames import SERVICE_RESTART, Frames, close_frame
 from balancer.net.engine import Closed, TimedOut
 from balancer.net.relay import relay
-from balancer.net.transport import PlainTransport
+from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
 from balancer.proxy.accesslog import Record
 from balancer.proxy.session import Client
@@ -22,7 +22,7 @@ GOODBYE = 2.0
 
 async def tunnel(
     client: Client,
-    transport: PlainTransport,
+    transport: Transport,
     backend: Backend,
     token: bytes | None,
     record: Record,
@@ -54,7 +54,7 @@ async def tunnel(
                 await _say_goodbye(client, transport, *frames)
 
 
-async def _say_goodbye(client: Client, transport: PlainTransport, sent: Frames, answered: Frames) -> None:
+async def _say_goodbye(client: Client, transport: Transport, sent: Frames, answered: Frames) -> None:
     """A close frame to either side that stands between two frames; to the client first, for the host may be dead."""
     client.task.expires = client.plane.engine.now + GOODBYE
     try:

@@ -4,7 +4,7 @@ import math
 
 from balancer.errors import ProxyError, Source
 from balancer.http.body import Chunked, chunk, last_chunk
-from balancer.net.transport import PlainTransport, Transport
+from balancer.net.transport import Transport
 
 TOO_LONG = "the request body is too long"
 
@@ -28,7 +28,7 @@ class Upload:
         "rest",
     )
 
-    def __init__(self, client: Transport, backend: PlainTransport, length: int, early: bytes, limit: int) -> None:
+    def __init__(self, client: Transport, backend: Transport, length: int, early: bytes, limit: int) -> None:
         self._client = client
         self._backend = backend
         self._left = length

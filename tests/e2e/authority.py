@@ -47,6 +47,19 @@ class Authority:
         context.set_alpn_protocols(list(alpn))
         return context
 
+    def server(self, *names, version=None, asks=False):
+        """A server's context with a certificate for these names; ``asks`` wants one of the client, from here."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        pair = self.issue(*names)
+        context.load_cert_chain(pair["cert"], pair["key"])
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        if version is not None:
+            context.minimum_version = context.maximum_version = version
+        if asks:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(str(self.file))
+        return context
+
     def hello(self, name):
         """What a client sends first when it asks for ``name``."""
         outgoing = ssl.MemoryBIO()

@@ -59,6 +59,11 @@ class Peer:
     def __exit__(self, *_):
         self.close()
 
+    def secure(self, context):
+        """The server's side of a TLS handshake."""
+        assert not self.held
+        self.sock = context.wrap_socket(self.sock, server_side=True, suppress_ragged_eofs=False)
+
     def send(self, data):
         self.sock.sendall(data)
 
@@ -157,12 +162,16 @@ class Peer:
 
 
 class Backend:
-    """A backend the test plays itself: what the balancer connects to, and each connection as a ``Peer``."""
+    """A backend the test plays itself: what the balancer connects to, and each connection as a ``Peer``.
 
-    def __init__(self):
+    With the server context ``tls``, connections are over TLS from their first byte.
+    """
+
+    def __init__(self, tls=None):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.settimeout(PATIENCE)
         self.peers = []
+        self._tls = tls
 
     def __str__(self):
         return "{}:{}".format(*self.listener.getsockname())
@@ -170,6 +179,8 @@ class Backend:
     def accept(self):
         peer = Peer(self.listener.accept()[0])
         self.peers.append(peer)
+        if self._tls is not None:
+            peer.secure(self._tls)
         return peer
 
     def peer(self):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.errors import ProxyError, Source
-from balancer.http.proxy_protocol import ProxyHeader, parse
+from balancer.http.proxy_protocol import ProxyHeader, parse, write
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -53,6 +53,29 @@ encoded = st.one_of(
         st.sampled_from([1, 2]),
     ),
 )
+
+
+either = st.one_of(st.ip_addresses(v=4).map(str), ip6)
+
+
+@given(st.one_of(headers, st.builds(ProxyHeader, either, ports, either, ports)), st.sampled_from(["v1", "v2"]))
+def test_what_we_write_is_what_we_read(header, version):
+    raw = write(header, version)
+    assert parse(raw) == (header, len(raw))
+    assert all(parse(raw[:length]) is None for length in range(len(raw)))
+
+
+@given(headers)
+def test_what_we_write_is_what_the_protocol_says(header):
+    assert write(header, "v1") == encode_v1(header)
+    if header.source is not None:
+        assert write(header, "v2") == encode_v2(header)
+    assert write(ProxyHeader(), "v2") == SIGNATURE + b"\x20\x00\x00\x00"
+
+
+def test_zones_of_this_machine_stay_here():
+    header = ProxyHeader("fe80::1%eth0", 1, "fe80::2%eth0", 2)
+    assert write(header, "v1") == b"PROXY TCP6 fe80::1 fe80::2 1 2\r\n"
 
 
 @given(encoded, st.binary(max_size=20))
