@@ -1,15 +1,13 @@
 """Users are where haproxy and nginx would have them, whatever it is they are told apart by: all three asked at once."""
 
-import shutil
 import socket
-import subprocess
 import threading
-import time
 from contextlib import suppress
 
 import pytest
 from harness import listener, pool
-from wire import PATIENCE, Backend, Peer, answer, end_with_parent, get
+from others import Other
+from wire import PATIENCE, Backend, Peer, answer, get
 
 ADDRESSES = [f"192.0.2.{n}" for n in range(1, 13)] + [f"2001:db8::{n:x}:1" for n in range(10, 22)]
 TOKENS = [f"secret-{n}" for n in range(12)]
@@ -119,42 +117,8 @@ def daemon(start, named):
     return start(listeners=listeners, pool=pools, log={"access": "off"})
 
 
-class Other:
-    """Another balancer, listening on Unix sockets in a folder of its own."""
-
-    def __init__(self, folder, command, config):
-        self._folder = folder
-        file = folder / "conf"
-        file.write_text(config)
-        self._process = subprocess.Popen(
-            [*command, str(file)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            preexec_fn=end_with_parent,
-        )
-
-    def connect(self, name):
-        sock = socket.socket(socket.AF_UNIX)
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                sock.connect(str(self._folder / name))
-                return Peer(sock)
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > until:
-                    sock.close()
-                    raise AssertionError(self._process.communicate()[1].decode()) from None
-                time.sleep(0.01)
-
-    def close(self):
-        self._process.terminate()
-        self._process.communicate()
-
-
 @pytest.fixture(scope="module")
 def haproxy(tmp_path_factory, named):
-    if not shutil.which("haproxy"):
-        pytest.skip("haproxy is not installed")
     folder = tmp_path_factory.mktemp("haproxy")
     wanted = {f"haproxy-{name}": (balance, "consistent", "http") for name, (_, balance, _) in HAPROXY.items()}
     wanted |= {f"source-{name}": ("source", kind, mode) for name, (kind, _, mode) in SOURCES.items()}
@@ -170,8 +134,6 @@ def haproxy(tmp_path_factory, named):
 
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory, named):
-    if not shutil.which("nginx"):
-        pytest.skip("nginx is not installed")
     folder = tmp_path_factory.mktemp("nginx")
     temporary = [f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
     config = ["daemon off; master_process off; error_log stderr crit;", f"pid {folder / 'pid'};", "events {}", "http {"]
