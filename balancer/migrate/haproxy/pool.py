@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.balance import write_balance
@@ -36,7 +37,8 @@ class Target:
 def own_name(name: str, taken: set[str]) -> str:
     """A name our configuration allows, as close as can be; it is added to ``taken``."""
     base = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-")[:60] or "unnamed"
-    chosen = next(each for each in (base, *(f"{base}-{n}" for n in range(2, 10**6))) if each not in taken)
+    numbered = (f"{base}-{n}" for n in count(2))
+    chosen = next(each for each in chain([base], numbered) if each not in taken)
     taken.add(chosen)
     return chosen
 
