@@ -237,6 +237,26 @@ class Agent(Section):
     interval: Duration = 10.0
 
 
+class Passive(Section):
+    """How backends that fail real traffic are found and ejected, on the model of Envoy's outlier detection."""
+
+    mode: Literal["off", "dry_run", "on"] = "off"
+    """``dry_run`` counts and logs what would be done."""
+    outcomes: Many[Literal["connect", "timeout", "reset", "5xx"]] = ("connect", "timeout", "reset")
+    """What is a failure: no connection, no answer in time, none at all (or no proper one), an answer of that class."""
+    consecutive: Annotated[int, Field(ge=0, le=1000)] = 5
+    """Failures without an answer between them that eject; 0 is off."""
+    failure_rate: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.5
+    """Share of an interval's requests that ejects if it fails; 0 is off."""
+    min_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    """In an interval with fewer, ``failure_rate`` says nothing."""
+    interval: Duration = 10.0
+    clients: Annotated[int, Field(ge=1, le=32)] = 3
+    """So many clients, by address and by token, have to be affected: the failures of one fewer never count."""
+    max_ejected: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = 0.3
+    """Share of the backends that may be out at a time; one may always."""
+
+
 class Health(Section):
     """How a backend is probed. The thresholds and intervals are haproxy's rise, fall, inter, fastinter, downinter."""
 
@@ -272,6 +292,7 @@ class Health(Section):
     """With a smaller share of the pool's weight healthy, health is ignored; 0 is never."""
     tls: HealthTls = HealthTls()
     agent: Agent = Agent()
+    passive: Passive = Passive()
 
 
 class BackendHealth(Section):

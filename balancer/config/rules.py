@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from balancer.config.finding import Finding, Key
 from balancer.config.model import Backend, BackendHealth, Config, Health, HealthTls, Listener, Pool
+from balancer.config.rules_health import ejection_findings
 from balancer.config.rules_pool import tls_findings, token_findings
 from balancer.config.scalars import Address, shown
 
@@ -60,6 +61,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from _ring(("pool", i, "ring"), pool)
         yield from _backends(("pool", i), pool)
         yield from _health(("pool", i), pool)
+        yield from ejection_findings(("pool", i, "health"), pool)
         yield from tls_findings(("pool", i), pool)
     yield from _unused(config)
 

@@ -1,13 +1,14 @@
 """What there is to say about pools and backends at this moment, as plain values for JSON and for metrics."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from balancer.control.keeper import Book, version
 from balancer.control.movers import Settling
 from balancer.control.operators import Operators
 from balancer.control.scan import Scan
 from balancer.pool.health import Health
+from balancer.pool.outliers import Outcome
 from balancer.ring.overlay import Ramp
 
 
@@ -108,6 +109,7 @@ class Facts:
             "percent": health.percent,
             "ejected": health.ejection.why if out else None,
             "ejected_for": health.ejection.until - now if out else None,
+            "ejections": {outcome: health.ejections[outcome] for outcome in get_args(Outcome)},
             "points": health.warmth(now),
         }
 

@@ -1,12 +1,19 @@
-"""What follows from health: the data plane is told how backends stand, and people are told of panic."""
+"""What follows from health: outliers are ejected, the data plane is told how backends stand, and people hear why."""
 
 import logging
 
 import trio
 
 from balancer.control.keeper import Book, Keeper
+from balancer.pool.health import Health, Verdict
+from balancer.pool.outliers import Outcome, Outliers
 
 logger = logging.getLogger("balancer.health")
+
+_INSTEAD: dict[Outcome, str] = {
+    "dry_run": "would be ejected, were it not for the dry run: ",
+    "limit": "not ejected, for too many others are out (max_ejected): ",
+}
 
 
 class Judge:
@@ -15,14 +22,30 @@ class Judge:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._panics: set[str] = set()
+        self._outliers: dict[str, Outliers] = {}
 
     def look(self) -> None:
         """Do what has come due."""
         for name, book in self._keeper.books.items():
+            if book.config.health.passive.mode != "off":
+                self._judge_traffic(name, book)
             for backend in book.health:
                 self.tell(book, backend)
             if book.pool.panic != (name in self._panics):
                 self._note_panic(name, panic=book.pool.panic)
+
+    def _judge_traffic(self, name: str, book: Book) -> None:
+        now, backends = trio.current_time(), book.pool.backends
+        for backend in backends.keys() - book.health.keys():
+            health = book.health[backend] = Health(book.config.health)
+            health.restore(Verdict.UP, now, "not probed")
+        for backend in book.health.keys() - backends.keys():
+            del book.health[backend]
+        outliers = self._outliers.setdefault(name, Outliers(book.config.health))
+        outliers.config = book.config.health
+        for found in outliers.look({each.name: each.take() for each in backends.values()}, book.health, now):
+            if found.outcome != "ejected":  # of that ``tell`` will speak
+                self._say(book, found.backend, _INSTEAD[found.outcome] + found.why, logging.WARNING)
 
     def tell(self, book: Book, name: str) -> None:
         """Let the data plane know how a backend stands now, if that is news."""

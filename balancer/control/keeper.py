@@ -50,7 +50,7 @@ class Book:
     weights: Mapping[str, float]
     """Weights the ring was built with."""
     health: dict[str, Health] = field(default_factory=dict)
-    """What probes and agents say of the backends, if they are asked."""
+    """What probes, agents and traffic say of the backends, where anybody asks them."""
 
     @property
     def configured(self) -> dict[str, float]:

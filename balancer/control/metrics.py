@@ -24,6 +24,7 @@ from balancer.config.model import Config
 from balancer.control.exposition import EOF, OPENMETRICS, PLAIN, Writer
 from balancer.control.facts import Facts
 from balancer.control.operators import Operators
+from balancer.pool.outliers import Outcome
 from balancer.ring.overlay import State
 
 _DAEMON_GAUGES = {
@@ -203,6 +204,14 @@ class Metrics:
         checks = CounterMetricFamily("balancer_health_checks", "Health checks made.", labels=[*labels, "result"])
         seconds = GaugeMetricFamily("balancer_health_check_seconds", "How long the last one took.", labels=labels)
         changes = CounterMetricFamily("balancer_health_changes", "Times it came up or went down.", labels=labels)
+        ejected = GaugeMetricFamily(
+            "balancer_backend_ejected", "1 while it has to stay out, for its traffic or for flapping.", labels=labels
+        )
+        ejections = CounterMetricFamily(
+            "balancer_ejections",
+            "Times its traffic failed, by what became of it: ejected, counted in a dry run, left in by the limit.",
+            labels=[*labels, "outcome"],
+        )
         for pool, book in self._operators.keeper.books.items():
             for name, backend in book.pool.backends.items():
                 if (health := book.health.get(name)) is not None:
@@ -211,7 +220,10 @@ class Metrics:
                     checks.add_metric([pool, name, "failed"], health.failed)
                     seconds.add_metric([pool, name], health.seconds)
                     changes.add_metric([pool, name], health.changes)
-        yield from (healthy, checks, seconds, changes)
+                    ejected.add_metric([pool, name], bool(backend.standing.ejected))
+                    for outcome in get_args(Outcome):
+                        ejections.add_metric([pool, name, outcome], health.ejections[outcome])
+        yield from (healthy, checks, seconds, changes, ejected, ejections)
 
 
 def _certificates(config: Config) -> Iterator[tuple[str, str, float]]:

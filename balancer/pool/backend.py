@@ -2,6 +2,7 @@
 
 from balancer.config.scalars import Address
 from balancer.pool.standing import WELL, Standing
+from balancer.pool.tally import Tally
 
 HOLD_OFF = 5.0
 """Seconds for which a backend that failed to connect is not tried before others."""
@@ -22,6 +23,7 @@ class Backend:
         "requests",
         "response_errors",
         "standing",
+        "tally",
         "tunnels",
     )
 
@@ -30,6 +32,8 @@ class Backend:
         self.address = address
         self.standing = standing
         """What is held of its health; assigned by whoever judges it."""
+        self.tally = Tally()
+        """What traffic has come to since ``take``."""
         self.held_until = 0.0
         self.active = 0
         """Requests in flight and open tunnels."""
@@ -55,6 +59,11 @@ class Backend:
         """It accepted a connection: whatever connects did before is forgiven. What probes say stands."""
         self.connects += 1
         self.held_until = 0.0
+
+    def take(self) -> Tally:
+        """What traffic has come to since the last time."""
+        taken, self.tally = self.tally, Tally()
+        return taken
 
     def unavailable(self, now: float) -> str:
         """Why it should not be tried now, or an empty string."""

@@ -11,6 +11,7 @@ has been out comes back slowly, if it is asked to: it begins with a few of its p
 no moment lies between its return and the ring that says so.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -82,6 +83,7 @@ class Health:
         "agent_down",
         "changes",
         "ejection",
+        "ejections",
         "failed",
         "passed",
         "percent",
@@ -101,6 +103,8 @@ class Health:
         self._out = False
         self.ejection = Ejection()
         """How long it has to stay out, whatever probes say."""
+        self.ejections: Counter[str] = Counter()
+        """Times that its traffic showed it to be an outlier, by what became of it: see ``pool.outliers``."""
         self.returned: float | None = None
         """When it last came back after it had been out; None if it never was."""
         self.state = Verdict.UNKNOWN

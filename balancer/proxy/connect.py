@@ -31,6 +31,7 @@ class Connector:
     def __init__(self, client: Client, token: bytes | None, record: Record) -> None:
         plane = self._plane = client.plane
         pool = self.pool = client.pool
+        self.token = token
         now = plane.engine.now
         first = pool.first(token, now)
         self._candidates = pool.candidates(token, now, after=first)
@@ -94,6 +95,7 @@ class Connector:
                 words = "backend %s (%s): %s; trying others first"
                 logger.warning(words, backend.name, backend.address, error, extra=about)
             backend.connect_failed(engine.now)
+            self._client.blame(backend, self.token, "connect")
             return None
         backend.connected()
         self._chosen(decision)

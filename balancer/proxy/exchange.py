@@ -18,7 +18,7 @@ from balancer.net.transport import TURN_BYTES, Transport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.replies import reply
-from balancer.proxy.session import TRACE_FIELD, Client, explanation
+from balancer.proxy.session import TRACE_FIELD, Client, Outcome, explanation
 from balancer.proxy.tunnel import tunnel
 from balancer.proxy.upload import TOO_LONG, Upload
 
@@ -55,6 +55,10 @@ class Exchange:
         record = self.record
         try:
             response, rest = await self._ask()
+            assert self.connector is not None
+            backend = self.connector.backend
+            if response.status < 500 or not self.client.blame(backend, self.token, "5xx"):
+                backend.tally.answers += 1
             if response.status == 101:
                 await self._tunnel(response, rest)
                 return None
@@ -321,6 +325,10 @@ class Exchange:
         record.ended, record.by = error.reason, error.source
         if error.source is Source.BACKEND and self.connector is not None and error.retry is not Retry.ALWAYS:
             self.connector.backend.response_errors += 1
+            # An idle connection that its backend closes is nobody's fault.
+            if not self.answered and not (self.connector.reused and error.retry is Retry.IF_REUSED):
+                outcome: Outcome = "timeout" if error.status == 504 else "reset"
+                self.client.blame(self.connector.backend, self.token, outcome)
         if self.answered or error.status == 499:
             if not self.answered:
                 record.status = 499

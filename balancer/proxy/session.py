@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
@@ -11,6 +12,7 @@ from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.http.token import extract
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Task, TimedOut
+from balancer.net.gate import client_key
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
 from balancer.pool.board import Places
@@ -19,6 +21,10 @@ from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import Record
 from balancer.proxy.plane import Front, Plane
 
+Outcome = Literal["connect", "timeout", "reset", "5xx"]
+"""How a request can fail: see ``pool.health.passive.outcomes``."""
+_USERS = ("query", "header", "cookie")
+"""Sources of tokens that name a user; what is asked for, or a server name, many have in common."""
 TRACE_FIELD = b"x-balancer-trace"
 """Request field, in lower case, that asks for the decision; its value is a pass, or anything from a trusted network."""
 LINGER = 2.0
@@ -165,6 +171,16 @@ class Client:
             for session in pool.leases.evict(lease, elsewhere):
                 assert isinstance(session, Client)
                 self.plane.engine.throw(session.task, Closed(f"the user has moved to {place}"))
+
+    def blame(self, backend: Backend, token: bytes | None, outcome: Outcome) -> bool:
+        """A request has failed, and not through its client; does that count in this pool?"""
+        passive = self.pool.config.health.passive
+        if passive.mode == "off" or outcome not in passive.outcomes:
+            return False
+        digest, address = self.plane.digest, client_key(self.address)
+        named = self.front.config.mode == "http" and self.pool.config.token.source in _USERS
+        backend.tally.fail(digest(address), digest(token if named and token else address))
+        return True
 
     def log(self, event: str, record: Record) -> None:
         """One line of the access log."""

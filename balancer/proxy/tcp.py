@@ -44,6 +44,10 @@ async def serve_tcp(client: Client, early: bytes) -> None:
             record.bytes_in, record.bytes_out = backend.sent, backend.received
             state.bytes_in += backend.sent
             state.bytes_out += backend.received
+            if backend.received:
+                state.tally.answers += 1
+            elif record.by is Source.BACKEND:
+                client.blame(state, connector.token, "reset")
             backend.close()
         if plane.log.enabled:
             client.log("close", record)

@@ -332,7 +332,28 @@ BROKEN |= {
     ),
 }
 
+BROKEN |= {
+    "a longest time out below the first": [
+        [health('max_ejection_time = "20s"')],
+        '18: pool "ide" > health > max_ejection_time: the longest time out is at least ejection_time, the first one',
+    ],
+    "no failures": [
+        [health('passive = { mode = "on", outcomes = [] }')],
+        '18: pool "ide" > health > passive > outcomes: nothing is a failure: name some, or take mode = "off"',
+    ],
+    "nothing ejects": [
+        [health('passive = { mode = "dry_run", consecutive = 0, failure_rate = 0.0 }')],
+        '18: pool "ide" > health > passive > consecutive: with failure_rate = 0 as well nothing ejects: '
+        'give one of them a value, or take mode = "off"',
+    ],
+}
+
 SUSPICIOUS = {
+    "passive health that is off": (
+        [health("passive = { consecutive = 3 }")],
+        '18: pool "ide" > health > passive > consecutive: has no effect: passive health is off; give it '
+        'mode = "dry_run" or "on"',
+    ),
     "a burst without a rate": (
         [("[admin]", "limits.client_burst = 5\n[admin]")],
         "1: limits > client_burst: has no effect without client_rate",
@@ -429,6 +450,7 @@ FINE = {
     "a name for one of them": [tls("enabled = true"), ("10.0.0.1:4001", 'unix:/s"\nserver_name = "a')],
     "PROXY headers": [('name = "ide"\n[pool.ring]', 'name = "ide"\nsend_proxy = "v2"\n[pool.ring]')],
     "a backup": [("weight = 2", "backup = true")],
+    "passive health": [health('passive = { mode = "on", consecutive = 0, outcomes = ["5xx"] }', 'slow_start = "1m"')],
     "a pace of its own": [health('type = "tcp"'), ("weight = 2", 'health = { interval = "5s", rise = 1, fall = 2 }')],
     "one weight zero": [("weight = 2", "weight = 0")],
     "a keyed ring": [ring('hash = "blake2b"', 'seed = "0123456789abcdef"')],
