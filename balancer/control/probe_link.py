@@ -37,6 +37,7 @@ class Link:
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self._sock = sock
+        self._tls: trio.SSLStream[trio.SocketStream] | None = None
         self._left = MAX_ANSWER
 
     @classmethod
@@ -63,32 +64,39 @@ class Link:
         return cls(sock)
 
     async def handshake(self, context: ssl.SSLContext, name: str) -> None:
-        """Complete a TLS handshake with ``name`` (none if empty); nothing is sent or received after it.
-
-        Raises ``Failed``.
-        """
-        stream = trio.SSLStream(trio.SocketStream(self._sock), context, server_hostname=name or None)
+        """Complete a TLS handshake with ``name`` (none if empty); what follows goes over it. Raises ``Failed``."""
+        stream = trio.SSLStream(
+            trio.SocketStream(self._sock), context, server_hostname=name or None, https_compatible=True
+        )
         try:
             await stream.do_handshake()
         except trio.BrokenResourceError as error:
             raise Failed(_words(error.__cause__)) from None
+        self._tls = stream
 
     async def send(self, data: bytes) -> None:
         """Raises ``Failed``."""
         try:
+            if self._tls is not None:
+                await self._tls.send_all(data)
+                return
             while data:
                 data = data[await self._sock.send(data) :]
         except OSError as error:
             raise Failed(_words(error)) from None
+        except trio.BrokenResourceError as error:
+            raise Failed(_words(error.__cause__)) from None
 
     async def receive(self) -> bytes:
         """The next bytes; empty at the end. Raises ``Failed``, also when there have been too many."""
         if self._left <= 0:
             raise Failed("the answer is too long")
         try:
-            data = await self._sock.recv(_SIP)
+            data = bytes(await (self._sock.recv(_SIP) if self._tls is None else self._tls.receive_some(_SIP)))
         except OSError as error:
             raise Failed(_words(error)) from None
+        except trio.BrokenResourceError as error:
+            raise Failed(_words(error.__cause__)) from None
         self._left -= len(data)
         return data
 

@@ -20,7 +20,7 @@ from balancer.control.keeper import Book, Keeper
 from balancer.control.probe import Probe
 from balancer.control.probe_agent import ask_agent
 from balancer.pool.backend import Backend
-from balancer.pool.health import Health, Result, Verdict, spread
+from balancer.pool.health import Health, Result, Verdict, judged_by, probed, spread
 
 logger = logging.getLogger("balancer.health")
 
@@ -46,10 +46,7 @@ class Prober:
         self._random = random
         self._wall = wall
         self._books = {name: book for name, book in keeper.books.items() if book.config.health.type != "off"}
-        self._probes = {name: Probe(book.config.health) for name, book in self._books.items()}
-        self._elsewhere = {
-            (name, each.name): each.check_address for name, book in self._books.items() for each in book.config.backend
-        }
+        self._probes = {name: Probe(book.config) for name, book in self._books.items()}
         self._judge = Judge(keeper)
         self._watched: set[Backend] = set()
         self._memory: Memory = {}
@@ -78,7 +75,7 @@ class Prober:
     def _watch_new(self, nursery: trio.Nursery) -> None:
         for name, book in self._books.items():
             for backend in book.pool.backends.values():
-                if backend not in self._watched:
+                if backend not in self._watched and probed(book.config, backend.name):
                     self._watched.add(backend)
                     health = book.health[backend.name] = self._remembered(name, book, backend)
                     self._judge.tell(book, backend.name)
@@ -88,7 +85,7 @@ class Prober:
 
     def _remembered(self, pool: str, book: Book, backend: Backend) -> Health:
         """Begin with what was held before a restart, if the backend is where it was."""
-        health = Health(book.config.health)
+        health = Health(judged_by(book.config, backend.name))
         known = self._memory.get(pool, {}).get(backend.name)
         if known is not None and known.address == backend.address:
             health.restore(known.state, known.since + trio.current_time() - self._wall(), known.text)
@@ -96,11 +93,10 @@ class Prober:
 
     async def _watch(self, pool: str, book: Book, backend: Backend, health: Health) -> None:
         probe = self._probes[pool]
-        elsewhere = self._elsewhere.get((pool, backend.name))
         while book.pool.backends.get(backend.name) is backend:
             async with self._slots:
                 began = trio.current_time()
-                result = await self._probe(probe, pool, backend, health, elsewhere or backend.address)
+                result = await self._probe(probe, pool, backend, health)
             if result is not None and book.pool.backends.get(backend.name) is backend:
                 self._note(pool, book, backend, health, result, trio.current_time() - began)
             await trio.sleep_until(began + health.delay(self._random))
@@ -108,11 +104,9 @@ class Prober:
         if book.health.get(backend.name) is health:
             del book.health[backend.name]
 
-    async def _probe(
-        self, probe: Probe, pool: str, backend: Backend, health: Health, address: Address
-    ) -> Result | None:
+    async def _probe(self, probe: Probe, pool: str, backend: Backend, health: Health) -> Result | None:
         try:
-            return await probe.run(address)
+            return await probe.run(backend.name, backend.address)
         except Exception:
             if health.text != FAULT.text:
                 logger.exception("the probe of backend %s of pool %s crashed", backend.name, pool)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from balancer.config.model import BackendTls, Certificate, Tls
+from balancer.config.model import BackendTls, Certificate, HealthTls, Tls
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 
@@ -47,16 +47,18 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     return contexts[0]
 
 
-def client_context(tls: BackendTls) -> ssl.SSLContext:
+def client_context(tls: BackendTls | HealthTls) -> ssl.SSLContext:
     """The context of handshakes with the backends of a pool, which judges their certificates."""
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    if not tls.verify:
+    if tls.verify:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["http/1.1"])
-    if tls.cert is not None:
+    if isinstance(tls, BackendTls) and tls.cert is not None:
         context.load_cert_chain(tls.cert, tls.key)
     return context
 

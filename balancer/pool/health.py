@@ -66,6 +66,17 @@ SLOW_STEPS = 20
 """Steps of a slow start, as haproxy's: each is a new ring."""
 
 
+def probed(pool: model.Pool, backend: str) -> bool:
+    """Is this backend probed at all?"""
+    return pool.health.type != "off" and all(each.check for each in pool.backend if each.name == backend)
+
+
+def judged_by(pool: model.Pool, backend: str) -> model.Health:
+    """How this backend is judged: as its pool, but for what is said of it alone."""
+    own = next((each.health for each in pool.backend if each.name == backend), model.BackendHealth())
+    return pool.health.model_copy(update=own.model_dump(exclude_none=True))
+
+
 def spread(interval: float, jitter: float, random: Random, *, first: bool) -> float:
     """A wait of about ``interval``; the ``first`` after everybody began at once is any part of it."""
     return interval * (random.random() if first else 1 + jitter * random.uniform(-1, 1))

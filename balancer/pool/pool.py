@@ -6,6 +6,7 @@ from itertools import count
 
 from balancer.config import model
 from balancer.pool.backend import Backend
+from balancer.pool.health import probed
 from balancer.pool.histogram import Traffic
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.panic import healthy_share
@@ -50,7 +51,7 @@ class Pool:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now."""
         known, self.backends = self.backends, {}
         for name, address in placement.addresses.items():
-            backend = self.backends[name] = known.get(name) or Backend(name, address, self._at_first())
+            backend = self.backends[name] = known.get(name) or Backend(name, address, self._at_first(name))
             backend.address = address
         self.placement = placement
         self._owners: dict[bytes, str] = {}
@@ -159,9 +160,9 @@ class Pool:
             return why
         return backend.standing.unwilling(tunnels=True)
 
-    def _at_first(self) -> Standing:
-        """How a new backend stands: where backends are probed, nothing is known of it."""
-        return WELL if self.config.health.type == "off" else UNKNOWN
+    def _at_first(self, name: str) -> Standing:
+        """How a new backend stands: if it is probed, nothing is known of it."""
+        return UNKNOWN if probed(self.config, name) else WELL
 
     def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
         """Every backend with the rule that names it, in the order of the rules; some more than once.

@@ -39,9 +39,9 @@ def everything_is_logged(caplog):
     caplog.set_level(logging.INFO)
 
 
-def config(addresses, check=None, **health):
+def config(addresses, check=None, own=None, **health):
     backends = tuple(
-        model.Backend(name=name, address=address, check_address=(check or {}).get(name))
+        model.Backend(name=name, address=address, check_address=(check or {}).get(name), **(own or {}).get(name, {}))
         for name, address in addresses.items()
     )
     settings = model.Health(**{"type": "http", "interval": f"{INTERVAL:g}s", "rise": 2, "fall": 2, **health})
@@ -212,6 +212,18 @@ async def test_somewhere_else_is_probed(clock):
             assert (host.visits, checked.visits) == (0, 1)
 
 
+async def test_one_backend_is_left_alone_and_one_falls_sooner(clock):
+    async with hosting(status(500)) as a, hosting(status(200)) as b, hosting(status(200)) as c:
+        own = {"a": {"check": False}, "b": {"health": model.BackendHealth(fall=1)}}
+        settings = config({"a": a.address, "b": b.address, "c": c.address}, own=own)
+        async with probing(settings, clock) as site:
+            assert (a.visits, site.health("a")) == (0, None)
+            assert site.decision(site.owned_by("a")).reason == "owner"
+            b.talk = c.talk = status(500)
+            await site.probed("b", "c")
+            assert (site.state("b"), site.state("c")) == (Verdict.DOWN, Verdict.UP)
+
+
 async def test_backends_that_come_and_go(clock):
     async with pair(clock) as (site, a, _), hosting(status(200)) as c:
         await site.keeper.change("ide", [Add(name="c", address=str(c.address), weight=1.0)], "tests")
@@ -243,7 +255,7 @@ async def test_so_many_at_once_and_no_more(clock):
 async def test_a_fault_of_ours_is_a_failed_probe_and_logged_once(clock, caplog, monkeypatch):
     async with pair(clock) as (site, *_):
 
-        async def broken(self, address):
+        async def broken(self, backend, address):
             raise ZeroDivisionError
 
         monkeypatch.setattr(Probe, "run", broken)
@@ -260,7 +272,7 @@ async def test_a_probe_that_could_not_be_made_says_nothing(clock, monkeypatch):
     async with pair(clock) as (site, *_):
         tried = 0
 
-        async def unable(self, address):
+        async def unable(self, backend, address):
             nonlocal tried
             tried += 1
 

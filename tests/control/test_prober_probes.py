@@ -20,9 +20,16 @@ from balancer.control.probe import Probe
 from balancer.pool.health import Result
 
 
+def pool(address, backend=(), of=(), **keys):
+    """A pool of one backend; ``backend`` and ``of`` are further keys of it and of the pool."""
+    host = model.Backend(**{"name": "host", "address": str(address), **dict(backend)})
+    health = model.Health(**{"type": "http", "timeout": "20s", **keys})
+    return model.Pool(name="ide", health=health, backend=(host,), **dict(of))
+
+
 async def probe(where, /, **keys):
     address = where if isinstance(where, Address) else where.address
-    return await Probe(model.Health(**{"type": "http", "timeout": "20s", **keys})).run(address)
+    return await Probe(pool(address, **keys)).run("host", address)
 
 
 @pytest.fixture
@@ -242,6 +249,89 @@ class TestTls:
             await stream.send_all(answer)
 
         result = await self.result(talk, verify=False)
+        assert not result.ok
+        assert len(result.text) < 60
+
+
+LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
+
+
+async def upgraded_and_well(host, stream):
+    await upgrade(stream)
+    ping = b""
+    while len(ping) < len(PING):
+        ping += await stream.receive_some()
+    await stream.send_all(b"\x8a\x08" + unmasked(ping)[1])
+
+
+class TestTheWayOfTheTraffic:
+    @pytest.fixture
+    def tls(self, authority):
+        return {"enabled": True, "ca_file": authority.file, "server_name": "ide.example"}
+
+    @pytest.fixture
+    def over_tls(self, authority):
+        """Wraps what a host says: behind ``hello``, over TLS."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.issue("ide.example").values())
+
+        def wrap(talk, hello=b""):
+            async def secured(host, stream):
+                for byte in hello:
+                    assert await stream.receive_some(1) == bytes([byte])
+                await talk(host, trio.SSLStream(stream, context, server_side=True, https_compatible=True))
+
+            return secured
+
+        return wrap
+
+    @pytest.mark.parametrize(("version", "hello"), [("off", b""), ("v1", b"PROXY UNKNOWN\r\n"), ("v2", LOCAL)])
+    async def test_over_tls_and_introduced(self, over_tls, tls, version, hello):
+        of = {"tls": tls, "send_proxy": version}
+        async with hosting(over_tls(status(200, body=b"well"), hello)) as host:
+            assert await probe(host, expect_body="well", of=of) == Result(True, "status 200")
+            assert await probe(host, type="tls", of=of) == Result(True, "TLS handshake")
+            assert await probe(host, type="tcp", of=of) == Result(True, "connected")
+        async with hosting(over_tls(upgraded_and_well, hello)) as host:
+            assert await probe(host, type="websocket", of=of) == Result(True, "pong")
+
+    async def test_introduced_in_clear(self):
+        async with hosting(status(200)) as host:
+            assert (await probe(host, of={"send_proxy": "v1"})).ok
+        assert host.requests[0].startswith(b"PROXY UNKNOWN\r\nGET /health HTTP/1.1\r\n")
+
+    async def test_a_name_of_its_own(self, over_tls, tls):
+        of = {"tls": {**tls, "server_name": "another.example"}}
+        async with hosting(over_tls(status(200))) as host:
+            assert (await probe(host, of=of, backend={"server_name": "ide.example"})).ok
+            refused = await probe(host, of=of)
+        assert refused.text.startswith("certificate: Hostname mismatch")
+
+    async def test_the_settings_of_probes_of_type_tls_come_first(self, over_tls, tls, authority):
+        of = {"tls": {**tls, "server_name": "another.example"}}
+        own = {"ca_file": authority.file, "server_name": "ide.example"}
+        async with hosting(over_tls(status(200))) as host:
+            assert (await probe(host, type="tls", tls=own, of=of)).ok
+            assert not (await probe(host, type="tls", of=of)).ok
+
+    async def test_somewhere_else_neither_tls_nor_an_introduction_is_expected(self, tls):
+        async with hosting(status(200)) as host:
+            elsewhere = {"check_address": str(host.address)}
+            settings = pool("192.0.2.1:1", elsewhere, {"tls": tls, "send_proxy": "v2"})
+            assert (await Probe(settings).run("host", Address("192.0.2.1", 1))).ok
+        assert host.requests[0].startswith(b"GET /health")
+
+    @pytest.mark.parametrize("answer", [b"", b"\x17\x03\x03\x00\x05hello", b"HTTP/1.1 200 OK\r\n\r\n"])
+    async def test_a_host_that_breaks_tls_has_failed(self, authority, tls, answer):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.issue("ide.example").values())
+
+        async def talk(host, stream):
+            await trio.SSLStream(stream, context, server_side=True).do_handshake()
+            await stream.send_all(answer)  # past TLS
+
+        async with hosting(talk) as host:
+            result = await probe(host, of={"tls": tls})
         assert not result.ok
         assert len(result.text) < 60
 

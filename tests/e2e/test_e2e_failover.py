@@ -25,9 +25,12 @@ def deaf():
 def daemon_of(tmp_path):
     with contextlib.ExitStack() as stack:
 
-        def start(*addresses, **sections):
+        def start(*addresses, backup=None, **sections):
             timeouts = {"connect": "300ms", **sections.pop("timeouts", {})}
-            return stack.enter_context(Daemon(tmp_path, pool=[pool(*addresses)], timeouts=timeouts, **sections))
+            hosts = pool(*addresses)
+            if backup is not None:
+                hosts["backend"].append({"name": "spare", "address": str(backup), "backup": True})
+            return stack.enter_context(Daemon(tmp_path, pool=[hosts], timeouts=timeouts, **sections))
 
         yield start
 
@@ -58,7 +61,7 @@ def test_a_broken_backend_is_skipped_and_held_off(daemon_of, backend, broken, re
         assert all(entry["skipped"] == {"host-0": "failed to connect"} for entry in skipped)
         assert {entry["why"] for entry in skipped} == {"successor"}
         assert {entry["why"] for entry in entries if entry not in skipped} == {"owner"}
-        warnings = [line for line in daemon.stderr.lines if line.startswith("WARNING")]
+        warnings = [line for line in daemon.stderr.lines if " WARNING " in line]
         assert len(warnings) == 1
         assert f"backend host-0 ({address}): " in warnings[0]
         assert reason in warnings[0]
@@ -132,3 +135,12 @@ def test_backends_on_unix_sockets(daemon_of, tmp_path):
                 sock.recv(65536)
                 sock.sendall(answer(b"local"))
                 assert client.response().body == b"local"
+
+
+def test_a_backup_gets_everybody_while_nobody_else_can_be_reached(daemon_of, backend):
+    with nobody() as one, nobody() as another:
+        daemon = daemon_of(one, another, backup=backend)
+        entries = tokens_served(daemon, backend)
+        assert {(entry["backend"], entry["why"]) for entry in entries} == {("spare", "backup")}
+        assert {tuple(sorted(entry["skipped"])) for entry in entries} == {("host-0", "host-1")}
+        assert [entry["tries"] for entry in entries] == [3] + [1] * 11

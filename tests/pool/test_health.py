@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from balancer.config import model
-from balancer.pool.health import AgentReport, Health, Result, Verdict
+from balancer.pool.health import AgentReport, Health, Result, Verdict, judged_by, probed
 
 GOOD, BAD = Result(True, "200"), Result(False, "connection refused")
 WISHES = {"": "", "degraded": "degraded", "drain": "asks to be drained", "maint": "asks for maintenance"}
@@ -197,3 +197,18 @@ def test_what_an_agent_says():
     assert health.stand(0.0).down, "an answer to a probe does not overrule the agent"
     health.heed(AgentReport(down=False))
     assert health.stand(0.0).clear
+
+
+def test_a_backend_may_be_judged_at_a_pace_of_its_own():
+    own = model.BackendHealth(interval="9s", fall=1)
+    backends = (
+        model.Backend(name="a", address="10.0.0.1:1", health=own),
+        model.Backend(name="b", address="10.0.0.2:1"),
+        model.Backend(name="c", address="10.0.0.3:1", check=False),
+    )
+    pool = model.Pool(name="ide", health=model.Health(type="tcp", path="/x", rise=4), backend=backends)
+    a = judged_by(pool, "a")
+    assert (a.interval, a.fall, a.rise, a.path) == (9.0, 1, 4, "/x")
+    assert judged_by(pool, "b") == judged_by(pool, "added at run time") == pool.health
+    assert [probed(pool, name) for name in "abcd"] == [True, True, False, True]
+    assert not probed(pool.model_copy(update={"health": model.Health()}), "a")
