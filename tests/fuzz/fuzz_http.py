@@ -13,7 +13,7 @@ from balancer.config.model import Token
 from balancer.errors import ProxyError, Source
 from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.http.forward import request_head, response_head
-from balancer.http.head import CHUNKED, UNTIL_CLOSE, find_end, find_response_end, parse_request, parse_response
+from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, find_end, find_response_end, parse_request, parse_response
 from balancer.http.head import skip_blank as blank
 from balancer.http.token import extract, without_query
 from balancer.http.websocket import REFUSAL_FIELDS, check_request, check_response, is_websocket
@@ -71,7 +71,7 @@ def token(data: bytes) -> None:
     pieces = [piece.partition(b"=") for piece in target.partition(b"?")[2].split(b"&")]
     values = [value for name, equals, value in pieces if name == b"token" and equals]
     try:
-        found = extract(target, rule)
+        found = extract(Request(b"GET", target, 1), rule)
     except ProxyError as error:
         assert (error.source, error.status) == (Source.CLIENT, 400)
         assert any(len(value) > 64 for value in values) or len(set(values)) > 1 or rule.decode
