@@ -62,7 +62,9 @@ def _line(event: dict[str, Any]) -> str:
 def _colour(event: dict[str, Any]) -> str:
     match event["kind"]:
         case "health":
-            return "bad" if event["down"] else "odd" if event["wish"] else "good"
+            return "bad" if event["down"] else "odd" if event.get("wish") or event.get("ejected") else "good"
+        case "panic":
+            return "bad" if event["panic"] else "good"
         case "gap" | "drained":
             return "odd"
         case _:

@@ -40,8 +40,7 @@ def _status(args: argparse.Namespace) -> str:
         )
     for pool in found["pools"]:
         if pool["panic"]:
-            alarm = f"PANIC in pool {pool['name']}: {pool['healthy']:.0%} of it is healthy, so health is ignored"
-            parts.append(paint(alarm, "bad"))
+            parts.append(paint(alarm(pool), "bad"))
         parts += [_pool_line(pool), backends_table(pool["backend"])]
     return "\n".join(parts)
 
@@ -63,6 +62,11 @@ def attention(found: dict[str, Any]) -> Iterator[str]:
     for reason, number in found["refused_connections"].items():
         if number:
             yield f"{number} x connection refused: {_REFUSED[reason]}"
+
+
+def alarm(pool: dict[str, Any]) -> str:
+    """What to say of a pool in panic."""
+    return f"PANIC in pool {pool['name']}: {pool['healthy']:.0%} of it is healthy, so health is ignored"
 
 
 def _pool_line(pool: dict[str, Any]) -> str:

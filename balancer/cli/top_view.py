@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from balancer.cli.status import attention, state_cell, up_cell, weight_text
+from balancer.cli.status import alarm, attention, state_cell, up_cell, weight_text
 from balancer.cli.tables import Cell, count
 from balancer.config.scalars import span
 
@@ -131,6 +131,8 @@ def _pool(looks: Looks, name: str, pool: dict[str, Any]) -> Iterator[Line]:
         why: short(looks.rate(lambda each, why=why: each.pools[name]["decisions"].get(why, 0)))  # type: ignore[misc]
         for why in pool["decisions"]
     }
+    if pool["panic"]:
+        yield [Cell(alarm(pool), "bad")]
     yield [
         Cell(f"pool {name}", "head"),
         Cell(

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 from balancer.config.scalars import (
     Address,
@@ -31,7 +31,12 @@ Many = Annotated[tuple[T, ...], Field(strict=False)]
 """A TOML array; strict mode would refuse to turn a list into a tuple."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-BackendAddress = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str)]
+BackendAddress = Annotated[
+    Address,
+    BeforeValidator(parse_address),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8443", "[::1]:8443", "unix:/run/ide.sock"]}),
+]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
 File = Annotated[Path, BeforeValidator(parse_file)]
 Status = Annotated[str, BeforeValidator(parse_status)]

@@ -19,6 +19,7 @@ from balancer.control.doors import Door, who
 from balancer.control.facts import Facts
 from balancer.control.keeper import Outdated
 from balancer.control.metrics import Metrics
+from balancer.control.openapi import document
 from balancer.control.operators import Operators
 from balancer.control.scan import Scan
 from balancer.control.server import Request, Response, serve
@@ -33,11 +34,18 @@ AUTHOR = "balancer-author"
 _AUTHOR = re.compile(r"[A-Za-z0-9@._+ -]{0,64}")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:]*)(?::[0-9]+)?")
 
+
+async def description(call: Call) -> Response:
+    """This description."""
+    return call.answer(await call.operators.keeper.offload.call(document, ROUTES))
+
+
 _PUBLIC = {"/healthz", "/readyz", "/metrics"}
-_ROUTES: dict[str, dict[str, Handler]] = {
+ROUTES: dict[str, dict[str, Handler]] = {
     "/healthz": {"GET": api_views.health},
     "/readyz": {"GET": api_views.ready},
     "/metrics": {"GET": api_views.metrics},
+    "/v1/openapi.json": {"GET": description},
     "/v1/status": {"GET": api_views.status},
     "/v1/log-level": {"GET": api_views.log_level, "PUT": api_changes.set_log_level},
     "/v1/events": {"GET": api_views.events},
@@ -62,7 +70,7 @@ _ROUTES: dict[str, dict[str, Handler]] = {
 }
 _PATTERNS = [
     (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9][A-Za-z0-9._-]*)", path)), path, methods)
-    for path, methods in _ROUTES.items()
+    for path, methods in ROUTES.items()
 ]
 
 

@@ -164,7 +164,8 @@ def test_no_line_is_wider_than_the_terminal(width, name):
         "requests": 7, "connect_errors": 1, "response_errors": 0, "bytes_sent": 1, "bytes_received": 1 << 40,
     }  # fmt: skip
     pool = {
-        "name": "ide", "available": 1, "backends": 1, "users": 3, "tunnels": 4, "pins": 0, "strays": None,
+        "name": "ide", "panic": True, "healthy": 0.1,
+        "available": 1, "backends": 1, "users": 3, "tunnels": 4, "pins": 0, "strays": None,
         "requests": {"2xx": 1}, "decisions": {"owner": 1}, "backend": [backend],
     }  # fmt: skip
     looks = Looks({"started": 1, "pools": [pool], "listeners": {}}, 1.0)

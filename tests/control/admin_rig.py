@@ -8,6 +8,7 @@ import time
 
 import pytest
 from authority import Authority
+from described import check
 from harness import Daemon, pool
 from wire import PATIENCE, Backend, get
 
@@ -59,7 +60,9 @@ def ask(connection, method, path, body=None, **fields):
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
     try:
         connection.request(method, path, data, headers)
-        return Answer(connection.getresponse())
+        answer = Answer(connection.getresponse())
+        check(method, path, answer)
+        return answer
     finally:
         connection.close()
 
