@@ -12,6 +12,7 @@ class Secured:
 
     def __init__(self, config: model.Pool) -> None:
         """Read the certificates. Raises ``OSError``, of which ``ssl.SSLError`` is one, for those that are no good."""
+        self.config = config
         self._context = client_context(config.tls)
         self._name = config.tls.server_name
         self._names = {each.name: each.server_name for each in config.backend if each.server_name is not None}

@@ -110,13 +110,14 @@ class Connector:
                 await plain.send(self._client.proxy_header())
             if not config.tls.enabled:
                 return plain
-            return await self._plane.secured[config.name].handshake(plain, backend)
-        except (ProxyError, TimedOut) as error:
+            return await self._plane.secured(self.pool).handshake(plain, backend)
+        except TimedOut:
             plain.close()
-            reason = str(error) or "the TLS handshake took too long"
-            raise ProxyError(Source.BACKEND, 502, reason, Retry.ALWAYS) from None
-        except BaseException:
+            raise ProxyError(Source.BACKEND, 504, "the TLS handshake timed out", Retry.ALWAYS) from None
+        except BaseException as error:
             plain.close()
+            if isinstance(error, ProxyError) and error.source is Source.BACKEND:
+                error.retry = Retry.ALWAYS  # nothing of the request has been sent
             raise
 
     def _note(self, decision: Decision) -> None:

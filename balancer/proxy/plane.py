@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from balancer.config import model
+from balancer.errors import ProxyError, Source
 from balancer.http.route import Routes
 from balancer.net.contexts import server_context
 from balancer.net.dial import IdleConnections
@@ -92,8 +93,7 @@ class Plane:
         self.gate = Gate(engine, config.limits, board)
         self.pools = pools
         self.idle: defaultdict[Backend, IdleConnections] = defaultdict(IdleConnections)
-        self.secured = {name: Secured(pool.config) for name, pool in pools.items() if pool.config.tls.enabled}
-        """TLS towards the backends of the pools that want it."""
+        self._secured: dict[str, Secured] = {}
         self.sessions: set[Session] = set()
         self.draining = False
         self.empty = trio.Event()
@@ -103,6 +103,16 @@ class Plane:
     def front(self, config: model.Listener, number: int) -> Front:
         """A listener of this plane, with its certificates loaded; ``number`` is the same in every worker."""
         return Front(config, self.pools, self.gate.room(config.max_connections, number))
+
+    def secured(self, pool: Pool) -> Secured:
+        """TLS towards the backends of a pool by its present configuration. Raises ``ProxyError``: ours is the fault."""
+        secured = self._secured.get(pool.name)
+        if secured is None or secured.config is not pool.config:
+            try:
+                secured = self._secured[pool.name] = Secured(pool.config)
+            except OSError as error:
+                raise ProxyError(Source.INTERNAL, 503, f"no TLS to backends: {error.strerror}") from None
+        return secured
 
     def part(self, session: Session, front: Front, places: Places | None) -> None:
         """A connection has ended; ``places`` are those at which its client was counted."""

@@ -42,7 +42,15 @@ def forget(homes):
 
 
 @pytest.fixture(scope="module")
-def daemon(start, homes, authority):
+def vanishing(tmp_path_factory, authority):
+    """A copy of the authority's certificate, to be deleted."""
+    path = tmp_path_factory.mktemp("vanishing") / "authority.pem"
+    path.write_bytes(authority.file.read_bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def daemon(start, homes, authority, vanishing):
     tls = {"enabled": True, "ca_file": str(authority.file), "server_name": "hosts.example"}
     pair = authority.issue("balancer.example")
     pools = {
@@ -54,6 +62,7 @@ def daemon(start, homes, authority):
         "renamed": pool(homes["other"], tls=tls),
         "anybody": pool(homes["other"], tls={"enabled": True, "verify": False}),
         "plain": pool(homes["plain"], tls=tls),
+        "vanishing": pool(homes["plain"], tls={**tls, "ca_file": str(vanishing)}),
     }
     pools["renamed"]["backend"][0]["server_name"] = "other.example"
     listeners = [listener(name, pool=name) for name in pools]
@@ -207,6 +216,14 @@ def test_a_backend_of_another_name_gets_nothing(daemon, homes):
         assert client.response().status == 503
     line = daemon.stderr.wait_for(lambda line: "host-0" in line and "TLS failed" in line)
     assert "certificate verify failed: Hostname mismatch" in line
+
+
+def test_certificates_that_cannot_be_read_any_more(daemon, homes, vanishing):
+    vanishing.unlink()
+    with daemon.connect("vanishing") as client:
+        response = client.ask(get())
+    assert response.body == b"503 Service Unavailable: no TLS to backends: No such file or directory\n"
+    assert homes["plain"].accept().more() == b""
 
 
 def test_a_backend_that_speaks_no_tls(daemon, homes):
