@@ -62,8 +62,16 @@ def write_health(pool: Table, proxy: Proxy, servers: Sequence[Server], spread: i
     if spread:
         health.set("jitter", spread / 100, "spread-checks")
     _on_down(health, probed, notes)
+    if slow := next((server.options["slowstart"] for server in servers if server.get("slowstart")), None):
+        health.set("slow_start", duration(_time(slow[0], notes, slow[1])), "slowstart")
+    health.set("panic_threshold", 0.0, "as haproxy: however few are up, they get everybody")
     if kind == "tls":
-        _tls(health, proxy)
+        _tls(health, proxy, probed)
+    for server in probed:
+        if server.get("check-ssl") is not None and server.get("ssl") is None and kind == "http":
+            line = server.options["check-ssl"][1]
+            message = "checks over TLS of a server without: probes go as requests do, in clear text"
+            notes.remark(line.file, line.number, "server check-ssl", message)
     _agent(health, probed, notes)
     return common
 
@@ -116,9 +124,13 @@ def _kind(proxy: Proxy, probed: Sequence[Server]) -> str:
     return "tls" if any(server.get("check-ssl") is not None for server in probed) else "tcp"
 
 
-def _tls(health: Table, proxy: Proxy) -> None:
+def _tls(health: Table, proxy: Proxy, probed: Sequence[Server]) -> None:
+    tls = health.table("tls")
     if proxy.last("option ssl-hello-chk"):
-        health.table("tls").set("verify", False, "any answer to a ClientHello will do")
+        tls.set("verify", False, "any answer to a ClientHello will do")
+    elif all(server.get("ssl") is None for server in probed):
+        tls.set("verify", any(server.get("verify") == "required" for server in probed), "check-ssl")
+    tls.set("server_name", next((name for server in probed if (name := server.get("check-sni"))), None))
 
 
 def _http(health: Table, proxy: Proxy, notes: Notes) -> None:

@@ -12,7 +12,7 @@ from balancer.config.scalars import shown
 from balancer.migrate.haproxy.actions import tell
 from balancer.migrate.haproxy.bind import Bind, binds
 from balancer.migrate.haproxy.known_proxy import KEYWORDS
-from balancer.migrate.haproxy.listener import write_listeners
+from balancer.migrate.haproxy.listener import Listeners
 from balancer.migrate.haproxy.pool import Target, own_name, usable, write_pool
 from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
 from balancer.migrate.haproxy.route import Rule, rules
@@ -56,9 +56,9 @@ def _write_proxies(
     taken: set[str] = set()
     pools = {name: own_name(name, taken) for name, found in members.items() if usable(found)}
     _check_references(fronts, members, notes)
-    named: set[str] = set()
+    listeners = Listeners(top, pools, notes)
     for proxy, bound, chosen in fronts:
-        write_listeners(top, proxy, bound, chosen, pools, named, notes)
+        listeners.write(proxy, bound, chosen)
     verify = settings.argument("ssl-server-verify") != "none"
     spread = settings.argument("spread-checks")
     for proxy in active:

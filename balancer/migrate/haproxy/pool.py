@@ -54,6 +54,7 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
         pool.comment += "\nServers are placed by their ids: give a new one an id of its own, and nobody else moves."
     _proxy_header(pool, servers, notes)
     _tls(pool, servers, target, notes)
+    _backups(proxy, servers, notes)
     common = write_health(pool, proxy, servers, target.spread, notes)
     taken: set[str] = set()
     addresses: dict[str, Server] = {}
@@ -91,6 +92,13 @@ def _options(servers: Sequence[Server], notes: Notes) -> None:
         for option, (_, line) in server.options.items():
             if option in OPTIONS and (message := OPTIONS[option][1]):
                 notes.remark(line.file, line.number, f"server {option}", message)
+
+
+def _backups(proxy: Proxy, servers: Sequence[Server], notes: Notes) -> None:
+    line = proxy.last("option allbackups")
+    if line is not None and sum(server.get("backup") is not None for server in servers) > 1:
+        message = "all backups at once: the first that works gets all users"
+        notes.remark(line.file, line.number, "option allbackups", message)
 
 
 def _hash_key(pool: Table, servers: Sequence[Server], notes: Notes) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from balancer.config.model import MOST_CONNECTIONS
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.bind import Bases
 from balancer.migrate.haproxy.known_global import KEYWORDS, meaning
@@ -88,7 +89,7 @@ def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], note
     _log(settings, proxies, notes)
     limits = top.table("limits")
     if (line := settings.last("maxconn")) and len(line.words) > 1:
-        limits.set("max_connections", _number(line, 1_000_000, notes), "maxconn")
+        limits.set("max_connections", _number(line, MOST_CONNECTIONS, notes), "maxconn")
     if (line := settings.last("tune.bufsize")) and len(line.words) > 1:
         try:
             limits.set("max_head_bytes", min(max(size(line.words[1]), 1024), 1 << 20), "tune.bufsize")
