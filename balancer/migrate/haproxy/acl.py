@@ -17,6 +17,7 @@ _FETCH = re.compile(r"([a-z0-9_.]+?)(?:_(beg|end|dom|dir|reg|sub|str|len|bin|hex
 _HOST_FETCHES = ("hdr", "req.hdr", "req.fhdr", "req_hdr")
 _FETCHES = {"path": "path", "req.ssl_sni": "sni", "req_ssl_sni": "sni", "ssl_fc_sni": "sni"}
 _SAME_HOST = re.compile(r"(?:,lower|,host_only|,field\(1,'?:'?\)|,regsub\(:\[0-9\]\+,\))*")
+_PATH = re.compile(r"/[!->@-~]*")
 _HOST_PATTERN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
 
 
@@ -91,14 +92,11 @@ def _method(options: Sequence[str], how: str) -> str:
 
 
 def _paths(how: str, given: Sequence[str]) -> Match:
-    if bad := [each for each in given if not re.fullmatch(r"/[\x21-\x7e]*", each) or "?" in each]:
+    if how not in ("", "beg"):
+        raise NoCounterpart(f"paths are compared whole or from the beginning, not by {how}")
+    if bad := [each for each in given if not _PATH.fullmatch(each)]:
         raise NoCounterpart(f"{shown(bad[0])} is no path")
-    match how:
-        case "":
-            return Match(path=tuple(given))
-        case "beg":
-            return Match(path_prefix=tuple(given))
-    raise NoCounterpart(f"paths are compared whole or from the beginning, not by {how}")
+    return Match(path_prefix=tuple(given)) if how else Match(path=tuple(given))
 
 
 def _hosts(key: str, how: str, given: Sequence[str]) -> Match:

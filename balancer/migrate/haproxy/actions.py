@@ -18,7 +18,7 @@ _KERNEL = "marks connections: a matter of nftables"
 _ADDRESS = "changes addresses: the client's is that of the connection or of the PROXY header"
 _QUEUE = "order in the queue: first come, first served"
 
-_HTTP = {
+HTTP = {
     "add-acl": _MAPS,
     "add-header": "",
     "allow": "lets requests past the rules after it: there are none",
@@ -90,15 +90,15 @@ _HTTP = {
     "wait-for-body": "waits for the body: bodies are passed on as they come",
     "wait-for-handshake": "waits for TLS early data to be safe: there is none",
 }
-_TCP = {
+TCP = {
     "accept": "lets connections past the rules after it: there are none",
-    "capture": _HTTP["capture"],
+    "capture": HTTP["capture"],
     "close": _REFUSE,
     "expect-netscaler-cip": "NetScaler's header with the client's address: use the PROXY protocol",
     "expect-proxy": "",
     "fc-silent-drop": _REFUSE,
     "switch-mode": "goes from TCP to HTTP on the way: give such clients a listener of their own",
-    **{name: text for name, text in _HTTP.items() if not name.endswith("-header")},
+    **{name: text for name, text in HTTP.items() if not name.endswith("-header")},
 }
 _FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id")
 
@@ -110,7 +110,7 @@ def tell(line: Line, notes: Notes) -> None:
         _remark(line, "redirect", _REDIRECT, notes)
         return
     ruleset = line.words[1:2] if keyword == "tcp-request" else ()
-    known = _TCP if keyword == "tcp-request" else _HTTP
+    known = TCP if keyword == "tcp-request" else HTTP
     rest = line.words[1 + len(ruleset) :]
     if ruleset == ("inspect-delay",):
         _remark(line, "tcp-request inspect-delay", "how long a ClientHello is waited for: timeouts.handshake", notes)

@@ -30,7 +30,7 @@ def write_balance(pool: Table, proxy: Proxy, notes: Notes) -> bool:
     at = line or proxy.head
     token = pool.table("token")
     try:
-        hashed = _token(token, words, at, notes)
+        hashed = _token(token, words, proxy.mode, at, notes)
         if hashed and proxy.mode == "tcp" and words[0] != "source":
             message = f"haproxy ignores {shown(words[0])} in mode tcp: here each address of a client has its host"
             notes.remark(at.file, at.number, "balance", message)
@@ -39,16 +39,19 @@ def write_balance(pool: Table, proxy: Proxy, notes: Notes) -> bool:
             hashed = False
         ring = pool.table("ring")
         if hashed:
-            _ring(ring, proxy)
+            at = proxy.last("hash-type") or at
+            _hash_type(ring, proxy)
+            at = proxy.last("hash-balance-factor") or at
+            _bound(ring, proxy)
         else:
             ring.set("algorithm", "ring", "haproxy placed nobody by name here")
     except ValueError as error:
-        notes.problem(at.file, at.number, "balance", str(error))
+        notes.problem(at.file, at.number, at.words[0], str(error))
         return False
     return hashed
 
 
-def _token(token: Table, words: Sequence[str], line: Line, notes: Notes) -> bool:
+def _token(token: Table, words: Sequence[str], mode: str, line: Line, notes: Notes) -> bool:
     header = _HDR.fullmatch(words[0]) if words else None
     if header:
         _named(token, "header", header[1], line)
@@ -68,10 +71,10 @@ def _token(token: Table, words: Sequence[str], line: Line, notes: Notes) -> bool
         case ["hash", expression]:
             _sample(token, expression, line)
         case [algorithm, *_] if re.fullmatch(r"[a-z-]*", algorithm) and algorithm in _WITHOUT_HASH:
-            _unplaced(token, algorithm, line, notes)
+            _unplaced(token, algorithm, mode, line, notes)
             return False
         case [algorithm, *_] if algorithm.partition("(")[0] in ("random", "rdp-cookie"):
-            _unplaced(token, algorithm.partition("(")[0], line, notes)
+            _unplaced(token, algorithm.partition("(")[0], mode, line, notes)
             return False
         case _:
             raise ValueError(f"{shown(' '.join(words))} is no way to balance")
@@ -126,14 +129,19 @@ def _sample(token: Table, expression: str, line: Line) -> None:
         raise ValueError(f"no way here gives the bytes of {shown(expression)}: users would be placed elsewhere")
 
 
-def _unplaced(token: Table, algorithm: str, line: Line, notes: Notes) -> None:
-    message = "places no user: here requests with the parameter below do have a host, all others take turns"
-    token.set("param", "token", "your choice: what tells users apart")
-    token.set("missing", "spread")
+def _unplaced(token: Table, algorithm: str, mode: str, line: Line, notes: Notes) -> None:
+    """There is always a ring here; what goes by it is for the operator to say."""
+    if mode == "tcp":
+        message = "places no user: here each address of a client has its host (pool.token)"
+        token.set("source", "client_ip", f"in place of {algorithm}")
+    else:
+        message = "places no user: here requests with the parameter ?token= have a host, others take turns (pool.token)"
+        token.set("param", "token", f"in place of {algorithm}: name what tells users apart")
+        token.set("missing", "spread")
     notes.remark(line.file, line.number, f"balance {algorithm}" if line.words[0] == "balance" else "balance", message)
 
 
-def _ring(ring: Table, proxy: Proxy) -> None:
+def _hash_type(ring: Table, proxy: Proxy) -> None:
     ring.set(
         "algorithm", "haproxy", "places as haproxy up to 2.9 and from 3.3; 3.0 to 3.2 differ in hash-type consistent"
     )
@@ -154,6 +162,9 @@ def _ring(ring: Table, proxy: Proxy) -> None:
             raise ValueError(
                 f"{shown(words[0])} is no hash function: there are {', '.join(_FUNCTIONS)}, then avalanche"
             )
+
+
+def _bound(ring: Table, proxy: Proxy) -> None:
     factor = proxy.last("hash-balance-factor")
     if factor is not None and len(factor.words) > 1 and (bound := number(factor.words[1], 0, 65535)):
         if bound <= 100:

@@ -1,12 +1,11 @@
 """How servers are probed: ``check``, ``option httpchk``, ``http-check`` and the agent (haproxy 2.6, 4.2 and 5.2)."""
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from balancer.config.scalars import shown
+from balancer.migrate.haproxy.check_http import write_http
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import milliseconds
 from balancer.migrate.haproxy.server import Server
@@ -16,14 +15,9 @@ from balancer.migrate.toml import Table, duration
 
 _INTER = 2000
 _RISE, _FALL = 2, 3
+_ERROR_LIMIT = 10
 _KINDS = ("httpchk", "tcp-check", "ssl-hello-chk")
 _OTHER_KINDS = ("ldap", "mysql", "pgsql", "redis", "spop", "external")
-_HOST = re.compile(r"\r?\nhost:[ \t]*([^\r\n]+)", re.IGNORECASE)
-_HOST_VALUE = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,253}")
-_PATH = re.compile(r"/[\x21-\x7e]*")
-_METHODS = ("GET", "HEAD", "OPTIONS")
-_STATUSES = range(200, 600)
-_PLAIN = re.compile(r"[A-Za-z0-9 _/:=\"'<>,;!@#&%~-]*")
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ def write_health(pool: Table, proxy: Proxy, servers: Sequence[Server], spread: i
     kind = _kind(proxy, probed)
     health.set("type", kind)
     if kind == "http":
-        _http(health, proxy, notes)
+        write_http(health, proxy, notes)
     limit = proxy.last("timeout check")
     health.set("interval", duration(common.interval), "inter")
     for key, value, word in (
@@ -72,6 +66,7 @@ def write_health(pool: Table, proxy: Proxy, servers: Sequence[Server], spread: i
             line = server.options["check-ssl"][1]
             message = "checks over TLS of a server without: probes go as requests do, in clear text"
             notes.remark(line.file, line.number, "server check-ssl", message)
+    _passive(health, probed, notes)
     _agent(health, probed, notes)
     return common
 
@@ -133,112 +128,6 @@ def _tls(health: Table, proxy: Proxy, probed: Sequence[Server]) -> None:
     tls.set("server_name", next((name for server in probed if (name := server.get("check-sni"))), None))
 
 
-def _http(health: Table, proxy: Proxy, notes: Notes) -> None:
-    line = proxy.last("option httpchk")
-    assert line is not None
-    words = line.words[2:]
-    method, path, host = "OPTIONS", "/", None
-    if len(words) == 1:
-        path = words[0]
-    elif words:
-        method, path = words[0], words[1]
-        if found := _HOST.search(" ".join(words[2:])):
-            host = found[1].strip()
-    for sent in proxy.all("http-check send")[-1:]:
-        line, pairs = sent, _pairs(sent.words[2:])
-        method, path = (
-            pairs.get("meth", "GET" if "uri" in pairs and method == "OPTIONS" else method),
-            pairs.get("uri", path),
-        )
-        host = next((value for name, value in _headers(sent.words[2:]) if name.lower() == "host"), host)
-        if "body" in pairs or any(name.lower() != "host" for name, _ in _headers(sent.words[2:])):
-            notes.remark(sent.file, sent.number, "http-check send", "headers but Host, and a body: probes have none")
-    if method not in _METHODS:
-        notes.remark(line.file, line.number, "option httpchk", f"the method {shown(method)}: GET is asked instead")
-        method = "GET"
-    if not _PATH.fullmatch(path):
-        notes.problem(
-            line.file, line.number, "option httpchk", f"expected a path that starts with /, not {shown(path)}"
-        )
-    health.set("method", method)
-    health.set("path", path)
-    if host is not None and _HOST_VALUE.fullmatch(host):
-        health.set("host", host)
-    elif host is not None:
-        notes.remark(line.file, line.number, "option httpchk", "a Host that is computed: it is the server's address")
-    for step in proxy.all("http-check"):
-        if step.words[1:2] not in (("send",), ("expect",), ("disable-on-404",)):
-            message = "a step of a scripted check: the probe is one request with an expected answer (pool.health)"
-            notes.remark(step.file, step.number, " ".join(step.words[:2]), message)
-    for expected in proxy.all("http-check expect"):
-        _expect(health, expected, notes)
-    health.set("drain_on_404", bool(proxy.all("http-check disable-on-404")) or None, "disable-on-404")
-
-
-def _pairs(words: Sequence[str]) -> dict[str, str]:
-    return {word: after for word, after in pairwise(words) if word in ("meth", "uri", "ver", "body")}
-
-
-def _headers(words: Sequence[str]) -> list[tuple[str, str]]:
-    return [(words[at + 1], words[at + 2]) for at, word in enumerate(words[:-2]) if word == "hdr"]
-
-
-def _expect(health: Table, line: Line, notes: Notes) -> None:
-    words = list(line.words[2:])
-    while words and words[0] in (
-        "comment",
-        "min-recv",
-        "ok-status",
-        "error-status",
-        "tout-status",
-        "on-success",
-        "on-error",
-    ):
-        del words[:2]
-    negated = words[:1] == ["!"]
-    kind, pattern = ([*words[negated:], "", ""])[:2]
-    message = "an expectation that probes do not have: status and a text in the body can be asked for"
-    try:
-        match kind:
-            case "status":
-                wanted = _ranges(pattern)
-                health.set("expect_status", _classes(lambda status: (status in wanted) != negated))
-            case "rstatus":
-                regex = re.compile(pattern)
-                health.set("expect_status", _classes(lambda status: bool(regex.search(str(status))) != negated))
-            case "string" | "rstring" if not negated and pattern and (kind == "string" or _PLAIN.fullmatch(pattern)):
-                health.set("expect_body", pattern[:1024])
-                if health.keys.get("expect_status") is None:
-                    health.set("expect_status", ["2xx", "3xx", "4xx", "5xx"], "the text alone decides")
-                if health.keys["method"][0] == "HEAD":
-                    health.set("method", "GET", "the answer to HEAD has no text")
-            case _:
-                notes.remark(line.file, line.number, "http-check expect", message)
-    except (ValueError, re.error) as error:
-        notes.problem(line.file, line.number, "http-check expect", str(error))
-
-
-def _ranges(text: str) -> set[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        low, dash, high = part.partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()) or len(part) > 7:
-            raise ValueError(f"expected statuses such as 200 or 200-399, not {shown(text)}")
-        found.update(range(int(low), int(high or low) + 1))
-    return found
-
-
-def _classes(wanted: Callable[[int], bool]) -> list[str | int]:
-    """Statuses as our configuration has them: whole classes, and numbers for the rest."""
-    found: list[str | int] = []
-    for hundreds in range(2, 6):
-        members = [status for status in _STATUSES if status // 100 == hundreds and wanted(status)]
-        found += [f"{hundreds}xx"] if len(members) == 100 else members
-    if not found:
-        raise ValueError("no status from 200 to 599 fulfils this")
-    return found
-
-
 def _on_down(health: Table, probed: Iterable[Server], notes: Notes) -> None:
     actions = [server.options.get("on-marked-down") for server in probed]
     if all(action and action[0] == "shutdown-sessions" for action in actions):
@@ -248,6 +137,26 @@ def _on_down(health: Table, probed: Iterable[Server], notes: Notes) -> None:
         if action:
             message = "closes the connections of a server that is down: only for a whole pool (pool.health.on_down)"
             notes.remark(action[1].file, action[1].number, "server on-marked-down", message)
+
+
+def _passive(health: Table, probed: Iterable[Server], notes: Notes) -> None:
+    observing = [server for server in probed if server.get("observe")]
+    if not observing:
+        return
+    first = observing[0]
+    layer, line = first.options["observe"]
+    if layer not in ("layer4", "layer7"):
+        notes.problem(line.file, line.number, "server observe", f"expected layer4 or layer7, not {shown(layer)}")
+    for server in observing:
+        at = server.options["observe"][1]
+        message = "holds for the whole pool, and no client alone can put a host out (pool.health.passive)"
+        notes.remark(at.file, at.number, "server observe", message)
+    action = first.get("on-error") or "fastinter"
+    passive = health.table("passive", f"observe {layer}, on-error {action}")
+    passive.set("mode", "dry_run" if action == "fastinter" else "on")
+    passive.set("outcomes", ["connect"] if layer == "layer4" else ["connect", "timeout", "reset", "5xx"])
+    passive.set("consecutive", min(int(first.get("error-limit") or _ERROR_LIMIT), 1000), "error-limit")
+    passive.set("failure_rate", 0.0, "haproxy counts failures in a row only")
 
 
 def _agent(health: Table, probed: Iterable[Server], notes: Notes) -> None:

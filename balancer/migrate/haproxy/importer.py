@@ -18,11 +18,12 @@ from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
 from balancer.migrate.haproxy.route import Rule, rules
 from balancer.migrate.haproxy.scalars import number
 from balancer.migrate.haproxy.server import Server, servers
-from balancer.migrate.haproxy.settings import Globals, bases, global_section, write_settings
+from balancer.migrate.haproxy.settings import Globals, bases, global_section, tls_defaults, write_settings
 from balancer.migrate.haproxy.source import SECTIONS, Section, read
 from balancer.migrate.outcome import Notes, Outcome, Surroundings
 from balancer.migrate.toml import Table
 
+_FORWARDFOR = "exceptions and other names: X-Forwarded-For always has the client; listener.trusted keeps what it says"
 _ACTIONS = ("http-request", "redirect", "tcp-request")
 
 
@@ -49,8 +50,7 @@ def _write_proxies(
     top: Table, settings: Globals, active: Sequence[Proxy], first: Path, surroundings: Surroundings, notes: Notes
 ) -> None:
     where = bases(settings, first)
-    options = settings.last("ssl-default-bind-options")
-    defaults = options.words[1:] if options else ()
+    defaults = tls_defaults(settings, notes)
     fronts = [(proxy, binds(proxy, where, defaults, notes), rules(proxy, notes)) for proxy in active if proxy.serves]
     members = {proxy.name: servers(proxy, notes) for proxy in active if proxy.balances}
     taken: set[str] = set()
@@ -76,6 +76,7 @@ def _write_proxies(
         )
         target = Target(surroundings, where, verify, number(spread, 0, 50) if spread else 0, ports)
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
+    notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):
         notes.problem(str(first), None, "", "no frontend leads to servers, so there is nothing to import")
 
@@ -112,9 +113,10 @@ def _tell_unusable(proxy: Proxy, members: Sequence[Server], notes: Notes) -> Non
 def _tell_sections(sections: Sequence[Section], notes: Notes) -> None:
     for section in sections:
         if section.kind in SECTIONS:
-            last = section.lines[-1].number if section.lines else section.head.number
-            text = f"{SECTIONS[section.kind]} (up to line {last})"
-            notes.remark(section.head.file, section.head.number, section.kind, text)
+            notes.remark(section.head.file, section.head.number, section.kind, SECTIONS[section.kind])
+            for line in section.lines:
+                message = f"part of the section {section.kind} of line {section.head.number}: left out with it"
+                notes.remark(line.file, line.number, line.words[0], message)
 
 
 def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
@@ -122,12 +124,14 @@ def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
     for proxy in every:
         for line in (*proxy.inherited, *proxy.own):
             keyword = keyword_of(line)
-            if keyword is None or line.words[0] in ("no", "default"):
+            if keyword is None:
                 continue
             if line.words[0] in _ACTIONS:
                 tell(line, notes)
             elif KEYWORDS[keyword]:
                 notes.remark(line.file, line.number, keyword, KEYWORDS[keyword])
+            elif keyword == "option forwardfor" and len(line.words) > 2:
+                notes.remark(line.file, line.number, keyword, _FORWARDFOR)
 
 
 def _left_out(notes: Notes) -> str:

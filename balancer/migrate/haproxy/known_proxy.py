@@ -157,7 +157,7 @@ KEYWORDS = {
     "timeout client-fin": "silence after one side has ended: timeouts.tunnel_idle holds on",
     "timeout client-hs": "",
     "timeout connect": "",
-    "timeout http-keep-alive": "",
+    "timeout http-keep-alive": "silence between requests: timeouts.idle, which holds for the bytes of bodies too",
     "timeout http-request": "",
     "timeout queue": "how long users wait for a server that is full: nobody queues",
     "timeout server": "",

@@ -26,6 +26,7 @@ class Rule:
 def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
     """The choices of a frontend in their order, the last one without a condition if it has a default."""
     acls = conditions(proxy, notes)
+    used: set[str] = set()
     found: list[Rule] = []
     for line in proxy.all("use_backend"):
         if len(line.words) < 2:
@@ -33,11 +34,17 @@ def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
             continue
         try:
             found += _rules(line, acls)
+            used.update(word.lstrip("!") for word in line.words[2:])
         except NoCounterpart as error:
             message = f"a route cannot say this ({error}): those requests go by the rules after it"
             notes.remark(line.file, line.number, "use_backend", message)
         except ValueError as error:
             notes.problem(line.file, line.number, "use_backend", str(error))
+    redirect = https_only(proxy, notes)
+    used.update(word.lstrip("!") for word in (redirect.words if redirect else ()))
+    for line in proxy.all("acl"):
+        if line.words[1] not in used:
+            notes.remark(line.file, line.number, "acl", "for rules that are not taken over: left out with them")
     default = proxy.last("default_backend")
     if default is not None and len(default.words) > 1:
         found.append(Rule(default.words[1], Match(), default))

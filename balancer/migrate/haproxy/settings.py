@@ -7,7 +7,7 @@ from pathlib import Path
 
 from balancer.config.model import MOST_CONNECTIONS
 from balancer.config.scalars import shown
-from balancer.migrate.haproxy.bind import Bases
+from balancer.migrate.haproxy.bind import OPTIONS, Bases
 from balancer.migrate.haproxy.known_global import KEYWORDS, meaning
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import milliseconds, number, size
@@ -21,7 +21,7 @@ _TIMEOUTS = (
     ("head", ("http-request",), "http"),
     ("connect", ("connect",), "both"),
     ("response", ("server",), "http"),
-    ("idle", ("http-keep-alive", "client"), "http"),
+    ("idle", ("client",), "http"),
     ("tunnel_idle", ("tunnel", "client", "server"), "both"),
 )
 """Our timeout, haproxy's in the order in which they take its place, and the modes in which they do."""
@@ -79,6 +79,17 @@ def bases(settings: Globals, first: Path) -> Bases:
     return Bases(files, Path(crt) if crt else None, Path(ca) if ca else None)
 
 
+def tls_defaults(settings: Globals, notes: Notes) -> Sequence[str]:
+    """The words of ``ssl-default-bind-options``; those nobody reads are told."""
+    line = settings.last("ssl-default-bind-options")
+    if line is None:
+        return ()
+    for word in line.words[1:]:
+        if word in OPTIONS and (message := OPTIONS[word][1]):
+            notes.remark(line.file, line.number, f"ssl-default-bind-options {word}", message)
+    return line.words[1:]
+
+
 def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
     """Everything above the listeners."""
     threads = settings.last("nbthread") or settings.last("nbproc")
@@ -125,29 +136,37 @@ def _log(settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
 def _timeouts(top: Table, settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
     """One value for all proxies each: the longest, so that nobody is cut off sooner than before."""
     table = top.table("timeouts", "of all sections the longest: there is one value for the whole daemon")
+    decided: set[Line] = set()
+    shorter: dict[Line, str] = {}
     for ours, theirs, mode in _TIMEOUTS:
-        found = [line for proxy in proxies if mode in ("both", proxy.mode) for line in _timeout(proxy, theirs, ours)]
-        given = {line: value for line in found if (value := _duration(line, notes)) is not None}
-        if not given:
+        chosen: dict[Line, int] = {}
+        for proxy in proxies:
+            given = _timeouts_of(proxy, theirs, notes) if mode in ("both", proxy.mode) else {}
+            chosen.update(given)
+        if not chosen:
             continue
-        longest = max(given.values())
-        table.set(ours, duration(longest), "timeout " + next(k.words[1] for k, v in given.items() if v == longest))
-        for line, value in given.items():
-            if value != longest:
-                message = f"{duration(value)}: the longest of all sections holds, {duration(longest)} (timeouts.{ours})"
-                notes.remark(line.file, line.number, " ".join(line.words[:2]), message)
+        longest = max(chosen.values())
+        name = next(line.words[1] for line, value in chosen.items() if value == longest)
+        table.set(ours, duration(longest), f"timeout {name}")
+        for line, value in chosen.items():
+            if value == longest:
+                decided.add(line)
+            else:
+                shorter[line] = f"the longest of all sections holds, {duration(longest)} (timeouts.{ours})"
+    for line, message in shorter.items():
+        if line not in decided:
+            notes.remark(line.file, line.number, " ".join(line.words[:2]), message)
     for keyword, key in (("hard-stop-after", "drain"), ("close-spread-time", "close_spread")):
         ending = settings.last(keyword)
-        if ending is not None and len(ending.words) > 1 and (value := _duration(ending, notes, 1)) is not None:
-            table.set(key, duration(value), keyword)
+        if ending is not None and len(ending.words) > 1 and (given_time := _duration(ending, notes, 1)) is not None:
+            table.set(key, duration(given_time), keyword)
 
 
-def _timeout(proxy: Proxy, names: Sequence[str], ours: str) -> list[Line]:
-    """The lines that decide in this proxy."""
-    given = {name: line for name in names if (line := proxy.last(f"timeout {name}")) and len(line.words) > 2}
-    if ours == "tunnel_idle" and "tunnel" not in given:
-        return list(given.values())
-    return list(given.values())[:1]
+def _timeouts_of(proxy: Proxy, names: Sequence[str], notes: Notes) -> dict[Line, int]:
+    """The lines that decide in this proxy: that of the first name, or those of the others in its absence."""
+    lines = [line for name in names if (line := proxy.last(f"timeout {name}")) and len(line.words) > 2]
+    decisive = [line for line in lines if line.words[1] == names[0]] or lines
+    return {line: value for line in decisive if (value := _duration(line, notes)) is not None}
 
 
 def _duration(line: Line, notes: Notes, at: int = 2) -> int | None:

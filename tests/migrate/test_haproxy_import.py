@@ -1,0 +1,181 @@
+"""What the import makes of haproxy's keywords: nothing is dropped silently, and bad input is refused with its place."""
+
+import re
+import subprocess
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from haproxy_rig import HAPROXY, Authority, needs_haproxy
+
+from balancer.config.load import check
+from balancer.errors import ConfigError
+from balancer.migrate.haproxy import actions, bind, known_proxy, server
+from balancer.migrate.haproxy.importer import import_haproxy
+from balancer.migrate.haproxy.known_global import meaning
+from balancer.migrate.outcome import Surroundings
+
+PUBLISHED = Path(__file__).parent / "published"
+NAMES = {"hosts.example": ["192.0.2.1", "192.0.2.2"], "one.example": ["2001:db8::1"]}
+BASE = """\
+defaults
+  mode http
+frontend www
+  bind 127.0.0.1:80
+  default_backend ide
+backend ide
+  balance url_param token
+  server a 192.0.2.1:80
+"""
+
+
+def outcome(text, folder, environment=None):
+    file = folder / "haproxy.cfg"
+    file.write_text(text)
+    return import_haproxy([file], Surroundings(environment or {}, lambda name: NAMES.get(name, [])))
+
+
+def made(text, folder, **environment):
+    """The new configuration as a mapping, and the lines that were told, with what they are about."""
+    found = outcome(text, folder, environment)
+    result = folder / "made.toml"
+    result.write_text(found.text)
+    assert check(result, time.time()).problems == []
+    return tomllib.loads(found.text), {remark.line: remark.what for remark in found.remarks}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The files of ``published``, complete with certificate."""
+    folder = tmp_path_factory.mktemp("published")
+    files = Authority(folder).issue("shop.example").values()
+    (folder / "site.pem").write_bytes(b"".join(Path(file).read_bytes() for file in files))
+    for file in PUBLISHED.iterdir():
+        (folder / file.name).write_text(file.read_text().replace("@@", str(folder)))
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in PUBLISHED.glob("*.cfg")))
+def test_nothing_is_dropped_silently(name, published, tmp_path):
+    """Each line leaves a trace: without it, the new file or the list of what was not taken over is another one."""
+    lines = (published / f"{name}.cfg").read_text().splitlines()
+    whole = outcome("\n".join(lines) + "\n", tmp_path)
+    assert made("\n".join(lines) + "\n", tmp_path)
+    silent = []
+    for number, line in enumerate(lines):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            without = outcome("\n".join([*lines[:number], "", *lines[number + 1 :]]) + "\n", tmp_path)
+        except ConfigError:
+            continue
+        if without == whole:
+            silent.append(line.strip())
+    assert [line for line in silent if line not in SAID_ALREADY] == []
+
+
+SAID_ALREADY = {
+    "global",
+    "log global",  # the line it repeats is told
+    "option httplog",  # the access log is always on
+    "option tcplog",
+    "option http-keep-alive",  # always so
+    "option tcp-check",  # as without: a connection
+    "mode tcp",  # haproxy's default
+}
+
+
+@needs_haproxy
+@pytest.mark.parametrize("name", sorted(file.stem for file in PUBLISHED.glob("*.cfg")))
+def test_the_published_files_are_haproxys(name, published):
+    done = subprocess.run([HAPROXY, "-c", "-q", "-f", published / f"{name}.cfg"], capture_output=True, check=False)
+    assert (done.returncode, b"ALERT" in done.stderr) == (0, False), done.stderr
+
+
+@needs_haproxy
+def test_every_keyword_of_haproxy_is_known(tmp_path):
+    """It lists what it has registered; of the older part of its parser it has no list."""
+    file = tmp_path / "haproxy.cfg"
+    file.write_text("global\n")
+    done = subprocess.run([HAPROXY, "-dKcfg", "-q", "-c", "-f", file], capture_output=True, text=True, check=False)
+    sections = re.split(r"^(\w\S*)\n", done.stdout.partition("\n")[2], flags=re.MULTILINE)
+    listed = dict(zip(sections[1::2], sections[2::2], strict=True))
+    unknown = {word for word in listed["global"].split() if meaning(word) is None}
+    for line in filter(None, map(str.strip, listed["listen"].splitlines())):
+        words = [word.rstrip("*") for word in line.split() if word not in ("[", "]", "FE", "BE", "HTTP")]
+        match words:
+            case ["bind", _, *rest]:
+                known = next(word for word in rest if word != "ssl" or len(rest) == 1) in bind.OPTIONS
+            case ["server", _, _, word, *_]:
+                known = word in server.OPTIONS or word.removeprefix("no-") in server.OPTIONS
+            case ["option", word]:
+                known = f"option {word}" in known_proxy.KEYWORDS
+            case ["http-request", word]:
+                known = word in actions.HTTP
+            case ["tcp-request", _, word]:
+                known = word in actions.TCP
+            case [first, *_]:
+                known = any(keyword.split()[0] == first for keyword in (*known_proxy.KEYWORDS, *known_proxy.OBSOLETE))
+        if not known:
+            unknown.add(line)
+    # Parts of builds with additions: OpenTracing, which nobody has without building it.
+    assert {each for each in unknown if "ot-group" not in each} == set()
+    assert "bind <addr> accept-proxy" in done.stdout
+    assert len(listed["listen"].splitlines()) > 100
+
+
+BAD = {
+    "no configuration": ("<html>\n<p>404</p>\n", 1, "outside of any section"),
+    "another program's": ("http {\n  upstream x { }\n}\n", 1, "is this a configuration of haproxy?"),
+    "binary": ("\x7fELF\0\0\n", 1, "NUL"),
+    "cut off in a line": (BASE.rstrip("\n"), 8, "may have been cut off"),
+    "cut off in a quote": (BASE + '  server b "192.0.2.2:80\n', 9, "is not closed"),
+    "unknown keyword": (BASE + "  balanse roundrobin\n", 9, 'did you mean "balance"?'),
+    "unknown option": (BASE + "  option httpchkk\n", 9, 'did you mean "option httpchk"?'),
+    "unknown word of global": ("global\n  maxcon 5\n" + BASE, 2, 'did you mean "maxconn"?'),
+    "unknown word of a server": (BASE + "  server b 192.0.2.2:80 wieght 5\n", 9, 'did you mean "weight"?'),
+    "unknown word of a bind": (BASE.replace(":80\n  def", ":80 sls\n  def"), 4, 'did you mean "ssl"?'),
+    "unknown action": (BASE + "  http-request denny\n", 9, 'did you mean "deny"?'),
+    "weight too large": (BASE + "  server b 192.0.2.2:80 weight 257\n", 9, "from 0 to 256"),
+    "no address": (BASE + "  server b\n", 9, "a name and an address"),
+    "name twice": (BASE + "  server a 192.0.2.2:80\n", 9, "is taken by the server in line"),
+    "id twice": (BASE + "  server b 192.0.2.2:80 id 7\n  server c 192.0.2.3:80 id 7\n", 10, "is taken by the server"),
+    "backend twice": (BASE + "backend ide\n", 9, "is taken by the backend in line"),
+    "no such backend": (BASE.replace("default_backend ide", "default_backend ied"), 5, 'no backend is named "ied"'),
+    "no such acl": (BASE.replace("  def", "  use_backend ide if nobody\n  def"), 5, 'no acl is named "nobody"'),
+    "no such defaults": (BASE + "backend x from nowhere\n", 9, "no defaults section above is named"),
+    "no way to balance": (BASE.replace("url_param token", "by_hand"), 7, "is no way to balance"),
+    "no hash": (BASE + "  hash-type sideways\n", 9, "consistent or map-based"),
+    "bad time": (BASE.replace("  mode http\n", "  mode http\n  timeout client soon\n"), 3, "a time is a number"),
+    "bad port": (BASE.replace(":80\n  def", ":99999\n  def"), 4, "a port"),
+    "if without end": (".if 1\n" + BASE, 1, "no .endif"),
+    "endif without if": (BASE + ".endif\n", 9, "no .if"),
+    "bad condition": (".if maybe\n.endif\n" + BASE, 1, "is no condition"),
+    "obsolete": (BASE.replace("  mode http\n", "  mode http\n  clitimeout 5s\n"), 3, "write timeout client"),
+    "address on the section": (BASE.replace("frontend www\n", "frontend www 127.0.0.1:81\n"), 3, "bind line"),
+    "certificate wanted": (BASE.replace(":80\n  def", ":80 ssl\n  def"), 4, "crt FILE"),
+    "expectation": (
+        BASE + "  option httpchk\n  http-check expect status 2x\n  server b 192.0.2.2:80 check\n",
+        10,
+        "statuses",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_with_its_place(name, tmp_path):
+    text, line, part = BAD[name]
+    with pytest.raises(ConfigError) as caught:
+        outcome(text, tmp_path)
+    first = caught.value.problems[0]
+    assert (Path(first.file).name, first.line) == ("haproxy.cfg", line), str(caught.value)
+    assert part in first.message
+
+
+@needs_haproxy
+@pytest.mark.parametrize("name", BAD)
+def test_haproxy_refuses_it_too(name, tmp_path):
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(BAD[name][0])
+    assert subprocess.run([HAPROXY, "-c", "-q", "-f", file], capture_output=True, check=False).returncode == 1
