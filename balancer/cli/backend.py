@@ -31,9 +31,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     add_verb(own, "list", _list, "the backends of a pool", reads=True)
     for state, about in _STATES.items():
         parser = add_verb(own, state, partial(_set_state, state), about)
-        parser.add_argument("name", metavar="NAME", help="the backend")
+        parser.add_argument("name", metavar="BACKEND")
     parser = add_verb(own, "weight", _weigh, "change a weight, at once or in steps")
-    parser.add_argument("name", metavar="NAME", help="the backend")
+    parser.add_argument("name", metavar="BACKEND")
     parser.add_argument(
         "--over", type=argument(parse_duration), metavar="30m", help="reach it in steps, over this time"
     )

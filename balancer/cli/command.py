@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 from io import TextIOWrapper
 
-from balancer.cli import backend, check, demo, events, import_, log_level, pins, ring, serve, status, top
+from balancer.cli import backend, check, completion, demo, events, import_, log_level, pins, ring, serve, status, top
 
 _EXIT_CODES = "exit codes: 0 done; 1 the answer is no or the input is wrong; 2 usage; 3 the daemon cannot be reached"
 _VERBS = (check, demo, import_, status, top, events, backend, pins, ring, log_level)
@@ -47,4 +47,5 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB")
     for verb in _VERBS:
         verb.add(verbs)
+    completion.add(verbs, parser)
     return parser

@@ -38,7 +38,7 @@ def add_verb(
         "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="the configuration of the daemon"
     )
     if of_pool:
-        parser.add_argument("--pool", metavar="NAME", help="needed only when there are several")
+        parser.add_argument("--pool", metavar="POOL", help="needed only when there are several")
     if reads:
         parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.set_defaults(run=lambda args: answer(run, args))

@@ -22,11 +22,11 @@ from balancer.ring.plan import plan
 _CANDIDATES_SHOWN = 8
 _CHANGES = {
     "add": ("NAME=ADDRESS", "a backend more"),
-    "remove": ("NAME", "a backend less"),
-    "weight": ("NAME=W", "another weight"),
-    "drain": ("NAME", "nobody new there"),
-    "maint": ("NAME", "nobody at all there"),
-    "ready": ("NAME", "new users there again"),
+    "remove": ("BACKEND", "a backend less"),
+    "weight": ("BACKEND=W", "another weight"),
+    "drain": ("BACKEND", "nobody new there"),
+    "maint": ("BACKEND", "nobody at all there"),
+    "ready": ("BACKEND", "new users there again"),
 }
 """Options of `ring plan` on the running daemon, with their form."""
 
