@@ -95,6 +95,8 @@ class Health:
     """Why it takes no new users for a while, although it is up."""
     ejected_for: float | None
     """Seconds that are left of it."""
+    ejections: dict[str, int]
+    """Times its traffic showed it to be an outlier: ``ejected``, counted in a ``dry_run``, left in by the ``limit``."""
     points: float
     """Share of its points on the ring that a slow start gives it by now."""
 

@@ -1,17 +1,20 @@
 """One backend at run time: whether it may be tried, and what it has served."""
 
 from balancer.config.scalars import Address
+from balancer.pool.ejection import Ejection
 from balancer.pool.standing import WELL, Standing
 from balancer.pool.tally import Tally
 
 HOLD_OFF = 5.0
-"""Seconds for which a backend that failed to connect is not tried before others."""
+"""Seconds for which a backend that failed to connect is not tried before others; more if that happens often."""
+LONGEST_HOLD_OFF = 60.0
 
 
 class Backend:
     """State and counters of one backend; identity is the name, so a changed address keeps them."""
 
     __slots__ = (
+        "_setbacks",
         "active",
         "address",
         "bytes_in",
@@ -34,6 +37,7 @@ class Backend:
         """What is held of its health; assigned by whoever judges it."""
         self.tally = Tally()
         """What traffic has come to since ``take``."""
+        self._setbacks = Ejection()
         self.held_until = 0.0
         self.active = 0
         """Requests in flight and open tunnels."""
@@ -53,7 +57,9 @@ class Backend:
     def connect_failed(self, now: float) -> None:
         """It refused or did not answer a connect: others come first for a while."""
         self.connect_errors += 1
-        self.held_until = now + HOLD_OFF
+        if now >= self.held_until:  # else somebody tried it for want of others
+            self._setbacks.eject("failed to connect", now, HOLD_OFF, LONGEST_HOLD_OFF)
+            self.held_until = self._setbacks.until
 
     def connected(self) -> None:
         """It accepted a connection: whatever connects did before is forgiven. What probes say stands."""

@@ -394,3 +394,27 @@ async def test_a_host_that_flaps_is_kept_out_and_it_is_said_once(clock, caplog):
             "backend a of pool ide: kept out: it went down 2 times lately; no new users for 30 s",
             "backend a of pool ide: takes new users again",
         ]
+
+
+async def test_a_host_that_fails_its_users_is_ejected_though_nobody_probes_it(clock, caplog):
+    passive = {"mode": "on", "consecutive": 2, "clients": 1}
+    async with hosting(silent) as a, hosting(silent) as b:
+        settings = config({"a": a.address, "b": b.address}, type="off", passive=passive)
+        async with probing(settings, clock) as site:
+            token, backend = site.owned_by("a"), site.pool.backends["a"]
+            for n in range(2):
+                backend.tally.fail(f"address-{n}", f"token-{n}")
+            clock.jump(0.5)
+            await until(lambda: site.decision(token).backend.name == "b")
+            assert site.decision(token).skipped == (("a", "ejected: 2 failures in a row"),)
+            assert (site.state("a"), site.health("a").text, a.visits) == (Verdict.UP, "not probed", 0)
+            events = site.keeper.events.behind(0)[1]
+            assert [(each.text, each.about["ejected"]) for each in events if each.kind == "health"] == [
+                ("a: ejected: 2 failures in a row; no new users for 30 s", "ejected: 2 failures in a row")
+            ]
+            clock.jump(30)
+            await until(lambda: site.decision(token).backend.name == "a")
+            assert caplog.messages[-1] == "backend a of pool ide: takes new users again"
+            await site.keeper.change("ide", [Remove(name="b")], "tests")
+            clock.jump(1)
+            await until(lambda: site.pool.placement.ring.members == ("a",))

@@ -1,7 +1,7 @@
 """A backend at run time: tried or not, and told apart by name."""
 
 from balancer.config.scalars import Address
-from balancer.pool.backend import HOLD_OFF, Backend
+from balancer.pool.backend import HOLD_OFF, LONGEST_HOLD_OFF, Backend
 
 
 def test_a_failed_connect_holds_off_for_a_while():
@@ -14,3 +14,18 @@ def test_a_failed_connect_holds_off_for_a_while():
     backend.connected()
     assert backend.unavailable(200.0) == ""
     assert (backend.connects, backend.connect_errors) == (1, 2)
+
+
+def test_the_wait_grows_and_what_is_tried_meanwhile_does_not_count():
+    backend, now, waits = Backend("a", Address("127.0.0.1", 1)), 1000.0, []
+    for _ in range(15):
+        for _ in range(3):  # for want of others
+            backend.connect_failed(now)
+        waits.append(backend.held_until - now)
+        now = backend.held_until
+    assert waits == [min(HOLD_OFF * n, LONGEST_HOLD_OFF) for n in range(1, 16)]
+    backend.connected()
+    backend.connect_failed(now + 1.0)
+    assert backend.held_until - now > LONGEST_HOLD_OFF - 1, "one answer is not yet good behaviour"
+    backend.connect_failed(now + 3600.0)
+    assert backend.held_until == now + 3600.0 + HOLD_OFF
