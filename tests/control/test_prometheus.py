@@ -1,0 +1,148 @@
+"""Alert rules, the dashboard, and a real Prometheus that scrapes the daemon and knows every metric they ask for."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+from admin_rig import ADMIN, NAMES, AdminDaemon, eventually
+from harness import listener
+from wire import PATIENCE, end_with_parent
+
+HERE = Path(__file__).parent
+CONF = HERE.parents[1] / "conf"
+RULES = (CONF / "alerts.yml").read_text()
+DASHBOARD = json.loads((CONF / "grafana.json").read_text())
+TESTS = ("alerts.test.yml", "alerts_slow.test.yml")
+METRIC = re.compile(r"\b(?:balancer|process)_[a-z_]+\b")
+GIVEN = {"$__rate_interval": "1m", "$__interval": "1m", "$instance": ".*", "$pool": ".*"}
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+
+
+def dashboard_queries():
+    """What the panels and the annotations ask for, with variables as Grafana fills them in."""
+    asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    asked += [each["expr"] for each in DASHBOARD["annotations"]["list"]]
+    for name, value in GIVEN.items():
+        asked = [each.replace(name, value) for each in asked]
+    return asked
+
+
+def rule_queries():
+    found = re.findall(r"expr: (?:\|\n((?: {10}.+\n)+)|(.+)\n)", RULES)
+    assert len(found) == RULES.count("- alert:")
+    return [block or line for block, line in found]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory, authority, hosts):
+    """With all that there are metrics for."""
+    listeners = [listener(), listener("safe", tls={"certificates": [authority.issue("ide.example")]})]
+    admin = {"listen": "127.0.0.1:0", "socket": str((folder := tmp_path_factory.mktemp("prometheus")) / "admin.sock")}
+    health = {"health": {"type": "tcp", "interval": "1h"}}
+    ends = []
+    with AdminDaemon(folder, hosts, admin=admin, listeners=listeners, pool_keys=health) as running:
+        for host in hosts:  # what has probed it
+            host.accept().close()
+        running.open_tunnel(hosts, "secret-1", ends)
+        eventually(lambda: "balancer_ring_share_ratio{" in running.ask("GET", "/metrics").text)
+        yield running
+        for end in ends:
+            end.close()
+
+
+@needs_promtool
+def test_rules_are_quiet_and_loud_when_they_should_be(tmp_path):
+    for path in (CONF / "alerts.yml", *(HERE / name for name in TESTS)):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for words in (["check", "rules", "alerts.yml"], ["test", "rules", *TESTS]):
+        done = subprocess.run(["promtool", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_rule_is_seen_to_fire():
+    fires = "".join((HERE / name).read_text() for name in TESTS)
+    for name in re.findall(r"- alert: (\w+)", RULES):
+        assert f'alertname="{name}"' in fires
+
+
+@pytest.mark.parametrize("queries", [rule_queries, dashboard_queries])
+def test_every_metric_that_is_asked_for_is_there(daemon, queries):
+    samples = {line.partition("{")[0].partition(" ")[0] for line in daemon.ask("GET", "/metrics").text.splitlines()}
+    missing = {name for query in queries() for name in METRIC.findall(query)} - samples
+    assert not missing
+
+
+def test_panels_do_not_overlap():
+    taken = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+
+
+class Prometheus:
+    """The real one, scraping ``target`` each second, with the rules."""
+
+    def __init__(self, folder, target):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        (folder / "alerts.yml").write_text(RULES)
+        scrape = f'{{job_name: balancer, scrape_interval: 1s, static_configs: [{{targets: ["{target}"]}}]}}'
+        (folder / "prometheus.yml").write_text(f"rule_files: [alerts.yml]\nscrape_configs: [{scrape}]\n")
+        self.log = open(folder / "log", "w+")  # noqa: SIM115  # open as long as this is
+        self.process = subprocess.Popen(
+            ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+             f"--web.listen-address={self.address}"],
+            cwd=folder, stderr=self.log, stdout=self.log, preexec_fn=end_with_parent,
+        )  # fmt: skip
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+    def ask(self, path, **query):
+        url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        try:
+            with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 503:  # it has not started yet
+                    return {}
+                raise AssertionError(f"{query}: {error.read().decode()}") from None
+        except OSError:  # it has not started yet
+            assert self.process.poll() is None, Path(self.log.name).read_text()
+            return {}
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+def test_a_real_prometheus(daemon, tmp_path):
+    prometheus = Prometheus(tmp_path, ADMIN.search(str(daemon.stderr))[1])
+    try:
+        (target,) = eventually(
+            lambda: [each for each in prometheus.ask("targets").get("activeTargets", []) if each["health"] != "unknown"]
+        )
+        assert (target["health"], target["lastError"]) == ("up", "")
+        found = eventually(lambda: prometheus.ask("query", query="balancer_backend_up").get("result"))
+        assert {(each["metric"]["backend"], each["value"][1]) for each in found} == {(name, "1") for name in NAMES}
+        for query in (*rule_queries(), *dashboard_queries()):
+            prometheus.ask("query", query=query)
+        groups = prometheus.ask("rules")["groups"]
+        assert sum(len(group["rules"]) for group in groups) == RULES.count("- alert:")
+        about = {each["metric"]: each for each in prometheus.ask("targets/metadata", match_target="{}")}
+        assert about["balancer_request_seconds"]["type"] == "histogram"
+        assert all(each["help"] and each["type"] != "unknown" for each in about.values())
+    finally:
+        prometheus.close()
