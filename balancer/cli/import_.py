@@ -54,13 +54,18 @@ def _run(args: argparse.Namespace, importer: Importer) -> int:
     report = check(args.output, time.time())
     for problem in (*report.problems, *report.warnings):
         print(problem, file=sys.stderr)
-    left = (
-        f"{len(outcome.remarks)} lines above were not taken over, or not as they stood"
-        if outcome.remarks
-        else "complete"
-    )
-    print(f"{args.output}: {left}; balancer check finds {len(report.problems)} problems")
+    print(f"{args.output}: {_told(len(outcome.remarks))}; balancer check finds {_found(len(report.problems))}")
     return 1 if report.problems else 0
+
+
+def _told(lines: int) -> str:
+    if not lines:
+        return "every line was taken over"
+    return f"{lines} line{' was' if lines == 1 else 's were'} not taken over, or not as it stood: see above"
+
+
+def _found(problems: int) -> str:
+    return "no problem" if not problems else f"{problems} problem{'' if problems == 1 else 's'}: see above"
 
 
 def _resolve(name: str) -> list[str]:

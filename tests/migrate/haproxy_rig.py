@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ sys.path.append(str(Path(__file__).parents[1] / "e2e"))
 
 from authority import Authority  # noqa: F401
 from wire import PATIENCE, end_with_parent
+
+from balancer.config.load import check
+from balancer.migrate.haproxy.importer import import_haproxy
+from balancer.migrate.outcome import Surroundings
 
 HAPROXY = shutil.which("haproxy")
 needs_haproxy = pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
@@ -35,8 +40,8 @@ class Ports:
     """Ports by name, reserved as long as the object is open; in texts they stand as ``@name``."""
 
     def __init__(self, names):
-        self._sockets = [reserved() for _ in names]
-        self._numbers = {name: sock.getsockname()[1] for name, sock in zip(names, self._sockets, strict=True)}
+        self._sockets = {name: reserved() for name in names}
+        self._numbers = {name: sock.getsockname()[1] for name, sock in self._sockets.items()}
         self.names = {number: name for name, number in self._numbers.items()}
 
     def __getitem__(self, name):
@@ -45,9 +50,13 @@ class Ports:
     def fill(self, text):
         return re.sub(r"@([a-z]+[0-9]*)\b", lambda match: str(self[match[1]]), text)
 
+    def release(self, *names):
+        """Leave ports to a daemon that wants an address to itself."""
+        for name in names:
+            self._sockets[name].close()
+
     def close(self):
-        for sock in self._sockets:
-            sock.close()
+        self.release(*self._sockets)
 
 
 class Haproxy:
@@ -150,3 +159,31 @@ def trusting():
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+NAMES = {"hosts.example": ["192.0.2.1", "192.0.2.2"], "one.example": ["2001:db8::1"]}
+BASE = """\
+defaults
+  mode http
+frontend www
+  bind 127.0.0.1:80
+  default_backend ide
+backend ide
+  balance url_param token
+  server a 192.0.2.1:80
+"""
+
+
+def outcome(text, folder, environment=None):
+    file = folder / "haproxy.cfg"
+    file.write_text(text)
+    return import_haproxy([file], Surroundings(environment or {}, lambda name: NAMES.get(name, [])))
+
+
+def made(text, folder, **environment):
+    """The new configuration as a mapping, and the lines that were told, with what they are about."""
+    found = outcome(text, folder, environment)
+    result = folder / "made.toml"
+    result.write_text(found.text)
+    assert check(result, time.time()).problems == []
+    return tomllib.loads(found.text), {remark.line: remark.what for remark in found.remarks}

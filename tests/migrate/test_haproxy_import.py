@@ -2,47 +2,16 @@
 
 import re
 import subprocess
-import time
-import tomllib
 from pathlib import Path
 
 import pytest
-from haproxy_rig import HAPROXY, Authority, needs_haproxy
+from haproxy_rig import BASE, HAPROXY, Authority, made, needs_haproxy, outcome
 
-from balancer.config.load import check
 from balancer.errors import ConfigError
 from balancer.migrate.haproxy import actions, bind, known_proxy, server
-from balancer.migrate.haproxy.importer import import_haproxy
 from balancer.migrate.haproxy.known_global import meaning
-from balancer.migrate.outcome import Surroundings
 
 PUBLISHED = Path(__file__).parent / "published"
-NAMES = {"hosts.example": ["192.0.2.1", "192.0.2.2"], "one.example": ["2001:db8::1"]}
-BASE = """\
-defaults
-  mode http
-frontend www
-  bind 127.0.0.1:80
-  default_backend ide
-backend ide
-  balance url_param token
-  server a 192.0.2.1:80
-"""
-
-
-def outcome(text, folder, environment=None):
-    file = folder / "haproxy.cfg"
-    file.write_text(text)
-    return import_haproxy([file], Surroundings(environment or {}, lambda name: NAMES.get(name, [])))
-
-
-def made(text, folder, **environment):
-    """The new configuration as a mapping, and the lines that were told, with what they are about."""
-    found = outcome(text, folder, environment)
-    result = folder / "made.toml"
-    result.write_text(found.text)
-    assert check(result, time.time()).problems == []
-    return tomllib.loads(found.text), {remark.line: remark.what for remark in found.remarks}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from balancer.migrate.outcome import Notes
 
 KEYWORDS = (".if", ".elif", ".else", ".endif")
 
-_TOKEN = re.compile(r"\s*(\|\||&&|!|\(|\)|(-?[0-9]+)(?![\w(])|([a-z_]+)\(((?:[^()\"']|\"[^\"]*\"|'[^']*')*)\))")
+_TOKEN = re.compile(r"\s*(\|\||&&|!|\(|\)|(-?[0-9]+)(?![\w(])|([a-z_]+)\(([^()]*)\))")
 _OF_THE_BUILD = {
     "enabled",
     "feature",
@@ -129,7 +129,7 @@ class _Condition:
         return int(token[2]) != 0 if token[2] else self._predicate(token[3], token[4])
 
     def _predicate(self, name: str, text: str) -> bool | None:
-        arguments = [each.strip().strip("\"'") for each in text.split(",")]
+        arguments = text.split(",")  # blanks count, and quotes went with the words of the line
         match name:
             case "defined" if len(arguments) == 1:
                 return arguments[0] in self._environment

@@ -1,0 +1,151 @@
+"""`balancer import`, as an operator runs it, and the switch from haproxy to the daemon on the same hosts."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from haproxy_rig import BASE, TOKENS, Haproxy, Ports, ask, hosts, needs_haproxy
+from harness import ACCEPTS, Output
+from wire import PATIENCE, end_with_parent
+
+from balancer.config.load import load
+
+NAMES = ["front", "admin", "h0", "h1", "h2", "h3"]
+
+
+def run(*arguments, **variables):
+    command = [sys.executable, "-m", "balancer", "import", "haproxy", *map(str, arguments)]
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+@pytest.fixture
+def source(tmp_path):
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(BASE + '  server b "${ADDRESS}":80 id 9\n  compression algo gzip\n')
+    return file
+
+
+def test_to_a_file(source, tmp_path):
+    made = tmp_path / "balancer.toml"
+    done = run(source, "-o", made, ADDRESS="192.0.2.2")
+    assert done.returncode == 0
+    assert done.stderr == f"{source}:10: compression: compresses answers: let the backends compress\n"
+    told = "1 line was not taken over, or not as it stood: see above"
+    assert done.stdout == f"{made}: {told}; balancer check finds no problem\n"
+    backends = load(made, 0.0).pool[0].backend
+    assert [(each.name, str(each.address), each.id) for each in backends] == [
+        ("a", "192.0.2.1:80", 1),
+        ("b", "192.0.2.2:80", 9),
+    ]
+    assert made.read_text().splitlines()[-2].startswith(f"# {source}:10: compression: compresses answers: ")
+
+    again = run(source, "-o", made, ADDRESS="192.0.2.3")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr.endswith(f"{made} cannot be written: File exists\n")
+    assert "192.0.2.2" in made.read_text()
+
+
+def test_to_standard_output(source):
+    done = run(source, ADDRESS="192.0.2.2")
+    assert done.returncode == 0
+    assert 'address = "192.0.2.2:80"' in done.stdout
+
+
+def test_bad_input(source, tmp_path):
+    source.write_text(BASE + "  server b 192.0.2.2:80 wieght 3\n")
+    done = run(source, "-o", tmp_path / "balancer.toml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f'{source}:9: server b: "wieght" is no option of a server; did you mean "weight"?\n'
+    assert not (tmp_path / "balancer.toml").exists()
+
+
+RUNNING = """\
+global
+  maxconn 200
+defaults
+  mode http
+  timeout client 10s
+  timeout server 10s
+  timeout connect 2s
+frontend www
+  bind 127.0.0.1:@front
+  use_backend mapped if { path_beg /m/ }
+  use_backend headers if { hdr(host) -i headers.example }
+  default_backend ring
+backend ring
+  balance url_param token
+  hash-type consistent
+  default-server check inter 100ms fall 1 rise 1
+  server a 127.0.0.1:@h0 weight 20
+  server b 127.0.0.1:@h1 weight 30
+  server c 127.0.0.1:@h2 weight 30
+  server d 127.0.0.1:@h3 weight 10
+backend mapped
+  balance url_param token
+  server a 127.0.0.1:@h0 weight 2
+  server b 127.0.0.1:@h1 weight 3
+  server c 127.0.0.1:@h2
+backend headers
+  balance hdr(X-User)
+  hash-type consistent crc32
+  server a 127.0.0.1:@h0
+  server b 127.0.0.1:@h1 id 90
+"""
+
+
+def journey(front, ports):
+    """Where 2,000 users of each backend are."""
+    targets = [f"/?token={token}" for token in TOKENS]
+    headers = iter(TOKENS)
+    found = ask(front, targets) + ask(front, [f"/m{target}" for target in targets])
+    found += ask(front, ["/"] * len(TOKENS), headers=lambda _: f"Host: headers.example\r\nX-User: {next(headers)}\r\n")
+    return [ports.names[port] for port in found]
+
+
+class Ours:
+    """``balancer --config FILE``, a context manager; it accepts inside."""
+
+    def __init__(self, file):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "balancer", "--config", str(file)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=end_with_parent,
+        )
+        self._errors = Output(self._process.stderr)
+
+    def __enter__(self):
+        self._errors.wait_for(ACCEPTS.search)
+        return self
+
+    def __exit__(self, *_):
+        self._process.terminate()
+        assert self._process.wait(PATIENCE) == 0
+        self._errors.join()
+
+
+@needs_haproxy
+def test_the_switch_moves_nobody(tmp_path):
+    """haproxy, then the daemon on the same address with the same hosts; one of them is down."""
+    ports = Ports(NAMES)
+    source, made = tmp_path / "haproxy.cfg", tmp_path / "balancer.toml"
+    source.write_text(ports.fill(RUNNING))
+    assert run(source, "-o", made).returncode == 0
+    text = made.read_text().replace("/var/lib/balancer", str(tmp_path / "state"))
+    text = text.replace("/run/balancer/admin.sock", str(tmp_path / "admin.sock"))
+    made.write_text(text.replace("127.0.0.1:9600", ports.fill("127.0.0.1:@admin")))
+    with hosts(tmp_path / "hosts", ports, ["h0", "h1", "h2"]):
+        with Haproxy(tmp_path, [source], ports["front"]) as running:
+            while "L4CON" not in running.command("show stat"):
+                time.sleep(0.02)  # it has no way to tell
+            theirs = journey(ports["front"], ports)
+        ports.release("front", "admin")
+        with Ours(made):
+            ours = journey(ports["front"], ports)
+    ports.close()
+    assert set(theirs) == {"h0", "h1", "h2"}
+    assert ours == theirs
