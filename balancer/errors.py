@@ -21,8 +21,8 @@ class Retry(StrEnum):
     """May the request be sent to a backend again?"""
 
     NEVER = "never"
-    IF_REUSED = "if_reused"
-    """Only if the connection had served before: its peer may have closed it while it was idle (RFC 9112, 9.3.1)."""
+    UNANSWERED = "unanswered"
+    """If it may be sent twice: the backend has had it, or a part of it, and said nothing (RFC 9110, 9.2.2)."""
     ALWAYS = "always"
 
 
@@ -32,6 +32,9 @@ class ProxyError(Exception):
     ``status`` is the HTTP status the client gets while nothing has been sent to it; ``reason`` is a short phrase in
     plain words for the log and the reply, never holding bytes the client sent.
     """
+
+    retry_after = 1
+    """Seconds after which the client may come again, if ``status`` is 429 or 503."""
 
     def __init__(self, source: Source, status: int, reason: str, retry: Retry = Retry.NEVER) -> None:
         super().__init__(reason)

@@ -196,6 +196,10 @@ class Token(Section):
     """Percent-decode the value before hashing."""
     max_length: Annotated[int, Field(ge=1, le=8192)] = 512
     """Longer tokens are refused with 400; in bytes, as received."""
+    rate: Rate = 0.0
+    """New client connections of one token a second; 0 is no limit. The first request of a faster one gets 429."""
+    burst: Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)] = 50
+    """New client connections of one token at once, before ``rate`` counts."""
 
 
 class Ring(Section):
@@ -322,6 +326,8 @@ class Backend(Section):
     backup: bool = False
     """Not on the ring: it gets users, the first of several all of them, while no other backend can be used."""
     weight: Annotated[float, Field(ge=0.0, le=256.0, allow_inf_nan=False)] = 1.0
+    max_connections: Count | None = None
+    """As in ``pool``, for this backend; absent takes what is there."""
     id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """``haproxy``: the server's ``id``; absent takes the number haproxy would give it."""
     guid: str | None = None
@@ -348,6 +354,20 @@ class BackendTls(Section):
     key: File | None = None
 
 
+class PoolRetry(Section):
+    """How a request that got no answer is tried again: of any method if nothing was sent, else if it may be repeated.
+
+    A connection that was kept from before and turns out to be closed does not count.
+    """
+
+    count: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Retries of one request."""
+    time: Duration = 10.0
+    """No retry begins later than this after the request's head was read."""
+    budget: Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)] = 0.2
+    """Retries of the pool as a share of its requests, beside ten a second."""
+
+
 class Pool(Section):
     """Backends that share a ring."""
 
@@ -360,6 +380,18 @@ class Pool(Section):
     """A PROXY header with the client's address at the beginning of each connection to a backend, by its version.
 
     Such a connection carries the requests of one client only. Probes say that they are nobody's.
+    """
+    retry: PoolRetry = PoolRetry()
+    max_connections: Count = 0
+    """Requests in flight and tunnels of each backend; 0 is no limit."""
+    queue: Annotated[int, Field(ge=0, le=MOST_CONNECTIONS)] = 100
+    """Requests that may wait for one backend with ``max_connections``."""
+    queue_timeout: Duration = 2.0
+    """How long each of them may wait."""
+    when_full: Literal["refuse", "successor"] = "refuse"
+    """What becomes of those that did not get a place: 503, or the next backend in the user's order.
+
+    Users with a lease on the full backend are refused anyway, or their tabs would be on two hosts.
     """
     linger: Duration = 30.0
     """How long a user without an open tunnel still belongs to the backend of the last one (the page is reloaded)."""

@@ -57,6 +57,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from _routes(("listener", i), listener, config.pool)
     yield from _repeats((("pool", i, "name"), each.name) for i, each in enumerate(config.pool))
     for i, pool in enumerate(config.pool):
+        yield from _room(("pool", i), pool)
         yield from token_findings(("pool", i, "token"), pool)
         yield from _ring(("pool", i, "ring"), pool)
         yield from _backends(("pool", i), pool)
@@ -113,6 +114,16 @@ def _limits(config: Config) -> Iterator[Finding]:
             message = f"is never reached: limits.max_connections is {limits.max_connections}"
             reads = (("limits", "max_connections"),)
             yield Finding(("listener", i, "max_connections"), message, reads, warning=True)
+
+
+def _room(at: Key, pool: Pool) -> Iterator[Finding]:
+    """Keys about limits that mean nothing without another."""
+    if "burst" in pool.token.model_fields_set and not pool.token.rate:
+        yield Finding((*at, "token", "burst"), "has no effect without rate", ((*at, "token", "rate"),), warning=True)
+    if not pool.max_connections and not any(backend.max_connections for backend in pool.backend):
+        for key in sorted(pool.model_fields_set & {"queue", "queue_timeout", "when_full"}):
+            message = "has no effect without max_connections"
+            yield Finding((*at, key), message, ((*at, "max_connections"),), warning=True)
 
 
 def _listener(at: Key, listener: Listener) -> Iterator[Finding]:

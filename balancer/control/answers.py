@@ -130,6 +130,12 @@ class Backend:
     tunnels: int
     sessions: int
     """Open tunnels, and requests in flight."""
+    max_connections: int | None
+    """Of them, so many at most; null if there is no limit."""
+    queued: int
+    """Requests that wait for a place there."""
+    full: int
+    """Requests that found none in time."""
     requests: int
     connects: int
     """Connections tried; those that failed are ``connect_errors``."""
@@ -165,6 +171,12 @@ class Pool:
     """Users who are not where they belong; null before they were counted."""
     decisions: dict[str, int]
     """Requests and connections placed since the start, by the rule that did."""
+    retries: int
+    """Tries of requests after their first."""
+    retries_given_up: dict[Literal["count", "time", "budget"], int]
+    """Requests that failed for want of a retry, by the limit that stood against it."""
+    refused_by_rate: int
+    """Requests of tokens with too many new connections."""
     requests: dict[str, int]
     """Requests since the start, by the class of their answers."""
     request_seconds: Histogram

@@ -20,6 +20,7 @@ from balancer.control.events import Events
 from balancer.control.journal import Entry, Journal, RingConfig
 from balancer.control.offload import Offload
 from balancer.errors import Refused
+from balancer.pool.board import Seats
 from balancer.pool.digest import Digest
 from balancer.pool.health import Health
 from balancer.pool.placement import Placement
@@ -81,6 +82,7 @@ class Keeper:
         self.books: dict[str, Book] = {}
         self._journal = journal
         self._lock = trio.Lock()
+        self._seats = Seats()
         memory = journal.load() if journal is not None else None
         self._seq = memory.seq if memory else 0
         self._known: dict[str, RingConfig] = dict(memory.configs) if memory else {}
@@ -206,11 +208,24 @@ class Keeper:
             text = f"pool {book.config.name} has ring {ring.fingerprint} in place of {book.ring.fingerprint}"
             self.events.emit("ring", text, pool=book.config.name, before=book.ring.fingerprint, after=ring.fingerprint)
         book.ring, book.weights = ring, weights
-        where, wanted = addresses(book.config, book.overlay), book.overlay.live_weights(book.configured, now)
-        placement = Placement.of(
-            ring, where, book.overlay, self.digest, now, weights=wanted, backups=backups(book.config)
+        wanted = book.overlay.live_weights(book.configured, now)
+        book.pool.place(self._placement(book.config, book.overlay, ring, now, wanted))
+
+    def _placement(
+        self, config: model.Pool, overlay: Overlay, ring: Ring, now: float, wanted: Mapping[str, float] | None = None
+    ) -> Placement:
+        """The placement, with the weights ``wanted``, or those of the ring."""
+        where = addresses(config, overlay)
+        return Placement.of(
+            ring,
+            where,
+            overlay,
+            self.digest,
+            now,
+            weights=wanted,
+            backups=backups(config),
+            seats=self._seats.assign(config.name, where),
         )
-        book.pool.place(placement)
 
     def _open(self, config: model.Pool, overlay: Overlay) -> None:
         """Start with a pool; nothing is served yet, so the ring is built here."""
@@ -225,9 +240,7 @@ class Keeper:
             ring = build(config, weights)
         if not overlay.usable(configured, now):
             logger.error('pool "%s": no backend is ready; make one ready with `balancer backend ready`', config.name)
-        pool = Pool(
-            config, Placement.of(ring, addresses(config, overlay), overlay, self.digest, now, backups=backups(config))
-        )
+        pool = Pool(config, self._placement(config, overlay, ring, now))
         self.books[config.name] = Book(pool, config, overlay, ring, weights)
         self._note_config(config, ring)
 

@@ -51,11 +51,13 @@ _BACKEND_GAUGES = {
     "users": ("balancer_backend_users", "Users with open tunnels."),
     "tunnels": ("balancer_backend_tunnels", "Open tunnels."),
     "sessions": ("balancer_backend_sessions", "Requests in flight and open tunnels."),
+    "queued": ("balancer_backend_queued_requests", "Requests that wait for a place at the backend."),
 }
 _BACKEND_COUNTERS = {
     "requests": ("balancer_backend_requests", "Requests sent."),
     "connects": ("balancer_backend_connects", "Connections tried."),
     "connect_errors": ("balancer_backend_connect_errors", "Connections that failed."),
+    "full": ("balancer_backend_full", "Requests that found no place at the backend, nor one in its queue in time."),
     "response_errors": ("balancer_backend_response_errors", "Requests without a proper answer."),
     "bytes_sent": ("balancer_backend_sent_bytes", "Bytes sent to the backend."),
     "bytes_received": ("balancer_backend_received_bytes", "Bytes received from the backend."),
@@ -147,7 +149,18 @@ class Metrics:
         requests = CounterMetricFamily(
             "balancer_requests", "Requests by the class of their answers.", labels=["pool", "status"]
         )
+        retries = CounterMetricFamily("balancer_retries", "Tries of requests after their first.", labels=["pool"])
+        given_up = CounterMetricFamily(
+            "balancer_retries_given_up", "Requests that failed for want of a retry, by limit.", labels=["pool", "limit"]
+        )
+        metered = CounterMetricFamily(
+            "balancer_requests_refused", "Requests of tokens with too many new connections.", labels=["pool"]
+        )
         for name, book in self._operators.keeper.books.items():
+            retries.add_metric([name], book.pool.retries.made)
+            for limit, count in book.pool.retries.given_up.items():
+                given_up.add_metric([name, limit], count)
+            metered.add_metric([name], book.pool.refused)
             for status, count in book.pool.traffic.by_class().items():
                 requests.add_metric([name, status], count)
             for reason, count in book.pool.decisions.items():
@@ -158,7 +171,7 @@ class Metrics:
             versions.add_metric([name], book.overlay.version)
             if name in self._facts.scan.strays:
                 strays.add_metric([name], self._facts.scan.strays[name])
-        yield from (requests, decisions, pins, versions, panic, healthy, strays)
+        yield from (requests, retries, given_up, metered, decisions, pins, versions, panic, healthy, strays)
         took = "From the first byte of a request to the last of its answer, or to the 101 of a tunnel."
         seconds = {name: book.pool.traffic.seconds.plain() for name, book in self._operators.keeper.books.items()}
         yield _histogram("balancer_request_seconds", took, seconds, ["pool"])

@@ -138,7 +138,7 @@ class Gate:
         self._refused = dict.fromkeys(REASONS, 0)
         self._buckets = board.buckets(Metered.CLIENTS)
         self._memory = board.cell(Kind.MEMORY)
-        self._clock = clock
+        self.clock = clock
         self._used = used
         self._told = (0.0, dict(self._refused))
         self._reserve = -1
@@ -175,7 +175,7 @@ class Gate:
         crowd = self.board.crowd
         if 0 < limits.max_connections_per_client <= crowd.count(places):
             self._refused["client_limit"] += 1
-        elif limits.client_rate and self._buckets.take(places, self._clock(), limits.client_rate, limits.client_burst):
+        elif limits.client_rate and self._buckets.take(places, self.clock(), limits.client_rate, limits.client_burst):
             self._refused["client_rate"] += 1
         else:
             crowd.enter(places)

@@ -181,7 +181,7 @@ class TlsTransport(Transport):
 
     def _failed(self, reason: str) -> ProxyError:
         status = 400 if self.source is Source.CLIENT else 502
-        return ProxyError(self.source, status, f"TLS failed: {reason}", Retry.IF_REUSED)
+        return ProxyError(self.source, status, f"TLS failed: {reason}", Retry.UNANSWERED)
 
     def _answer(self) -> None:
         """Say what cannot wait for our next data, as tickets and key updates can: "no renegotiation" of TLS 1.2."""

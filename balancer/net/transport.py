@@ -157,7 +157,7 @@ class Transport(Watch):
         """The error of a connection that broke, in words for the log."""
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         status = 400 if self.source is Source.CLIENT else 502
-        return ProxyError(self.source, status, f"the {self.source} connection broke ({name})", Retry.IF_REUSED)
+        return ProxyError(self.source, status, f"the {self.source} connection broke ({name})", Retry.UNANSWERED)
 
 
 def reset(sock: socket.socket) -> None:

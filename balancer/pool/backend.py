@@ -1,7 +1,10 @@
 """One backend at run time: whether it may be tried, and what it has served."""
 
+from typing import Any
+
 from balancer.config.scalars import Address
 from balancer.pool.ejection import Ejection
+from balancer.pool.load import Load
 from balancer.pool.standing import WELL, Standing
 from balancer.pool.tally import Tally
 
@@ -21,7 +24,9 @@ class Backend:
         "bytes_out",
         "connect_errors",
         "connects",
+        "full",
         "held_until",
+        "load",
         "name",
         "requests",
         "response_errors",
@@ -43,6 +48,10 @@ class Backend:
         """Requests in flight and open tunnels."""
         self.tunnels = 0
         """Open tunnels."""
+        self.load: Load[Any] | None = None
+        """What it carries in all workers; None where nobody asks for it."""
+        self.full = 0
+        """Requests that found no place, nor one in the queue in time."""
         self.requests = 0
         self.connects = 0
         """Connections tried; those of them that failed are ``connect_errors``."""
@@ -53,6 +62,23 @@ class Backend:
         """Sent to the backend."""
         self.bytes_out = 0
         """Received from the backend."""
+
+    def enter(self) -> bool:
+        """Take a place for one request or tunnel, until ``leave``; false if there is none."""
+        self.active += 1
+        load = self.load
+        if load is not None:
+            load.active.put(self.active)
+            if 0 < load.limit < load.active.total():
+                self.leave()
+                return False
+        return True
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self.active -= 1
+        if self.load is not None:
+            self.load.active.put(self.active)
 
     def connect_failed(self, now: float) -> None:
         """It refused or did not answer a connect: others come first for a while."""

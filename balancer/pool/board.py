@@ -44,6 +44,7 @@ class Kind(IntEnum):
     LISTENER = 3
     ACTIVE = 4
     USERS = 5
+    QUEUED = 6
 
 
 class Metered(IntEnum):

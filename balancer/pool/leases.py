@@ -6,8 +6,10 @@ network changes) the lease ends. Sessions are opaque here: whoever opens one clo
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import takewhile
+
+from balancer.pool.board import Cell
 
 
 class Lease:
@@ -35,6 +37,8 @@ class Leases:
     def __init__(self, linger: float) -> None:
         self.linger = linger
         self.users: Counter[str] = Counter()
+        self.cells: Mapping[str, Cell] = {}
+        """Where the users of a backend are told to the other workers."""
         self.nobodys: dict[object, str] = {}
         """Sessions of tunnels without a token, which hold no lease, and their backends."""
         self._leases: dict[bytes, Lease] = {}
@@ -60,9 +64,9 @@ class Leases:
             lease = self._leases[token] = Lease(token)
         self._lingering.pop(token, None)
         if lease.sessions:
-            self.users[lease.place] -= 1
+            self._count(lease.place, -1)
         lease.sessions[session] = lease.place = backend
-        self.users[backend] += 1
+        self._count(backend, 1)
         return lease
 
     def close(self, lease: Lease, session: object, now: float) -> None:
@@ -94,9 +98,15 @@ class Leases:
 
     def _drop(self, lease: Lease, sessions: list[object]) -> None:
         """What remains decides the place: the newest tunnel still open."""
-        self.users[lease.place] -= 1
+        self._count(lease.place, -1)
         for session in sessions:
             del lease.sessions[session]
         if lease.sessions:
             lease.place = lease.sessions[next(reversed(lease.sessions))]
-            self.users[lease.place] += 1
+            self._count(lease.place, 1)
+
+    def _count(self, backend: str, more: int) -> None:
+        self.users[backend] += more
+        cell = self.cells.get(backend)
+        if cell is not None:
+            cell.put(self.users[backend])

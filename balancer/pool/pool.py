@@ -1,19 +1,25 @@
 """A pool at run time: which backend a token goes to, and why."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import count
+from typing import Any
 
 from balancer.config import model
 from balancer.pool.backend import Backend
+from balancer.pool.board import Board
 from balancer.pool.health import probed
 from balancer.pool.histogram import Traffic
 from balancer.pool.leases import Lease, Leases
+from balancer.pool.load import Load
 from balancer.pool.panic import healthy_share
 from balancer.pool.placement import Placement
+from balancer.pool.retries import Retries
 from balancer.pool.standing import DEGRADED, UNKNOWN, WELL, Standing
 from balancer.ring.bounded import bounded
 
+FAILED = "failed to connect"
+FULL = "full"
 OWNERS_KEPT = 4096
 """Tokens whose owners are remembered; then all are forgotten, so that strange ones cost no more than memory."""
 
@@ -32,6 +38,18 @@ class Decision:
         self.skipped = skipped
 
 
+def _seat(backend: Backend, load: Load[Any] | None) -> None:
+    """Count the backend there from now on, and nowhere else."""
+    if backend.load is not None:
+        backend.load.clear()
+        if load is not None:
+            load.waiting = backend.load.waiting
+    backend.load = load
+    if load is not None:
+        load.active.put(backend.active)
+        load.queued.put(len(load.waiting))
+
+
 class Pool:
     """Backends, the placement over them, and the leases on them."""
 
@@ -39,13 +57,17 @@ class Pool:
         self.name = config.name
         self.config = config
         self.backends: dict[str, Backend] = {}
-        self.place(placement)
+        self._board: Board | None = None
         self.leases = Leases(config.linger)
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
         self.traffic = Traffic()
+        self.retries = Retries()
+        self.refused = 0
+        """Requests refused because their token made too many connections."""
         self._bounded = bool(config.ring.bound or config.ring.hash_balance_factor)
         self._turns = count()
+        self.place(placement)
 
     def place(self, placement: Placement) -> None:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now."""
@@ -53,9 +75,37 @@ class Pool:
         for name, address in placement.addresses.items():
             backend = self.backends[name] = known.get(name) or Backend(name, address, self._at_first(name))
             backend.address = address
+        for name in known.keys() - self.backends.keys():
+            _seat(known[name], None)
         self.placement = placement
         self._owners: dict[bytes, str] = {}
         self._reckon()
+        self._take_seats()
+
+    def share(self, board: Board) -> None:
+        """Tell the other workers what the backends carry, and learn it from them."""
+        self._board = board
+        self._take_seats()
+
+    def _take_seats(self) -> None:
+        """Give backends their cells on the board, where a limit or a bound needs them."""
+        if self._board is None:
+            return
+        limits = {each.name: each.max_connections for each in self.config.backend}
+        for name, backend in self.backends.items():
+            limit, load = limits.get(name), backend.load
+            if limit is None:
+                limit = self.config.max_connections
+            seat = self.placement.seats[name] if limit or self._bounded else None
+            if load is None or load.seat != seat:
+                _seat(backend, None if seat is None else Load(self._board, seat, limit))
+            else:
+                load.limit = limit
+        self.leases.cells = {
+            name: backend.load.users for name, backend in self.backends.items() if backend.load is not None
+        }
+        for name, cell in self.leases.cells.items():
+            cell.put(self.leases.users[name])
 
     def stand(self, standings: Mapping[str, Standing]) -> None:
         """Take what is held of these backends now; without effect on those that have been removed."""
@@ -109,13 +159,16 @@ class Pool:
             name = owners[token] = self.placement.ring.owner(token)
         return name
 
-    def candidates(self, token: bytes | None, now: float, after: Decision | None = None) -> Iterator[Decision]:
+    def candidates(
+        self, token: bytes | None, now: float, after: Decision | None = None, why: str = FAILED
+    ) -> Generator[Decision, str | None, None]:
         """Backends for the token, best first, each once; without a token (``None``) they take turns.
 
         The pin, the lease, the owner, then its successors on the ring, then the backups. Who should not be tried now is
         left out; when all others have been tried, those left out for their health only are tried too: first the
         ``degraded``, then the rest (``panic``), for a backend that failed a moment ago is better than none. ``after``
-        is one that has been tried already.
+        is one that has been tried already, and ``why`` what came of it. Whoever asks for the next may ``send`` what
+        came of the last, if not a failure to connect.
         """
         skipped: list[tuple[str, str]] = []
         degraded: list[str] = []
@@ -128,22 +181,30 @@ class Pool:
             if backend is None:  # a lease on a backend that has been removed
                 continue
             if after is not None and backend is after.backend:
-                skipped.append((name, "failed to connect"))
+                skipped.append((name, why))
                 continue
-            if why := self._refuses(backend, lease):
+            if reason := self._refuses(backend, lease):
                 pass
-            elif why := self.left_out(backend, lease, now, health=not self.panic):
-                (degraded if why == DEGRADED else unhealthy).append(name)
+            elif reason := self.left_out(backend, lease, now, health=not self.panic):
+                (degraded if reason == DEGRADED else unhealthy).append(name)
             else:
                 if self.panic and self.left_out(backend, lease, now):
                     rule = "panic"
-                yield Decision(backend, rule, (*skipped, *((other, "full") for other in full)))
-                why = "failed to connect"  # or nobody would ask for the next one
-            skipped.append((name, why))
+                # Nobody would ask for the next one if this one served.
+                reason = (yield Decision(backend, rule, (*skipped, *((other, FULL) for other in full)))) or FAILED
+            skipped.append((name, reason))
         for name in degraded + unhealthy:
             backend = self.backends.get(name)
             if backend is not None and not self._refuses(backend, lease):  # trying the others took time
                 yield Decision(backend, "degraded" if name in degraded else "panic", tuple(skipped))
+
+    def _carried(self, name: str) -> int:
+        """What counts against the bound of a backend: its users; haproxy counts streams."""
+        backend = self.backends[name]
+        load = backend.load
+        if self.config.ring.bound:
+            return self.leases.users[name] if load is None else load.users.total()
+        return backend.active if load is None else load.active.total()
 
     def left_out(self, backend: Backend, lease: Lease | None, now: float, *, health: bool = True) -> str:
         """Why the holder of ``lease`` is better placed elsewhere, or an empty string.
@@ -213,10 +274,7 @@ class Pool:
             ]
             if not usable:
                 return
-            if self.config.ring.bound:
-                load: Mapping[str, int] = self.leases.users
-            else:  # haproxy counts streams
-                load = {name: self.backends[name].active for name in ring.members}
+            load = {name: self._carried(name) for name in ring.members}
             chosen = next(bounded(ring, token, self.config.ring, load, usable))
             full = []
             for name in ring.order(token):

@@ -26,6 +26,8 @@ class Record:
 
     # Defaults of the class, not of each object: most requests change few of them.
     head = connected = first_byte = 0.0
+    queued = 0.0
+    """Seconds spent waiting for a place at a backend that was full."""
     method = target = request_id = b""
     digest = ""
     backend = ""
@@ -75,7 +77,8 @@ class AccessLog:
             f',"method":{_quote(record.method.decode("latin-1"))},"path":{_quote(without_query(record.target))}'
             f',"status":{record.status},"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out}'
             f',"tls_ms":{_ms(record.tls_seconds)},"head_ms":{_ms(head - began) if head else "null"}'
-            f',"connect_ms":{_ms(connected - head) if connected else "null"}'
+            f',"queue_ms":{_ms(record.queued)}'
+            f',"connect_ms":{_ms(connected - head - record.queued) if connected else "null"}'
             f',"first_byte_ms":{_ms(first - connected) if first else "null"},"total_ms":{_ms(now - began)}'
             f',"tls":"{tls}","request_id":{_quote(record.request_id.decode("latin-1"))}'
             f',"token":"{record.digest}","ended":{_quote(record.ended)},"by":"{record.by}"}}\n'

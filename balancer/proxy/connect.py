@@ -1,48 +1,68 @@
-"""From a token to a connected backend: walk the candidates until one accepts."""
+"""From a token to a connected backend: walk the candidates until one has room and accepts.
+
+A request holds a place at the backend from before it connects until its answer has been relayed, so that connections
+being made count against the backend's limit as well. At the limit it waits for its turn, for a while; whoever leaves
+wakes the first who waits. One that leaves in another worker cannot: so the first looks again with every look at the
+deadlines.
+
+Every try after the first is a retry and needs to be allowed: by the number of retries, the time since the request came,
+and the budget of its pool. Only a kept connection that proves to be closed costs nothing, once: its backend has done
+nothing wrong.
+"""
 
 import logging
 import math
+from collections import deque
+from collections.abc import Generator
+from contextlib import suppress
 
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.dial import FRESH, dial
-from balancer.net.engine import TimedOut
+from balancer.net.engine import Task, TimedOut, park
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
-from balancer.pool.pool import Decision
+from balancer.pool.load import Load
+from balancer.pool.pool import FAILED, FULL, Decision
+from balancer.pool.retries import Limit
 from balancer.proxy.accesslog import Record
 from balancer.proxy.session import Client
 
 logger = logging.getLogger("balancer.proxy")
 
-PATIENCE = 3.0
-"""The walk ends after this many connect timeouts, however many candidates are left."""
+NO_ANSWER = "gave no answer"
 
 
 class Connector:
-    """The candidates of one request or connection, tried in order; nothing has been sent yet, so nothing is lost.
+    """The candidates of one request or connection, tried in order.
 
     A request may use an idle connection: an ``idempotent`` one any, others one that served a moment ago, for a backend
     that closes an idle connection while a request is on its way cannot be told from one that has acted on it.
     """
 
+    # Defaults of the class, not of each object: most requests change few of them.
     reused = False
     """The connection last handed out had served before."""
+    _candidates: Generator[Decision, str | None, None] | None = None
+    _holds: Backend | None = None
+    """Where we have a place."""
+    _oldest = math.inf
+    _retries = 0
+    _unanswered = 0
 
     def __init__(self, client: Client, token: bytes | None, record: Record) -> None:
         plane = self._plane = client.plane
         pool = self.pool = client.pool
-        self.token = token
-        now = plane.engine.now
-        first = pool.first(token, now)
-        self._candidates = pool.candidates(token, now, after=first)
-        self._decision = first or next(self._candidates, None)
         self._client = client
+        self.token = token
         self._task = client.task
         self._record = record
-        self._until = now + PATIENCE * plane.timeouts.connect
-        self._oldest = math.inf
         self.idle = client.connections()
         """Idle connections, and where this one belongs when it is idle."""
+        now = plane.engine.now
+        self._decision = pool.first(token, now)
+        if self._decision is None:
+            self._candidates = pool.candidates(token, now)
+            self._decision = next(self._candidates, None)
 
     @property
     def backend(self) -> Backend:
@@ -53,21 +73,143 @@ class Connector:
     def kept(self, *, idempotent: bool) -> Transport | None:
         """An idle connection to the best candidate, if there is one: the case of most requests, without waiting."""
         self._oldest = 0.0 if idempotent else self._plane.engine.now - FRESH
-        return None if self._decision is None else self._kept(self._decision)
+        decision = self._decision
+        return self._kept(decision) if decision is not None and self._enter(decision.backend) else None
 
     async def connect(self) -> Transport:
-        """A connection to the best candidate that accepts one. Raises 503 when none is left."""
-        engine, record = self._plane.engine, self._record
-        while (decision := self._decision) is not None and not (record.tries and engine.now > self._until):
-            transport = self._kept(decision) or await self._dial(decision)
-            if transport is not None:
-                return transport
-            self._decision = next(self._candidates, None)
-        raise ProxyError(Source.BACKEND, 503, "no backend could be reached", Retry.ALWAYS)
+        """A connection to the best candidate that accepts one. Raises 503 when none does, or none has room."""
+        words = "no backend could be reached"
+        while (decision := self._decision) is not None:
+            backend = decision.backend
+            if self._enter(backend) or await self._wait(backend):
+                transport = self._kept(decision) or await self._dial(decision)
+                if transport is not None:
+                    return transport
+                self._next(FAILED)
+                if self._decision is not None and not self._may_retry():
+                    break
+            else:
+                backend.full += 1
+                self._note(decision)
+                words = "the backend is full"
+                # Without a token nobody cares which backend it is; with a lease the user's other tabs do.
+                strict = self.pool.config.when_full == "refuse" and self.token is not None
+                if strict or decision.reason == "lease" or self._late():
+                    break
+                self._next(FULL)
+        raise ProxyError(Source.BACKEND, 503, words, Retry.ALWAYS)
 
-    def once_more(self) -> None:
-        """The kept connection was no good: from now on fresh ones only, the present candidate first."""
-        self._oldest = math.inf
+    async def again(self, error: ProxyError) -> Transport:
+        """Another connection after the last one broke with ``error`` before anything of an answer came.
+
+        First to the same backend, then to the next. Raises ``error`` where that is not allowed.
+        """
+        self._oldest = math.inf  # fresh ones only
+        if self._client.transport.hung_up:
+            raise error  # nobody waits for an answer any more
+        if not self.reused:
+            self._unanswered += 1
+            if not self._may_retry():
+                raise error
+            if self._unanswered > 1:
+                self._next(NO_ANSWER)
+        try:
+            return await self.connect()
+        except ProxyError as other:
+            raise (error if self._decision is None and other.retry is Retry.ALWAYS else other) from None
+
+    def leave(self) -> None:
+        """Give up the place at the backend; whoever waits for one may have it."""
+        backend = self._holds
+        if backend is None:
+            return
+        self._holds = None
+        backend.active -= 1
+        load = backend.load
+        if load is not None:
+            load.active.put(backend.active)
+            if load.waiting:
+                self._plane.engine.wake(load.waiting[0])
+
+    def _enter(self, backend: Backend) -> bool:
+        """Take a place at the backend, unless we have it or others wait for it."""
+        if self._holds is backend:
+            return True
+        load = backend.load
+        if load is None:
+            backend.active += 1
+        elif load.waiting or not backend.enter():
+            return False
+        self._holds = backend
+        return True
+
+    async def _wait(self, backend: Backend) -> bool:
+        """Wait for a place; false if none came free in time, or too many wait already."""
+        load = backend.load
+        assert load is not None
+        settings, engine, task = self.pool.config, self._plane.engine, self._task
+        if load.queued.total() >= settings.queue:
+            return False
+        began = engine.now
+        until = began + settings.queue_timeout
+        queue: deque[Task] = load.waiting
+        queue.append(task)
+        load.queued.put(len(queue))
+        try:
+            while not (queue[0] is task and backend.enter()):
+                if engine.now >= until:
+                    return False
+                if self._client.transport.hung_up:
+                    raise ProxyError(Source.CLIENT, 499, "the client left while it waited for its backend")
+                task.expires = engine.now if queue[0] is task else until
+                with suppress(TimedOut):
+                    await park()
+            self._holds = backend
+            return True
+        finally:
+            self._record.queued += engine.now - began
+            queue.remove(task)
+            self._called(backend, queue)
+
+    def _called(self, backend: Backend, queue: deque[Task]) -> None:
+        """The queue is shorter by one: the next may look."""
+        load: Load[Task] | None = backend.load
+        if load is not None:
+            load.queued.put(len(queue))
+        if queue:
+            self._plane.engine.wake(queue[0])
+
+    def _may_retry(self) -> bool:
+        """One more retry, if nothing stands against it."""
+        pool, now = self.pool, self._plane.engine.now
+        settings, retries = pool.config.retry, pool.retries
+        if self._retries >= settings.count:
+            retries.given_up[Limit.COUNT] += 1
+        elif self._late():
+            retries.given_up[Limit.TIME] += 1
+        elif not retries.spend(now, pool.decisions.total(), settings.budget):
+            retries.given_up[Limit.BUDGET] += 1
+        else:
+            self._retries += 1
+            retries.made += 1
+            return True
+        return False
+
+    def _late(self) -> bool:
+        return self._plane.engine.now > self._record.head + self.pool.config.retry.time
+
+    def _next(self, why: str) -> None:
+        """The next candidate; ``why`` it is not this one."""
+        before = self._decision
+        try:
+            if self._candidates is None:
+                now = self._plane.engine.now
+                self._candidates = self.pool.candidates(self.token, now, before, why)
+                self._decision = next(self._candidates)
+            else:
+                self._decision = self._candidates.send(why)
+        except StopIteration:
+            self._decision = None
 
     def _kept(self, decision: Decision) -> Transport | None:
         if self._oldest == math.inf:
@@ -88,6 +230,7 @@ class Connector:
         try:
             transport = await self._open(backend)
         except ProxyError as error:
+            self.leave()
             if error.retry is not Retry.ALWAYS:
                 raise
             if not backend.unavailable(engine.now):
@@ -97,6 +240,9 @@ class Connector:
             backend.connect_failed(engine.now)
             self._client.blame(backend, self.token, "connect")
             return None
+        except BaseException:
+            self.leave()
+            raise
         backend.connected()
         self._chosen(decision)
         return transport
@@ -126,6 +272,5 @@ class Connector:
         record.tries += 1
 
     def _chosen(self, decision: Decision) -> None:
-        decision.backend.active += 1
         self.pool.decisions[decision.reason] += 1
         self._record.connected = self._plane.engine.now

@@ -18,7 +18,7 @@ from balancer.net.transport import TURN_BYTES, Transport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.replies import reply
-from balancer.proxy.session import TRACE_FIELD, Client, Outcome, explanation
+from balancer.proxy.session import TRACE_FIELD, Client, explanation
 from balancer.proxy.tunnel import tunnel
 from balancer.proxy.upload import TOO_LONG, Upload
 
@@ -40,6 +40,8 @@ class Exchange:
     """The response is to say why this backend was chosen."""
     answered = False
     """Something of the response has been sent: from here on an error can only cut it short."""
+    blamed = False
+    """The backend has been blamed for the error that is on its way."""
 
     def __init__(self, client: Client, request: Request, early: bytes, record: Record) -> None:
         self.client = client
@@ -96,16 +98,18 @@ class Exchange:
         connector = self.connector = Connector(client, token, record)
         idempotent = request.method in IDEMPOTENT
         backend = self.backend = connector.kept(idempotent=idempotent) or await connector.connect()
-        try:
-            return await self._send(backend, head)
-        except ProxyError as error:
-            # An idle connection may be closed by its backend just when it is used again.
-            if not (connector.reused and error.retry is Retry.IF_REUSED and idempotent and self._replayable()):
-                raise
-        self._settle()
-        connector.once_more()
-        backend = self.backend = await connector.connect()
-        return await self._send(backend, head)
+        while True:
+            try:
+                return await self._send(backend, head)
+            except ProxyError as error:
+                if not (error.retry is Retry.UNANSWERED and idempotent and self._replayable()):
+                    raise
+                if not connector.reused:
+                    self._blame(error)
+                self.blamed = True
+                self._settle()
+                backend = self.backend = await connector.again(error)
+                self.blamed = False
 
     def _count(self, status: int) -> None:
         """The request is done, or has become a tunnel."""
@@ -132,7 +136,7 @@ class Exchange:
                 reason = (
                     "the backend closed in the middle of the head" if data else "the backend closed without an answer"
                 )
-                raise ProxyError(Source.BACKEND, 502, reason, Retry.NEVER if data else Retry.IF_REUSED)
+                raise ProxyError(Source.BACKEND, 502, reason, Retry.NEVER if data else Retry.UNANSWERED)
             if not data:
                 self.record.first_byte = engine.now
             data = data + more if data else more
@@ -319,16 +323,21 @@ class Exchange:
             frames=frames,
         )
 
+    def _blame(self, error: ProxyError) -> None:
+        """The backend that was asked has failed."""
+        assert self.connector is not None
+        backend = self.connector.backend
+        backend.response_errors += 1
+        # An idle connection that its backend closes is nobody's fault.
+        if not self.answered and not (self.connector.reused and error.retry is Retry.UNANSWERED):
+            self.client.blame(backend, self.token, "timeout" if error.status == 504 else "reset")
+
     async def _fail(self, error: ProxyError) -> bytes | None:
         """Answer an error, or cut short the answer it came in the middle of."""
         record, request, client = self.record, self.request, self.client
         record.ended, record.by = error.reason, error.source
-        if error.source is Source.BACKEND and self.connector is not None and error.retry is not Retry.ALWAYS:
-            self.connector.backend.response_errors += 1
-            # An idle connection that its backend closes is nobody's fault.
-            if not self.answered and not (self.connector.reused and error.retry is Retry.IF_REUSED):
-                outcome: Outcome = "timeout" if error.status == 504 else "reset"
-                self.client.blame(self.connector.backend, self.token, outcome)
+        if error.source is Source.BACKEND and error.retry is not Retry.ALWAYS and not self.blamed:
+            self._blame(error)
         if self.answered or error.status == 499:
             if not self.answered:
                 record.status = 499
@@ -337,7 +346,13 @@ class Exchange:
         record.status = error.status
         consumed = not request.body or (self.upload is not None and self.upload.done)
         keep = error.source is not Source.CLIENT and request.keep_alive and consumed and not client.plane.draining
-        answer = reply(error.status, error.reason, head_only=request.method == b"HEAD", keep_alive=keep)
+        answer = reply(
+            error.status,
+            error.reason,
+            head_only=request.method == b"HEAD",
+            keep_alive=keep,
+            retry_after=error.retry_after,
+        )
         await client.say(answer)
         if not keep:
             return None
@@ -356,7 +371,7 @@ class Exchange:
         backend.bytes_in += transport.sent
         backend.bytes_out += transport.received
         backend.requests += 1
-        backend.active -= 1
+        self.connector.leave()
         if keep:
             transport.sent = transport.received = 0
             self.connector.idle[backend].put(transport, self.client.plane.engine.now)

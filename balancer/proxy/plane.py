@@ -20,7 +20,7 @@ from balancer.net.engine import Closed, Engine, Task
 from balancer.net.gate import Gate, Room
 from balancer.net.secure import Secured
 from balancer.pool.backend import Backend
-from balancer.pool.board import Board, Places
+from balancer.pool.board import Board, Metered, Places
 from balancer.pool.digest import Digest
 from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
@@ -92,6 +92,10 @@ class Plane:
         self.passes = passes
         self.gate = Gate(engine, config.limits, board)
         self.pools = pools
+        for pool in pools.values():
+            pool.share(board)
+        self.tokens = board.buckets(Metered.TOKENS)
+        """How fast each token may make new connections."""
         self.idle: defaultdict[Backend, IdleConnections] = defaultdict(IdleConnections)
         self._secured: dict[str, Secured] = {}
         self.sessions: set[Session] = set()

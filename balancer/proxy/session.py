@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from typing import Literal
 
 from balancer.errors import ProxyError, Source
@@ -42,6 +43,7 @@ class Client:
         "front",
         "idle",
         "kept",
+        "metered",
         "peer",
         "places",
         "plane",
@@ -83,6 +85,8 @@ class Client:
         """Between two requests: nothing is lost by closing now."""
         self.served = False
         """It has asked something."""
+        self.metered = False
+        """It has been counted as a new connection of its user."""
 
     def identify(self, address: str) -> None:
         """Set the client's IP ``address``: the peer's, or what a PROXY header says."""
@@ -129,7 +133,21 @@ class Client:
                     token = self.address_bytes
         if self.plane.log.enabled:
             record.digest = self.plane.digest(token)
+        if rule.rate and not self.metered:
+            self._meter(token)
         return token
+
+    def _meter(self, token: bytes) -> None:
+        """Count a new connection of this token. Raises 429 if there are too many."""
+        plane, rule = self.plane, self.pool.config.token
+        places = plane.gate.board.places(self.pool.name.encode() + b"\0" + token)
+        wait = plane.tokens.take(places, plane.gate.clock(), rule.rate, rule.burst)
+        if wait:
+            self.pool.refused += 1
+            error = ProxyError(Source.CLIENT, 429, "this user makes too many connections")
+            error.retry_after = ceil(wait)
+            raise error
+        self.metered = True
 
     def may_see(self, request: Request) -> bool:
         """May the client be told why it was placed where it was? It asks for it; trusted networks and passes may."""

@@ -40,7 +40,7 @@ async def serve_tcp(client: Client, early: bytes) -> None:
     finally:
         if backend is not None and connector is not None:
             state = connector.backend
-            state.active -= 1
+            connector.leave()
             record.bytes_in, record.bytes_out = backend.sent, backend.received
             state.bytes_in += backend.sent
             state.bytes_out += backend.received

@@ -354,6 +354,14 @@ SUSPICIOUS = {
         '18: pool "ide" > health > passive > consecutive: has no effect: passive health is off; give it '
         'mode = "dry_run" or "on"',
     ),
+    "a burst of tokens without a rate": (
+        [token("burst = 5")],
+        '16: pool "ide" > token > burst: has no effect without rate',
+    ),
+    "a queue for nobody": (
+        [("[pool.ring]", "queue = 5\n[pool.ring]")],
+        '15: pool "ide" > queue: has no effect without max_connections',
+    ),
     "a burst without a rate": (
         [("[admin]", "limits.client_burst = 5\n[admin]")],
         "1: limits > client_burst: has no effect without client_rate",

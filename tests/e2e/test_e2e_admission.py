@@ -6,6 +6,7 @@ import time
 
 import pytest
 from harness import Daemon, listener, pool
+from scrape import metric
 from wire import PATIENCE, Peer, answer, get
 
 WINDOW = 0.3
@@ -66,16 +67,8 @@ def waits(client):
     return True
 
 
-def metric(control, name):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(str(control))
-        with Peer(sock) as peer:
-            text = peer.ask(get("/metrics", "Connection: close")).body.decode()
-    return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name + " "))
-
-
 def connections_refused(control, reason):
-    return metric(control, f'balancer_connections_refused_total{{reason="{reason}"}}')
+    return metric(control, "balancer_connections_refused_total", reason=reason)
 
 
 def test_one_client_has_so_many_and_others_do_not_care(daemon, backend, control):
@@ -129,7 +122,7 @@ def test_a_full_listener_lets_clients_wait_and_others_in(daemon, backend, contro
         with come(daemon, "127.0.3.3", "small") as third:
             third.send(get())
             assert waits(third)
-            assert metric(control, 'balancer_listener_open_connections{listener="small"}') == 2
+            assert metric(control, "balancer_listener_open_connections", listener="small") == 2
             with come(daemon, "127.0.3.3") as elsewhere:
                 assert served(elsewhere, backend)
             first.close()

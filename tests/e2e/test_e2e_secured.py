@@ -57,7 +57,7 @@ def daemon(start, homes, authority, vanishing):
         "1.2": pool(homes["1.2"], tls=tls),
         "1.3": pool(homes["1.3"], tls=tls),
         "asking": pool(homes["asking"], tls={**tls, **pair}),
-        "no-certificate": pool(homes["asking"], tls=tls),
+        "no-certificate": pool(homes["asking"], tls=tls, retry={"count": 0}),
         "other": pool(homes["other"], tls=tls),
         "renamed": pool(homes["other"], tls=tls),
         "anybody": pool(homes["other"], tls={"enabled": True, "verify": False}),

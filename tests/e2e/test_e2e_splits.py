@@ -44,7 +44,7 @@ LAST = [get("/last?token=secret-1", "Connection: close"), get("/", "Content-Leng
 
 @pytest.fixture(scope="module")
 def daemon(start, home):
-    return start(pool=[pool(home)])
+    return start(pool=[pool(home, retry={"count": 0})])
 
 
 @pytest.fixture(scope="module")

@@ -215,7 +215,7 @@ async def test_a_reset_is_an_error_of_that_side(source, doing):
         error = caught.value
         assert error.source is source
         assert error.status == (400 if source is Source.CLIENT else 502)
-        assert error.retry is Retry.IF_REUSED
+        assert error.retry is Retry.UNANSWERED
         assert error.reason.startswith(f"the {source} connection broke (E")
         ours.close()
 
