@@ -8,6 +8,7 @@ import trio
 
 from balancer.control.keeper import Keeper
 from balancer.control.movers import Movers
+from balancer.errors import Refused
 from balancer.ring.base import Ring
 
 logger = logging.getLogger("balancer.scan")
@@ -40,6 +41,8 @@ class Scan:
             try:
                 for name in self._keeper.books:
                     await self._count(name)
+            except Refused as error:
+                logger.warning("strays and shares are as they were: %s", error)
             except Exception:  # numbers that are late must not end the daemon
                 logger.exception("counting strays and shares failed")
             await trio.sleep(INTERVAL)

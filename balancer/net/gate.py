@@ -188,8 +188,8 @@ class Gate:
 
     def weigh(self) -> None:
         """Called every second: is there memory for more?"""
-        used = self._used()
-        self._memory.put(used)
+        with suppress(OSError):  # no descriptor left to look with: it is as it was
+            self._memory.put(self._used())
         if not self._ceiling:
             self.starved = False
             return
