@@ -1,8 +1,9 @@
 """An IDE host that counts: every message of a tunnel has a number, and what comes out of order is said.
 
 On a WebSocket it says ``h NAME PID`` first, answers ``c N`` with ``e N`` (or ``x N``, if N was not the next), and
-pushes ``p M`` of its own now and then. Any other request is answered with its method and path. SIGUSR1 makes it slow,
-SIGUSR2 quick again; slow answers keep their order.
+pushes ``p M`` of its own now and then. Any other request is answered with its method and path, or with N
+bytes if its path is ``/big/N``. SIGUSR1 makes it slow,
+SIGUSR2 quick again; slow answers keep their order. After SIGHUP it hangs up instead of answering, except to probes.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import hashlib
 import os
 import signal
 import sys
+from collections import deque
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 DELAY = 0.3
@@ -24,6 +26,7 @@ class Link(asyncio.Protocol):
 
     name = ""
     delay = 0.0
+    rude = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
@@ -31,6 +34,7 @@ class Link(asyncio.Protocol):
         self.tunnel = False
         self.last = self.pushed = 0
         self.due = 0.0
+        self.waiting: deque[bytes] = deque()
         self.push_timer: asyncio.TimerHandle | None = None
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -44,13 +48,17 @@ class Link(asyncio.Protocol):
 
     def say(self, data: bytes) -> None:
         """Send, after what has been said before."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        self.due = max(self.due, now + Link.delay)
-        if self.due <= now:
+        if not (Link.delay or self.waiting):
             self.transport.write(data)
-        else:
-            loop.call_at(self.due, self.transport.write, data)
+            return
+        loop = asyncio.get_running_loop()
+        self.waiting.append(data)
+        self.due = max(self.due, loop.time() + Link.delay)
+        loop.call_at(self.due, self._say_next)
+
+    def _say_next(self) -> None:
+        """What waits longest: timers of one time come in any order."""
+        self.transport.write(self.waiting.popleft())
 
     def _request(self) -> bool:
         end = self.held.find(b"\r\n\r\n")
@@ -66,10 +74,13 @@ class Link(asyncio.Protocol):
         if b"sec-websocket-key" in fields:
             self._open(fields[b"sec-websocket-key"])
             return True
-        body = method + b" " + target.partition(b"?")[0]
+        path = target.partition(b"?")[0]
+        body = bytes(int(path[5:])) if path.startswith(b"/big/") else method + b" " + path
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         if target == b"/health":
             self.transport.write(answer)
+        elif Link.rude:
+            self.transport.abort()
         else:
             self.say(answer)
         return True
@@ -114,6 +125,7 @@ async def serve(name: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, setattr, Link, "delay", DELAY)
     loop.add_signal_handler(signal.SIGUSR2, setattr, Link, "delay", 0.0)
+    loop.add_signal_handler(signal.SIGHUP, setattr, Link, "rude", True)
     server = await loop.create_server(Link, "127.0.0.1", port, backlog=4096, reuse_address=True)
     print("accepts", flush=True)
     async with server:

@@ -1,6 +1,5 @@
 """One chaos run from start to verdict."""
 
-import gc
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -10,27 +9,35 @@ from chaos_actions import rampage
 from chaos_clients import Tab, ask, watch
 from chaos_world import World
 
+HEALTH = {
+    **{"type": "http", "interval": "1s", "fast_interval": "300ms", "timeout": "1s", "fall": 2, "rise": 2},
+    # One trouble after the other is what this is about: a host that is back is back.
+    **{"on_down": "close", "ejection_time": "500ms", "max_ejection_time": "1s", "panic_threshold": 0.0},
+}
+TIMEOUTS = {"connect": "1s", "response": "2s", "idle": "1s", "close_spread": "300ms", "drain": "20s"}
 TABS = (1, 2, 3)
 """Tabs of a user, by turns."""
-SETTLED = 8.0
+SETTLED = 15.0
 """Seconds in which the daemon gives back what the last clients had: idle connections, leases, threads."""
 MORE_MEMORY = 24 << 20
 """Bytes the daemon may keep beyond what it had after the same number of clients had come and gone once."""
 
 
-def chaos(folder: Path, *, tunnels: int, seconds: float, seed: int, hosts: int = 4, every: float = 1.0) -> dict:
-    """Run it; the summary, whose ``violations`` should be empty."""
-    with World(folder, hosts, seed) as world:
+def chaos(
+    folder: Path, *, tunnels: int, seconds: float, seed: int, hosts: int = 4, every: float = 1.0
+) -> tuple[dict, str, str]:
+    """Run it; the summary, whose ``violations`` should be empty, and the daemon's access log and messages."""
+    with World(folder, hosts, seed, HEALTH, timeouts=TIMEOUTS) as world:
         began = time.monotonic()
         before = trio.run(_play, world, tunnels, seconds, every)
-        after = trio.run(_settle, world, before)
+        after = trio.run(_at_rest, world, before[0])
     ledger = world.ledger
     if after[0] > before[0]:
         ledger.violated(f"{after[0] - before[0]} descriptors were kept")
     if after[1] > before[1] + MORE_MEMORY:
         ledger.violated(f"{(after[1] - before[1]) >> 20} MiB of memory were kept")
     back = sorted(ledger.back)
-    return {
+    summary = {
         "seed": seed,
         "seconds": round(time.monotonic() - began, 1),
         "tunnels": tunnels,
@@ -40,14 +47,16 @@ def chaos(folder: Path, *, tunnels: int, seconds: float, seed: int, hosts: int =
         "resident_mib": {"before": before[1] >> 20, "after": after[1] >> 20},
         "violations": ledger.violations,
     }
+    return summary, str(world.daemon.stdout), str(world.daemon.stderr)
 
 
 async def _play(world: World, tunnels: int, seconds: float, every: float) -> tuple[int, int]:
     """The same clients twice, in peace and in chaos; the footprint between the two."""
-    await trio.to_thread.run_sync(world.admin, "PUT", "/backends/host-0/weight", {"weight": 1.0})
+    await trio.to_thread.run_sync(world.admin, "PUT", "/backends/host-0/weight", {"weight": 2.0})  # all are at work
+    at_rest, _ = world.footprint()
     async with _Crowd(world, tunnels, every):
         pass
-    before = await _footprint(world)
+    before = await _at_rest(world, at_rest)
     async with _Crowd(world, tunnels, every) as users:
         await rampage(world, users, seconds, pace=0.5)
         await trio.sleep(1)
@@ -97,18 +106,9 @@ class _Crowd:
         self._talking -= 1
 
 
-async def _footprint(world: World) -> tuple[int, int]:
-    """Once it no longer shrinks."""
-    last, steady = world.footprint(), 0
+async def _at_rest(world: World, descriptors: int) -> tuple[int, int]:
+    """The footprint as soon as it has no more descriptors than that, or when time is up."""
     end = time.monotonic() + SETTLED
-    while steady < 15 and time.monotonic() < end:
-        await trio.sleep(0.2)
-        now = world.footprint()
-        steady = 0 if now[0] < last[0] else steady + 1
-        last = now
-    return last
-
-
-async def _settle(world: World, before: tuple[int, int]) -> tuple[int, int]:
-    gc.collect()
-    return await _footprint(world)
+    while (now := world.footprint())[0] > descriptors and time.monotonic() < end:
+        await trio.sleep(0.1)
+    return now

@@ -24,6 +24,10 @@ AFTERMATH = 4.0
 """Seconds after SIGCONT in which the daemon may still hold a host for down, and end what is left there."""
 
 
+class Refused(Exception):
+    """An answer of the admin API that is no yes."""
+
+
 class Host:
     """An IDE host at a port that stays its own."""
 
@@ -45,7 +49,9 @@ class Host:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -74,11 +80,13 @@ class Ledger:
 class World:
     """A context manager: hosts and daemon run inside."""
 
-    def __init__(self, folder: Path, hosts: int, seed: int) -> None:
+    def __init__(self, folder: Path, hosts: int, seed: int, health: dict[str, object], **settings: object) -> None:
         self.random = Random(seed)
         self.ledger = Ledger()
         self._folder = folder
         self._count = hosts
+        self._health = health
+        self._settings = settings
         self._stack = ExitStack()
         self._socket = str(folder / "admin.sock")
 
@@ -87,20 +95,7 @@ class World:
             self.hosts = [Host(f"host-{n}") for n in range(self._count)]
             for host in self.hosts:
                 stack.callback(host.kill)
-            health = {
-                **{"type": "http", "interval": "300ms", "timeout": "1s", "fall": 2, "rise": 2, "on_down": "close"},
-            }
-            members = pool(*(f"127.0.0.1:{host.port}" for host in self.hosts), linger="1s", health=health)
-            timeouts = {"connect": "1s", "response": "2s", "idle": "1s", "close_spread": "300ms", "drain": "20s"}
-            self.daemon = stack.enter_context(
-                Daemon(
-                    self._folder,
-                    pool=[members],
-                    timeouts=timeouts,
-                    admin={"socket": self._socket},
-                    state_dir=str(self._folder / "state"),
-                )
-            )
+            stack.enter_context(self.start_daemon())
             self._stack = stack.pop_all()
         return self
 
@@ -118,19 +113,31 @@ class World:
     def host(self, name: str) -> Host:
         return next(host for host in self.hosts if host.name == name)
 
+    def start_daemon(self) -> Daemon:
+        """The daemon, or the next one on the same state."""
+        members = pool(*(f"127.0.0.1:{host.port}" for host in self.hosts), linger="1s", health=self._health)
+        config = {"pool": [members], "admin": {"socket": self._socket}, "state_dir": str(self._folder / "state")}
+        self.daemon = Daemon(self._folder, **config, **self._settings)
+        return self.daemon
+
     def admin(self, method: str, path: str, body: object = None) -> dict:
+        """A request about the pool to the admin API; what it answers."""
+        return json.loads(self.ask(method, f"/v1/pools/ide{path}", body))
+
+    def ask(self, method: str, path: str, body: object = None) -> bytes:
         """A request to the admin API; what it answers."""
         connection = http.client.HTTPConnection("localhost", timeout=20)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(20)
         try:
             connection.sock.connect(self._socket)
-            connection.request(method, f"/v1/pools/ide{path}", json.dumps(body))
+            connection.request(method, path, json.dumps(body))
             response = connection.getresponse()
-            answer = json.loads(response.read())
+            answer = response.read()
         finally:
             connection.close()
-        assert response.status < 300, f"{method} {path}: {answer}"
+        if response.status >= 300:
+            raise Refused(f"{method} {path}: {answer.decode()}")
         return answer
 
     def footprint(self) -> tuple[int, int]:

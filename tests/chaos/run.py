@@ -23,10 +23,17 @@ def main() -> int:
     parser.add_argument("--tunnels", type=int, default=500)
     parser.add_argument("--hosts", type=int, default=4)
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(1 << 32))
+    parser.add_argument("--logs", type=Path, help="folder to write the daemon's access log and messages to")
     args = parser.parse_args()
     print(f"seed {args.seed}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
-        summary = chaos(Path(folder), tunnels=args.tunnels, seconds=args.seconds, seed=args.seed, hosts=args.hosts)
+        summary, access, messages = chaos(
+            Path(folder), tunnels=args.tunnels, seconds=args.seconds, seed=args.seed, hosts=args.hosts
+        )
+    if args.logs is not None:
+        args.logs.mkdir(exist_ok=True)
+        (args.logs / "access.jsonl").write_text(access)
+        (args.logs / "messages.txt").write_text(messages)
     print(json.dumps(summary, indent=1))
     return 1 if summary["violations"] else 0
 
