@@ -9,6 +9,7 @@ from balancer.control.operators import Operators
 from balancer.control.scan import Scan
 from balancer.pool.health import Health
 from balancer.pool.outliers import Outcome
+from balancer.pool.standing import Standing
 from balancer.ring.overlay import Ramp
 
 
@@ -77,7 +78,7 @@ class Facts:
             "state_since": state.since if state else None,
             "up": not down,
             "why_down": down or None,
-            "health": self._health(book.health.get(name)),
+            "health": self._health(book.health.get(name), backend.standing),
             "takes_new": self.takes_new(book, name),
             "weight": book.weights[name],
             "configured_weight": configured.get(name),
@@ -97,12 +98,11 @@ class Facts:
             "bytes_received": backend.bytes_out,
         }
 
-    def _health(self, health: Health | None) -> dict[str, Any] | None:
+    def _health(self, health: Health | None, standing: Standing) -> dict[str, Any] | None:
         """What probes say; None if there are none."""
         if health is None:
             return None
         now = self._operators.now()
-        out = health.ejection.out(now)
         return {
             "state": health.state,
             "for": None if health.since is None else now - health.since,
@@ -113,8 +113,8 @@ class Facts:
             "changes": health.changes,
             "wish": health.wish or None,
             "percent": health.percent,
-            "ejected": health.ejection.why if out else None,
-            "ejected_for": health.ejection.until - now if out else None,
+            "ejected": standing.ejected or None,
+            "ejected_for": max(0.0, health.ejection.until - now) if standing.ejected else None,
             "ejections": {outcome: health.ejections[outcome] for outcome in get_args(Outcome)},
             "points": health.warmth(now),
         }

@@ -530,6 +530,7 @@ BACKEND_KEYS = {
     "id": ["1", "2", "3", "1048577"],
     "guid": ["''", "'a'", "'b'"],
     "server": ["''", "'a'", "'10.0.0.1:1'"],
+    "backup": ["true", "false"],
 }
 
 
@@ -555,4 +556,4 @@ def test_what_passes_makes_a_ring(tmp_path_factory, ring, backends):
     if report.config:
         [pool] = report.config.pool
         ring = build(pool)
-        assert set(ring.order(b"token")) == {each.name for each in pool.backend if each.weight}
+        assert set(ring.order(b"token")) == {each.name for each in pool.backend if each.weight and not each.backup}

@@ -1,6 +1,7 @@
 """Health checks as users and operators see them: the real daemon before real hosts that come and go."""
 
 import contextlib
+import itertools
 import json
 import re
 import socket
@@ -18,11 +19,11 @@ HEALTH = {"type": "http", "interval": "100ms", "timeout": "5s", "rise": 1, "fall
 
 
 class Host:
-    """An IDE host that says its name; ``status`` and ``wish`` are what it says of its health."""
+    """An IDE host that says its name: its health is ``status`` and ``wish``, what users get is ``real``."""
 
     def __init__(self, name):
         self.name = name
-        self.status, self.wish = 200, ""
+        self.status, self.wish, self.real = 200, "", 200
         self.server = None
         self.port = 0
         self.start()
@@ -38,7 +39,7 @@ class Host:
 
             def do_GET(self):
                 health = self.path == "/health"
-                self.send_response(host.status if health else 200)
+                self.send_response(host.status if health else host.real)
                 if health and host.wish:
                     self.send_header("Balancer-Health", host.wish)
                 self.send_header("Content-Length", str(len(host.name)))
@@ -182,3 +183,36 @@ def test_nobody_is_let_in_before_the_first_verdicts_and_the_wait_can_be_ended(tm
             assert "accepts on" not in str(daemon.stderr)
         finally:
             daemon.__exit__(Exception)
+
+
+def test_a_host_that_passes_its_probes_and_fails_its_users_is_found(tmp_path, hosts):
+    passive = {"mode": "on", "outcomes": ["5xx"], "consecutive": 3, "clients": 1}
+    health = {**HEALTH, "passive": passive, "slow_start": "10m", "ejection_time": "1s", "max_ejection_time": "10m"}
+    with AdminDaemon(tmp_path, hosts, pool_keys={"health": health}) as daemon:
+        users = [f"secret-{n}" for n in range(30)]
+        mine = [user for user in users if daemon.place(user) == "ide-01"][:3]
+        hosts[0].real = 500
+
+        def ask(user):
+            with daemon.connect() as client:
+                return client.ask(get(f"/?token={user}"))
+
+        for user in itertools.cycle(mine):
+            if (response := ask(user)).body == b"ide-02" or response.body == b"ide-03":
+                break
+            assert response.status == 500
+        hosts[0].real = 200
+        assert daemon.backend("ide-01")["health"]["state"] == "up"
+        line = daemon.stderr.wait_for(lambda line: "of pool ide: ejected: " in line)
+        assert re.search(r"backend ide-01 of pool ide: ejected: \d+ failures in a row; no new users for 1 s", line)
+        assert daemon.backend("ide-01")["health"]["ejections"] == {"ejected": 1, "dry_run": 0, "limit": 0}
+        text = daemon.ask("GET", "/metrics").text
+        assert 'balancer_ejections_total{pool="ide",backend="ide-01",outcome="ejected"} 1.0' in text
+        assert 'balancer_backend_healthy{pool="ide",backend="ide-01"} 1.0' in text
+
+        daemon.stderr.wait_for(lambda line: "backend ide-01 of pool ide: takes new users again" in line)
+        eventually(lambda: daemon.backend("ide-01")["weight"] == 0.05)
+        facts = daemon.backend("ide-01")
+        assert (facts["takes_new"], facts["health"]["ejected"], facts["health"]["points"]) == (True, None, 0.05)
+        listed = [sys.executable, "-m", "balancer", "backend", "list", "--admin", daemon.socket]
+        assert "up, starts with 5% of its points" in subprocess.run(listed, capture_output=True, text=True).stdout
