@@ -23,6 +23,7 @@ POOLS = {
     "tcp": {},
     "connect": {"consecutive": 1, "clients": 1},
     "framed": {},
+    "left": {"consecutive": 1, "clients": 1},
     "forgiven": {},
 }
 LASTING = {"ejection_time": "1h", "max_ejection_time": "1h"}
@@ -132,10 +133,13 @@ def test_one_client_cannot_eject_a_host_nor_can_failures_between_answers(rig):
             rig.hosts["forgiven"][0].way = "answer"
             assert rig.ask("forgiven", n + 1)[0] == 200
             rig.hosts["forgiven"][0].way = "reset"
-    with rig.connect("framed") as peer:  # nor does a client that leaves count
-        rig.hosts["framed"][0].way = "hang"
+
+
+def test_clients_that_leave_are_no_failures(rig):
+    rig.hosts["left"][0].way = "hang"
+    with rig.connect("left") as peer:
         peer.send(get(f"/?token={rig.owned()}"))
-    rig.hosts["framed"][0].way = "reset"
+    assert rig.daemon.logged(listener="left", status=499)["by"] == "client"
 
 
 @pytest.mark.parametrize(("way", "status"), [("reset", 502), ("close", 502), ("hang", 504), ("5xx", 500)])
@@ -178,4 +182,4 @@ def test_without_http_a_connection_that_brings_nothing_is_a_failure(rig):
 
 def test_those_who_were_not_to_be_ejected_were_not(rig):
     assert rig.ask("framed")[0] == rig.ask("forgiven")[0] == 502
-    assert rig.said("framed") == rig.said("forgiven") == []
+    assert rig.said("framed") == rig.said("forgiven") == rig.said("left") == []

@@ -1,5 +1,7 @@
 """Panic: when it begins and ends, and what it makes of placement."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +95,13 @@ def test_weights_count_and_those_taken_out_do_not():
     drained.place(steered(drained.config, [SetState(backend="c", state="maint")]))
     assert drained.healthy == pytest.approx(1 / 3)
     assert drained.panic
+
+
+def test_backups_stand_aside():
+    pool = open_pool()
+    pool.place(replace(pool.placement, backups=("d",)))
+    pool.stand({"d": DOWN})
+    assert pool.healthy == 1.0
 
 
 def test_zero_is_never():
