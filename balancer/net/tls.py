@@ -135,7 +135,7 @@ class TlsTransport(Transport):
             incoming.write(raw)
             self._more = True
         # Key updates cost us 500 times what they cost their sender; a flood of nothing else never gets us out of here.
-        raise self._failed("many records and no data")
+        raise self._fault("TLS failed: many records and no data")
 
     def transmit(self, data: bytes) -> bool:
         try:
@@ -176,12 +176,11 @@ class TlsTransport(Transport):
             reason = (error.reason or "protocol error").lower().replace("_", " ")
             if isinstance(error, ssl.SSLCertVerificationError):
                 reason += f": {error.verify_message.rstrip('.')}"
-            return self._failed(reason)
+            return self._fault(f"TLS failed: {reason}")
         return super().lost(error)
 
-    def _failed(self, reason: str) -> ProxyError:
-        status = 400 if self.source is Source.CLIENT else 502
-        return ProxyError(self.source, status, f"TLS failed: {reason}", Retry.UNANSWERED)
+    def _fault(self, reason: str) -> ProxyError:
+        return ProxyError(self.source, 400 if self.source is Source.CLIENT else 502, reason, Retry.UNANSWERED)
 
     def _answer(self) -> None:
         """Say what cannot wait for our next data, as tickets and key updates can: "no renegotiation" of TLS 1.2."""
@@ -212,5 +211,5 @@ class TlsTransport(Transport):
             if raw is not None:
                 break
         if not raw:
-            raise self._failed(f"the {self.source} left during the handshake")
+            raise self._fault(f"the {self.source} left during the TLS handshake")
         self._incoming.write(raw)
