@@ -55,8 +55,8 @@ def _wait_for(client: Client) -> None:
 
 def _line(event: dict[str, Any]) -> str:
     clock = datetime.fromtimestamp(event["time"]).strftime("%H:%M:%S") if "time" in event else " " * 8
-    where = f" {event['pool']}:" if "pool" in event else ""
-    return f"{clock}  {event['kind']:<11}{where} {paint(event['text'], _colour(event))}"
+    where = f"{event['pool']}: " if "pool" in event else ""
+    return f"{clock}  {event['kind']:<11} {where}{paint(event['text'], _colour(event))}"
 
 
 def _colour(event: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 @dataclass_transform()
 def answer(kind: type[T]) -> type[T]:
     """A type of which no value is ever made; the texts below its fields are part of the description."""
-    return with_config(ConfigDict(use_attribute_docstrings=True))(dataclass(kind))
+    return with_config(ConfigDict(use_attribute_docstrings=True))(dataclass(init=False, repr=False, eq=False)(kind))
 
 
 @answer

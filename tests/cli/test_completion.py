@@ -7,7 +7,7 @@ import sys
 import pytest
 from admin_rig import NAMES
 
-from balancer.cli.command import _parser
+from balancer.cli.command import _parser, main
 from balancer.cli.completion import _SCRIPTS, offers
 
 VERBS = {
@@ -77,7 +77,7 @@ def test_names_from_the_running_daemon(daemon, tmp_path):
 
 BASH = """
 balancer() {{ {python} -m balancer "$@"; }}
-source {script}
+{script}
 COMP_LINE={line!r} COMP_POINT={point}
 _balancer
 printf '%s\\n' "${{COMPREPLY[@]}}"
@@ -85,22 +85,22 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_bash(daemon, tmp_path):
-    script = tmp_path / "balancer.bash"
-    made = subprocess.run([sys.executable, "-m", "balancer", "completion", "bash"], capture_output=True, check=True)
-    script.write_bytes(made.stdout)
-
+def test_bash(daemon):
     def tab(line, end=""):
-        text = BASH.format(python=sys.executable, script=script, line=line + end, point=len(line))
-        done = subprocess.run(["bash", "-uec", text], capture_output=True, text=True, check=True)
+        words = {"python": sys.executable, "script": _SCRIPTS["bash"], "line": line + end, "point": len(line)}
+        done = subprocess.run(["bash", "-uec", BASH.format(**words)], capture_output=True, text=True, check=True)
         assert done.stderr == ""
         return done.stdout.split()
 
     assert tab(f"balancer backend drain --admin {daemon.socket} ", end="and more") == list(NAMES)
-    assert tab("balancer backend --h") == ["--help"]
-    # What is behind a "=" is a word of its own to bash: it is offered without what stands before it.
-    assert tab(f"balancer ring plan --admin {daemon.socket} --weight ide-01") == ["ide-01="]
-    assert tab("balancer log-level --level=x") == []
+    # What is behind a ":" or "=" is a word of its own to bash: it is offered without what stands before it.
+    assert tab("balancer completion words a:b=") == []
+
+
+def test_the_script_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["balancer", "completion", "bash"])
+    assert main() == 0
+    assert capsys.readouterr().out == _SCRIPTS["bash"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
