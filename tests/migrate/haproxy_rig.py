@@ -66,7 +66,7 @@ class Haproxy:
         self._admin = folder / "haproxy.sock"
         self._log = folder / "haproxy.log"
         extra = folder / "admin.cfg"
-        extra.write_text(f"global\n  stats socket {self._admin} level admin\n")
+        extra.write_text(f"global\n  nbthread 1\n  stats socket {self._admin} level admin\n")
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [HAPROXY, "-db", "-f", str(extra), *(word for file in files for word in ("-f", str(file)))],

@@ -374,7 +374,7 @@ def test_nobody_moves_while_servers_are_away(text, tmp_path, ports):
     file = prepared(case, tmp_path, ports, "")
     pool = imported(file, case, tmp_path).pool[0]
     with Haproxy(tmp_path, [file], ports["front"]) as running:
-        for away in (["b"], ["b", "d"], ["a", "b", "d"], ["c"]):
+        for away in (["b"], ["a", "b", "d"], ["c", "d"]):
             for name in "abcd":
                 running.command(f"set server ide/{name} state {'maint' if name in away else 'ready'}")
             theirs = placed(case, ports["front"], ports)
@@ -383,7 +383,7 @@ def test_nobody_moves_while_servers_are_away(text, tmp_path, ports):
                 assert ours(pool, case, ports, without=[f"h{'abcd'.index(name)}" for name in away]) == theirs
         for name in "abcd":
             running.command(f"set server ide/{name} state maint")
-        assert set(placed(case, ports["front"], ports)) == {"h4"}
+        assert {ports.names[port] for port in ask(ports["front"], ["/?token=x", "/?token=y", "/"])} == {"h4"}
     assert [backend.name for backend in pool.backend if backend.backup] == ["e"]
 
 
@@ -393,7 +393,7 @@ def test_nobody_moves_otherwise_when_weights_change(tmp_path, ports):
     pool = imported(file, case, tmp_path).pool[0]
     weights = {"a": 20.0, "b": 10.0, "c": 30.0, "d": 25.0}
     with Haproxy(tmp_path, [file], ports["front"]) as running:
-        for name, weight in (("a", 40), ("b", 1), ("d", 0), ("d", 256)):
+        for name, weight in (("a", 40), ("b", 1), ("d", 0)):
             weights[name] = float(weight)
             running.command(f"set weight ide/{name} {weight}")
             assert ours(pool, case, ports, weights=weights) == placed(case, ports["front"], ports)

@@ -10,9 +10,17 @@ from haproxy_rig import BASE, TOKENS, Haproxy, Ports, ask, hosts, needs_haproxy
 from harness import ACCEPTS, Output
 from wire import PATIENCE, end_with_parent
 
+from balancer.cli.command import main
 from balancer.config.load import load
 
 NAMES = ["front", "admin", "h0", "h1", "h2", "h3"]
+
+
+def here(monkeypatch, capsys, *arguments):
+    """The same in this process, for it takes a second to start another."""
+    monkeypatch.setattr(sys, "argv", ["balancer", "import", "haproxy", *map(str, arguments)])
+    code = main()
+    return code, *capsys.readouterr()
 
 
 def run(*arguments, **variables):
@@ -28,7 +36,7 @@ def source(tmp_path):
     return file
 
 
-def test_to_a_file(source, tmp_path):
+def test_to_a_file(source, tmp_path, monkeypatch, capsys):
     made = tmp_path / "balancer.toml"
     done = run(source, "-o", made, ADDRESS="192.0.2.2")
     assert done.returncode == 0
@@ -42,24 +50,34 @@ def test_to_a_file(source, tmp_path):
     ]
     assert made.read_text().splitlines()[-2].startswith(f"# {source}:10: compression: compresses answers: ")
 
-    again = run(source, "-o", made, ADDRESS="192.0.2.3")
-    assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr.endswith(f"{made} cannot be written: File exists\n")
+    monkeypatch.setenv("ADDRESS", "192.0.2.3")
+    code, out, errors = here(monkeypatch, capsys, source, "-o", made)
+    assert (code, out) == (1, "")
+    assert errors.endswith(f"{made} cannot be written: File exists\n")
     assert "192.0.2.2" in made.read_text()
 
 
-def test_to_standard_output(source):
-    done = run(source, ADDRESS="192.0.2.2")
-    assert done.returncode == 0
-    assert 'address = "192.0.2.2:80"' in done.stdout
+def test_to_standard_output(source, monkeypatch, capsys):
+    monkeypatch.setenv("ADDRESS", "192.0.2.2")
+    code, out, _ = here(monkeypatch, capsys, source)
+    assert code == 0
+    assert 'address = "192.0.2.2:80"' in out
 
 
-def test_bad_input(source, tmp_path):
+def test_bad_input(source, tmp_path, monkeypatch, capsys):
     source.write_text(BASE + "  server b 192.0.2.2:80 wieght 3\n")
-    done = run(source, "-o", tmp_path / "balancer.toml")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f'{source}:9: server b: "wieght" is no option of a server; did you mean "weight"?\n'
+    code, out, errors = here(monkeypatch, capsys, source, "-o", tmp_path / "balancer.toml")
+    assert (code, out) == (1, "")
+    assert errors == f'{source}:9: server b: "wieght" is no option of a server; did you mean "weight"?\n'
     assert not (tmp_path / "balancer.toml").exists()
+
+
+def test_what_check_finds_is_said(source, tmp_path, monkeypatch, capsys):
+    source.write_text(BASE.replace(":80\n", ":443 ssl crt none.pem\n", 1))
+    code, out, errors = here(monkeypatch, capsys, source, "-o", tmp_path / "balancer.toml")
+    assert code == 1
+    assert out.endswith("balancer check finds 2 problems: see above\n")
+    assert "none.pem" in errors
 
 
 RUNNING = """\
