@@ -150,6 +150,17 @@ def test_conditions_no_route_can_say(condition, tmp_path):
     assert told[5] == "use_backend"
 
 
+def test_no_request_is_read_in_mode_tcp(tmp_path):
+    text = (
+        front("  use_backend two if { path /x }\n")
+        .replace("mode http", "mode tcp")
+        .replace("url_param token", "source")
+    )
+    config, told = made(text, tmp_path)
+    assert "route" not in config["listener"][0]
+    assert told[5] == "use_backend"
+
+
 def test_rules_after_one_without_a_condition_never_count(tmp_path):
     found = listeners(front("  use_backend two\n  use_backend ide if { path /x }\n"), tmp_path)[0]
     assert (found["pool"], found.get("route")) == ("two", None)
@@ -284,6 +295,7 @@ def test_tls_and_proxy_headers_to_servers(tmp_path, certificates):
         ("  server b nowhere.example:80\n", "has no address here"),
         ("  server b *:80\n", "where the client wanted to go"),
         ("  server b 192.0.2.2:80 hash-key addr\n", "servers differ in it"),
+        ("frontend more\n  bind 127.0.0.1:80\n  default_backend ide\n", "is bound already in line"),
     ],
 )
 def test_what_would_place_users_elsewhere_is_refused(lines, part, tmp_path):

@@ -16,9 +16,8 @@ from balancer.migrate.haproxy.listener import Listeners
 from balancer.migrate.haproxy.pool import Target, own_name, usable, write_pool
 from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
 from balancer.migrate.haproxy.route import Rule, rules
-from balancer.migrate.haproxy.scalars import number
 from balancer.migrate.haproxy.server import Server, servers
-from balancer.migrate.haproxy.settings import Globals, bases, global_section, tls_defaults, write_settings
+from balancer.migrate.haproxy.settings import Globals, bases, global_section, spread, tls_defaults, write_settings
 from balancer.migrate.haproxy.source import SECTIONS, Section, read
 from balancer.migrate.outcome import Notes, Outcome, Surroundings
 from balancer.migrate.toml import Table
@@ -60,7 +59,7 @@ def _write_proxies(
     for proxy, bound, chosen in fronts:
         listeners.write(proxy, bound, chosen)
     verify = settings.argument("ssl-server-verify") != "none"
-    spread = settings.argument("spread-checks")
+    spread_percent = spread(settings, notes)
     for proxy in active:
         if not proxy.balances:
             continue
@@ -74,7 +73,7 @@ def _write_proxies(
             for bind in bound
             for address in bind.addresses
         )
-        target = Target(surroundings, where, verify, number(spread, 0, 50) if spread else 0, ports)
+        target = Target(surroundings, where, verify, spread_percent, ports)
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):

@@ -30,6 +30,7 @@ class Listeners:
         self._pools = pools
         self._notes = notes
         self._taken: set[str] = set()
+        self._bound: dict[str, Bind] = {}
 
     def write(self, proxy: Proxy, binds: Sequence[Bind], rules: Sequence[Rule]) -> None:
         """Append those of ``proxy``."""
@@ -43,7 +44,23 @@ class Listeners:
                 continue
             own = [rule for rule in rules if rule.match.tls in (None, first.tls)]
             own = [rule for rule in own if first.tls or proxy.mode == "tcp" or not rule.match.sni]
+            own = [rule for rule in own if self._readable(rule, proxy)]
+            self._bound_once(group)
             self._write(proxy, group, list(self._known(own)))
+
+    def _readable(self, rule: Rule, proxy: Proxy) -> bool:
+        if proxy.mode == "http" or not (rule.match.host or rule.match.path or rule.match.path_prefix):
+            return True
+        message = "no request is read in mode tcp: a route there goes by SNI"
+        self._notes.remark(rule.line.file, rule.line.number, rule.line.words[0], message)
+        return False
+
+    def _bound_once(self, group: Sequence[Bind]) -> None:
+        for bind in group:
+            for address in bind.addresses:
+                if (other := self._bound.setdefault(address, bind)).line is not bind.line:
+                    message = f"{address} is bound already in line {other.line}"
+                    self._notes.problem(bind.line.file, bind.line.number, "bind", message)
 
     def _known(self, rules: Sequence[Rule]) -> Iterator[Rule]:
         """The rules that lead to a pool."""

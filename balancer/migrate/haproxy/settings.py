@@ -79,6 +79,12 @@ def bases(settings: Globals, first: Path) -> Bases:
     return Bases(files, Path(crt) if crt else None, Path(ca) if ca else None)
 
 
+def spread(settings: Globals, notes: Notes) -> int:
+    """Percent by which checks are spread (``spread-checks``)."""
+    line = settings.last("spread-checks")
+    return (line and len(line.words) > 1 and _number(line, 0, 50, notes)) or 0
+
+
 def tls_defaults(settings: Globals, notes: Notes) -> Sequence[str]:
     """The words of ``ssl-default-bind-options``; those nobody reads are told."""
     line = settings.last("ssl-default-bind-options")
@@ -94,13 +100,13 @@ def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], note
     """Everything above the listeners."""
     threads = settings.last("nbthread") or settings.last("nbproc")
     if threads is not None and len(threads.words) > 1:
-        top.set("workers", _number(threads, 256, notes), threads.words[0])
+        top.set("workers", _number(threads, 1, 256, notes), threads.words[0])
     top.set("state_dir", "/var/lib/balancer", "pins, drains and weights survive restarts here")
     _admin(top, settings, proxies, notes)
     _log(settings, proxies, notes)
     limits = top.table("limits")
     if (line := settings.last("maxconn")) and len(line.words) > 1:
-        limits.set("max_connections", _number(line, MOST_CONNECTIONS, notes), "maxconn")
+        limits.set("max_connections", _number(line, 1, MOST_CONNECTIONS, notes), "maxconn")
     if (line := settings.last("tune.bufsize")) and len(line.words) > 1:
         try:
             limits.set("max_head_bytes", min(max(size(line.words[1]), 1024), 1 << 20), "tune.bufsize")
@@ -177,9 +183,9 @@ def _duration(line: Line, notes: Notes, at: int = 2) -> int | None:
         return None
 
 
-def _number(line: Line, most: int, notes: Notes) -> int | None:
+def _number(line: Line, least: int, most: int, notes: Notes) -> int | None:
     try:
-        return min(number(line.words[1], 1, 2**31 - 1), most)
+        return min(number(line.words[1], least, 2**31 - 1), most)
     except ValueError as error:
         notes.problem(line.file, line.number, line.words[0], str(error))
         return None
