@@ -52,6 +52,7 @@ SAID_ALREADY = {
     "option http-keep-alive",  # always so
     "option tcp-check",  # as without: a connection
     "mode tcp",  # haproxy's default
+    "no option redispatch",
 }
 
 

@@ -274,6 +274,24 @@ def test_options_of_servers(words, where, expected, tmp_path):
     assert found == expected
 
 
+def test_limits_and_retries(tmp_path):
+    lines = (
+        "  default-server maxconn 40 maxqueue 7\n  server b 192.0.2.2:80\n  server c 192.0.2.3:80\n"
+        "  server d 192.0.2.4:80 maxconn 5 maxqueue 9\n  timeout connect 3s\n  retries 5\n"
+    )
+    text = BASE.replace("  server a 192.0.2.1:80\n", lines)
+    config, told = made(text, tmp_path)
+    pool = config["pool"][0]
+    assert (pool["max_connections"], pool["queue"], pool["queue_timeout"]) == (40, 9, "3s")
+    assert [each.get("max_connections") for each in pool["backend"]] == [None, None, 5]
+    assert pool["retry"] == {"count": 5}
+    assert told == {6: "backend ide"}
+    config, told = made(f"{text}  timeout queue 9s\n  option redispatch\n", tmp_path)
+    assert (config["pool"][0]["queue_timeout"], told) == ("9s", {})
+    _, told = made(f"{BASE}  timeout queue 9s\n  option redispatch\n", tmp_path)
+    assert told == {9: "timeout queue"}
+
+
 def test_tls_and_proxy_headers_to_servers(tmp_path, certificates):
     text = BASE.replace(
         "  server a 192.0.2.1:80\n", "  default-server ssl verify required ca-file ca.pem send-proxy-v2\n"
@@ -349,7 +367,7 @@ def test_secrets_stay_where_they_are(tmp_path):
     )
     found = outcome(text, tmp_path)
     assert "hunter2" not in found.text + "".join(map(str, found.remarks))
-    assert [remark.line for remark in found.remarks] == [5, 6, 11, 12]
+    assert [remark.line for remark in found.remarks] == [5, 6, 8, 11, 12]
 
 
 def test_names_our_file_does_not_allow(tmp_path):

@@ -32,7 +32,7 @@ def run(*arguments, **variables):
 @pytest.fixture
 def source(tmp_path):
     file = tmp_path / "haproxy.cfg"
-    file.write_text(BASE + '  server b "${ADDRESS}":80 id 9\n  compression algo gzip\n')
+    file.write_text(BASE + '  server b "${ADDRESS}":80 id 9\n  compression algo gzip\n  option redispatch\n')
     return file
 
 

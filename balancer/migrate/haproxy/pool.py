@@ -10,6 +10,7 @@ from balancer.config.scalars import shown
 from balancer.migrate.haproxy.balance import write_balance
 from balancer.migrate.haproxy.bind import Bases
 from balancer.migrate.haproxy.health import write_difference, write_health
+from balancer.migrate.haproxy.limits import limit, write_limits
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.server import OPTIONS, Server
 from balancer.migrate.outcome import Notes, Surroundings
@@ -55,6 +56,7 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
     _proxy_header(pool, servers, notes)
     _tls(pool, servers, target, notes)
     _backups(proxy, servers, notes)
+    common_limit = write_limits(pool, proxy, servers, hashed, notes)
     common = write_health(pool, proxy, servers, target.spread, notes)
     taken: set[str] = set()
     addresses: dict[str, Server] = {}
@@ -79,6 +81,7 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
             table.set("guid", server.get("guid") if server.get("hash-key") == "guid" else None)
         if (sni := _sni(server)) and len({_sni(each) for each in servers}) > 1:
             table.set("server_name", sni)
+        table.set("max_connections", limit(server) if limit(server) != common_limit else None)
         write_difference(table, server, common, notes)
 
 
