@@ -80,10 +80,11 @@ class Rig:
             self.hosts[name] = Host(), Host()
             for host in self.hosts[name]:
                 stack.callback(host.close)
-            addresses = self.hosts[name]
+            addresses, keys = self.hosts[name], {"retry": {"count": 0}}  # clients are to see what the host does
             if name == "connect":
-                addresses = stack.enter_context(nobody()), addresses[1]
-            pools.append(pool(*addresses, name=name, health={"passive": {**PASSIVE, **passive}, **LASTING}))
+                addresses, keys = (stack.enter_context(nobody()), addresses[1]), {}
+            health = {"passive": {**PASSIVE, **passive}, **LASTING}
+            pools.append(pool(*addresses, name=name, health=health, **keys))
         fronts = [listener(name, pool=name, mode="tcp" if name == "tcp" else "http") for name in POOLS]
         self.daemon = stack.enter_context(Daemon(folder, listeners=fronts, pool=pools, timeouts={"response": "200ms"}))
         members = tuple(model.Backend(name=f"host-{n}", address=f"127.0.0.1:{n + 1}") for n in range(2))
