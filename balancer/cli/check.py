@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from balancer.cli.tables import paint
 from balancer.config.load import Report, check
 from balancer.config.model import Config
 from balancer.errors import Problem
@@ -42,7 +43,8 @@ def _as_text(path: Path, report: Report) -> str:
     warnings = [Problem(each.file, each.line, each.key, f"warning: {each.message}") for each in report.warnings]
     found = f"{_count(report.problems, 'problem')}, {_count(report.warnings, 'warning')}"
     verdict = f"{path}: {found}" + (f"; {_size(report.config)}" if report.config else "")
-    return "\n".join([*map(str, report.problems), *map(str, warnings), verdict])
+    lines = [paint(str(each), "bad") for each in report.problems] + [paint(str(each), "odd") for each in warnings]
+    return "\n".join([*lines, verdict if lines else paint(verdict, "good")])
 
 
 def _size(config: Config) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from balancer.cli.client import Client, Unreachable
 from balancer.cli.live import add_verb, daemon
-from balancer.cli.tables import paint
+from balancer.cli.tables import clean, paint
 
 _ALL = 1000
 _PAUSE = 0.5
@@ -56,7 +56,7 @@ def _wait_for(client: Client) -> None:
 def _line(event: dict[str, Any]) -> str:
     clock = datetime.fromtimestamp(event["time"]).strftime("%H:%M:%S") if "time" in event else " " * 8
     where = f"{event['pool']}: " if "pool" in event else ""
-    return f"{clock}  {event['kind']:<11} {where}{paint(event['text'], _colour(event))}"
+    return f"{clock}  {event['kind']:<11} {where}{paint(clean(event['text']), _colour(event))}"
 
 
 def _colour(event: dict[str, Any]) -> str:

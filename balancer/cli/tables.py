@@ -28,9 +28,15 @@ def paint(text: str, colour: str) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
+def clean(text: str) -> str:
+    """A text that others have written, without what a terminal would take for orders."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> str:
     """Columns as wide as their widest cell; a column of numbers is set to the right."""
-    cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
+    given = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
+    cells = [[Cell(clean(cell.text), cell.colour) for cell in row] for row in given]
     widths = [
         max(len(head), *(len(row[i].text) for row in cells)) if cells else len(head) for i, head in enumerate(heads)
     ]

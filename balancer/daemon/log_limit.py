@@ -1,8 +1,8 @@
 """Messages that come in floods are cut down to some, and a word on how many there were.
 
 Messages are alike if they come from one place in the program and are about the same backend. Of those that are alike
-``BURST`` are written within ``WINDOW``; then no more until it is over, and how many were left out is told, by
-the next message whatsoever.
+``BURST`` are written within ``WINDOW``, and a word that there are more; how many, is told before the next message that
+comes after it, whatever that is about.
 """
 
 import logging
@@ -55,14 +55,18 @@ class Limited(logging.Handler):
         window.number += 1
         if window.number <= BURST:
             self._target.handle(record)
+        elif window.number == BURST + 1:
+            self._tell(kind, f"more of these are left out for {WINDOW:g} s")
 
     def _look_back(self, now: float) -> None:
         """Forget the windows that are over, with a word on each that had too many messages."""
-        over = [kind for kind, window in self._windows.items() if now >= window.began + WINDOW]
-        for name, level, template, backend in over:
-            left_out = self._windows.pop((name, level, template, backend)).number - BURST
+        for kind in [kind for kind, window in self._windows.items() if now >= window.began + WINDOW]:
+            left_out = self._windows.pop(kind).number - BURST
             if left_out > 0:
-                text = f"{left_out} similar messages were left out: {template}"
-                about = {"backend": backend} if backend else {}
-                self._target.handle(logging.makeLogRecord({"name": name, "levelno": level, "msg": text, **about,
-                                                           "levelname": logging.getLevelName(level)}))  # fmt: skip
+                self._tell(kind, f"{left_out} similar messages were left out")
+
+    def _tell(self, kind: Kind, text: str) -> None:
+        name, level, template, backend = kind
+        about = {"backend": backend} if backend else {}
+        words = {"name": name, "levelno": level, "levelname": logging.getLevelName(level), "msg": f"{text}: {template}"}
+        self._target.handle(logging.makeLogRecord(words | about))

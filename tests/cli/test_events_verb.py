@@ -45,6 +45,7 @@ def test_it_goes_on_after_a_restart(tmp_path):
     ("event", "line"),
     [
         ({"time": 1e9, "kind": "pin", "text": "so", "pool": "ide"}, r"\d\d:\d\d:\d\d  pin         ide: so"),
+        ({"time": 1e9, "kind": "pin", "text": "a\x9b2Jb\n", "pool": "ide"}, r".{8}  pin         ide: a\?2Jb\?"),
         ({"kind": "gap", "text": "so", "lost": 1}, " {8}  gap         so"),
         ({"time": 1e9, "kind": "health", "text": "so", "down": True, "pool": "ide"}, r".{8}  health      ide: so"),
         ({"time": 1e9, "kind": "panic", "text": "so", "panic": True, "pool": "ide"}, r".{8}  panic       ide: so"),

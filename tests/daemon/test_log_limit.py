@@ -47,7 +47,7 @@ def rig():
 def test_a_flood(rig):
     for n in range(BURST + 7):
         rig.say("%s is gone", n)
-    assert rig.said == [f"{n} is gone" for n in range(BURST)]
+    assert rig.said == [*(f"{n} is gone" for n in range(BURST)), "more of these are left out for 10 s: %s is gone"]
     rig.say("something else")
     assert rig.said[-1] == "something else"
     rig.now += WINDOW
@@ -61,7 +61,7 @@ def test_backends_do_not_drown_each_other(rig):
     for _ in range(BURST + 1):
         rig.say(backend="a")
     rig.say(backend="b")
-    assert len(rig.said) == BURST + 1
+    assert len(rig.said) == BURST + 2
     rig.now += WINDOW
     rig.say("something else")
     assert rig.kept.records[-2].backend == "a"
@@ -82,7 +82,8 @@ def test_nothing_is_lost_without_a_word(steps):
         rig.now += wait / 10
         rig.say(template)
     rig.limited.close()
-    told = sum(int(text.split()[0]) if "left out" in text else 1 for text in rig.said)
+    counted = [text for text in rig.said if not text.startswith("more of these")]
+    told = sum(int(text.split()[0]) if "left out" in text else 1 for text in counted)
     assert told == len(steps)
 
 
