@@ -91,6 +91,11 @@ class Limits(Section):
     """New connections of one client address at once, before ``client_rate`` counts."""
     max_handshakes: Count = 1000
     """TLS handshakes in flight; further clients wait to be accepted."""
+    min_rate: Annotated[int, Field(ge=0, le=1 << 30)] = 240
+    """Bytes a second that a client must send of a request's body, and take of an answer; 0 is any.
+
+    On average over ``timeouts.idle`` and ``timeouts.send``, the time in which it had to wait for others left out.
+    """
     memory: Annotated[Memory, BeforeValidator(parse_memory), PlainSerializer(str)] = Memory(share=0.75)
     """What the daemon's processes may hold together; beyond it new connections are reset, and open ones kept."""
     max_head_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 32768
@@ -111,6 +116,8 @@ class Timeouts(Section):
     """From the request sent to the first byte of the answer, and between the bytes of a body of known length."""
     idle: Duration = 60.0
     """Between requests on a kept connection, and between the bytes of a request body."""
+    send: Duration = 30.0
+    """For a client to take something of what waits for it, and for either side of a tunnel."""
     tunnel_idle: Duration = 3600.0
     """Silence on a tunnel, or on a streamed answer without a known length."""
     drain: Duration = 600.0

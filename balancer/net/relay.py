@@ -5,9 +5,12 @@ and no signals between tasks. Half-close is kept (RFC 9293, 3.6): an end of stre
 bytes before it have been, and the other direction lives until it ends by itself.
 """
 
+import math
+
 from balancer.errors import ProxyError, Source
 from balancer.http.frames import Frames
-from balancer.net.engine import Task, park
+from balancer.net.engine import Task, TimedOut, park
+from balancer.net.taking import Stall
 from balancer.net.transport import TURN_BYTES, Transport
 
 
@@ -51,16 +54,18 @@ async def relay(
     backend: Transport,
     idle: float,
     frames: tuple[Frames, Frames] | None = None,
+    patience: float = math.inf,
 ) -> Source:
     """Relay until both directions have ended; tells which side ended first.
 
     ``idle`` is the longest silence in seconds: then ``TimedOut`` is raised here. A side that breaks raises its
-    ``ProxyError``, and both are reset: whoever is left must not take what it got for the whole. Closing the transports
-    is the caller's otherwise. ``frames`` are fed with what goes to the backend and to the
-    client.
+    ``ProxyError``, as does one that takes nothing of what waits for it for ``patience`` seconds, however much it says
+    meanwhile; both are reset then: whoever is left must not take what it got for the whole. Closing the transports is
+    the caller's otherwise. ``frames`` are fed with what goes to the backend and to the client.
     """
     engine = client.engine
     first: Source | None = None
+    stall: Stall | None = None
     sent, answered = frames or (None, None)
     up, down = Flow(client, backend, sent), Flow(backend, client, answered)
     task.expires = engine.now + idle
@@ -78,7 +83,24 @@ async def relay(
             task.expires = engine.now + idle
             if task.spent >= TURN_BYTES:
                 await engine.give_way()
-        else:
+        elif client.unsent is None and backend.unsent is None:
+            stall = None
             await park()
+        else:
+            if stall is None:
+                stall = Stall((client, backend), engine.now + patience)
+            silent = task.expires
+            task.expires = min(silent, stall.until)
+            try:
+                await park()
+            except TimedOut:
+                if engine.now >= silent:
+                    raise
+                if (stuck := stall.stuck()) is not None:
+                    client.abort()
+                    backend.abort()
+                    raise ProxyError(stuck.source, 504, f"the {stuck.source} takes nothing any more") from None
+                stall = None
+            task.expires = silent
     assert first is not None
     return first

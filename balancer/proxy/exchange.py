@@ -14,6 +14,7 @@ from balancer.http.frames import Frames
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
 from balancer.http.websocket import check_request, check_response, is_websocket
 from balancer.net.engine import Closed, Task, TimedOut, park
+from balancer.net.taking import taken
 from balancer.net.transport import TURN_BYTES, Transport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
@@ -267,31 +268,42 @@ class Exchange:
 
     async def _until_taken(self) -> None:
         """Wait until the client has taken what is unsent, the request body going on meanwhile."""
-        client, upload = self.client.transport, self.upload
+        client, upload, plane = self.client.transport, self.upload, self.client.plane
+        mark = None
+        self.task.expires = client.engine.now + plane.timeouts.send
         while not client.flush():
-            self.task.expires = client.engine.now + self.client.plane.timeouts.idle
-            if upload is not None and upload.pump():
-                await client.take_turn()
-            else:
-                await park()
+            if mark is None:
+                mark = taken(client)
+            try:
+                if upload is not None and upload.pump():
+                    await client.take_turn()
+                else:
+                    await park()
+            except TimedOut:
+                so_far = taken(client)
+                if so_far - mark < max(1, plane.gate.limits.min_rate * plane.timeouts.send):
+                    raise
+                mark = so_far
+                self.task.expires = client.engine.now + plane.timeouts.send
         self._await_backend()
 
     def _await_backend(self) -> None:
         """Restart the deadline: something has moved."""
-        uploading = self.upload is not None and not self.upload.done
-        self.task.expires = self.client.plane.engine.now + (
-            self.client.plane.timeouts.idle if uploading else self.patience
-        )
+        plane, upload = self.client.plane, self.upload
+        if upload is None or upload.done:
+            self.task.expires = plane.engine.now + self.patience
+        else:
+            self.task.expires = upload.due(plane.engine.now, plane.timeouts.idle, plane.gate.limits.min_rate)
 
     def _overdue(self) -> ProxyError:
         """Who kept us waiting when the deadline passed."""
         upload = self.upload
         if self.client.transport.unsent is not None:
-            return ProxyError(Source.CLIENT, 408, "the client stopped reading")
+            return ProxyError(Source.CLIENT, 408, "the client reads too slowly, or not at all")
         if self.backend is not None and self.backend.unsent is not None:
             return ProxyError(Source.BACKEND, 504, "the backend stopped reading the request")
         if upload is not None and not upload.done:
-            return ProxyError(Source.CLIENT, 408, "the request body stalled")
+            return ProxyError(Source.CLIENT, 408, "the request body comes too slowly, or not at all")
         if self.answered:
             return ProxyError(Source.BACKEND, 504, "the backend stopped in the middle of its answer")
         return ProxyError(Source.BACKEND, 504, "the backend did not answer in time")

@@ -44,7 +44,8 @@ async def tunnel(
             client.task.expires = plane.engine.now + plane.timeouts.idle
             await client.transport.send(to_client)
             await transport.send(to_backend)
-            record.by = await relay(client.task, client.transport, transport, plane.timeouts.tunnel_idle, frames)
+            idle, patience = plane.timeouts.tunnel_idle, plane.timeouts.send
+            record.by = await relay(client.task, client.transport, transport, idle, frames, patience)
             record.ended = "closed"
         except TimedOut:
             record.ended, record.by = "silent for too long", Source.INTERNAL

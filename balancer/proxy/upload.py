@@ -19,7 +19,10 @@ class Upload:
         "_backend",
         "_client",
         "_decoder",
+        "_due",
+        "_held_up",
         "_left",
+        "_mark",
         "_room",
         "complete_at_first",
         "done",
@@ -34,6 +37,9 @@ class Upload:
         self._left = length
         self._room = limit or math.inf
         self._decoder = Chunked(Source.CLIENT) if length < 0 else None
+        self._due = 0.0
+        self._mark = 0
+        self._held_up = True
         self.done = False
         """The whole body has been handed to the backend's transport."""
         self.refused = False
@@ -43,6 +49,18 @@ class Upload:
         self.first = self._frame(early) if early else b""
         """What to send along with the head."""
         self.complete_at_first = self.done
+
+    def due(self, now: float, patience: float, rate: int) -> float:
+        """By when more must have come: within ``patience`` seconds at least so much that it makes ``rate`` a second.
+
+        Time in which the backend did not take it is not the client's.
+        """
+        received = self._client.received
+        if self._held_up or received - self._mark >= rate * patience:
+            self._held_up = self._backend.unsent is not None
+            self._mark = received
+            self._due = now + patience
+        return self._due
 
     def pump(self) -> bool:
         """Move what can be moved without waiting; true if anything was."""
@@ -54,6 +72,7 @@ class Upload:
                 if not backend.writable:
                     return False
                 backend.flush()
+                self._held_up = True
                 return True
             if self.done or not client.pending():
                 return False

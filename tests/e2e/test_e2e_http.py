@@ -377,7 +377,7 @@ class TestRefusals:
         client.send(get("/stalls?token=secret-1", "Content-Length: 10", method="POST", body=b"12345"))
         assert client.response().status == 408
         assert client.ended()
-        assert daemon.logged(path="/stalls")["ended"] == "the request body stalled"
+        assert daemon.logged(path="/stalls")["ended"] == "the request body comes too slowly, or not at all"
 
     def test_a_body_that_ends_early(self, backend, client, daemon):
         client.send(get("/short?token=secret-1", "Content-Length: 10", method="POST", body=b"12345"))
