@@ -1,0 +1,1 @@
+"""From nginx's configuration to ours: ``hash ... consistent``, and the servers and locations that use it."""

@@ -1,0 +1,242 @@
+"""From ``upstream`` to ``[[pool]]``: how it chooses, and its servers.
+
+Facts. ``hash ... consistent`` makes points from the text of each server as it is written; a server marked ``down`` keeps
+its points and is passed over, which is the same as not to have any. Parameters (``$arg_x``) are found in any case of
+their name, the first of several counts, nothing is decoded, and all requests without one go to the same server. The
+other hashes (``hash`` without ``consistent``, ``ip_hash``) are modulo the sum of the weights.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from balancer.config.scalars import shown
+from balancer.migrate.nginx.scalars import host_and_port, is_address, joined, milliseconds, number
+from balancer.migrate.nginx.source import Directive
+from balancer.migrate.outcome import Notes, Surroundings
+from balancer.migrate.toml import Table
+
+_LONGEST = 8192
+_KEY = re.compile(r"\$(?:\{([a-z0-9_]+)\}|([A-Za-z0-9_]+))")
+_PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_METHODS = ("hash", "ip_hash", "least_conn", "random")
+_UNPLACED = "places no user: here requests with the parameter below do have a host, all others take turns"
+_FAILURES = (
+    "when nginx leaves a server alone after failures: here one that cannot be reached is passed over at once, and "
+    "pool.health finds out how the others are"
+)
+_OPTIONS = {
+    "max_conns": "a limit of connections to the server",
+    "slow_start": "health.slow_start of the pool does it for all",
+    "resolve": "names are resolved once, on import",
+    "service": "names are resolved once, on import",
+    "route": "for sticky route of nginx Plus: a user's place comes from the token",
+    "drain": "take it out with: balancer backend drain NAME",
+}
+
+
+@dataclass
+class Server:
+    """One ``server`` of an upstream."""
+
+    text: str
+    """Its address as it is written."""
+    directive: Directive
+    weight: int = 1
+    backup: bool = False
+    down: bool = False
+
+
+@dataclass
+class Upstream:
+    """An ``upstream``, or what a ``proxy_pass`` to an address amounts to."""
+
+    name: str
+    directive: Directive
+    stream: bool
+    servers: list[Server] = field(default_factory=list)
+    method: Directive | None = None
+    default_port: int = 80
+
+
+def upstream(directive: Directive, stream: bool, notes: Notes) -> Upstream | None:
+    """Read the block; what is wrong with it goes to ``notes``."""
+    if len(directive.args) != 1:
+        notes.problem(directive.file, directive.line, "upstream", "wants one name")
+        return None
+    found = Upstream(directive.args[0], directive, stream)
+    for each in directive.block or ():
+        if each.name == "server":
+            server = _server(each, notes)
+            if server is not None:
+                found.servers.append(server)
+        elif each.name in _METHODS:
+            if found.method is not None:
+                notes.problem(each.file, each.line, each.name, f"a method was chosen before ({found.method})")
+            found.method = each
+    if not found.servers:
+        notes.problem(directive.file, directive.line, f"upstream {found.name}", "has no server")
+    return found
+
+
+def single(text: str, directive: Directive, stream: bool, port: int) -> Upstream:
+    """The upstream of a ``proxy_pass`` to an address."""
+    return Upstream(text, directive, stream, [Server(text, directive)], default_port=port)
+
+
+def write_pool(top: Table, name: str, given: Upstream, surroundings: Surroundings, notes: Notes) -> Table:
+    """Append the pool; the caller adds what the proxying location says."""
+    kind = "upstream" if given.directive.name == "upstream" else "proxy_pass to"
+    pool = top.element("pool", f"{kind} {given.name} ({given.directive})")
+    pool.set("name", name, "" if name == given.name else f"in place of {given.name}")
+    hashed = _method(pool, given, notes)
+    taken: set[str] = set()
+    addresses: dict[str, Server] = {}
+    for server in given.servers:
+        if server.down:
+            where = f"{server.directive.file}:{server.directive.line}"
+            message = f"{server.text} is down: left out, which moves nobody; add it as it was when it is to return"
+            notes.remark(server.directive.file, server.directive.line, "server down", message)
+            pool.comment += f"\n{server.text} ({where}) is marked down and left out."
+            continue
+        found = _address(server, given, surroundings, notes)
+        if found is None:
+            continue
+        address, comment = found
+        if (twin := addresses.setdefault(address, server)) is not server:
+            message = f"{address} is the address of the server in line {twin.directive.line} too: a pool has it once"
+            notes.problem(server.directive.file, server.directive.line, "server", message)
+            continue
+        backend = pool.element("backend")
+        backend.set("name", _backend_name(server.text, taken))
+        backend.set("address", address, comment)
+        backend.set("weight", server.weight if server.weight != 1 else None)
+        backend.set("backup", True if server.backup else None)
+        if hashed and server.text != address:
+            backend.set("server", server.text, "its points come from this text: keep it")
+    return pool
+
+
+def _method(pool: Table, given: Upstream, notes: Notes) -> bool:
+    """``pool.token`` and ``pool.ring``; true if users are placed by nginx's ring."""
+    method, token, ring = given.method, pool.table("token"), pool.table("ring")
+    where = method or given.directive
+    if method is not None and method.name == "hash" and len(method.args) in (1, 2):
+        if method.args[1:] == ("consistent",):
+            if _key(token, method, given.stream, notes):
+                ring.set("algorithm", "nginx", f"hash ... consistent ({method})")
+            return True
+        message = (
+            "without consistent nearly everybody moves with each change of servers, and there is no ring like it here: "
+            "users would be placed elsewhere. Say consistent in nginx first, at a time when moving users is cheap"
+        )
+        notes.problem(method.file, method.line, "hash", message)
+        return False
+    if method is not None and method.name == "ip_hash":
+        message = (
+            "there is no ring like it here: users would be placed elsewhere. Say hash $remote_addr consistent in nginx "
+            "first, at a time when moving users is cheap"
+        )
+        notes.problem(method.file, method.line, "ip_hash", message)
+        return False
+    if method is not None and method.name == "hash":
+        notes.problem(method.file, method.line, "hash", "wants a key, and then consistent or nothing")
+        return False
+    if len(given.servers) > 1:
+        notes.remark(where.file, where.line, method.name if method else f"upstream {given.name}", _UNPLACED)
+    if given.stream:
+        token.set("source", "client_ip")
+    else:
+        token.set("param", "token", "your choice: what tells users apart")
+        token.set("missing", "spread")
+    ring.set("algorithm", "ring", "nginx placed nobody by name here")
+    return False
+
+
+def _key(token: Table, method: Directive, stream: bool, notes: Notes) -> bool:
+    key = method.args[0]
+    match = _KEY.fullmatch(key)
+    variable = (match[1] or match[2]) if match else ""
+    if variable == "remote_addr" or (stream and variable == "ssl_preread_server_name"):
+        token.set("source", "client_ip", f"hash {key}" if variable == "remote_addr" else "")
+        return True
+    if variable == "request_uri" and not stream:
+        token.set("source", "uri", f"hash {key}")
+        return True
+    if variable.startswith("arg_") and not stream and _PARAM.fullmatch(variable[4:]):
+        token.set(
+            "param", variable[4:], f"hash {key}, which nginx finds in any case of its name, and here in this one only"
+        )
+    elif variable.startswith("http_") and not stream:
+        token.set("source", "header", f"hash {key}")
+        token.set("header", variable[5:].replace("_", "-"))
+    elif variable.startswith("cookie_") and not stream:
+        token.set("source", "cookie", f"hash {key}")
+        token.set("cookie", variable[7:])
+    else:
+        message = f"no way here gives the bytes of {shown(key)}: users would be placed elsewhere"
+        notes.problem(method.file, method.line, "hash", message)
+        return False
+    token.set("missing", "spread", "nginx sends all requests without it to one server; they have no user")
+    token.set("duplicates", "first", "as nginx")
+    token.set("max_length", _LONGEST, "nginx has no limit of its own")
+    return True
+
+
+def _server(directive: Directive, notes: Notes) -> Server | None:
+    if not directive.args:
+        notes.problem(directive.file, directive.line, "server", "wants an address")
+        return None
+    server = Server(directive.args[0], directive)
+    for option in directive.args[1:]:
+        name, equals, value = option.partition("=")
+        try:
+            if option in ("backup", "down"):
+                setattr(server, option, True)
+            elif name == "weight" and equals:
+                server.weight = number(value, 1, 65535)
+            elif name in ("max_fails", "fail_timeout") and equals:
+                _ = number(value, 0, 2**31) if name == "max_fails" else milliseconds(value)
+                notes.remark(directive.file, directive.line, f"server {name}", _FAILURES)
+            elif name in _OPTIONS:
+                notes.remark(directive.file, directive.line, f"server {name}", _OPTIONS[name])
+            else:
+                notes.problem(directive.file, directive.line, "server", f"{shown(option)} is no parameter of a server")
+        except ValueError as error:
+            notes.problem(directive.file, directive.line, f"server {name}", str(error))
+    if server.weight > 256:
+        message = f"weights go up to 256, not {server.weight}: divide all of them, which moves users, in nginx first"
+        notes.problem(directive.file, directive.line, "server weight", message)
+    return server
+
+
+def _address(server: Server, given: Upstream, surroundings: Surroundings, notes: Notes) -> tuple[str, str] | None:
+    """As our configuration has it, and a comment."""
+    where = server.directive
+    if server.text.startswith("unix:"):
+        return server.text, ""
+    try:
+        host, port = host_and_port(server.text, None if given.stream else given.default_port)
+    except ValueError as error:
+        notes.problem(where.file, where.line, "server", str(error))
+        return None
+    if is_address(host):
+        return joined(host, port), ""
+    found: Sequence[str] = surroundings.resolve(host)
+    if not found:
+        message = f"{shown(host)} has no address here: write the IP address, or import where it has one"
+        notes.problem(where.file, where.line, "server", message)
+        return None
+    if len(found) > 1:
+        message = f"{host} has {len(found)} addresses, among which nginx takes turns: here it is the first one"
+        notes.remark(where.file, where.line, "server", message)
+    return joined(found[0], port), f"{host} on the day of the import: names are not resolved later"
+
+
+def _backend_name(text: str, taken: set[str]) -> str:
+    """A name for the server: what identifies it later, so it is made of what is written."""
+    base = re.sub(r"[^A-Za-z0-9.-]+", "-", text.removeprefix("unix:")).strip("-.")[:60] or "server"
+    chosen = next(each for each in (base, *(f"{base}-{n}" for n in range(2, 10**6))) if each not in taken)
+    taken.add(chosen)
+    return chosen
