@@ -11,12 +11,14 @@ from pathlib import Path
 from balancer.config.load import check
 from balancer.errors import ConfigError
 from balancer.migrate.haproxy.importer import import_haproxy
+from balancer.migrate.nginx.importer import import_nginx
 from balancer.migrate.outcome import Outcome, Surroundings
 
 Importer = Callable[[Sequence[Path], Surroundings], Outcome]
 
 _FORMATS: tuple[tuple[str, Importer, str], ...] = (
     ("haproxy", import_haproxy, "haproxy's files, or folders of *.cfg, in the order of its options -f"),
+    ("nginx", import_nginx, "nginx.conf; the files it includes are found"),
 )
 
 

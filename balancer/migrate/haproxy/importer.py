@@ -13,12 +13,13 @@ from balancer.migrate.haproxy.actions import tell
 from balancer.migrate.haproxy.bind import Bind, binds
 from balancer.migrate.haproxy.known_proxy import KEYWORDS
 from balancer.migrate.haproxy.listener import Listeners
-from balancer.migrate.haproxy.pool import Target, own_name, usable, write_pool
+from balancer.migrate.haproxy.pool import Target, usable, write_pool
 from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
 from balancer.migrate.haproxy.route import Rule, rules
 from balancer.migrate.haproxy.server import Server, servers
 from balancer.migrate.haproxy.settings import Globals, bases, global_section, spread, tls_defaults, write_settings
 from balancer.migrate.haproxy.source import SECTIONS, Section, read
+from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes, Outcome, Surroundings
 from balancer.migrate.toml import Table
 

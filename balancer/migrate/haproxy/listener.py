@@ -11,11 +11,11 @@ from balancer.config.model import MOST_CONNECTIONS
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.acl import KEYS, Match
 from balancer.migrate.haproxy.bind import Bind
-from balancer.migrate.haproxy.pool import own_name
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.route import Rule, described, https_only
 from balancer.migrate.haproxy.scalars import number
 from balancer.migrate.haproxy.words import Line
+from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes
 from balancer.migrate.toml import Table
 

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, count
 
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.balance import write_balance
@@ -13,10 +12,10 @@ from balancer.migrate.haproxy.health import write_difference, write_health
 from balancer.migrate.haproxy.limits import limit, write_limits
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.server import OPTIONS, Server
+from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes, Surroundings
 from balancer.migrate.toml import Table
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SNI_NAME = re.compile(r"str\((?:'([^']*)'|\"([^\"]*)\"|([^()]*))\)")
 _HASH_KEYS = ("id", "addr", "addr-port", "id32", "guid")
 
@@ -33,15 +32,6 @@ class Target:
     """Percent by which checks are spread."""
     ports: frozenset[int]
     """Ports of the frontends that lead here: those of servers that have none."""
-
-
-def own_name(name: str, taken: set[str]) -> str:
-    """A name our configuration allows, as close as can be; it is added to ``taken``."""
-    base = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-")[:60] or "unnamed"
-    numbered = (f"{base}-{n}" for n in count(2))
-    chosen = next(each for each in chain([base], numbered) if each not in taken)
-    taken.add(chosen)
-    return chosen
 
 
 def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], target: Target, notes: Notes) -> None:

@@ -110,18 +110,18 @@ class _Reader:
         if first.text == "include" and word.text == ";":
             return self._included(directive, through, kind)
         if kind not in DATA:
-            self._check(directive)
+            self._check(directive, blocky=first.text in BLOCKS and (kind, first.text) != ("upstream", "server"))
         return [directive]
 
-    def _check(self, directive: Directive) -> None:
+    def _check(self, directive: Directive, *, blocky: bool) -> None:
         name = directive.name
         if meaning(name) is None:
             close = get_close_matches(name, NAMES, 1)
             hint = f"did you mean {close[0]}?" if close else "is this a configuration of nginx, without other modules?"
             self._notes.problem(directive.file, directive.line, "", f"{shown(name)} is no directive; {hint}")
-        elif name in BLOCKS and directive.block is None:
+        elif blocky and directive.block is None:
             self._notes.problem(directive.file, directive.line, name, "has no block: { is missing")
-        elif name not in BLOCKS and directive.block is not None:
+        elif not blocky and directive.block is not None:
             message = "has a block where none belongs: is a semicolon missing?"
             self._notes.problem(directive.file, directive.line, name, message)
 

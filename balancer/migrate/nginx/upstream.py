@@ -1,8 +1,8 @@
 """From ``upstream`` to ``[[pool]]``: how it chooses, and its servers.
 
-Facts. ``hash ... consistent`` makes points from the text of each server as it is written; a server marked ``down`` keeps
-its points and is passed over, which is the same as not to have any. Parameters (``$arg_x``) are found in any case of
-their name, the first of several counts, nothing is decoded, and all requests without one go to the same server. The
+Facts. ``hash ... consistent`` makes points from the text of each server as it is written; a server marked ``down``
+keeps its points and is passed over, which is the same as not to have any. Parameters (``$arg_x``) are found in any case
+of their name, the first of several counts, nothing is decoded, and all requests without one go to the same server. The
 other hashes (``hash`` without ``consistent``, ``ip_hash``) are modulo the sum of the weights.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from balancer.config.scalars import shown
+from balancer.migrate.names import own_name
 from balancer.migrate.nginx.scalars import host_and_port, is_address, joined, milliseconds, number
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.outcome import Notes, Surroundings
@@ -19,7 +20,6 @@ from balancer.migrate.toml import Table
 _LONGEST = 8192
 _KEY = re.compile(r"\$(?:\{([a-z0-9_]+)\}|([A-Za-z0-9_]+))")
 _PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
-_OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _METHODS = ("hash", "ip_hash", "least_conn", "random")
 _UNPLACED = "places no user: here requests with the parameter below do have a host, all others take turns"
 _FAILURES = (
@@ -109,7 +109,7 @@ def write_pool(top: Table, name: str, given: Upstream, surroundings: Surrounding
             notes.problem(server.directive.file, server.directive.line, "server", message)
             continue
         backend = pool.element("backend")
-        backend.set("name", _backend_name(server.text, taken))
+        backend.set("name", own_name(re.sub(r"[^A-Za-z0-9.-]+", "-", server.text.removeprefix("unix:")), taken))
         backend.set("address", address, comment)
         backend.set("weight", server.weight if server.weight != 1 else None)
         backend.set("backup", True if server.backup else None)
@@ -232,11 +232,3 @@ def _address(server: Server, given: Upstream, surroundings: Surroundings, notes:
         message = f"{host} has {len(found)} addresses, among which nginx takes turns: here it is the first one"
         notes.remark(where.file, where.line, "server", message)
     return joined(found[0], port), f"{host} on the day of the import: names are not resolved later"
-
-
-def _backend_name(text: str, taken: set[str]) -> str:
-    """A name for the server: what identifies it later, so it is made of what is written."""
-    base = re.sub(r"[^A-Za-z0-9.-]+", "-", text.removeprefix("unix:")).strip("-.")[:60] or "server"
-    chosen = next(each for each in (base, *(f"{base}-{n}" for n in range(2, 10**6))) if each not in taken)
-    taken.add(chosen)
-    return chosen

@@ -1,0 +1,142 @@
+"""``balancer import nginx``: from its files to ours, every user on the host where nginx has them.
+
+A file that nginx would refuse is refused, and so is what could only be carried over so that users would be placed
+elsewhere. What has no counterpart is told, line by line.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from balancer.migrate.nginx import http, stream
+from balancer.migrate.nginx.known import DATA, meaning
+from balancer.migrate.nginx.listen import doors
+from balancer.migrate.nginx.scalars import milliseconds, number, size
+from balancer.migrate.nginx.source import Directive, read
+from balancer.migrate.nginx.target import Goals, collect
+from balancer.migrate.nginx.upstream import upstream
+from balancer.migrate.outcome import Notes, Outcome, Surroundings
+from balancer.migrate.toml import Table, duration
+
+_TIMEOUTS = (
+    ("head", ("client_header_timeout",)),
+    ("connect", ("proxy_connect_timeout",)),
+    ("response", ("proxy_read_timeout",)),
+    ("idle", ("keepalive_timeout",)),
+    ("tunnel_idle", ("proxy_read_timeout", "proxy_timeout")),
+)
+"""Our timeouts, and the directives that say the same."""
+_LONGEST = 365 * 86400_000
+_MOST_HEAD = 1 << 20
+
+
+def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
+    """Our configuration for that of nginx in the one file of ``paths``; raises ``ConfigError``."""
+    notes = Notes()
+    if len(paths) != 1:
+        notes.problem(str(paths[1]), None, "", "nginx has one file, which includes the others: name that one")
+        notes.check()
+    root = read(paths[0], notes)
+    _tell(root, notes)
+    notes.check()
+
+    goals = Goals(paths[0].absolute().parent, notes)
+    blocks = {False: root.all("http"), True: root.all("stream")}
+    for of_stream, found in blocks.items():
+        for block in found:
+            for each in block.all("upstream"):
+                if (given := upstream(each, of_stream, notes)) is not None:
+                    if (of_stream, given.name) in goals.upstreams:
+                        notes.problem(each.file, each.line, "upstream", f"there is another one called {given.name}")
+                    goals.upstreams[of_stream, given.name] = given
+    collect(blocks, goals)
+    top = Table("", f"Made from {paths[0]} by `balancer import nginx`. Comments say where a value comes from.")
+    _settings(top, root, notes)
+    taken: set[str] = set()
+    for of_stream, write in ((False, http.write_listener), (True, stream.write_listener)):
+        for block in blocks[of_stream]:
+            for door in doors(block.all("server"), surroundings, of_stream, notes):
+                write(top, [root, block], door, goals, taken)
+    goals.write(top, surroundings)
+    for given in goals.upstreams.values():
+        if all(goal.upstream is not given for goal in goals.found.values()):
+            notes.remark(given.directive.file, given.directive.line, f"upstream {given.name}", "nothing leads to it")
+    if not goals.found:
+        notes.problem(str(paths[0]), None, "", "no server has a proxy_pass to a backend, so there is nothing to import")
+    notes.check()
+    return Outcome(f"{top}{_left_out(notes)}", notes.remarks)
+
+
+def _tell(block: Directive, notes: Notes) -> None:
+    """Every directive that has no counterpart and that no module reads."""
+    for each in block.block or ():
+        message = meaning(each.name)
+        if message:
+            notes.remark(each.file, each.line, each.name, message)
+        elif each.name == "if":
+            message = "rules that compute: routes are by host, path and SNI; let the backends do the rest"
+            notes.remark(each.file, each.line, "if", message)
+        elif each.name == "return" and block.name != "server":
+            notes.remark(each.file, each.line, "return", "answers by itself: let a backend do it")
+        if each.name not in DATA:
+            _tell(each, notes)
+
+
+def _every(block: Directive, name: str) -> Iterator[Directive]:
+    for each in block.block or ():
+        if each.name == name:
+            yield each
+        if each.name not in DATA and each.name != "upstream":
+            yield from _every(each, name)
+
+
+def _settings(top: Table, root: Directive, notes: Notes) -> None:
+    """Everything above the listeners. There is one value for the whole daemon: the largest, so nobody is cut off."""
+    processes = root.last("worker_processes")
+    if processes is not None and processes.args not in ((), ("auto",)):
+        top.set("workers", _value(processes, lambda text: number(text, 1, 256), notes), "worker_processes")
+    top.set("state_dir", "/var/lib/balancer", "pins, drains and weights survive restarts here")
+    admin = top.table("admin")
+    admin.set("socket", "/run/balancer/admin.sock", "for balancer status, top, backend, ring and the other verbs")
+    admin.set("listen", "127.0.0.1:9600", "for /metrics, /healthz and /readyz")
+    limits = top.table("limits")
+    for each in _every(root, "worker_connections"):
+        message = "connections to clients and backends of one process: limits.max_connections counts clients of all"
+        notes.remark(each.file, each.line, "worker_connections", message)
+    heads = [(each, _value(each, size, notes, 1)) for each in _every(root, "large_client_header_buffers")]
+    largest = max((min(value * int(each.args[0]), _MOST_HEAD) for each, value in heads if value), default=None)
+    limits.set("max_head_bytes", largest, "large_client_header_buffers")
+    bodies = [
+        value for each in _every(root, "client_max_body_size") if (value := _value(each, size, notes)) is not None
+    ]
+    if bodies and 0 not in bodies:
+        limits.set("max_body_bytes", max(bodies), "client_max_body_size")
+    table = top.table("timeouts", "of all blocks the longest: there is one value for the whole daemon")
+    for ours, theirs in _TIMEOUTS:
+        times = [(_value(each, milliseconds, notes), each) for name in theirs for each in _every(root, name)]
+        longest = max((value for value, _ in times if value), default=None)
+        if longest is None:
+            continue
+        longest = min(longest, _LONGEST)
+        table.set(ours, duration(longest), next(each.name for value, each in times if value and value >= longest))
+        for value, each in times:
+            if value is not None and value < longest:
+                message = f"the longest of all blocks holds, {duration(longest)} (timeouts.{ours})"
+                notes.remark(each.file, each.line, each.name, message)
+
+
+def _value(directive: Directive, parse: Callable[[str], int], notes: Notes, at: int = 0) -> int | None:
+    try:
+        if len(directive.args) <= at:
+            raise ValueError("its value is missing")
+        return parse(directive.args[at])
+    except ValueError as error:
+        notes.problem(directive.file, directive.line, directive.name, str(error))
+        return None
+
+
+def _left_out(notes: Notes) -> str:
+    """What has no counterpart, as a comment at the end of the file."""
+    if not notes.remarks:
+        return ""
+    table = Table("", "Not taken over, by line:\n" + "\n".join(map(str, notes.remarks)))
+    return f"\n{table}"

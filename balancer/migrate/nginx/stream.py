@@ -1,0 +1,54 @@
+"""From ``stream``: servers that pass bytes on, chosen by address or by the server name of a TLS handshake."""
+
+from collections.abc import Sequence
+
+from balancer.migrate.names import own_name
+from balancer.migrate.nginx.http import write_tls
+from balancer.migrate.nginx.listen import Door
+from balancer.migrate.nginx.source import Directive
+from balancer.migrate.nginx.target import Goals, inherited
+from balancer.migrate.toml import Table
+
+_BY_NAME = ("$ssl_preread_server_name", "${ssl_preread_server_name}")
+
+
+def write_listener(top: Table, stream: Sequence[Directive], door: Door, goals: Goals, taken: set[str]) -> None:
+    """Append the listener of a server."""
+    server = door.servers[0]
+    chain = [*stream, server]
+    proxy_pass = server.last("proxy_pass")
+    if proxy_pass is None:
+        goals.notes.remark(
+            server.file, server.line, "server", "answers by itself: there is no counterpart, so it is left out"
+        )
+        return
+    named = goals.named(proxy_pass, chain, stream=True)
+    if not named:
+        return
+    listener = top.element("listener", f"stream server ({server})")
+    listener.set("name", own_name(f"tcp-{door.addresses[0].rpartition(':')[2]}", taken))
+    listener.set("bind", door.addresses)
+    listener.set("mode", "tcp")
+    if named[-1][0]:
+        message = "refused names that its map does not have: here they go to the pool of the last one"
+        goals.notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
+    listener.set("pool", named[-1][1].name, f"proxy_pass ({proxy_pass})")
+    methods = {goal.upstream.method.args[0] for _, goal in named if goal.upstream.method and goal.upstream.method.args}
+    if any(method in _BY_NAME for method in methods):
+        if len(methods) > 1:
+            message = "some upstreams hash the server name and some do not: a listener does one of them"
+            goals.notes.problem(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
+        listener.set("key", "sni", "hash $ssl_preread_server_name")
+    if door.proxy_protocol:
+        trusted = [each.args[0] for each in inherited(chain, "set_real_ip_from") if each.args]
+        if not trusted:
+            message = "nginx took everybody's PROXY header: here that of 127.0.0.1 is believed; name your balancers"
+            goals.notes.remark(server.file, server.line, "listen proxy_protocol", message)
+        listener.set("proxy_protocol", "accept")
+        listener.set("trusted", trusted or ["127.0.0.0/8"])
+    if door.tls:
+        write_tls(listener.table("tls"), stream, door, goals)
+    for pattern, goal in named[:-1] if not named[-1][0] else named:
+        route = listener.element("route")
+        route.set("sni", [pattern] if pattern else None)
+        route.set("pool", goal.name)

@@ -1,0 +1,165 @@
+"""Where ``proxy_pass`` leads: an upstream or an address, over TLS or not, chosen once or by a ``map``; its pool."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from balancer.config.scalars import shown
+from balancer.migrate.names import own_name
+from balancer.migrate.nginx.source import Directive
+from balancer.migrate.nginx.upstream import Upstream, single, write_pool
+from balancer.migrate.outcome import Notes, Surroundings
+from balancer.migrate.toml import Table
+
+_URL = re.compile(r"(https?)://(unix:[^:]+|[^/]+?)(?::(?=/)|(?=/)|$)(/.*)?", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
+_HOSTS = ("host", "http_host", "ssl_preread_server_name", "ssl_server_name")
+
+Chain = Sequence[Directive]
+"""Blocks around a directive, the outermost first."""
+
+
+@dataclass
+class Goal:
+    """A pool to be: an upstream with the way it is spoken to."""
+
+    upstream: Upstream
+    tls: bool
+    name: str
+    chain: Chain
+    """Blocks of the first proxy_pass that leads here: what they say holds for all."""
+    by_name: bool = False
+    """Its key is the server name of a TLS handshake."""
+
+
+@dataclass
+class Goals:
+    """All pools of the configuration, in the order in which they are found."""
+
+    base: Path
+    """Where relative files start."""
+    notes: Notes
+    upstreams: dict[tuple[bool, str], Upstream] = field(default_factory=dict)
+    maps: dict[tuple[bool, str], Directive] = field(default_factory=dict)
+    """``map`` blocks by the variable they make; true for those of ``stream``."""
+    found: dict[tuple[bool, str, bool], Goal] = field(default_factory=dict)
+    _taken: set[str] = field(default_factory=set)
+
+    def named(self, proxy_pass: Directive, chain: Chain, stream: bool) -> list[tuple[str, Goal]]:
+        """The pools a ``proxy_pass`` leads to, each with the host pattern that chooses it: empty for any host."""
+        if len(proxy_pass.args) != 1:
+            self.notes.problem(proxy_pass.file, proxy_pass.line, "proxy_pass", "wants one address")
+            return []
+        if stream:
+            scheme, host, uri = "https" if _on(inherited(chain, "proxy_ssl")) else "http", proxy_pass.args[0], ""
+        else:
+            match = _URL.fullmatch(proxy_pass.args[0])
+            if match is None and "$" not in proxy_pass.args[0]:
+                message = f"expected http://NAME or https://NAME, not {shown(proxy_pass.args[0])}"
+                self.notes.problem(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
+                return []
+            scheme, host, uri = (match[1].lower(), match[2], match[3] or "") if match else ("http", "$", "")
+        self._tell_uri(proxy_pass, uri, chain)
+        if "$" in host:
+            return list(self._mapped(host, scheme, proxy_pass, chain, stream))
+        goal = self._goal(host, scheme == "https", proxy_pass, chain, stream)
+        return [("", goal)]
+
+    def _goal(self, host: str, tls: bool, proxy_pass: Directive, chain: Chain, stream: bool) -> Goal:
+        key = (stream, host, tls)
+        if key not in self.found:
+            given = self.upstreams.get((stream, host)) or single(host, proxy_pass, stream, 443 if tls else 80)
+            self.found[key] = Goal(given, tls, own_name(host, self._taken), chain)
+        return self.found[key]
+
+    def _mapped(
+        self, host: str, scheme: str, proxy_pass: Directive, chain: Chain, stream: bool
+    ) -> Iterator[tuple[str, Goal]]:
+        """Names chosen by a ``map`` of the host."""
+        match = _VARIABLE.fullmatch(host)
+        found = self.maps.get((stream, match[1] or match[2])) if match else None
+        source = _VARIABLE.fullmatch(found.args[0]) if found else None
+        if found is None or source is None or (source[1] or source[2]) not in _HOSTS:
+            message = "the address is computed for each request: name an upstream; its requests go elsewhere here"
+            self.notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
+            return
+        hosts = (source[1] or source[2]) in _HOSTS and found.last("hostnames") is not None
+        fallback = []
+        for entry in found.block or ():
+            if entry.name in ("hostnames", "volatile", "include"):
+                continue
+            if len(entry.args) != 1 or "$" in entry.args[0] or not entry.args[0]:
+                message = f"{shown(entry.name)} leads to nothing that is written here: left out"
+                self.notes.remark(entry.file, entry.line, "map", message)
+                continue
+            goal = self._goal(entry.args[0], scheme == "https", proxy_pass, chain, stream)
+            if entry.name == "default":
+                fallback.append(("", goal))
+                continue
+            for pattern in host_patterns(entry.name.removeprefix("\\"), entry, "map", self.notes, wildcards=hosts):
+                yield pattern, goal
+        yield from fallback
+
+    def _tell_uri(self, proxy_pass: Directive, uri: str, chain: Chain) -> None:
+        location = chain[-1]
+        here = location.args[-1] if location.name == "location" and location.args else "/"
+        if uri and uri != here:
+            message = f"replaced {shown(here)} by {shown(uri)}: paths go on as they are, so let the backends take those"
+            self.notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
+
+    def write(self, top: Table, surroundings: Surroundings) -> None:
+        """Append all pools."""
+        for goal in self.found.values():
+            pool = write_pool(top, goal.name, goal.upstream, surroundings, self.notes)
+            if goal.upstream.stream and _on(inherited(goal.chain, "proxy_protocol")):
+                pool.set("send_proxy", "v1", "proxy_protocol on")
+            if goal.tls:
+                self._tls(pool.table("tls"), goal)
+
+    def _tls(self, tls: Table, goal: Goal) -> None:
+        tls.set("enabled", True, "https" if not goal.upstream.stream else "proxy_ssl on")
+        verify = _on(inherited(goal.chain, "proxy_ssl_verify"))
+        tls.set("verify", None if verify else False, "nginx does not verify unless proxy_ssl_verify says so")
+        for ours, theirs in (
+            ("ca_file", "proxy_ssl_trusted_certificate"),
+            ("cert", "proxy_ssl_certificate"),
+            ("key", "proxy_ssl_certificate_key"),
+        ):
+            if (given := inherited(goal.chain, theirs)) and given[-1].args:
+                tls.set(ours, str(self.base / given[-1].args[0]), theirs)
+        name = inherited(goal.chain, "proxy_ssl_name")
+        if name and name[-1].args and "$" not in name[-1].args[0]:
+            tls.set("server_name", name[-1].args[0], "proxy_ssl_name")
+        elif verify:
+            tls.set("server_name", goal.upstream.name.partition(":")[0], "what nginx verifies without proxy_ssl_name")
+
+
+def host_patterns(name: str, where: Directive, what: str, notes: Notes, *, wildcards: bool = True) -> Iterator[str]:
+    """``a.example``, ``*.example`` and ``.example`` as our routes have them; the others are told."""
+    if name.startswith("~") or name.endswith(".*") or "$" in name or (not wildcards and name.startswith((".", "*"))):
+        message = f"{shown(name)} is no host or *.host: its requests go elsewhere here"
+        notes.remark(where.file, where.line, what, message)
+    elif name.startswith("."):
+        yield name[1:].lower()
+        yield f"*{name}".lower()
+    elif re.fullmatch(r"(?:\*\.)?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.?", name):
+        yield name.lower().rstrip(".")
+
+
+def inherited(chain: Chain, name: str) -> list[Directive]:
+    """The directives of this name of the innermost block that has any."""
+    return next((found for block in reversed(chain) if (found := block.all(name))), [])
+
+
+def _on(directives: Sequence[Directive]) -> bool:
+    return bool(directives) and directives[-1].args == ("on",)
+
+
+def collect(blocks: Mapping[bool, Sequence[Directive]], goals: Goals) -> None:
+    """Find the maps of ``http`` (false) and ``stream`` (true)."""
+    for stream, found in blocks.items():
+        for block in found:
+            for each in block.all("map"):
+                if len(each.args) == 2:
+                    goals.maps[stream, each.args[1].lstrip("$").strip("{}")] = each
