@@ -12,7 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "migrate"))
 
-from proxies import ask, free_ports, haproxy, hosts, needs_haproxy, needs_nginx, nginx, tell
+from proxies import ask, eventually, free_ports, haproxy, hosts, needs_haproxy, needs_nginx, nginx, tell
 
 from balancer.cli.command import main
 
@@ -58,7 +58,9 @@ TARGETS = [f"/s?b=1&token=secret-{n}" for n in range(300)]
 class World:
     """Four hosts, and a log to be read: of 300 users, three times, the second host being away in the middle."""
 
-    def __init__(self, folder, ports, front):
+    def __init__(self, folder, ports, front, requests):
+        """They log a request after its answer, so the last may still be missing."""
+        eventually(lambda: (folder / "log").read_bytes().count(b"GET /") >= requests)
         self.folder, self.ports, self.front = folder, ports, front
         self.log = folder / "slow.log"
         self.log.write_bytes(b"".join(_slowed((folder / "log").read_bytes().splitlines(keepends=True))))
@@ -94,7 +96,7 @@ def behind_haproxy(tmp_path_factory):
         ask(front, TARGETS)
         tell(folder / "cli", "enable server ide/ide-02")
         ask(front, TARGETS)
-        yield World(folder, ports, front)
+        yield World(folder, ports, front, 901)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def behind_nginx(tmp_path_factory):
         with hosts(folder / "second", [ports[1]]):
             ask(front, TARGETS)
         ask(front, TARGETS)
-        yield World(folder, ports, front)
+        yield World(folder, ports, front, 600)
 
 
 def test_the_log_of_haproxy(behind_haproxy, run):

@@ -29,14 +29,20 @@ def free_ports(count):
         return [sock.getsockname()[1] for sock in socks]
 
 
-def wait_for(port, process):
-    """Until somebody accepts there."""
+def eventually(condition):
+    """Until it is true; others give no sign when it becomes so."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
+    while not condition():
+        assert time.monotonic() < deadline, "it does not become true"
         time.sleep(0.01)
-    raise AssertionError(f"nothing listens on {port}")
+
+
+def accepts(port, process):
+    """Does somebody accept there?"""
+    assert process.poll() is None, "it has ended"
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -46,7 +52,7 @@ def running(command, port, stdout, ending=signal.SIGTERM):
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
     try:
         try:
-            wait_for(port, process)
+            eventually(lambda: accepts(port, process))
         except AssertionError as error:
             raise AssertionError(f"{error}:\n{stdout.read_text()}") from None
         yield process
