@@ -23,6 +23,8 @@ class Retry(StrEnum):
     NEVER = "never"
     UNANSWERED = "unanswered"
     """If it may be sent twice: the backend has had it, or a part of it, and said nothing (RFC 9110, 9.2.2)."""
+    ELSEWHERE = "elsewhere"
+    """The same, but another backend has to do: this one took too long over it."""
     ALWAYS = "always"
 
 

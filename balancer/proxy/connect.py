@@ -102,16 +102,18 @@ class Connector:
     async def again(self, error: ProxyError) -> Transport:
         """Another connection after the last one broke with ``error`` before anything of an answer came.
 
-        First to the same backend, then to the next. Raises ``error`` where that is not allowed.
+        First to the same backend, then to the next; to that at once if time was what went wrong. Raises ``error`` where
+        that is not allowed.
         """
         self._oldest = math.inf  # fresh ones only
         if self._client.transport.hung_up:
             raise error  # nobody waits for an answer any more
-        if not self.reused:
+        elsewhere = error.retry is Retry.ELSEWHERE
+        if elsewhere or not self.reused:
             self._unanswered += 1
             if not self._may_retry():
                 raise error
-            if self._unanswered > 1:
+            if elsewhere or self._unanswered > 1:
                 self._next(NO_ANSWER)
         try:
             return await self.connect()

@@ -25,6 +25,8 @@ from balancer.proxy.upload import TOO_LONG, Upload
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
+REPEATED = (Retry.UNANSWERED, Retry.ELSEWHERE)
+"""After these errors a request is sent again if it may be."""
 MAX_INTERIM = 32
 """Interim (1xx) responses to one request."""
 
@@ -102,10 +104,11 @@ class Exchange:
         while True:
             try:
                 return await self._send(backend, head)
-            except ProxyError as error:
-                if not (error.retry is Retry.UNANSWERED and idempotent and self._replayable()):
-                    raise
-                if not connector.reused:
+            except (ProxyError, TimedOut) as caught:
+                error = caught if isinstance(caught, ProxyError) else self._overdue()
+                if not (error.retry in REPEATED and idempotent and self._replayable()):
+                    raise error from None
+                if not (connector.reused and error.retry is Retry.UNANSWERED):
                     self._blame(error)
                 self.blamed = True
                 self._settle()
@@ -306,7 +309,7 @@ class Exchange:
             return ProxyError(Source.CLIENT, 408, "the request body comes too slowly, or not at all")
         if self.answered:
             return ProxyError(Source.BACKEND, 504, "the backend stopped in the middle of its answer")
-        return ProxyError(Source.BACKEND, 504, "the backend did not answer in time")
+        return ProxyError(Source.BACKEND, 504, "the backend did not answer in time", Retry.ELSEWHERE)
 
     async def _tunnel(self, response: Response, rest: bytes) -> None:
         """After 101: bytes both ways until both sides are done."""

@@ -1,8 +1,8 @@
 """The users of a chaos run: tabs that count their messages and come back when they are cut off, and plain requests.
 
 What must hold of a tab: every message is answered once and in order, every push comes in order, and a tunnel ends only
-if its host was lost. What must hold of a user: all open tabs are on one host. What must hold of a request that may be
-sent twice: it gets its own answer.
+if its host was lost, or the user's other tabs are elsewhere. What must hold of a user: all open tabs are on one host.
+What must hold of a request that may be sent twice: it gets its own answer.
 """
 
 import base64
@@ -117,6 +117,8 @@ class Tab:
             how = str(error) if isinstance(error, Gone) else type(error).__name__
             if self._stream is not None and self._stream.socket.fileno() < 0:
                 raise Gone("vanished") from None
+            if how == "close code 1012" and any(tab.place != self.place for tab in self._users[self.user]):
+                raise Gone("moved along with another tab") from None
             if not self.world.host(self.place).lost(pid):
                 missing = f"{sent - answered} answers missing"
                 ledger.violated(f"{self.user}: cut off from {self.place}, which lives: {how}; {missing}")

@@ -21,7 +21,7 @@ from harness import Daemon, pool
 
 HERE = Path(__file__).parent
 AFTERMATH = 4.0
-"""Seconds after SIGCONT in which the daemon may still hold a host for down, and end what is left there."""
+"""Seconds after a start or SIGCONT in which the daemon may hold a host for down, and end what is there."""
 
 
 class Refused(Exception):
@@ -37,15 +37,16 @@ class Host:
             self.port = probe.getsockname()[1]
         self.trouble = ""
         """What is being done to it just now."""
-        self.continued = -AFTERMATH
-        """When it was last set going again after a stop."""
         self.start()
+        self.continued = -AFTERMATH
+        """When it was last started again, or set going after a stop."""
 
     def start(self) -> None:
         command = [sys.executable, str(HERE / "chaos_host.py"), self.name, str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"accepts\n"
+        self.continued = time.monotonic()
 
     def kill(self) -> None:
         self.process.kill()

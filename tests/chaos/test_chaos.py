@@ -9,9 +9,7 @@ from chaos_run import chaos
 def test_nothing_is_lost_while_hosts_come_and_go(tmp_path):
     seed = SystemRandom().randrange(1 << 32)
     summary, _, messages = chaos(tmp_path, tunnels=30, seconds=4, seed=seed, hosts=3, every=0.2)
-    # A request that was with a host when it died, or stood still, is not sent again yet.
-    violations = [each for each in summary["violations"] if not each.endswith((": 502", ": 504"))]
-    assert not violations, f"seed {seed}: {violations}\n{messages}"
+    assert not summary["violations"], f"seed {seed}: {summary['violations']}\n{messages}"
     counts = summary["counts"]
     assert counts["messages answered"] > 200
     assert counts["GET 200"] > 20

@@ -1,11 +1,12 @@
 """Backends that cannot be reached: who is asked instead, what the client and the log are told, and for how long."""
 
 import contextlib
+import select
 import socket
 
 import pytest
 from harness import Daemon, listener, pool
-from wire import answer, get, nobody
+from wire import PATIENCE, Backend, answer, get, nobody
 
 
 @contextlib.contextmanager
@@ -144,3 +145,41 @@ def test_a_backup_gets_everybody_while_nobody_else_can_be_reached(daemon_of, bac
         assert {(entry["backend"], entry["why"]) for entry in entries} == {("spare", "backup")}
         assert {tuple(sorted(entry["skipped"])) for entry in entries} == {("host-0", "host-1")}
         assert [entry["tries"] for entry in entries] == [3] + [1] * 11
+
+
+@pytest.fixture
+def pair():
+    backends = Backend(), Backend()
+    yield backends
+    for backend in backends:
+        backend.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_not_answered_in_time_is_asked_elsewhere_if_it_may_be(daemon_of, pair, method):
+    silent, other = pair
+    daemon = daemon_of(silent, other, timeouts={"response": "300ms"})
+    for n in range(12):  # until a token is that of the silent host
+        with daemon.connect() as client:
+            client.send(get(f"/{n}?token=secret-{n}", "Content-Length: 4", method=method, body=b"body"))
+            ready, _, _ = select.select([silent.listener, other.listener], [], [], PATIENCE)
+            first = silent if ready == [silent.listener] else other
+            peer = first.accept()
+            assert peer.request().body == b"body"
+            if first is other:
+                peer.send(answer(b"", "Connection: close"))
+                assert client.response().status == 200
+                continue
+            if method == "GET":
+                second = other.accept()
+                assert second.request().body == b"body"
+                second.send(answer(b"from the other"))
+                assert client.response().body == b"from the other"
+                entry = daemon.logged(path=f"/{n}")
+                assert (entry["tries"], entry["skipped"]) == (2, {"host-0": "gave no answer"})
+            else:
+                assert client.response().status == 504
+                assert other.untouched()
+            assert peer.ended()
+            return
+    pytest.fail("no token of the silent host among twelve")
