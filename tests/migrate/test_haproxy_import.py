@@ -1,15 +1,17 @@
 """What the import makes of haproxy's keywords: nothing is dropped silently, and bad input is refused with its place."""
 
+import contextlib
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from haproxy_rig import BASE, HAPROXY, Authority, made, needs_haproxy, outcome
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from balancer.errors import ConfigError
-from balancer.migrate.haproxy import actions, bind, known_proxy, server
-from balancer.migrate.haproxy.known_global import meaning
+from balancer.migrate.haproxy import actions, bind, known_global, known_proxy, server
 
 PUBLISHED = Path(__file__).parent / "published"
 
@@ -71,7 +73,7 @@ def test_every_keyword_of_haproxy_is_known(tmp_path):
     done = subprocess.run([HAPROXY, "-dKcfg", "-q", "-c", "-f", file], capture_output=True, text=True, check=False)
     sections = re.split(r"^(\w\S*)\n", done.stdout.partition("\n")[2], flags=re.MULTILINE)
     listed = dict(zip(sections[1::2], sections[2::2], strict=True))
-    unknown = {word for word in listed["global"].split() if meaning(word) is None}
+    unknown = {word for word in listed["global"].split() if known_global.meaning(word) is None}
     for line in filter(None, map(str.strip, listed["listen"].splitlines())):
         words = [word.rstrip("*") for word in line.split() if word not in ("[", "]", "FE", "BE", "HTTP")]
         match words:
@@ -93,6 +95,45 @@ def test_every_keyword_of_haproxy_is_known(tmp_path):
     assert {each for each in unknown if "ot-group" not in each} == set()
     assert "bind <addr> accept-proxy" in done.stdout
     assert len(listed["listen"].splitlines()) > 100
+
+
+WORDS = [
+    *(word for keyword in (*known_proxy.KEYWORDS, *known_global.KEYWORDS) for word in keyword.split()),
+    *(*server.OPTIONS, *bind.OPTIONS, *actions.HTTP, *actions.TCP),
+    *(
+        "0",
+        "-1",
+        "9" * 20,
+        "10s",
+        "1h",
+        "{",
+        "}",
+        "!",
+        "||",
+        "if",
+        "unless",
+        "from",
+        "%[",
+        "127.0.0.1:1",
+        "[::",
+        "::1:5",
+    ),
+    *("*", ":0", "/x", "a,b", "é", "\\x01", "no", "1-3", "example", "www", "ide", "carts"),
+]
+CHANGES = st.lists(st.tuples(st.integers(0), st.integers(0), st.integers(0, 3), st.sampled_from(WORDS)), max_size=4)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(file.stem for file in PUBLISHED.glob("*.cfg"))), CHANGES)
+def test_whatever_is_taken_passes_the_check(published, name, changes):
+    """A file with odd words in it is refused, or becomes one that our daemon takes."""
+    lines = [line.split() for line in (published / f"{name}.cfg").read_text().splitlines()]
+    for row, column, kind, word in changes:
+        line = lines[row % len(lines)]
+        at = column % (len(line) + 1)
+        line[at : at + (kind > 0)] = [] if kind == 1 else [word]
+    with contextlib.suppress(ConfigError):
+        made("".join(" ".join(line) + "\n" for line in lines), published)
 
 
 BAD = {

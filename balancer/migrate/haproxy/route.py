@@ -43,7 +43,7 @@ def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
     redirect = https_only(proxy, notes)
     used.update(word.lstrip("!") for word in (redirect.words if redirect else ()))
     for line in proxy.all("acl"):
-        if line.words[1] not in used:
+        if line.words[1:2] and line.words[1] not in used:
             notes.remark(line.file, line.number, "acl", "for rules that are not taken over: left out with them")
     default = proxy.last("default_backend")
     if default is not None and len(default.words) > 1:
