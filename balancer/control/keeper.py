@@ -177,7 +177,7 @@ class Keeper:
         weights = overlay.live_weights(book.configured, now)
         asked = dict(weights)
         for name, health in book.health.items():
-            share = health.percent / 100 * (1.0 if book.pool.panic else health.warmth(trio.current_time()))
+            share = health.percent / 100 * _warmth(book, health)
             if name in weights and share != 1:
                 asked[name] = _scaled(weights[name], share, book.config.ring.algorithm)
         usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
@@ -278,6 +278,20 @@ class Keeper:
 def version(book: Book) -> str:
     """What a plan or a conditional request refers to: the ring and the overlay of this moment."""
     return f"{book.ring.fingerprint}-{book.overlay.version}"
+
+
+def _warmth(book: Book, health: Health) -> float:
+    """Share of its points that a backend has in its present health.
+
+    haproxy's map is made anew when a server is lost or comes back, so that nearly everybody moves; whoever takes over
+    from it has to move alike, and at once.
+    """
+    if book.pool.panic:
+        return 1.0
+    ring = book.config.ring
+    if ring.algorithm == "haproxy" and ring.hash_type != "consistent":
+        return 0.0 if health.out else 1.0
+    return health.warmth(trio.current_time())
 
 
 def _scaled(weight: float, share: float, algorithm: str) -> float:

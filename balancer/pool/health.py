@@ -205,6 +205,11 @@ class Health:
         return (1 + int((now - self.returned) / over * SLOW_STEPS)) / SLOW_STEPS
 
     @property
+    def out(self) -> bool:
+        """Do probes, the agent or real traffic say that it cannot be used?"""
+        return self._out
+
+    @property
     def down(self) -> bool:
         """Probes or the agent say that it does not work."""
         return self.state is Verdict.DOWN or self.agent_down

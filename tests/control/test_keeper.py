@@ -351,7 +351,9 @@ async def test_agents_cannot_leave_users_without_anyone(clock):
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(("ring", "beginning"), [({}, 0.05), ({"algorithm": "haproxy"}, 1.0)])
+@pytest.mark.parametrize(
+    ("ring", "beginning"), [({}, 0.05), ({"algorithm": "haproxy", "hash_type": "consistent"}, 1.0)]
+)
 async def test_a_backend_that_returns_gets_its_points_back_by_and_by(clock, ring, beginning):
     weights = dict.fromkeys("abc", 2.0 if ring else 1.0)
     settings = config(weights, ring=ring, health={"type": "tcp", "fall": 1, "rise": 1, "slow_start": "20s"})
@@ -381,6 +383,22 @@ async def test_a_backend_that_returns_gets_its_points_back_by_and_by(clock, ring
         assert seen == sorted(seen)
         assert seen[-1] == weights["a"]
         assert len(set(seen)) == (2 if ring else 19)
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_map_of_haproxy_is_made_without_those_that_are_out(clock):
+    """As haproxy's: whoever takes over from it has to move everybody alike, and without a slow start."""
+    settings = config(ring={"algorithm": "haproxy"}, health={"type": "tcp", "fall": 1, "rise": 1, "slow_start": "20s"})
+    async with keeping(settings=settings) as keeper, trio.open_nursery() as nursery:
+        book = keeper.book("ide")
+        health = book.health["a"] = Health(book.config.health)
+        book.pool.stand({"b": WELL, "c": WELL})
+        nursery.start_soon(keeper.run)
+        for ok, weight in ((True, 1.0), (False, 0.0), (True, 1.0)):
+            health.observe(Result(ok, ""), trio.current_time())
+            book.pool.stand({"a": health.stand(trio.current_time())})
+            await ticks(clock, keeper, lambda weight=weight: book.weights == {"a": weight, "b": 1.0, "c": 1.0})
+            assert book.pool.placement.ring.fingerprint == build(book.config, {"a": weight}).fingerprint
         nursery.cancel_scope.cancel()
 
 

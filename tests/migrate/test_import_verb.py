@@ -106,6 +106,7 @@ backend mapped
   server a 127.0.0.1:@h0 weight 2
   server b 127.0.0.1:@h1 weight 3
   server c 127.0.0.1:@h2
+  server d 127.0.0.1:@h3 weight 2 check inter 100ms fall 1 rise 1
 backend headers
   balance hdr(X-User)
   hash-type consistent crc32
@@ -158,11 +159,15 @@ def test_the_switch_moves_nobody(tmp_path):
     made.write_text(text.replace("127.0.0.1:9600", ports.fill("127.0.0.1:@admin")))
     with hosts(tmp_path / "hosts", ports, ["h0", "h1", "h2"]):
         with Haproxy(tmp_path, [source], ports["front"]) as running:
-            while "L4CON" not in running.command("show stat"):
+            while running.command("show stat").count("L4CON") < 2:
                 time.sleep(0.02)  # it has no way to tell
             theirs = journey(ports["front"], ports)
         ports.release("front", "admin")
         with Ours(made):
+            sample = [f"/m/?token={token}" for token in TOKENS[:40]]
+            end = time.monotonic() + PATIENCE
+            while [ports.names[port] for port in ask(ports["front"], sample)] != theirs[len(TOKENS) :][:40]:
+                assert time.monotonic() < end, "the map is not made anew"
             ours = journey(ports["front"], ports)
     ports.close()
     assert set(theirs) == {"h0", "h1", "h2"}
