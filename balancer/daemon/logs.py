@@ -26,8 +26,12 @@ ABOUT = ("pool", "backend", "listener")
 
 
 def start_logs(config: model.Log, environ: Mapping[str, str]) -> None:
-    """Send the messages of this process where its standard error leads."""
-    logging.getLogger().addHandler(Limited(_handler(config, environ, sys.stderr.fileno())))
+    """Send the messages of this process where its standard error leads; once more to follow another configuration."""
+    root = logging.getLogger()
+    for former in [each for each in root.handlers if isinstance(each, Limited)]:
+        root.removeHandler(former)
+        former.close()
+    root.addHandler(Limited(_handler(config, environ, sys.stderr.fileno())))
     set_level(config.level)
 
 

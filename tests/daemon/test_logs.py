@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import subprocess
+import sys
 
 import pytest
 from harness import COMMAND, listener, pool, toml
@@ -197,3 +198,15 @@ def test_other_readers(tmp_path):
         unit.stderr.wait_for(lambda said: "accepts on" in said)
         unit.stop()
         assert re.fullmatch(r'(\{"time".+\}\n)+', str(unit.stderr))
+
+
+def test_another_configuration():
+    """Messages appear once, in the form and from the level of the last one."""
+    program = (
+        "import logging, os; from balancer.config.model import Log; from balancer.daemon.logs import start_logs\n"
+        "for form, level in ('text', 'info'), ('json', 'warning'):\n"
+        "    start_logs(Log(format=form, level=level), {})\n"
+        "    logging.getLogger('balancer').info('one'); logging.getLogger('balancer').warning('two')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert re.fullmatch(rf'{STAMP} INFO balancer: one\n{STAMP} WARNING balancer: two\n\{{.*"two"\}}\n', done.stderr)
