@@ -43,6 +43,8 @@ BATCH = 256
 """Events taken from the kernel in one go."""
 ROUNDS = 16
 """Batches served before trio's other tasks get their turn."""
+SPELL = 0.01
+"""Seconds after which they get it in any case: batches of a flood of new connections take long."""
 
 _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
@@ -138,8 +140,9 @@ class Engine:
                         await trio.lowlevel.checkpoint()
                     else:
                         await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    until = trio.current_time() + SPELL
                     for _ in range(ROUNDS):
-                        if not self._turn():
+                        if not self._turn() or self.now > until:
                             break
         finally:
             self._stepping = True  # whoever is woken from here on is not stepped any more

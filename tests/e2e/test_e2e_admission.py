@@ -1,6 +1,7 @@
 """Admission at the real daemon: who waits, who is reset, what operators see of it."""
 
 import contextlib
+import resource
 import socket
 import time
 
@@ -9,6 +10,7 @@ from harness import Daemon, listener, pool
 from scrape import metric
 from wire import PATIENCE, Peer, answer, get
 
+LISTENERS = [listener(), listener("raw", mode="tcp")]
 WINDOW = 0.3
 """Seconds in which somebody who is to wait must not be served."""
 
@@ -157,3 +159,40 @@ def test_without_memory_nobody_new_comes_in(tmp_path, home, control):
             ready = Peer(sock).ask(get("/readyz"))
         assert ready.status == 503
         assert b"memory" in ready.body
+
+
+@contextlib.contextmanager
+def descriptors(count):
+    """What is started here may open so many."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+
+
+def test_out_of_descriptors_it_lives_on(tmp_path, backend, control):
+    control = control.with_name("narrow.sock")
+    with contextlib.ExitStack() as stack:
+        with descriptors(64):
+            narrow = Daemon(tmp_path, pool=[pool(backend)], admin={"socket": str(control)}, listeners=LISTENERS)
+        daemon = stack.enter_context(narrow)
+        tunnel = stack.enter_context(daemon.connect("raw"))
+        tunnel.send(b"hello")
+        far = backend.accept()
+        assert far.exactly(5) == b"hello"
+        with contextlib.ExitStack() as crowd:
+            clients = [crowd.enter_context(daemon.connect()) for _ in range(80)]
+            assert clients[-1].ended()  # closed, not left hanging
+            for n in range(3):
+                tunnel.send(b"%d" % n)
+                assert far.exactly(1) == b"%d" % n
+        with daemon.connect() as late:
+            late.send(get("/late?token=secret-1"))
+            peer = backend.accept()
+            peer.request()
+            peer.send(answer(b"here again"))
+            assert late.response().body == b"here again"
+        assert connections_refused(control, "descriptors") > 0
+        far.close()
