@@ -50,12 +50,15 @@ def _seat(backend: Backend, load: Load[Any] | None) -> None:
         load.queued.put(len(load.waiting))
 
 
+def _bounds(config: model.Pool) -> bool:
+    return bool(config.ring.bound or config.ring.hash_balance_factor)
+
+
 class Pool:
     """Backends, the placement over them, and the leases on them."""
 
     def __init__(self, config: model.Pool, placement: Placement) -> None:
         self.name = config.name
-        self.config = config
         self.backends: dict[str, Backend] = {}
         self._board: Board | None = None
         self.leases = Leases(config.linger)
@@ -65,9 +68,18 @@ class Pool:
         self.retries = Retries()
         self.refused = 0
         """Requests refused because their token made too many connections."""
-        self._bounded = bool(config.ring.bound or config.ring.hash_balance_factor)
         self._turns = count()
+        self.config = config
+        self._bounded = _bounds(config)
         self.place(placement)
+
+    def configure(self, config: model.Pool) -> None:
+        """Go by another configuration of the same pool; requests that wait for a backend keep their turn."""
+        self.config = config
+        self._bounded = _bounds(config)
+        self.leases.linger = config.linger
+        self._reckon()
+        self._take_seats()
 
     def place(self, placement: Placement) -> None:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now."""

@@ -74,7 +74,15 @@ class Connector:
         """An idle connection to the best candidate, if there is one: the case of most requests, without waiting."""
         self._oldest = 0.0 if idempotent else self._plane.engine.now - FRESH
         decision = self._decision
-        return self._kept(decision) if decision is not None and self._enter(decision.backend) else None
+        if decision is None:
+            return None
+        backend = decision.backend
+        if backend.load is None:  # as ``_enter`` would, without a call
+            backend.active += 1
+            self._holds = backend
+        elif not self._enter(backend):
+            return None
+        return self._kept(decision)
 
     async def connect(self) -> Transport:
         """A connection to the best candidate that accepts one. Raises 503 when none does, or none has room."""

@@ -78,6 +78,24 @@ class TestLimits:
         assert other.backends["a"].enter()
         assert not other.backends["a"].enter()
 
+    def test_limits_may_be_changed_and_taken_away_and_come_back(self):
+        one, other = workers(max_connections=1)
+        assert one.backends["a"].enter()
+        assert not other.backends["a"].enter()
+        waiting = other.backends["a"].load.waiting
+        waiting.append("somebody")
+        for pool in (one, other):
+            pool.configure(pool.config.model_copy(update={"max_connections": 2}))
+        assert other.backends["a"].load.waiting is waiting
+        assert other.backends["a"].enter()
+        assert not other.backends["a"].enter()
+        for pool in (one, other):
+            pool.configure(pool.config.model_copy(update={"max_connections": 0}))
+        assert other.backends["a"].enter()
+        for pool in (one, other):
+            pool.configure(pool.config.model_copy(update={"max_connections": 3}))
+        assert not one.backends["a"].enter()  # what was counted meanwhile is known
+
     def test_who_was_full_is_remembered_as_such(self):
         pool, _ = workers(max_connections=1)
         first = pool.first(b"token", 0.0)
