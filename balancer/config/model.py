@@ -209,8 +209,8 @@ class Token(Section):
     """New client connections of one token at once, before ``rate`` counts."""
 
 
-class Ring(Section):
-    """How tokens map to backends."""
+class Hashing(Section):
+    """A way from tokens to backends."""
 
     algorithm: Literal["ring", "ketama", "haproxy", "nginx", "maglev", "rendezvous"] = "ring"
     points: Annotated[int, Field(ge=1, le=4096)] = 160
@@ -233,6 +233,15 @@ class Ring(Section):
     """``haproxy``: its bounded load in percent, 0 off, otherwise above 100."""
     table_size: Annotated[int, Field(ge=3, le=5000011)] = 65537
     """``maglev``: entries of its table, a prime."""
+
+
+class Ring(Hashing):
+    """How tokens map to backends."""
+
+    before: Hashing | None = None
+    """The ring that was in force before this one, while users are re-homed from it by and by."""
+    rehomed: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 1.0
+    """Share of the users that this ring places already; the others are where ``before`` has them."""
 
 
 class HealthTls(Section):

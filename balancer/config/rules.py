@@ -7,7 +7,7 @@ from math import isqrt
 from typing import TypeVar
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Backend, BackendHealth, Config, Health, HealthTls, Listener, Pool
+from balancer.config.model import Backend, BackendHealth, Config, Hashing, Health, HealthTls, Listener, Pool
 from balancer.config.rules_health import ejection_findings
 from balancer.config.rules_pool import tls_findings, token_findings
 from balancer.config.scalars import Address, shown
@@ -59,7 +59,8 @@ def findings(config: Config) -> Iterator[Finding]:
     for i, pool in enumerate(config.pool):
         yield from _room(("pool", i), pool)
         yield from token_findings(("pool", i, "token"), pool)
-        yield from _ring(("pool", i, "ring"), pool)
+        yield from _ring(("pool", i, "ring"), pool.ring, pool)
+        yield from _before(("pool", i, "ring"), pool)
         yield from _backends(("pool", i), pool)
         yield from _health(("pool", i), pool)
         yield from ejection_findings(("pool", i, "health"), pool)
@@ -174,8 +175,26 @@ def _unused(config: Config) -> Iterator[Finding]:
             yield Finding(("pool", i, "name"), "no listener uses this pool", reads, warning=True)
 
 
-def _ring(at: Key, pool: Pool) -> Iterator[Finding]:
+def _before(at: Key, pool: Pool) -> Iterator[Finding]:
     ring = pool.ring
+    if ring.before is None:
+        if ring.rehomed < 1:
+            message = "from where? Give the ring that was in force as before = { algorithm = ... }, or leave this out"
+            yield Finding((*at, "rehomed"), message, ((*at, "before"),))
+        return
+    yield from _ring((*at, "before"), ring.before, pool)
+    for key in ("bound", "hash_balance_factor"):
+        if getattr(ring.before, key):
+            message = "no load is bounded on a ring that is being left: remove it"
+            yield Finding((*at, "before", key), message)
+
+
+def _hashings(pool: Pool) -> list[Hashing]:
+    """The ring, and the one before it."""
+    return [pool.ring, *([pool.ring.before] if pool.ring.before else [])]
+
+
+def _ring(at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
     algorithm = (*at, "algorithm")
     for key in sorted(ring.model_fields_set & _ALGORITHMS_OF.keys()):
         if ring.algorithm not in (owners := _ALGORITHMS_OF[key]):
@@ -242,30 +261,32 @@ def _backends(at: Key, pool: Pool) -> Iterator[Finding]:
         message = "every backend has weight 0: there is nowhere to send anyone"
         reads = tuple((*key, name) for key in keys for name in ("weight", "backup"))
         yield Finding((*keys[0], "weight"), message, reads)
-    if pool.ring.algorithm == "haproxy":
+    if any(ring.algorithm == "haproxy" for ring in _hashings(pool)):
         ids = [((*key, "id"), each.id) for key, each in zip(keys, pool.backend, strict=True)]
         yield from _repeats(((key, given) for key, given in ids if given is not None), ((*at, "ring", "algorithm"),))
-    yield from _same_points(keys, pool)
+    for ring in _hashings(pool):
+        yield from _same_points(keys, ring, pool)
 
 
 def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[Finding]:
-    reads = (algorithm,)
+    reads = (algorithm, (*algorithm[:-1], "before"))
+    algorithms = {ring.algorithm for ring in _hashings(pool)}
     whole = backend.weight.is_integer()
     if not backend.address.path and backend.address.port == 0:
         yield Finding((*at, "address"), "a backend has a port above 0")
-    if pool.ring.algorithm == "haproxy" and not whole:
+    if "haproxy" in algorithms and not whole:
         message = f"haproxy's weights are whole numbers from 0 to 256, not {backend.weight}"
         yield Finding((*at, "weight"), message, reads)
-    if pool.ring.algorithm == "nginx" and (not whole or backend.weight < 1):
+    if "nginx" in algorithms and (not whole or backend.weight < 1):
         yield Finding((*at, "weight"), f"nginx's weights are whole numbers from 1, not {backend.weight}", reads)
-    if pool.ring.algorithm == "haproxy" and pool.ring.hash_key == "guid" and not backend.guid:
+    if not backend.guid and any(ring.algorithm == "haproxy" and ring.hash_key == "guid" for ring in _hashings(pool)):
         message = 'missing: hash_key = "guid" makes the points of each backend from its guid'
         yield Finding((*at, "guid"), message, (algorithm, (*algorithm[:-1], "hash_key")))
     if backend.backup and "weight" in backend.model_fields_set:
         message = "has no effect: a backup is not on the ring"
         yield Finding((*at, "weight"), message, ((*at, "backup"),), warning=True)
     for key in sorted(backend.model_fields_set & _ALGORITHM_OF_BACKEND_KEY.keys()):
-        if pool.ring.algorithm != (owner := _ALGORITHM_OF_BACKEND_KEY[key]):
+        if (owner := _ALGORITHM_OF_BACKEND_KEY[key]) not in algorithms:
             message = f"has no effect: it is for algorithm = {shown(owner)}"
             yield Finding((*at, key), message, reads, warning=True)
 
@@ -327,13 +348,13 @@ def _probed(at: Key, backend: Backend, health_at: Key, pool: Pool) -> Iterator[F
         yield Finding((*at, "address"), message, ((*health_at, "agent", "port"),))
 
 
-def _same_points(keys: list[Key], pool: Pool) -> Iterator[Finding]:
+def _same_points(keys: list[Key], ring: Hashing, pool: Pool) -> Iterator[Finding]:
     """Backends whose names differ, and whose points do not, where the algorithm makes them of something else."""
-    ring: Key = (*keys[0][:2], "ring")
-    reads = tuple((*ring, key) for key in ("algorithm", "hash_key", "hash_type"))
+    at: Key = (*keys[0][:2], "ring")
+    reads = tuple((*at, key) for key in ("algorithm", "hash_key", "hash_type", "before"))
     first: dict[object, int] = {}
     for i, backend in enumerate(pool.backend):
-        key, made_of = _made_of(backend, pool)
+        key, made_of = _made_of(backend, ring)
         if made_of is None or i == (twin := first.setdefault(made_of, i)):
             continue
         if key not in _UNIQUE or getattr(backend, key) != getattr(pool.backend[twin], key):  # else it was said already
@@ -341,12 +362,11 @@ def _same_points(keys: list[Key], pool: Pool) -> Iterator[Finding]:
             yield Finding((*keys[i], key), message, reads, twin=(*keys[twin], key))
 
 
-def _made_of(backend: Backend, pool: Pool) -> tuple[str, object]:
+def _made_of(backend: Backend, ring: Hashing) -> tuple[str, object]:
     """The key that a backend's points come from, and what two backends may not share of it.
 
     haproxy counts from ``id * 4096`` in 32 bits, so ids 2^20 apart share all points. Its map-based way has none.
     """
-    ring = pool.ring
     if ring.algorithm == "nginx":
         return ("server", backend.server) if backend.server else ("address", str(backend.address))
     if ring.algorithm != "haproxy" or ring.hash_type != "consistent":

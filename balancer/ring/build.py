@@ -11,6 +11,7 @@ from balancer.ring.haproxy import haproxy
 from balancer.ring.hashes import CRC32, KETAMA, MD5, TokenHash, blake2b
 from balancer.ring.maglev import maglev
 from balancer.ring.points import fixed_points, ketama_points, nginx_points
+from balancer.ring.rehoming import rehoming
 from balancer.ring.rendezvous import rendezvous
 
 
@@ -21,6 +22,14 @@ def build(pool: Pool, weights: Mapping[str, float] | None = None) -> Ring:
     one that is not what it seems: the loader reports those by line, and a pool can also come from elsewhere.
     """
     live = _live_weights(pool, weights or {})
+    ring, before = pool.ring, pool.ring.before
+    if before is None or ring.rehomed == 1:
+        return _built(pool, live)
+    left = _built(pool.model_copy(update={"ring": before}), live)
+    return left if ring.rehomed == 0 else rehoming(left, _built(pool, live), ring.rehomed)
+
+
+def _built(pool: Pool, live: Mapping[str, float]) -> Ring:
     match pool.ring.algorithm:
         case "ring":
             hash = _token_hash(pool)
@@ -67,7 +76,7 @@ def _servers(pool: Pool) -> dict[str, str]:
     return servers
 
 
-def _maglev(pool: Pool, live: dict[str, float]) -> Ring:
+def _maglev(pool: Pool, live: Mapping[str, float]) -> Ring:
     hash = _token_hash(pool)
     try:
         return maglev(hash, live, pool.ring.table_size)

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from balancer.config.load import check, load
-from balancer.config.model import Certificate, Config, Section
+from balancer.config.model import Certificate, Config, Hashing, Section
 from balancer.demo.certificate import CertificateFiles
 from balancer.demo.setup import make_setup
 
@@ -80,7 +80,7 @@ def keys(section, table=""):
     """(table, key) of every key of the model."""
     for name, field in section.model_fields.items():
         inner = table_model(field.annotation)
-        if inner and inner is not Certificate:
+        if inner and inner not in (Certificate, Hashing):
             yield from keys(inner, f"{table}.{name}".strip("."))
         else:
             yield table, name

@@ -180,6 +180,24 @@ BROKEN = {
         '17: pool "ide" > ring > hash: belongs to algorithm = "ring" or "maglev" or "rendezvous", '
         'not "ketama"; remove it',
     ),
+    "rehomed from nowhere": (
+        [ring('algorithm = "ring"', "rehomed = 0.5")],
+        '17: pool "ide" > ring > rehomed: from where? Give the ring that was in force as '
+        "before = { algorithm = ... }, or leave this out",
+    ),
+    "a key of another algorithm in the ring before": (
+        [ring('algorithm = "ring"', 'before = { algorithm = "nginx", points = 9 }')],
+        '17: pool "ide" > ring > before > points: belongs to algorithm = "ring", not "nginx"; remove it',
+    ),
+    "a bounded load on the ring before": (
+        [ring('algorithm = "ring"', 'before = { algorithm = "haproxy", hash_balance_factor = 150 }')],
+        '17: pool "ide" > ring > before > hash_balance_factor: no load is bounded on a ring that is being '
+        "left: remove it",
+    ),
+    "a weight that the ring before does not have": (
+        [ring('algorithm = "ring"', 'before = { algorithm = "haproxy" }'), ("weight = 3", "weight = 0.5")],
+        '25: pool "ide" > backend "ide-02" > weight: haproxy\'s weights are whole numbers from 0 to 256, not 0.5',
+    ),
     "blake2b without seed": (
         [ring('hash = "blake2b"')],
         '16: pool "ide" > ring > hash: blake2b is a keyed hash: '

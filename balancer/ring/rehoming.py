@@ -1,0 +1,68 @@
+"""Two rings at once: how a pool goes from one to another a share of its users at a time.
+
+Facts. Another algorithm, hash or seed gives nearly every user another home. To spread that over days, each user gets a
+draw between 0 and 1 that never changes and that neither ring knows of; users whose draw lies below the share are placed
+by the new ring, the others by the old one. A larger share takes further users along and moves nobody else, a smaller
+one takes back those who came last; so nobody moves more than once on the way, and no record is kept of who has.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from balancer.ring.base import Ring, digest
+
+_DRAWS = 1 << 64
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Rehoming(Ring):
+    """Places ``share`` of the users by ``after`` and the others by ``before``."""
+
+    before: Ring
+    after: Ring
+    share: float
+
+    def chosen(self, token: bytes) -> Ring:
+        """The ring that places this token."""
+        return self.after if draw(token) < self.share * _DRAWS else self.before
+
+    def position(self, token: bytes) -> int:
+        return self.chosen(token).position(token)
+
+    def point(self, token: bytes) -> int:
+        return self.chosen(token).point(token)
+
+    def owner(self, token: bytes) -> str:
+        return self.chosen(token).owner(token)
+
+    def order(self, token: bytes) -> Iterator[str]:
+        return self.chosen(token).order(token)
+
+    def point_counts(self) -> dict[str, int]:
+        return self.after.point_counts()
+
+    def succession(self) -> dict[tuple[str, str], float]:
+        mixed: dict[tuple[str, str], float] = {}
+        for ring, share in ((self.before, 1 - self.share), (self.after, self.share)):
+            for pair, part in ring.succession().items():
+                mixed[pair] = mixed.get(pair, 0.0) + share * part
+        return mixed
+
+
+def rehoming(before: Ring, after: Ring, share: float) -> Rehoming:
+    """Both rings, of the same backends; ``share`` lies between 0 and 1."""
+    parts = [b"rehoming", before.fingerprint.encode(), after.fingerprint.encode(), share.hex().encode()]
+    return Rehoming(
+        members=after.members,
+        weights=after.weights,
+        fingerprint=digest(parts),
+        before=before,
+        after=after,
+        share=share,
+    )
+
+
+def draw(token: bytes) -> int:
+    """A token's draw, below 2**64, the same everywhere and at all times."""
+    return int.from_bytes(blake2b(token, digest_size=8, person=b"balancer rehome").digest(), "big")
