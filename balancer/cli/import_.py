@@ -6,6 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from balancer.config.load import check
@@ -54,7 +55,7 @@ def _run(args: argparse.Namespace, importer: Importer) -> int:
         print(f"{args.output} cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     report = check(args.output, time.time())
-    for problem in (*report.problems, *report.warnings):
+    for problem in (*report.problems, *(replace(each, message=f"warning: {each.message}") for each in report.warnings)):
         print(problem, file=sys.stderr)
     print(f"{args.output}: {_told(len(outcome.remarks))}; balancer check finds {_found(len(report.problems))}")
     return 1 if report.problems else 0
@@ -63,7 +64,9 @@ def _run(args: argparse.Namespace, importer: Importer) -> int:
 def _told(lines: int) -> str:
     if not lines:
         return "every line was taken over"
-    return f"{lines} line{' was' if lines == 1 else 's were'} not taken over, or not as it stood: see above"
+    if lines == 1:
+        return "1 line was not taken over, or not as it stood: see above"
+    return f"{lines} lines were not taken over, or not as they stood: see above"
 
 
 def _found(problems: int) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from haproxy_rig import BASE, HAPROXY, Authority, made, needs_haproxy, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from balancer.config.load import check
 from balancer.errors import ConfigError
 from balancer.migrate.haproxy import actions, bind, known_global, known_proxy, server
 
@@ -133,7 +135,11 @@ def test_whatever_is_taken_passes_the_check(published, name, changes):
         at = column % (len(line) + 1)
         line[at : at + (kind > 0)] = [] if kind == 1 else [word]
     with contextlib.suppress(ConfigError):
-        made("".join(" ".join(line) + "\n" for line in lines), published)
+        (published / "made.toml").write_text(outcome("".join(" ".join(line) + "\n" for line in lines), published).text)
+        problems = check(published / "made.toml", time.time()).problems
+        assert [
+            each for each in problems if "cannot be read" not in each.message
+        ] == []  # a certificate that is not there
 
 
 BAD = {

@@ -166,6 +166,30 @@ def test_rules_after_one_without_a_condition_never_count(tmp_path):
     assert (found["pool"], found.get("route")) == ("two", None)
 
 
+def test_a_rule_that_leads_to_a_disabled_backend(tmp_path):
+    text = front("  use_backend two if { path /x }\n") + "  disabled\n"
+    config, told = made(text, tmp_path)
+    assert [pool["name"] for pool in config["pool"]] == ["ide"]
+    assert "route" not in config["listener"][0]
+    assert told == {5: "use_backend", 7: "backend ide", 10: "backend two"}
+
+
+def test_maps(tmp_path):
+    """A name that no route can have leaves the whole line out."""
+    (tmp_path / "map").write_text("# host backend\na.example two\nb.example  ide\n")
+    line = f"  use_backend %[req.hdr(host),lower,map({tmp_path}/map,two)] if {{ path_beg /x }}\n"
+    route = {"path_prefix": ["/x"]}
+    assert listeners(front(line), tmp_path)[0]["route"] == [
+        {"host": ["a.example"], **route, "pool": "two"},
+        {"host": ["b.example"], **route, "pool": "ide"},
+        {**route, "pool": "two"},
+    ]
+    (tmp_path / "map").write_text("a.example two\n.b. ide\n")
+    config, told = made(front(line), tmp_path)
+    assert "route" not in config["listener"][0]
+    assert told[5] == "use_backend"
+
+
 def test_patterns_from_files(tmp_path):
     (tmp_path / "hosts").write_text("# ours\na.example\n\nb.example\n")
     found = listeners(front(f"  use_backend two if {{ hdr(host) -i -f {tmp_path}/hosts }}\n"), tmp_path)[0]
@@ -312,6 +336,7 @@ def test_tls_and_proxy_headers_to_servers(tmp_path, certificates):
         ("  server b 192.0.2.1:80\n", "is the address of"),
         ("  server b nowhere.example:80\n", "has no address here"),
         ("  server b *:80\n", "where the client wanted to go"),
+        ("  server b 192.0.2.2:80 check addr checks.example\n", "is no IP address"),
         ("  server b 192.0.2.2:80 hash-key addr\n", "servers differ in it"),
         ("frontend more\n  bind 127.0.0.1:80\n  default_backend ide\n", "is bound already in line"),
     ],

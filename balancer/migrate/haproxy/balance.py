@@ -91,7 +91,7 @@ def _named(token: Table, source: str, name: str, line: Line) -> None:
             raise ValueError(f"{shown(name)} is no name of a {source}")
         token.set("source", source, line.words[0])
         token.set(source, name)
-    token.set("missing", "spread", "as haproxy: requests without it take the servers in turn")
+    token.set("missing", "spread", "as haproxy: requests without it take the servers in turn; so do empty ones here")
     token.set("duplicates", "last" if source == "cookie" else "first", "as haproxy")
     token.set("max_length", _LONGEST, "haproxy has no limit of its own")
 

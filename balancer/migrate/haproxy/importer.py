@@ -5,7 +5,7 @@ a part of our file, or told to the operator with what it did. A file that haprox
 what could only be carried over so that users would be placed elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from balancer.config.scalars import shown
@@ -41,21 +41,29 @@ def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome
     names = ", ".join(map(str, paths))
     top = Table("", f"Made from {names} by `balancer import haproxy`. Comments say where a value comes from.")
     write_settings(top, settings, active, notes)
-    _write_proxies(top, settings, active, paths[0], surroundings, notes)
+    known = {proxy.name for proxy in every if proxy.balances}
+    _write_proxies(top, settings, active, known, paths[0], surroundings, notes)
     notes.check()
     return Outcome(f"{top}{_left_out(notes)}", notes.remarks)
 
 
 def _write_proxies(
-    top: Table, settings: Globals, active: Sequence[Proxy], first: Path, surroundings: Surroundings, notes: Notes
+    top: Table,
+    settings: Globals,
+    active: Sequence[Proxy],
+    known: Set[str],
+    first: Path,
+    surroundings: Surroundings,
+    notes: Notes,
 ) -> None:
+    """Listeners and pools; ``known`` are the backends there are, disabled ones included."""
     where = bases(settings, first)
     defaults = tls_defaults(settings, notes)
     fronts = [(proxy, binds(proxy, where, defaults, notes), rules(proxy, notes)) for proxy in active if proxy.serves]
     members = {proxy.name: servers(proxy, notes) for proxy in active if proxy.balances}
     taken: set[str] = set()
     pools = {name: own_name(name, taken) for name, found in members.items() if usable(found)}
-    _check_references(fronts, members, notes)
+    _check_references(fronts, known, notes)
     listeners = Listeners(top, pools, notes)
     for proxy, bound, chosen in fronts:
         listeners.write(proxy, bound, chosen)
@@ -94,12 +102,10 @@ def _active(every: Sequence[Proxy], notes: Notes) -> list[Proxy]:
     return found
 
 
-def _check_references(
-    fronts: Sequence[tuple[Proxy, list[Bind], list[Rule]]], members: Mapping[str, list[Server]], notes: Notes
-) -> None:
+def _check_references(fronts: Sequence[tuple[Proxy, list[Bind], list[Rule]]], known: Set[str], notes: Notes) -> None:
     for _, _, chosen in fronts:
         for rule in chosen:
-            if rule.backend not in members:
+            if rule.backend not in known:
                 message = f"no backend is named {shown(rule.backend)}"
                 notes.problem(rule.line.file, rule.line.number, rule.line.words[0], message)
 

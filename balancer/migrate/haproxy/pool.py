@@ -11,12 +11,15 @@ from balancer.migrate.haproxy.bind import Bases
 from balancer.migrate.haproxy.health import write_difference, write_health
 from balancer.migrate.haproxy.limits import limit, write_limits
 from balancer.migrate.haproxy.proxy import Proxy
+from balancer.migrate.haproxy.scalars import is_address
 from balancer.migrate.haproxy.server import OPTIONS, Server
 from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes, Surroundings
 from balancer.migrate.toml import Table
 
 _SNI_NAME = re.compile(r"str\((?:'([^']*)'|\"([^\"]*)\"|([^()]*))\)")
+_BY_ID = "\nServers are placed by their ids: give a new one an id of its own, and nobody else moves."
+_BY_ORDER = "\nServers are placed by their order and weights: whatever changes in them moves nearly everybody."
 _HASH_KEYS = ("id", "addr", "addr-port", "id32", "guid")
 
 
@@ -42,7 +45,8 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
     hashed = write_balance(pool, proxy, notes)
     if hashed:
         _hash_key(pool, servers, notes)
-        pool.comment += "\nServers are placed by their ids: give a new one an id of its own, and nobody else moves."
+        by_id = any(line.words[1:2] == ("consistent",) for line in proxy.all("hash-type")[-1:])
+        pool.comment += _BY_ID if by_id else _BY_ORDER
     _proxy_header(pool, servers, notes)
     _tls(pool, servers, target, notes)
     _backups(proxy, servers, notes)
@@ -64,7 +68,7 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
         own = own_name(server.name, taken)
         table.set("name", own, "" if own == server.name else f"in place of {server.name}")
         table.set("address", address, comment)
-        _check_address(table, server, address)
+        _check_address(table, server, address, notes)
         _weight(table, server, notes)
         if hashed:
             table.set("id", server.number, "" if server.get("id") else "as haproxy counts")
@@ -198,12 +202,16 @@ def _address(server: Server, target: Target, notes: Notes) -> tuple[str | None, 
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), comment
 
 
-def _check_address(table: Table, server: Server, address: str) -> None:
+def _check_address(table: Table, server: Server, address: str, notes: Notes) -> None:
     host, port = server.get("addr"), server.get("port")
     if server.get("check") is None or (host is None and port is None):
         return
     own_host, _, own_port = address.rpartition(":")
     bare = (host or own_host).strip("[]")
+    if host is not None and not is_address(bare):
+        line = server.options["addr"][1]
+        notes.problem(line.file, line.number, "server addr", f"{shown(host)} is no IP address: names are not resolved")
+        return
     table.set("check_address", f"{f'[{bare}]' if ':' in bare else bare}:{port or own_port}", "addr and port")
 
 

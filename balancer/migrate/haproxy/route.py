@@ -33,7 +33,7 @@ def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
             notes.problem(line.file, line.number, "use_backend", "the name of a backend is wanted")
             continue
         try:
-            found += _rules(line, acls)
+            found += list(_rules(line, acls))  # all of a line or nothing
             used.update(word.lstrip("!") for word in line.words[2:])
         except NoCounterpart as error:
             message = f"a route cannot say this ({error}): those requests go by the rules after it"

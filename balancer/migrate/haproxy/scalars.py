@@ -36,11 +36,16 @@ class Where:
     @property
     def is_name(self) -> bool:
         """Does the host have to be resolved?"""
-        try:
-            ip_address(self.host)
-        except ValueError:
-            return bool(self.host)
+        return bool(self.host) and not is_address(self.host)
+
+
+def is_address(text: str) -> bool:
+    """Is it an IP address?"""
+    try:
+        ip_address(text)
+    except ValueError:
         return False
+    return True
 
 
 def milliseconds(text: str, unit: str = "ms") -> int:
