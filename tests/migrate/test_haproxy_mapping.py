@@ -298,6 +298,30 @@ def test_options_of_servers(words, where, expected, tmp_path):
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "token"),
+    [
+        ("url_param t", {"param": "t", "duplicates": "first"}),
+        ("hdr(X-User)", {"source": "header", "header": "X-User", "duplicates": "first"}),
+        ("hash req.hdr(X-User)", {"source": "header", "header": "X-User", "duplicates": "last"}),
+        ("hash req.cook(sid)", {"source": "cookie", "cookie": "sid", "duplicates": "last"}),
+        ("hash path", {"source": "path"}),
+        ("uri", {"source": "path"}),
+        ("uri whole", {"source": "uri"}),
+        ("uri len 9 depth 2", {"source": "path", "leading_bytes": 9, "depth": 2}),
+        ("source", {"source": "client_ip"}),
+        ("leastconn", {"param": "token", "missing": "spread"}),
+        ("random(2)", {"param": "token", "missing": "spread"}),
+    ],
+)
+def test_what_users_are_told_apart_by(words, token, tmp_path):
+    config, told = made(BASE.replace("url_param token", words), tmp_path)
+    found = config["pool"][0]["token"]
+    assert {key: found[key] for key in token} == token
+    assert (7 in told) == (token.get("param") == "token")
+    assert config["pool"][0]["ring"]["algorithm"] == ("ring" if 7 in told else "haproxy")
+
+
 def test_limits_and_retries(tmp_path):
     lines = (
         "  default-server maxconn 40 maxqueue 7\n  server b 192.0.2.2:80\n  server c 192.0.2.3:80\n"

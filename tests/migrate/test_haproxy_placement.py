@@ -193,6 +193,55 @@ listen ide
 """,
         target="/x?u={}",
     ),
+    "by a sample of a header": Case(
+        HEAD
+        + """
+listen ide
+  bind 127.0.0.1:@front
+  balance hash req.hdr(X-User)
+  hash-type consistent
+  server a 127.0.0.1:@h0 weight 20
+  server b 127.0.0.1:@h1 weight 30
+""",
+        target="/",
+        header="x-user: other\r\nx-user: another, {}\r\n",
+    ),
+    "by a cookie": Case(
+        HEAD
+        + """
+listen ide
+  bind 127.0.0.1:@front
+  balance hash req.cook(sid)
+  hash-type consistent
+  server a 127.0.0.1:@h0 weight 20
+  server b 127.0.0.1:@h1 weight 30
+""",
+        target="/",
+        header="cookie: sid=old; lang=en; sid={}\r\n",
+    ),
+    "by a sample of the path": Case(
+        HEAD
+        + """
+listen ide
+  bind 127.0.0.1:@front
+  balance hash path
+  hash-type consistent
+  server a 127.0.0.1:@h0 weight 20
+  server b 127.0.0.1:@h1 weight 30
+""",
+        target="/u/{}?x=1",
+    ),
+    "by a sample of the query": Case(
+        HEAD
+        + """
+listen ide
+  bind 127.0.0.1:@front
+  balance hash url_param(token)
+  server a 127.0.0.1:@h0 weight 20
+  server b 127.0.0.1:@h1 weight 30
+""",
+        target="/u?x=1&token={}",
+    ),
     "bounded load": Case(
         HEAD
         + """

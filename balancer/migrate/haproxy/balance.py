@@ -81,7 +81,7 @@ def _token(token: Table, words: Sequence[str], mode: str, line: Line, notes: Not
     return True
 
 
-def _named(token: Table, source: str, name: str, line: Line) -> None:
+def _named(token: Table, source: str, name: str, line: Line, takes: str = "first") -> None:
     if source == "query":
         if not _PARAM.fullmatch(name):
             raise ValueError(f"the parameter {shown(name)} cannot be named in pool.token.param")
@@ -92,7 +92,7 @@ def _named(token: Table, source: str, name: str, line: Line) -> None:
         token.set("source", source, line.words[0])
         token.set(source, name)
     token.set("missing", "spread", "as haproxy: requests without it take the servers in turn; so do empty ones here")
-    token.set("duplicates", "last" if source == "cookie" else "first", "as haproxy")
+    token.set("duplicates", takes, "as haproxy")
     token.set("max_length", _LONGEST, "haproxy has no limit of its own")
 
 
@@ -118,9 +118,9 @@ def _sample(token: Table, expression: str, line: Line) -> None:
     match = _SAMPLE.fullmatch(expression)
     fetch, name = (match[1], match[2]) if match else ("", "")
     if fetch in ("req.hdr", "hdr") and name:
-        _named(token, "header", name, line)
+        _named(token, "header", name, line, "last")
     elif fetch in ("req.cook", "cook") and name:
-        _named(token, "cookie", name, line)
+        _named(token, "cookie", name, line, "last")
     elif fetch == "path":
         token.set("source", "path", "balance hash path")
     elif fetch in ("url_param", "urlp") and name:
