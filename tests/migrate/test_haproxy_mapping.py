@@ -407,6 +407,15 @@ def test_the_whole_daemon(tmp_path):
     assert told[10] == "timeout server"
 
 
+def test_the_page_of_statistics_is_where_the_admin_listener_is(tmp_path):
+    config, told = made(f"{BASE}listen stats\n  bind :8404\n  stats enable\n", tmp_path)
+    assert config["admin"]["listen"] == "127.0.0.1:8404"
+    assert [each["name"] for each in config["listener"]] == ["www"]
+    assert told == {6: "backend ide", 9: "listen stats", 11: "stats enable"}
+    config, _ = made(BASE.replace("  default", "  stats uri /stats\n  default"), tmp_path)
+    assert config["admin"]["listen"] == "127.0.0.1:9600"
+
+
 def test_secrets_stay_where_they_are(tmp_path):
     text = (
         BASE.replace(

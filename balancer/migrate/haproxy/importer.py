@@ -5,7 +5,7 @@ a part of our file, or told to the operator with what it did. A file that haprox
 what could only be carried over so that users would be placed elsewhere.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from balancer.config.scalars import shown
@@ -40,7 +40,6 @@ def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome
 
     names = ", ".join(map(str, paths))
     top = Table("", f"Made from {names} by `balancer import haproxy`. Comments say where a value comes from.")
-    write_settings(top, settings, active, notes)
     known = {proxy.name for proxy in every if proxy.balances}
     _write_proxies(top, settings, active, known, paths[0], surroundings, notes)
     notes.check()
@@ -64,6 +63,7 @@ def _write_proxies(
     taken: set[str] = set()
     pools = {name: own_name(name, taken) for name, found in members.items() if usable(found)}
     _check_references(fronts, known, notes)
+    write_settings(top, settings, active, _page(fronts, pools), notes)
     listeners = Listeners(top, pools, notes)
     for proxy, bound, chosen in fronts:
         listeners.write(proxy, bound, chosen)
@@ -87,6 +87,14 @@ def _write_proxies(
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):
         notes.problem(str(first), None, "", "no frontend leads to servers, so there is nothing to import")
+
+
+def _page(fronts: Sequence[tuple[Proxy, list[Bind], list[Rule]]], pools: Mapping[str, str]) -> int | None:
+    """The port of the statistics page, if it has one to itself."""
+    for proxy, bound, chosen in fronts:
+        if proxy.all("stats") and not any(rule.backend in pools for rule in chosen):
+            return next((int(address.rpartition(":")[2]) for bind in bound for address in bind.addresses), None)
+    return None
 
 
 def _active(every: Sequence[Proxy], notes: Notes) -> list[Proxy]:

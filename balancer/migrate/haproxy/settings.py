@@ -96,13 +96,13 @@ def tls_defaults(settings: Globals, notes: Notes) -> Sequence[str]:
     return line.words[1:]
 
 
-def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
-    """Everything above the listeners."""
+def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], page: int | None, notes: Notes) -> None:
+    """Everything above the listeners; ``page`` is the port of haproxy's statistics page, if it has one to itself."""
     threads = settings.last("nbthread") or settings.last("nbproc")
     if threads is not None and len(threads.words) > 1:
         top.set("workers", _number(threads, 1, 256, notes), threads.words[0])
     top.set("state_dir", "/var/lib/balancer", "pins, drains and weights survive restarts here")
-    _admin(top, settings, proxies, notes)
+    _admin(top, settings, proxies, page, notes)
     _log(settings, proxies, notes)
     limits = top.table("limits")
     if (line := settings.last("maxconn")) and len(line.words) > 1:
@@ -115,7 +115,7 @@ def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], note
     _timeouts(top, settings, proxies, notes)
 
 
-def _admin(top: Table, settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
+def _admin(top: Table, settings: Globals, proxies: Sequence[Proxy], page: int | None, notes: Notes) -> None:
     admin = top.table("admin")
     comment = "for balancer status, top, backend, ring and the other verbs"
     for line in settings.lines:
@@ -126,8 +126,9 @@ def _admin(top: Table, settings: Globals, proxies: Sequence[Proxy], notes: Notes
             notes.remark(line.file, line.number, "stats", "settings of the statistics socket: nothing to do")
     admin.set("socket", "/run/balancer/admin.sock", comment)
     pages = [proxy for proxy in proxies if proxy.serves and proxy.all("stats")]
-    admin.set("listen", "127.0.0.1:9600", "for /metrics, /healthz and /readyz")
-    told = "the statistics page: see balancer status and top, and /metrics of admin.listen (on this machine only)"
+    comment = "for /metrics, /healthz and /readyz, on this machine; elsewhere it needs a token_file"
+    admin.set("listen", f"127.0.0.1:{page or 9600}", comment)
+    told = "the statistics page: see balancer status and top; numbers are at /metrics of admin.listen"
     for proxy in pages:
         for line in proxy.all("stats"):
             notes.remark(line.file, line.number, " ".join(line.words[:2]), told)
