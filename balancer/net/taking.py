@@ -20,15 +20,15 @@ def taken(transport: Transport) -> int:
 
 
 class Stall:
-    """Transports of which one at least does not take what is unsent, and how far each of them has come."""
+    """Those of some transports that do not take what is unsent, and how far each of them has come."""
 
     def __init__(self, transports: tuple[Transport, ...], until: float) -> None:
         self.until = until
         """When to look again."""
-        self._taken = [(transport, taken(transport)) for transport in transports]
+        self._taken = [(transport, taken(transport)) for transport in transports if transport.unsent is not None]
 
     def stuck(self) -> Transport | None:
-        """One that had something to take, and took nothing of it since."""
+        """One that still has something to take, and took nothing of it since."""
         for transport, before in self._taken:
             if transport.unsent is not None and taken(transport) <= before:
                 return transport

@@ -1,5 +1,6 @@
 """The relay: what either side says arrives byte for byte, its end included, whatever the order of things."""
 
+import math
 import socket
 import ssl
 from contextlib import suppress
@@ -178,13 +179,13 @@ async def play(contexts, steps, tight):
 class Tunnel:
     """A relay between two plain transports, with the raw sockets at its ends."""
 
-    def __init__(self, engine, idle=60):
+    def __init__(self, engine, idle=60, patience=math.inf):
         self.client, self.far_client = pair(engine)
         self.backend, self.far_backend = pair(engine, source=Source.BACKEND)
 
         async def work(task):
             self.client.task = self.backend.task = task
-            return await relay(task, self.client, self.backend, idle)
+            return await relay(task, self.client, self.backend, idle, patience=patience)
 
         self.job = Job(engine, work)
 
@@ -262,6 +263,40 @@ async def test_one_that_does_not_read_is_silent_too(clock):
             await settle()
         await passes(clock, 10.2)
         with pytest.raises(TimedOut):
+            await tunnel.job.outcome()
+        tunnel.close()
+
+
+async def test_one_that_takes_nothing_is_cut_whatever_it_says(clock):
+    async with running() as engine:
+        tunnel = Tunnel(engine, idle=100, patience=10)
+        while fill(tunnel.far_client):
+            await settle()
+        for _ in range(3):
+            await passes(clock, 3)
+            tunnel.far_backend.send(b"hello")
+            await settle()
+            assert tunnel.far_client.recv(5) == b"hello"
+        assert not tunnel.job.ended.is_set()
+        await passes(clock, 1.2)
+        with pytest.raises(ProxyError, match="the backend takes nothing any more") as caught:
+            await tunnel.job.outcome()
+        assert caught.value.source is Source.BACKEND
+        tunnel.close()
+
+
+async def test_one_that_takes_a_little_now_and_then_may_stay(clock):
+    async with running() as engine:
+        tunnel = Tunnel(engine, idle=1000, patience=10)
+        while fill(tunnel.far_client):
+            await settle()
+        for _ in range(4):
+            await passes(clock, 9)
+            assert tunnel.far_backend.recv(40_000)
+        assert not tunnel.job.ended.is_set()
+        for _ in range(2):
+            await passes(clock, 10.5)
+        with pytest.raises(ProxyError, match="takes nothing"):
             await tunnel.job.outcome()
         tunnel.close()
 
