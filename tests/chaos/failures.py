@@ -192,7 +192,7 @@ def returned(stage: Stage) -> str:
 
 @failure(
     "A host hangs (SIGSTOP)",
-    "Its kernel still accepts: requests wait until the probes have failed, new ones then go elsewhere.",
+    "Its kernel still accepts: its users wait until the probes have failed, and then have the next host.",
     metric="balancer_health_checks_total",
     log="up -> down: answer timed out",
 )
@@ -360,16 +360,16 @@ def slow_sender(stage: Stage) -> str:
 
 @failure(
     "A client does not read its answer",
-    "The host is stopped, not buffered for; the connection is cut after `timeouts.idle`.",
+    "The host is stopped, not buffered for; the connection is cut after `timeouts.send`.",
     metric="balancer_backend_sent_bytes_total",
-    log="the client stopped reading",
-    timeouts={"idle": "1s", "response": "1s"},
+    log="the client reads too slowly, or not at all",
+    timeouts={"send": "1s"},
 )
 def slow_reader(stage: Stage) -> str:
     peer = stage.connect()
     peer.send(get("/big/50000000?token=secret-1"))
     assert peer.head().status == 200
-    took = stage.until(lambda: stage.written("the client stopped reading"))
+    took = stage.until(lambda: stage.written("the client reads too slowly"))
     return f"{ms(took - 1)} after the timeout"
 
 
