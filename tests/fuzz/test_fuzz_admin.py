@@ -108,5 +108,5 @@ def daemon(tmp_path):
 
 def test_any_requests(daemon):
     run_state_machine_as_test(
-        lambda: Operators(daemon), settings=settings(max_examples=10, stateful_step_count=25, database=None)
+        lambda: Operators(daemon), settings=settings(max_examples=8, stateful_step_count=20, database=None)
     )

@@ -185,6 +185,15 @@ class Wires(RuleBasedStateMachine):
         self.ask(client, method, framing, cut)
         self.answer(answer, 0, cut, last)
 
+    @rule(which=st.integers(0, 3))
+    def intrude(self, which):
+        """The host goes on after its answer, on a connection that may be used for somebody else next."""
+        told = [link for link in self.links if link.open and link.answered]
+        if told:
+            link = told[which % len(told)]
+            asked = ASKED.findall(link.got)
+            link.peer.takes(ANSWERS[0].replace(b"@" * 20, b"%20b" % asked[-1]))
+
     @precondition(lambda self: self.links)
     @rule(data=st.data(), how=st.sampled_from(["close", "reset", "end"]))
     def hang_up(self, data, how):
@@ -295,12 +304,13 @@ def host():
     played.close()
 
 
-def test_hostile_clients_and_a_hostile_host(tmp_path, host):
+@pytest.mark.parametrize("examples", [15, pytest.param(1000, marks=pytest.mark.soak)])
+def test_hostile_clients_and_a_hostile_host(tmp_path, host, examples):
     listeners = [listener(), listener("proxied", proxy_protocol="accept", trusted=["127.0.0.1"])]
     with Daemon(tmp_path, listeners=listeners, pool=[pool(host)], timeouts=TIMEOUTS) as daemon:
         before = descriptors(daemon)
         run_state_machine_as_test(
-            lambda: Wires(daemon, host), settings=settings(max_examples=15, stateful_step_count=20, database=None)
+            lambda: Wires(daemon, host), settings=settings(max_examples=examples, stateful_step_count=20, database=None)
         )
         host.forget()
         end = time.monotonic() + ENDS
