@@ -70,7 +70,7 @@ def test_what_becomes_of_settings(imported):
 
 def test_addresses_that_are_shared(imported):
     text = GOOD + (
-        "upstream api { server 127.0.0.1:4002; server 127.0.0.1:4003 backup; }\n"
+        "upstream api { server 127.0.0.1:4002 max_conns=500; server 127.0.0.1:4003 backup; }\n"
         "server { listen 80; listen [::]:80; server_name b.example; location / { proxy_pass http://api; } }\n"
         "server { listen 80 default_server; listen [::]:80 default_server; location / { proxy_pass http://ide; } }\n"
         "server { listen 127.0.0.1:80; server_name c.example; location /c { proxy_pass http://api; } }\n"
@@ -86,7 +86,8 @@ def test_addresses_that_are_shared(imported):
     ]
     assert [str(each) for each in second.bind] == ["[::]:80"]
     assert (third.proxy_protocol, [str(each) for each in third.trusted]) == ("accept", ["10.0.0.0/8"])
-    assert [backend.backup for backend in next(p for p in config.pool if p.name == "api").backend] == [False, True]
+    api = next(each for each in config.pool if each.name == "api").backend
+    assert [(backend.backup, backend.max_connections) for backend in api] == [(False, 500), (True, None)]
 
 
 def test_stream(imported):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from balancer.config.model import MOST_CONNECTIONS
 from balancer.config.scalars import shown
 from balancer.migrate.names import own_name
 from balancer.migrate.nginx.scalars import host_and_port, is_address, joined, milliseconds, number
@@ -23,11 +24,10 @@ _PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _METHODS = ("hash", "ip_hash", "least_conn", "random")
 _UNPLACED = "places no user: here requests with the parameter below do have a host, all others take turns"
 _FAILURES = (
-    "when nginx leaves a server alone after failures: here one that cannot be reached is passed over at once, and "
-    "pool.health finds out how the others are"
+    "when nginx leaves a server alone after failures: here one that cannot be reached is passed over at once; see "
+    "pool.health for probes, and pool.health.passive for what fails in traffic"
 )
 _OPTIONS = {
-    "max_conns": "a limit of connections to the server",
     "slow_start": "health.slow_start of the pool does it for all",
     "resolve": "names are resolved once, on import",
     "service": "names are resolved once, on import",
@@ -46,6 +46,8 @@ class Server:
     weight: int = 1
     backup: bool = False
     down: bool = False
+    most: int = 0
+    """Connections it takes at a time; 0 is no limit."""
 
 
 @dataclass
@@ -113,6 +115,7 @@ def write_pool(top: Table, name: str, given: Upstream, surroundings: Surrounding
         backend.set("address", address, comment)
         backend.set("weight", server.weight if server.weight != 1 else None)
         backend.set("backup", True if server.backup else None)
+        backend.set("max_connections", min(server.most, MOST_CONNECTIONS) or None, "max_conns")
         if hashed and server.text != address:
             backend.set("server", server.text, "its points come from this text: keep it")
     return pool
@@ -196,6 +199,8 @@ def _server(directive: Directive, notes: Notes) -> Server | None:
                 setattr(server, option, True)
             elif name == "weight" and equals:
                 server.weight = number(value, 1, 65535)
+            elif name == "max_conns" and equals:
+                server.most = number(value, 0, 2**31 - 1)
             elif name in ("max_fails", "fail_timeout") and equals:
                 _ = number(value, 0, 2**31) if name == "max_fails" else milliseconds(value)
                 notes.remark(directive.file, directive.line, f"server {name}", _FAILURES)

@@ -1,0 +1,159 @@
+"""Moving in as the README has it, step by step, from a haproxy under load: nobody moves, and no tunnel is cut."""
+
+import contextlib
+import json
+import re
+import socket
+import socketserver
+import sys
+import threading
+
+import pytest
+from proxies import PATIENCE, ask, free_ports, haproxy, needs_haproxy, running
+
+from balancer.cli.command import main
+
+pytestmark = needs_haproxy
+
+USERS = [f"user-{number}" for number in range(300)]
+UPGRADE = "GET /ws?token={} HTTP/1.1\r\nHost: ide.example\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+
+
+class Host(socketserver.ThreadingTCPServer):
+    """Says who it is, and echoes on what is upgraded."""
+
+    daemon_threads = False
+    allow_reuse_address = True
+
+    def __init__(self, name):
+        super().__init__(("127.0.0.1", 0), Conversation)
+        self.name = name.encode()
+        self._thread = threading.Thread(target=self.serve_forever, args=[0.01])
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class Conversation(socketserver.StreamRequestHandler):
+    def handle(self):
+        with contextlib.suppress(OSError):
+            while head := self.head():
+                mark = b"X-Host: " + self.server.name + b"\r\n"
+                if b"upgrade: echo" in head.lower():
+                    self.wfile.write(b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: echo\r\n" + mark + b"\r\n")
+                    while data := self.request.recv(4096):
+                        self.wfile.write(data)
+                    return
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + mark + b"\r\n")
+
+    def head(self):
+        lines = []
+        while (line := self.rfile.readline()) not in (b"\r\n", b""):
+            lines.append(line)
+        return b"".join(lines)
+
+
+class Tunnel:
+    """An open tunnel of a user; ``host`` is where it ends."""
+
+    def __init__(self, port, user):
+        self._sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self._sock.sendall(UPGRADE.format(user).encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            more = self._sock.recv(4096)
+            assert more, head
+            head += more
+        self.host = re.search(rb"(?i)x-host: (\S+)", head)[1].decode()
+
+    def lives(self):
+        self._sock.sendall(b"ping")
+        return self._sock.recv(4) == b"ping"
+
+    def close(self):
+        self._sock.close()
+
+
+@contextlib.contextmanager
+def load(port):
+    """Requests of all users, again and again; the hosts that each has been on."""
+    seen, ended = {user: set() for user in USERS}, threading.Event()
+
+    def run():
+        again = True
+        while again:
+            again = not ended.is_set()
+            for user, host in zip(USERS, ask(port, [f"/?token={user}" for user in USERS]), strict=True):
+                seen[user].add(host)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    def run(*args, code=0):
+        monkeypatch.setattr(sys, "argv", ["balancer", *map(str, args)])
+        found = main()
+        output = capsys.readouterr()
+        assert found == code, output.out + output.err
+        return output.out
+
+    return run
+
+
+def test_step_by_step(tmp_path, command):
+    front, ours = free_ports(2)
+    with contextlib.ExitStack() as stack:
+        hosts = [stack.enter_context(Host(f"ide-0{number}")) for number in (1, 2, 3)]
+        servers = "".join(f"  server {host.name.decode()} 127.0.0.1:{host.server_address[1]}\n" for host in hosts)
+        text = (
+            "global\n  log stdout format raw local0\ndefaults\n  mode http\n  log global\n  option httplog\n"
+            f"  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\nfrontend ide\n  bind 127.0.0.1:{front}\n"
+            f"  default_backend ide\nbackend ide\n  balance url_param token\n  hash-type consistent\n{servers}"
+        )
+        stack.enter_context(haproxy(tmp_path, text, front))
+        busy = stack.enter_context(load(front))
+        tunnels = [stack.enter_context(contextlib.closing(Tunnel(front, user))) for user in USERS[:20]]
+
+        file = tmp_path / "balancer.toml"
+        command("import", "haproxy", tmp_path / "haproxy.cfg", "-o", file)
+        made = file.read_text().replace(f":{front}", f":{ours}").replace("127.0.0.1:9600", "127.0.0.1:0")
+        file.write_text(made.replace("/run/balancer", str(tmp_path)).replace("/var/lib/balancer", f"{tmp_path}/state"))
+        command("check", "--config", file)
+        assert "proved" in command("ring", "verify", "--config", file, tmp_path / "log")
+
+        daemon = [sys.executable, "-m", "balancer", "--config", str(file)]
+        stack.enter_context(running(daemon, ours, tmp_path / "daemon.log"))
+        for port in (front, ours):
+            asked = ["--against", f"http://127.0.0.1:{port}/", "--header", "X-Host", "--count", 300, "--rate", "1000/s"]
+            assert "300 agree" in command("ring", "verify", "--config", file, *asked)
+
+        tunnels += [stack.enter_context(contextlib.closing(Tunnel(ours, user))) for user in USERS[:20]]
+        assert [tunnel.host for tunnel in tunnels[:20]] == [tunnel.host for tunnel in tunnels[20:]]
+        with load(ours) as moved:
+            pass
+        assert {user: seen for user, seen in moved.items() if seen} == {
+            user: seen for user, seen in busy.items() if seen
+        }
+        assert all(len(seen) == 1 for seen in busy.values())
+
+        new = tmp_path / "new.toml"
+        settled = re.sub(r'algorithm = "haproxy".*\nhash_type = "consistent".*', 'algorithm = "ring"', file.read_text())
+        before = 'before = { algorithm = "haproxy", hash_type = "consistent" }\nrehomed = 0.1'
+        new.write_text(settled.replace('algorithm = "ring"', f'algorithm = "ring"\n{before}'))
+        assert 'algorithm = "haproxy"' not in settled
+        (plan,) = [json.loads(command("ring", "plan", "--config", file, "--to", new, "--json"))[0]]
+        assert 0.04 < plan["moved"] < 0.1
+        assert all(tunnel.lives() for tunnel in tunnels)
