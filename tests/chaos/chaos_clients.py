@@ -16,6 +16,8 @@ from chaos_world import World
 
 MOVING = 0.5
 """Seconds that old tabs of a user may outlive the opening of a tab elsewhere: their goodbye is on its way."""
+KEPT = 0.5
+"""Seconds after which a client no longer trusts a kept connection: the daemon closes it after 3 s."""
 PATIENCE = 15.0
 """Seconds after which an answer is taken for lost."""
 ENDED = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -117,12 +119,20 @@ class Tab:
             how = str(error) if isinstance(error, Gone) else type(error).__name__
             if self._stream is not None and self._stream.socket.fileno() < 0:
                 raise Gone("vanished") from None
-            if how == "close code 1012" and any(tab.place != self.place for tab in self._users[self.user]):
+            if how == "close code 1012" and await self._moved():
                 raise Gone("moved along with another tab") from None
             if not self.world.host(self.place).lost(pid):
                 missing = f"{sent - answered} answers missing"
                 ledger.violated(f"{self.user}: cut off from {self.place}, which lives: {how}; {missing}")
             raise Gone(how) from None
+
+    async def _moved(self) -> bool:
+        """Is another tab of the user elsewhere, as far as its hello has been read?"""
+        with trio.move_on_after(MOVING):
+            while all(tab.place == self.place for tab in self._users[self.user]):
+                await trio.sleep(0.02)
+            return True
+        return False
 
 
 def _masked(words: str) -> bytes:
@@ -206,9 +216,10 @@ async def ask(world: World, name: str, pause: float, stop: trio.Event) -> None:
                 if status != "200" and method != "POST":
                     ledger.violated(f"{method} /r/{name}/{number}: {status}")
                 used = True
-                if not kept:
-                    break
+                answered = time.monotonic()
                 await trio.sleep(world.random.uniform(0, 2 * pause))
+                if not kept or time.monotonic() > answered + KEPT:
+                    break
 
 
 async def _exchange(stream: trio.SocketStream, reader: _Reader, method: str, path: str, user: str) -> tuple[str, bool]:

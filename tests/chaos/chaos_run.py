@@ -14,7 +14,9 @@ HEALTH = {
     # One trouble after the other is what this is about: a host that is back is back.
     **{"on_down": "close", "ejection_time": "500ms", "max_ejection_time": "1s", "panic_threshold": 0.0},
 }
-TIMEOUTS = {"connect": "1s", "response": "2s", "idle": "1s", "close_spread": "300ms", "drain": "20s"}
+TIMEOUTS = {"connect": "1s", "response": "2s", "idle": "3s", "close_spread": "300ms", "drain": "20s"}
+RETRY = {"count": 5, "time": "20s", "budget": 10.0}
+"""The budget protects a pool that dies from its users; here some host is always well."""
 TABS = (1, 2, 3)
 """Tabs of a user, by turns."""
 SETTLED = 15.0
@@ -27,7 +29,7 @@ def chaos(
     folder: Path, *, tunnels: int, seconds: float, seed: int, hosts: int = 4, every: float = 1.0
 ) -> tuple[dict, str, str]:
     """Run it; the summary, whose ``violations`` should be empty, and the daemon's access log and messages."""
-    with World(folder, hosts, seed, HEALTH, timeouts=TIMEOUTS) as world:
+    with World(folder, hosts, seed, {"health": HEALTH, "retry": RETRY}, timeouts=TIMEOUTS) as world:
         began = time.monotonic()
         before = trio.run(_play, world, tunnels, seconds, every)
         after = trio.run(_at_rest, world, before[0])

@@ -79,14 +79,14 @@ class Ledger:
 
 
 class World:
-    """A context manager: hosts and daemon run inside."""
+    """A context manager: hosts and daemon run inside. ``keys`` are those of the pool, ``settings`` further sections."""
 
-    def __init__(self, folder: Path, hosts: int, seed: int, health: dict[str, object], **settings: object) -> None:
+    def __init__(self, folder: Path, hosts: int, seed: int, keys: dict[str, object], **settings: object) -> None:
         self.random = Random(seed)
         self.ledger = Ledger()
         self._folder = folder
         self._count = hosts
-        self._health = health
+        self._keys = keys
         self._settings = settings
         self._stack = ExitStack()
         self._socket = str(folder / "admin.sock")
@@ -116,7 +116,7 @@ class World:
 
     def start_daemon(self) -> Daemon:
         """The daemon, or the next one on the same state."""
-        members = pool(*(f"127.0.0.1:{host.port}" for host in self.hosts), linger="1s", health=self._health)
+        members = pool(*(f"127.0.0.1:{host.port}" for host in self.hosts), linger="1s", **self._keys)
         config = {"pool": [members], "admin": {"socket": self._socket}, "state_dir": str(self._folder / "state")}
         self.daemon = Daemon(self._folder, **config, **self._settings)
         return self.daemon

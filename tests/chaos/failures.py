@@ -442,8 +442,9 @@ def daemon_dies(stage: Stage) -> str:
 
 def measure(each: Failure) -> str:
     """Make it happen; what was measured. Fails if metric or line do not show it."""
-    settings = {"health": HEALTH, **each.settings}
-    with tempfile.TemporaryDirectory() as folder, World(Path(folder), 3, 1, **settings) as world:
+    settings = dict(each.settings)
+    keys = {"health": settings.pop("health", HEALTH)}
+    with tempfile.TemporaryDirectory() as folder, World(Path(folder), 3, 1, keys, **settings) as world:
         stage = Stage(world)
         try:
             before = each.metric and stage.metric(each.metric)
