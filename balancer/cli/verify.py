@@ -39,6 +39,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--down", action="append", default=[], metavar="NAME", help="a host that was out of use all the time"
     )
+    parser.add_argument(
+        "--mark", action="append", default=[], metavar="MARK=NAME", help="what a host is called there, if not as here"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("--backend", metavar="NAME", help="what haproxy calls the pool, if that is not its name here")
     parser.add_argument("--format", metavar="FORMAT", help=_FORMAT_HELP)
@@ -62,6 +65,8 @@ def _verify(args: argparse.Namespace, verdicts: list[Verdict]) -> str:
     verifiers = {
         args.backend or pool.name: Verifier(pool, digest, by_address=_by_address(config, pool)) for pool in pools
     }
+    for mark in args.mark:
+        _mark(mark, verifiers)
     for name in args.down:
         _down(name, verifiers)
     reading = Reading()
@@ -77,6 +82,15 @@ def _verify(args: argparse.Namespace, verdicts: list[Verdict]) -> str:
         return as_json({"log": verify_report.reading_json(reading), **found} if args.logs else found)
     texts = [verify_report.verdict_text(verdict) for verdict in verdicts]
     return "\n".join([verify_report.reading_text(reading), *texts] if args.logs else texts)
+
+
+def _mark(given: str, verifiers: dict[str, Verifier]) -> None:
+    mark, _, name = given.rpartition("=")
+    knowing = [verifier for verifier in verifiers.values() if mark and verifier.knows(name)]
+    if not knowing:
+        raise Refused("--mark wants MARK=NAME, with the name of a backend")
+    for verifier in knowing:
+        verifier.labels[mark] = verifier.labels[name]
 
 
 def _down(name: str, verifiers: dict[str, Verifier]) -> None:

@@ -39,9 +39,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     mark = group.add_mutually_exclusive_group()
     mark.add_argument("--header", metavar="NAME", help="the header of an answer that names the host it comes from")
     mark.add_argument("--body", action="store_true", help="the body of an answer names the host it comes from")
-    group.add_argument(
-        "--mark", action="append", default=[], metavar="MARK=NAME", help="what a host calls itself, if not as here"
-    )
     group.add_argument("--count", type=int, default=2000, metavar="N", help="probes to send (%(default)s)")
     group.add_argument(
         "--rate", type=argument(parse_rate), default=200.0, metavar="200/s", help="how many in a time (%(default)g/s)"
@@ -60,7 +57,6 @@ def ask(args: argparse.Namespace, pools: list[Pool], verifier: Verifier) -> None
     if not 1 <= args.count <= _MOST or not 0 < args.rate <= 1000:
         raise Refused(f"--count is at most {_MOST}, and --rate at most 1000/s")
     url = _url(args)
-    marks = _marks(args.mark, pools[0])
     rule = pools[0].token
     if rule.source == "client_ip":
         raise Refused("this pool places clients by their address, of which a probe has but one: verify it by a log")
@@ -76,7 +72,7 @@ def ask(args: argparse.Namespace, pools: list[Pool], verifier: Verifier) -> None
             token = blake2b(number.to_bytes(8, "big"), digest_size=16, person=b"balancer verify").hexdigest()
             target, fields = _with_token(url, rule, token)
             status, text = asker.answer(target, fields)
-            server = _host(text, marks) or f"answer {status} without the mark of a host"
+            server = _host(text, verifier.labels) or f"answer {status} without the mark of a host"
             lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in fields.items())
             when = int(time.monotonic()) + 1
             verifier.request(Request(when, target.encode(), "", None, (server,), fields=lines), f"probe {number + 1}")
@@ -173,19 +169,6 @@ def _context(ca_file: Path | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
         raise Refused(f"--ca-file {ca_file}: {error.strerror or 'there is no certificate in it'}") from None
-
-
-def _marks(given: list[str], pool: Pool) -> dict[str, str]:
-    """What may stand in an answer, and the backend it means."""
-    marks: dict[str, str] = {}
-    for backend in pool.backend:
-        marks |= dict.fromkeys(filter(None, (str(backend.address), backend.server, backend.name)), backend.name)
-    for each in given:
-        mark, _, name = each.rpartition("=")
-        if not mark or name not in {backend.name for backend in pool.backend}:
-            raise Refused(f"--mark wants MARK=NAME, with the name of a backend of {pool.name}")
-        marks[mark] = name
-    return marks
 
 
 def _host(text: str, marks: dict[str, str]) -> str | None:

@@ -134,7 +134,8 @@ class Verifier:
         self._by_address = by_address or pool.token.source == "client_ip"
         self._ring: Ring = build(pool)
         self._owner = lru_cache(maxsize=_OWNERS_KEPT)(self._ring.owner)
-        self._names = _labels(pool)
+        self.labels = _labels(pool)
+        """Backends by what others may call them; more may be added."""
         self._seen = _Seen()
         self._agreed = 0
         self._groups: dict[tuple[Cause, str, str], Group] = {}
@@ -143,12 +144,12 @@ class Verifier:
 
     def knows(self, server: str) -> bool:
         """Is this name or address one of the pool's backends?"""
-        return server in self._names
+        return server in self.labels
 
     def change(self, change: Change) -> None:
         """A server has gone or come back, or was away all the time if ``when`` is 0."""
         if self.knows(change.server):
-            name = self._names[change.server]
+            name = self.labels[change.server]
             self._seen.mention(name)
             self._seen.change(name, change.when, change.up)
 
@@ -157,7 +158,7 @@ class Verifier:
         if not request.servers:
             self._left_out["no host was asked"] += 1
             return
-        tried = [self._names.get(server, "") for server in request.servers]
+        tried = [self.labels.get(server, "") for server in request.servers]
         served = tried[-1]
         for name in tried:
             self._seen.mention(name)

@@ -244,3 +244,6 @@ def test_a_log_of_something_else_proves_nothing(behind_haproxy, run, tmp_path):
     assert code == 1
     assert "are of no pool here: www" in out
     assert run("--config", right, other, "--backend", "www")[0] == 0
+    other.write_bytes(behind_haproxy.log.read_bytes().replace(b"ide-03", b"host_3"))
+    assert run("--config", right, other)[0] == 1
+    assert run("--config", right, other, "--mark", "host_3=ide-03")[0] == 0
