@@ -16,10 +16,10 @@ import trio
 
 from balancer.config import model
 from balancer.config.scalars import Address
+from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
 from balancer.control.offload import Offload
 from balancer.control.prober import Prober
-from balancer.pool.digest import Digest
 from bench.backends import backends
 
 _TARGET = 25.0
@@ -58,17 +58,18 @@ def _config(kind: str, count: int, ports: list[int]) -> model.Config:
 
 async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:
     """Probes, those that failed, and seconds by the clock and of the processor."""
-    keeper = Keeper(config, Digest(b""), None, Offload())
-    async with trio.open_nursery() as nursery:
-        await nursery.start(Prober(keeper, None, Random()).run)
-        states = keeper.book("ide").health.values()
-        before = sum(state.passed + state.failed for state in states)
-        clock, processor = time.perf_counter(), time.process_time()
-        await trio.sleep(seconds)
-        clock, processor = time.perf_counter() - clock, time.process_time() - processor
-        after = sum(state.passed + state.failed for state in states)
-        nursery.cancel_scope.cancel()
-    return after - before, sum(state.failed for state in states), clock, processor
+    with tempfile.TemporaryDirectory() as folder:
+        keeper = Keeper(config, Journal(Path(folder)), Offload())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(Prober(keeper, None, Random()).run)
+            states = keeper.book("ide").health.values()
+            before = sum(state.passed + state.failed for state in states)
+            clock, processor = time.perf_counter(), time.process_time()
+            await trio.sleep(seconds)
+            clock, processor = time.perf_counter() - clock, time.process_time() - processor
+            after = sum(state.passed + state.failed for state in states)
+            nursery.cancel_scope.cancel()
+        return after - before, sum(state.failed for state in states), clock, processor
 
 
 if __name__ == "__main__":

@@ -6,10 +6,25 @@ import sys
 from importlib.metadata import version
 from io import TextIOWrapper
 
-from balancer.cli import backend, check, completion, demo, events, import_, log_level, pins, ring, serve, status, top
+from balancer.cli import (
+    backend,
+    check,
+    completion,
+    demo,
+    events,
+    import_,
+    log_level,
+    pins,
+    reload,
+    ring,
+    serve,
+    sessions,
+    status,
+    top,
+)
 
 _EXIT_CODES = "exit codes: 0 done; 1 the answer is no or the input is wrong; 2 usage; 3 the daemon cannot be reached"
-_VERBS = (check, demo, import_, status, top, events, backend, pins, ring, log_level)
+_VERBS = (check, demo, import_, status, top, events, sessions, backend, pins, ring, reload, log_level)
 """Each has ``add(verbs)``, which adds its parsers; each parser sets ``run``, a function of the arguments that
 returns the exit code."""
 

@@ -30,7 +30,8 @@ def _status(args: argparse.Namespace) -> str:
         return as_json(found)
     parts = [
         f"balancer {found['version']} at {client.address}, up {span(found['uptime'])}, "
-        f"{found['connections']} of {found['max_connections']} connections"
+        f"{found['connections']} of {found['max_connections']} connections, "
+        f"generation {found['generation']}, {count(len(found['workers']), 'worker')}"
     ]
     parts += [paint(line, "odd") for line in attention(found)]
     for name, listener in found["listeners"].items():
@@ -49,6 +50,15 @@ def attention(found: dict[str, Any]) -> Iterator[str]:
     """What an operator should know before anything else."""
     if found["draining"]:
         yield "the daemon is stopping: it accepts no new connections"
+    last = found["last_reload"]
+    if last is not None and not last["ok"]:
+        yield f"the last reload was refused, the former configuration is in force: {last['problems'][0]}"
+    for worker in found["workers"]:
+        if not worker["agrees"]:
+            yield f"worker {worker['worker']} does not have the configuration and rings in force yet"
+    for process in found["processes"]:
+        if process["starts"] > 1:
+            yield f"{process['name']} was started {process['starts']} times; last end: {process['last_end']}"
     if found["starved"]:
         yield "new connections are refused for want of memory (limits.memory)"
     if not found["state_kept"]:

@@ -1,7 +1,7 @@
 """Certificates and their keys, as the configuration names them: what they say, and what is wrong with them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Certificate, Config
+from balancer.config.model import Certificate, Config, Tls
 from balancer.config.scalars import shown
 
 EXPIRY_NOTICE = 14 * 86400.0
@@ -21,6 +21,14 @@ EXPIRY_NOTICE = 14 * 86400.0
 PLACEHOLDER = "c35ef2ebdb3404b37d1d78cf4dfc061be15aa7d74fd1821379e28909f1937cdd"
 """SHA-256 fingerprint of conf/tls/ide.example.crt, whose key everybody has."""
 _MIN_RSA_BITS = 2048
+
+
+@dataclass(frozen=True)
+class Pem:
+    """A certificate chain and its key as read from their files, which may change meanwhile."""
+
+    cert: bytes
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -34,9 +42,19 @@ class CertificateInfo:
     """SHA-256 of the certificate in hex, as ``openssl x509 -fingerprint -sha256`` without colons."""
 
 
+def read(tls: Tls) -> tuple[Pem, ...]:
+    """The certificates of a listener, in their order; ``ValueError`` for a file that cannot be read."""
+    return tuple(Pem(_read(each.cert), _read(each.key)) for each in tls.certificates)
+
+
 def describe(path: Path) -> CertificateInfo:
     """The leaf (first certificate) of a PEM file; ``ValueError`` names the file and says what is wrong with it."""
     return _describe(path, _read_chain(path)[0])
+
+
+def describe_pem(path: Path, data: bytes) -> CertificateInfo:
+    """The same of what was read from ``path`` before."""
+    return _describe(path, _parse_chain(path, data)[0])
 
 
 def findings(config: Config, now: float) -> Iterator[Finding]:
@@ -126,7 +144,10 @@ def _describe(path: Path, leaf: x509.Certificate) -> CertificateInfo:
 
 
 def _read_chain(path: Path) -> list[x509.Certificate]:
-    data = _read(path)
+    return _parse_chain(path, _read(path))
+
+
+def _parse_chain(path: Path, data: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(data)
     except ValueError:

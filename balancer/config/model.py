@@ -122,6 +122,8 @@ class Timeouts(Section):
     """Silence on a tunnel, or on a streamed answer without a known length."""
     drain: Duration = 600.0
     """How long open tunnels may stay once the daemon, or their backend, is draining."""
+    hang: Duration = 10.0
+    """A worker or control process that has given no sign of life for so long is killed, and another started."""
     close_spread: Duration = 30.0
     """Over how long the tunnels left after a drain are closed, so that their clients do not all return at once."""
 

@@ -18,7 +18,7 @@ _STATUS = re.compile(r"[2-5](?:xx|[0-9]{2})")
 _HOST_PATTERN = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
 _PATH = re.compile(r'/[!"$->@-~]*')
 _MAX_DURATION = 366 * 86400.0
-_MAX_WORKERS = 256
+MOST_WORKERS = 64
 _SLOWEST, _FASTEST = 1 / 3600, 1e6
 """Bounds of a rate, a second."""
 
@@ -198,8 +198,8 @@ def parse_workers(value: object) -> int | str:
     """``"auto"`` (one per CPU) or how many."""
     if value == "auto":
         return "auto"
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MAX_WORKERS:
-        raise ValueError(f'expected "auto" or a whole number from 1 to {_MAX_WORKERS}, not {shown(value)}')
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_WORKERS:
+        raise ValueError(f'expected "auto" or a whole number from 1 to {MOST_WORKERS}, not {shown(value)}')
     return value
 
 

@@ -203,6 +203,32 @@ class Listener:
 
 
 @answer
+class WorkerFacts:
+    """A process that carries traffic."""
+
+    worker: int
+    pid: int
+    generation: int
+    """Of the configuration it works by."""
+    agrees: bool
+    """It has the configuration and the rings that are in force."""
+    fingerprints: dict[str, str]
+    """Of its rings, by pool."""
+    connections: int
+    tunnels: int
+
+
+@answer
+class LastReload:
+    """How a reload went."""
+
+    time: float
+    who: str
+    ok: bool
+    problems: list[str]
+
+
+@answer
 class Status:
     """Everything at a glance."""
 
@@ -225,6 +251,14 @@ class Status:
     """How late the data plane's tasks get their turn."""
     log_lines_dropped: int
     listeners: dict[str, Listener]
+    processes: list[dict[str, Any]]
+    """Control and workers, as the supervisor knows them."""
+    workers: list[WorkerFacts]
+    generation: int
+    """Of the configuration: how often it has changed since the start, counted from 1."""
+    since: float
+    """Unix time of the last change."""
+    last_reload: LastReload | None
     state_kept: bool
     """Do changes outlive the daemon?"""
     pools: list[PoolWithBackends]
@@ -515,3 +549,119 @@ class Trace:
     value: str
     until: int
     """Unix time."""
+
+
+@answer
+class ReloadState:
+    """The configuration in force, and the last reload."""
+
+    generation: int
+    since: float
+    """Unix time."""
+    last_reload: LastReload | None
+
+
+@answer
+class ConfigChange:
+    """One thing that a reload changes."""
+
+    kind: str
+    key: str
+    text: str
+
+
+@answer
+class ReloadUsers:
+    """Whom of the connected users a reload concerns."""
+
+    connected: int
+    moving: int
+    tunnels: int
+
+
+@answer
+class ReloadPlan:
+    """What a reload does to a ring."""
+
+    pool: str
+    id: str
+    moved: float
+    needless: float
+    exact: bool
+    sample: int
+    standard_error: float
+    moves: list[Move]
+    before: Side
+    after: Side
+    users: ReloadUsers
+
+
+@answer
+class Reloaded(ReloadState):
+    """What a reload has changed, or would change."""
+
+    dry_run: bool
+    changes: list[ConfigChange]
+    warnings: list[str]
+    plans: list[ReloadPlan]
+
+
+@answer
+class ConfigInForce:
+    """The configuration, without its secrets."""
+
+    generation: int
+    since: float
+    config: dict[str, Any]
+
+
+@answer
+class CertificateFacts:
+    """A certificate in force."""
+
+    listener: str
+    file: str
+    names: list[str]
+    not_before: float
+    not_after: float
+    days_left: float
+    fingerprint: str
+
+
+@answer
+class Certificates:
+    """Certificates in force."""
+
+    certificates: list[CertificateFacts]
+
+
+@answer
+class SessionFacts:
+    """An open tunnel."""
+
+    session: str
+    pool: str
+    listener: str
+    user: str | None
+    """By digest."""
+    backend: str
+    client: str
+    since: float
+    bytes_in: int
+    bytes_out: int
+
+
+@answer
+class Sessions:
+    """Open tunnels, the oldest first."""
+
+    count: int
+    sessions: list[SessionFacts]
+
+
+@answer
+class SessionEnded:
+    """A tunnel that was ended."""
+
+    session: str
+    ended: bool

@@ -12,10 +12,11 @@ from ipaddress import ip_address
 
 import trio
 
-from balancer.control import api_changes, api_plans, api_views
+from balancer.config.model import Admin
+from balancer.control import api_changes, api_plans, api_reload, api_sessions, api_views
 from balancer.control.api_call import Call, Failure, as_json
 from balancer.control.bodies import BadBody
-from balancer.control.doors import Door, who
+from balancer.control.doors import Door, open_doors, who
 from balancer.control.facts import Facts
 from balancer.control.keeper import Outdated
 from balancer.control.metrics import Metrics
@@ -29,6 +30,8 @@ logger = logging.getLogger("balancer.admin")
 
 Handler = Callable[[Call], Awaitable[Response]]
 
+HEAR_OUT = 1.0
+"""Seconds for which a door that is to be closed still serves."""
 AUTHOR = "balancer-author"
 """Request header: the name of whoever makes a change, for the journal."""
 _AUTHOR = re.compile(r"[A-Za-z0-9@._+ -]{0,64}")
@@ -49,6 +52,11 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/v1/status": {"GET": api_views.status},
     "/v1/log-level": {"GET": api_views.log_level, "PUT": api_changes.set_log_level},
     "/v1/events": {"GET": api_views.events},
+    "/v1/reload": {"GET": api_reload.last, "POST": api_reload.reload},
+    "/v1/config": {"GET": api_reload.config},
+    "/v1/certificates": {"GET": api_reload.certificates},
+    "/v1/sessions": {"GET": api_sessions.sessions},
+    "/v1/sessions/{session}": {"DELETE": api_sessions.close},
     "/v1/pools": {"GET": api_views.pools},
     "/v1/pools/{pool}": {"GET": api_views.pool},
     "/v1/pools/{pool}/backends": {"GET": api_views.backends},
@@ -74,22 +82,42 @@ _PATTERNS = [
 ]
 
 
-async def serve_admin(
-    operators: Operators, doors: list[Door], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Serve the admin API on ``doors`` until cancelled; they are closed then."""
-    scan = Scan(operators.keeper, operators.movers)
-    facts = Facts(operators, scan)
-    metrics = Metrics(operators, facts)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(scan.run)
-            for door in doors:
-                nursery.start_soon(serve, door.sock, _Desk(operators, facts, metrics, nursery, door))
-                logger.info("the admin API answers on %s", door.name)
+class AdminApi:
+    """Serves the admin API through doors that may change while it runs."""
+
+    def __init__(self, operators: Operators) -> None:
+        self._operators = operators
+        self._scan = Scan(operators.keeper, operators.movers)
+        self._facts = Facts(operators, self._scan)
+        self._metrics = Metrics(operators, self._facts)
+        self._open: dict[Door, trio.CancelScope] = {}
+
+    async def run(self, doors: list[Door], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled, through ``doors`` at first; all are closed then."""
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._scan.run)
+            self.change_doors(doors)
             task_status.started()
-    finally:
+
+    def prepare_doors(self, admin: Admin) -> list[Door]:
+        """The doors for another configuration, those that are open already among them. Raises ``Refused``."""
+        return open_doors(admin, list(self._open))
+
+    def change_doors(self, doors: list[Door]) -> None:
+        """Serve through these from now on; who has come through another one is heard out."""
+        for door in self._open.keys() - set(doors):
+            self._open.pop(door).deadline = trio.current_time() + HEAR_OUT
         for door in doors:
+            if door not in self._open:
+                self._open[door] = trio.CancelScope()
+                self._nursery.start_soon(self._serve, door, self._open[door])
+                logger.info("the admin API answers on %s", door.name)
+
+    async def _serve(self, door: Door, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                await serve(door.sock, _Desk(self._operators, self._facts, self._metrics, self._nursery, door))
+        finally:
             door.close()
 
 
@@ -112,6 +140,8 @@ class _Desk:
             if not _AUTHOR.fullmatch(author):
                 raise Failure(400, f"{AUTHOR}: expected at most 64 letters, digits, spaces and @ . _ + -")
             by = who(sock, author)
+            if request.path != "/healthz":
+                await self._operators.fleet.refresh()
             call = Call(self._operators, self._facts, self._metrics, self._nursery, request, args, by)
             return await handler(call)
         except Failure as error:

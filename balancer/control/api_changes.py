@@ -82,6 +82,7 @@ async def set_log_level(call: Call) -> Response:
     """Write more or fewer messages, until the daemon ends."""
     level = call.body(bodies.LogLevelBody).level
     set_level(level)
+    await call.operators.fleet.relevel(level)
     call.operators.keeper.events.emit("log-level", f"messages from {level} on are written", level=level, who=call.who)
     return call.answer({"level": level})
 

@@ -81,7 +81,7 @@ def _authored(change: Change, who: str) -> Change:
 
 def _shown(call: Call, plan: LivePlan) -> Response:
     if call.wants("text/plain"):
-        return as_text("\n".join([plan_text(plan.pool, plan.plan), *_users(plan)]))
+        return as_text("\n".join(plan_lines(plan)))
     moves = [{"from": a, "to": b, "users": users} for (a, b), users in sorted(plan.moves.items())]
     live = {"connected": plan.users, "moving": sum(plan.moves.values()), "tunnels": plan.tunnels, "moves": moves}
     return call.answer(
@@ -92,6 +92,11 @@ def _shown(call: Call, plan: LivePlan) -> Response:
             "users": live,
         }
     )
+
+
+def plan_lines(plan: LivePlan) -> list[str]:
+    """A plan for people."""
+    return [plan_text(plan.pool, plan.plan), *_users(plan)]
 
 
 def _changes(changes: Sequence[Change]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import trio
 
 from balancer.control.api_call import Call, as_text
 from balancer.control.events import KEPT, Follower
-from balancer.control.facts import settling_facts
+from balancer.control.facts import reload_facts, settling_facts
 from balancer.control.log_level import level
 from balancer.control.server import Response
 from balancer.ring.report import show_json, show_text
@@ -53,6 +53,7 @@ async def status(call: Call) -> Response:
             "version": installed("balancer"),
             "uptime": operators.keeper.wall() - operators.gauges()["started"],
             **operators.gauges(),
+            **reload_facts(operators),
             "state_kept": operators.keeper.persistent,
             "pools": [
                 {**call.facts.pool(book), "backend": call.facts.backends(book)}

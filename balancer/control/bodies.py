@@ -48,6 +48,12 @@ class PinBody(Section):
     reason: Text = ""
 
 
+class ReloadBody(Section):
+    """Whether only to look."""
+
+    dry_run: bool = False
+
+
 class PlanBody(Section):
     """Changes to be looked at before they are made, or the ring and backends of another configuration."""
 

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,13 @@ MIN_TOKEN = 16
 """Characters of the shortest token that is accepted."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Door:
     """A listening socket."""
 
     sock: socket.socket
+    wanted: str
+    """What the configuration asked for."""
     name: str
     """Its address, as configurations write it."""
     token: bytes | None = None
@@ -53,18 +56,27 @@ class Door:
                     self.path.unlink()
 
 
-def open_doors(admin: Admin) -> list[Door]:
-    """The sockets the configuration asks for. Raises ``Refused`` when one cannot be had."""
+def open_doors(admin: Admin, present: Sequence[Door] = ()) -> list[Door]:
+    """The sockets the configuration asks for; of ``present`` ones those it asks for still.
+
+    Raises ``Refused`` when one cannot be had; then nothing has changed.
+    """
+    token = _read_token(admin.token_file) if admin.token_file is not None else None
+    kept = {door.wanted: door for door in present}
     doors: list[Door] = []
     try:
         if admin.socket is not None:
-            doors.append(_unix_door(admin.socket))
+            doors.append(kept.get(str(admin.socket)) or _unix_door(admin.socket))
         if admin.listen is not None:
-            doors.append(_tcp_door(admin.listen, admin.token_file))
+            doors.append(kept.get(str(admin.listen)) or _tcp_door(admin.listen))
     except BaseException:
         for door in doors:
-            door.close()
+            if door not in present:
+                door.close()
         raise
+    for door in doors:
+        if not door.local:
+            door.token = token
     return doors
 
 
@@ -85,7 +97,7 @@ def _unix_door(path: Path) -> Door:
     try:
         sock.bind(str(path))
         sock.listen(BACKLOG)
-        return Door(sock, f"unix:{path}", path=path, inode=path.stat().st_ino)
+        return Door(sock, str(path), f"unix:{path}", path=path, inode=path.stat().st_ino)
     except OSError as error:
         sock.close()
         raise Refused(f"admin.socket {path}: {error.strerror or error}; is its folder there and writable?") from None
@@ -111,13 +123,12 @@ def _clear(path: Path) -> None:
     raise Refused(f"admin.socket {path} is in use by another daemon; stop that one first, or give each its own")
 
 
-def _tcp_door(address: Address, token_file: Path | None) -> Door:
-    token = _read_token(token_file) if token_file is not None else None
+def _tcp_door(address: Address) -> Door:
     try:
         sock = open_listener(address)
     except OSError as error:
         raise Refused(f"admin.listen {address}: {error.strerror}") from None
-    return Door(sock, str(Address(*sock.getsockname()[:2])), token=token)
+    return Door(sock, str(address), str(Address(*sock.getsockname()[:2])))
 
 
 def _read_token(path: Path) -> bytes:

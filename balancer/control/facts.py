@@ -88,7 +88,7 @@ class Facts:
             "tunnels": backend.tunnels,
             "sessions": backend.active,
             "max_connections": backend.load.limit or None if backend.load is not None else None,
-            "queued": len(backend.load.waiting) if backend.load is not None else 0,
+            "queued": backend.queued,
             "full": backend.full,
             "requests": backend.requests,
             "connects": backend.connects,
@@ -131,6 +131,13 @@ def settling_facts(work: Settling | None) -> dict[str, Any] | None:
         "skipped": work.skipped,
         "done": work.done,
     }
+
+
+def reload_facts(operators: Operators) -> dict[str, Any]:
+    """The generation in force, and the last reload."""
+    force, done = operators.fleet.force, operators.reloader.last
+    found = {"time": done.time, "who": done.who, "ok": done.ok, "problems": done.problems} if done else None
+    return {"generation": force.generation, "since": force.since, "last_reload": found}
 
 
 def _ramp(ramp: Ramp, wall: float) -> dict[str, Any] | None:

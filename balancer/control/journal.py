@@ -117,12 +117,12 @@ class Journal:
                 overlays[entry.pool] = replayed(overlays.get(entry.pool, Overlay()), entry, configs.get(entry.pool))
         return Memory(last, overlays, configs)
 
-    def append(self, entry: Entry) -> None:
-        """Write a line; it is on the disk when this returns. Raises ``Refused`` if the disk does not take it."""
-        line = entry.model_dump_json(exclude_none=True).encode() + b"\n"
+    def append(self, *entries: Entry) -> None:
+        """Write lines; they are on the disk when this returns. Raises ``Refused`` if the disk does not take them."""
+        lines = b"".join(entry.model_dump_json(exclude_none=True).encode() + b"\n" for entry in entries)
         end = os.fstat(self._fd).st_size
         try:
-            view = memoryview(line)
+            view = memoryview(lines)
             while view:
                 view = view[os.write(self._fd, view) :]
             os.fsync(self._fd)

@@ -55,6 +55,7 @@ class Judge:
             return
         before = backend.standing.ejected
         book.pool.stand({name: standing})
+        self._keeper.publish()
         if standing.ejected and standing.ejected != before:
             left = book.health[name].ejection.until - now
             self._say(book, name, f"{standing.ejected}; no new users for {left:.0f} s", logging.WARNING)

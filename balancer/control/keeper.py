@@ -7,8 +7,8 @@ acknowledged; all of that under one lock, so changes have an order, which is the
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from math import ceil
 
@@ -60,34 +60,40 @@ class Book:
 
 
 class Keeper:
-    """Overlays and rings of all pools. ``journal`` may be missing: then nothing outlives the process.
+    """Overlays and rings of all pools, kept in ``journal``.
 
-    ``wall`` tells Unix time, by which pins end, ramps go on and drains are over.
+    ``wall`` tells Unix time, by which pins end, ramps go on and drains are over. ``in_force`` is awaited after each
+    change, until whoever places users goes by it.
     """
 
     def __init__(
         self,
         config: model.Config,
-        digest: Digest,
-        journal: Journal | None,
+        journal: Journal,
         offload: Offload,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.digest = digest
+        self.digest = Digest(journal.key)
+        self.secret = journal.key
         self.wall = wall
-        self.persistent = journal is not None
+        self.persistent = config.state_dir is not None
         self.offload = offload
+        self.in_force: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+        self.publish: Callable[[], None] = _nobody
+        """Called when backends stand otherwise than before: whoever places users is to know soon."""
         self.events = Events(wall)
         """What changes here and elsewhere in the daemon."""
         self.books: dict[str, Book] = {}
         self._journal = journal
         self._lock = trio.Lock()
         self._seats = Seats()
-        memory = journal.load() if journal is not None else None
-        self._seq = memory.seq if memory else 0
-        self._known: dict[str, RingConfig] = dict(memory.configs) if memory else {}
+        memory = journal.load()
+        self._seq = memory.seq
+        self._known: dict[str, RingConfig] = dict(memory.configs)
+        self._gone: dict[str, Overlay] = dict(memory.overlays)
+        """What was decided about pools that the configuration does not have, in case they come back."""
         for pool in config.pool:
-            self._open(pool, memory.overlays.get(pool.name, Overlay()) if memory else Overlay())
+            self._open(pool, self._gone.pop(pool.name, Overlay()))
 
     def book(self, pool: str) -> Book:
         """The book of a pool. Raises ``Refused`` if there is none of that name."""
@@ -129,7 +135,61 @@ class Keeper:
                 book.overlay = overlay
                 self._tell(entry)
                 self._publish(book, ring, weights, now)
+                await self.in_force()
         return entry
+
+    async def reconfigure(self, config: model.Config, who: str) -> Callable[[], None]:
+        """Make ready what ``config`` says of pools; calling what is returned puts it in force, and cannot fail.
+
+        It is in the journal by then. Raises ``Refused``, and nothing has changed, for a pool that cannot be had.
+        """
+        now = self.wall()
+        rings: dict[str, tuple[Ring, Mapping[str, float]]] = {}
+        entries: list[Entry] = []
+        for pool in config.pool:
+            book = self.books.get(pool.name)
+            overlay = book.overlay if book is not None else self._gone.get(pool.name, Overlay())
+            if book is not None:
+                weights = self._weights(replace(book, config=pool), overlay, now)
+            else:
+                weights = overlay.live_weights({backend.name: backend.weight for backend in pool.backend}, now)
+            try:
+                ring = await self.offload.call(build, extended(pool, overlay), weights)
+            except Refused as error:
+                raise Refused(f"{error}; what was set live does not fit: take it back, or change the file") from None
+            rings[pool.name] = ring, weights
+            mine = RingConfig(ring=pool.ring, backends=pool.backend)
+            if mine != self._known.get(pool.name):
+                entries.append(
+                    Entry(
+                        seq=self._seq + len(entries) + 1,
+                        time=now,
+                        who=who,
+                        pool=pool.name,
+                        config=mine,
+                        before=book.ring.fingerprint if book is not None else None,
+                        after=ring.fingerprint,
+                    )
+                )
+        if entries:
+            await trio.to_thread.run_sync(self._journal.append, *entries)
+
+        def put_in_force() -> None:
+            for entry in entries:
+                assert entry.config is not None
+                self._seq, self._known[entry.pool] = entry.seq, entry.config
+            for name in self.books.keys() - rings.keys():
+                self._gone[name] = self.books.pop(name).overlay
+            for pool in config.pool:
+                self._put(pool, *rings[pool.name], now)
+
+        return put_in_force
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """While inside, nothing else changes."""
+        async with self._lock:
+            yield
 
     async def ring_of(self, book: Book, overlay: Overlay, *, effective: bool = False) -> Ring:
         """The ring ``overlay`` would make now; ``effective`` leaves out the backends that take nobody new."""
@@ -142,15 +202,15 @@ class Keeper:
         """Do what time asks for, until cancelled."""
         while True:
             await trio.sleep(TICK)
-            for name, book in self.books.items():
+            for name, book in list(self.books.items()):
                 try:
                     await self._pass(name, book)
                 except Refused as error:
                     logger.error("pool %s: %s", name, error)
 
     def entries(self) -> list[Entry]:
-        """The journal, oldest first; reads the disk: call it in a thread. Empty without a state directory."""
-        return self._journal.entries() if self._journal is not None else []
+        """The journal, oldest first; reads the disk: call it in a thread."""
+        return self._journal.entries()
 
     async def _pass(self, name: str, book: Book) -> None:
         """Put in force what time has brought, which the entries of pins and ramps already tell; note ended pins."""
@@ -160,6 +220,7 @@ class Keeper:
             async with self._lock:
                 ring, weights = await self._ring(book, book.overlay, now)
                 self._publish(book, ring, weights, now)
+                await self.in_force()
         if expired:
             await self.change(name, expired, "balancer (expiry)")
 
@@ -187,10 +248,9 @@ class Keeper:
         return await self.offload.call(build, extended(book.config, overlay), weights)
 
     async def _commit(self, entry: Entry, overlays: Mapping[str, Overlay]) -> None:
-        if self._journal is not None:
-            await trio.to_thread.run_sync(self._journal.append, entry)
-            everything = {**{name: book.overlay for name, book in self.books.items()}, **overlays}
-            await trio.to_thread.run_sync(self._journal.save, entry.seq, everything, self._known)
+        await trio.to_thread.run_sync(self._journal.append, entry)
+        everything = {**self._gone, **{name: book.overlay for name, book in self.books.items()}, **overlays}
+        await trio.to_thread.run_sync(self._journal.save, entry.seq, everything, self._known)
         self._seq = entry.seq
 
     def _tell(self, entry: Entry) -> None:
@@ -240,9 +300,21 @@ class Keeper:
             ring = build(config, weights)
         if not overlay.usable(configured, now):
             logger.error('pool "%s": no backend is ready; make one ready with `balancer backend ready`', config.name)
+        self._gone[config.name] = overlay
+        self._put(config, ring, weights, now)
+        self._note_config(config, ring)
+
+    def _put(self, config: model.Pool, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+        """Have the book of a pool say this, a new one if there is none."""
+        book = self.books.get(config.name)
+        if book is not None:
+            book.config = config
+            book.pool.configure(config)
+            self._publish(book, ring, weights, now)
+            return
+        overlay = self._gone.pop(config.name, Overlay())
         pool = Pool(config, self._placement(config, overlay, ring, now))
         self.books[config.name] = Book(pool, config, overlay, ring, weights)
-        self._note_config(config, ring)
 
     def _note_config(self, config: model.Pool, ring: Ring) -> None:
         """Journal the configuration of a ring if it is not what the journal knows.
@@ -251,7 +323,7 @@ class Keeper:
         """
         known = self._known.get(config.name)
         mine = RingConfig(ring=config.ring, backends=config.backend)
-        if self._journal is None or mine == known:
+        if mine == known:
             return
         before = None
         if known is not None:
@@ -273,6 +345,10 @@ class Keeper:
             return
         self._seq = entry.seq
         self._known[config.name] = mine
+
+
+def _nobody() -> None:
+    """There is nobody to tell."""
 
 
 def version(book: Book) -> str:

@@ -19,10 +19,10 @@ from prometheus_client.core import (
     Metric,
 )
 
-from balancer.config.certificates import describe
-from balancer.config.model import Config
+from balancer.config.certificates import describe_pem
 from balancer.control.exposition import EOF, OPENMETRICS, PLAIN, Writer
 from balancer.control.facts import Facts
+from balancer.control.force import Force
 from balancer.control.operators import Operators
 from balancer.pool.outliers import Outcome
 from balancer.ring.overlay import State
@@ -71,7 +71,6 @@ class Metrics:
     def __init__(self, operators: Operators, facts: Facts) -> None:
         self._operators = operators
         self._facts = facts
-        self._certificates = list(_certificates(operators.config))
         self._process = ProcessCollector(registry=None)
 
     async def exposition(self, *, as_openmetrics: bool) -> tuple[bytes, str]:
@@ -101,6 +100,7 @@ class Metrics:
             yield GaugeMetricFamily(name, text, value=gauges[key])
         for key, (name, text) in _DAEMON_COUNTERS.items():
             yield CounterMetricFamily(name, text, value=gauges[key])
+        yield from self._of_processes(gauges)
         lag = "How late the data plane's tasks get their turn."
         yield _histogram("balancer_event_loop_lag_seconds", lag, {"": gauges["loop_lag"]})
         refused = CounterMetricFamily(
@@ -118,9 +118,35 @@ class Metrics:
             "When the certificate ends, in Unix time.",
             labels=["listener", "file"],
         )
-        for listener, file, end in self._certificates:
+        for listener, file, end in _certificates(self._operators.fleet.force):
             expiry.add_metric([listener, file], end)
         yield expiry
+
+    def _of_processes(self, gauges: Mapping[str, Any]) -> Iterator[Metric]:
+        starts = CounterMetricFamily(
+            "balancer_process_starts", "Times a process of the daemon was started.", labels=["process"]
+        )
+        for process in gauges["processes"]:
+            starts.add_metric([process["name"]], process["starts"])
+        connections = GaugeMetricFamily("balancer_worker_connections", "Open connections.", labels=["worker"])
+        for worker in gauges["workers"]:
+            connections.add_metric([str(worker["worker"])], worker["connections"])
+        yield from (starts, connections)
+        agree = sum(worker["agrees"] for worker in gauges["workers"])
+        yield GaugeMetricFamily("balancer_workers", "Workers that serve.", value=len(gauges["workers"]))
+        yield GaugeMetricFamily(
+            "balancer_workers_agreeing", "Workers that have the configuration and rings in force.", value=agree
+        )
+        force, last = self._operators.fleet.force, self._operators.reloader.last
+        yield GaugeMetricFamily(
+            "balancer_config_generation", "How often the configuration has changed.", value=force.generation
+        )
+        yield GaugeMetricFamily(
+            "balancer_config_last_change_timestamp_seconds", "When it last did, in Unix time.", value=force.since
+        )
+        yield GaugeMetricFamily(
+            "balancer_config_last_reload_success", "0 if the last reload was refused.", value=last is None or last.ok
+        )
 
     def _of_listeners(self) -> Iterator[Metric]:
         listeners = self._operators.gauges()["listeners"]
@@ -239,11 +265,12 @@ class Metrics:
         yield from (healthy, checks, seconds, changes, ejected, ejections)
 
 
-def _certificates(config: Config) -> Iterator[tuple[str, str, float]]:
+def _certificates(force: Force) -> Iterator[tuple[str, str, float]]:
     """Listener, file and end of every certificate."""
-    for listener in config.listener:
-        for certificate in listener.tls.certificates if listener.tls else ():
-            yield listener.name, str(certificate.cert), describe(certificate.cert).not_after
+    for listener in force.config.listener:
+        files = listener.tls.certificates if listener.tls else ()
+        for certificate, pem in zip(files, force.certificates.get(listener.name, ()), strict=True):
+            yield listener.name, str(certificate.cert), describe_pem(certificate.cert, pem.cert).not_after
 
 
 def _histogram(name: str, text: str, values: Mapping[str, Any], labels: Sequence[str] = ()) -> Metric:

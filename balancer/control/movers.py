@@ -65,8 +65,8 @@ class Movers:
         self._keeper = keeper
         self._end = end
         self._now = now
-        self._drain = drain
-        self._spread = spread
+        self.drain = drain
+        self.spread = spread
         self._settling: dict[str, Settling] = {}
         self._closing: set[tuple[str, str]] = set()
         self._drained: dict[str, set[str]] = {}
@@ -163,7 +163,7 @@ class Movers:
 
     def _to_empty(self, book: Book) -> dict[str, str]:
         """Backends on which no tunnel is to stay, and why. In panic it counts for nothing that they are down."""
-        started_by = self._keeper.wall() - self._drain
+        started_by = self._keeper.wall() - self.drain
         over = [name for name, change in book.overlay.states.items() if change.since <= started_by]
         empty = {name: f"the drain of {name} is over" for name in over}
         if book.config.health.on_down == "close" and not book.pool.panic:
@@ -193,12 +193,12 @@ class Movers:
                     self._move(book, each, {backend}, why)
                 elif each in book.pool.leases.nobodys:
                     self._end(each, why)
-                await trio.sleep(self._spread / left)
+                await trio.sleep(self.spread / left)
         finally:
             self._closing.discard((pool, backend))
 
     def _move(self, book: Book, lease: Lease, backends: Collection[str], why: str) -> bool:
-        sessions = book.pool.leases.evict(lease, backends)
+        sessions = book.pool.leases.leave(lease, backends)
         for session in sessions:
             self._end(session, why)
         return bool(sessions)

@@ -38,6 +38,8 @@ class Operation:
     """Other types than JSON that it answers if ``Accept`` asks for them."""
     query: Mapping[str, str] | None = None
     """Whole numbers that may stand in the query, and what they mean."""
+    words: Mapping[str, str] | None = None
+    """Texts that may stand in the query, and what they mean."""
     unavailable: Any = None
     """Type of the JSON that comes with 503, for those that know it."""
 
@@ -51,6 +53,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/events"): Operation(
         others=(EVENTS,), query={"last": "older events to begin with"}, unavailable=answers.Error
     ),
+    ("GET", "/v1/reload"): Operation(answers.ReloadState),
+    ("POST", "/v1/reload"): Operation(answers.Reloaded, bodies.ReloadBody, others=(TEXT,)),
+    ("GET", "/v1/config"): Operation(answers.ConfigInForce),
+    ("GET", "/v1/certificates"): Operation(answers.Certificates),
+    ("GET", "/v1/sessions"): Operation(
+        answers.Sessions,
+        query={"limit": "tunnels to list"},
+        words={"pool": "of this pool", "backend": "on this backend", "user": "of this user, by digest"},
+    ),
+    ("DELETE", "/v1/sessions/{session}"): Operation(answers.SessionEnded),
     ("GET", "/v1/log-level"): Operation(answers.LogLevel),
     ("PUT", "/v1/log-level"): Operation(answers.LogLevel, bodies.LogLevelBody),
     ("GET", "/v1/pools"): Operation(answers.Pools),
@@ -145,6 +157,10 @@ def _parameters(method: str, path: str, operation: Operation) -> list[dict[str, 
     numbers = [
         {"name": name, "in": "query", "description": about, "schema": {"type": "integer", "minimum": 0}}
         for name, about in (operation.query or {}).items()
+    ]
+    numbers += [
+        {"name": name, "in": "query", "description": about, "schema": {"type": "string"}}
+        for name, about in (operation.words or {}).items()
     ]
     fields = {}
     if method != "GET" and "{pool}" in path:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from balancer.config.model import Config
+from balancer.control.fleet import Fleet
 from balancer.control.keeper import Keeper
 from balancer.control.movers import Movers
 from balancer.control.plans import Plans
+from balancer.control.reload import Reloader
 from balancer.pool.tracing import Passes
 
 
@@ -15,12 +17,18 @@ from balancer.pool.tracing import Passes
 class Operators:
     """What operators can see and change."""
 
-    config: Config
     keeper: Keeper
     movers: Movers
     plans: Plans
     passes: Passes
+    fleet: Fleet
+    reloader: Reloader
     now: Callable[[], float]
-    """The data plane's clock."""
+    """The clock of leases and health."""
     gauges: Callable[[], dict[str, Any]]
-    """Numbers of the data plane that no pool has: see ``daemon.service``."""
+    """Numbers of the daemon that no pool has: see ``daemon.control``."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.fleet.force.config

@@ -23,6 +23,7 @@ class Probe:
     """
 
     def __init__(self, pool: model.Pool) -> None:
+        self.config = pool
         self._config = pool.health
         self._hello = b"" if pool.send_proxy == "off" else write(ProxyHeader(), pool.send_proxy)
         own = pool.health.tls

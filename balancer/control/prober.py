@@ -9,6 +9,7 @@ is a failed probe, and so is a fault of our own, which is logged once with its t
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from random import Random
 
 import trio
@@ -21,6 +22,7 @@ from balancer.control.probe import Probe
 from balancer.control.probe_agent import ask_agent
 from balancer.pool.backend import Backend
 from balancer.pool.health import Health, Result, Verdict, judged_by, probed, spread
+from balancer.pool.standing import WELL
 
 logger = logging.getLogger("balancer.health")
 
@@ -35,6 +37,16 @@ WRITE_EVERY = 1.0
 FAULT = Result(False, "the probe crashed")
 
 
+@dataclass(frozen=True)
+class _Watch:
+    """How a backend is being probed."""
+
+    pool: str
+    book: Book
+    probe: Probe
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
 class Prober:
     """``file`` is where verdicts outlive a restart, if they do; ``random`` spreads the probes."""
 
@@ -45,10 +57,10 @@ class Prober:
         self._file = file
         self._random = random
         self._wall = wall
-        self._books = {name: book for name, book in keeper.books.items() if book.config.health.type != "off"}
-        self._probes = {name: Probe(book.config) for name, book in self._books.items()}
+        self._keeper = keeper
+        self._probes: dict[str, Probe] = {}
         self._judge = Judge(keeper)
-        self._watched: set[Backend] = set()
+        self._watched: dict[Backend, _Watch] = {}
         self._memory: Memory = {}
         self._slots = trio.Semaphore(AT_ONCE)
         self._judged = trio.Event()
@@ -73,36 +85,62 @@ class Prober:
                 self._judge.look()
 
     def _watch_new(self, nursery: trio.Nursery) -> None:
-        for name, book in self._books.items():
+        """Begin with backends that are new, or are to be probed otherwise; leave alone those that are not any more."""
+        present = set()
+        for name, book in self._keeper.books.items():
+            if book.config.health.type == "off":
+                continue
+            known = self._probes.get(name)
+            if known is None or (known.config is not book.config and known.config != book.config):
+                self._probes[name] = Probe(book.config)
             for backend in book.pool.backends.values():
-                if backend not in self._watched and probed(book.config, backend.name):
-                    self._watched.add(backend)
-                    health = book.health[backend.name] = self._remembered(name, book, backend)
-                    self._judge.tell(book, backend.name)
-                    nursery.start_soon(self._watch, name, book, backend, health)
-                    if book.config.health.agent.port is not None and not backend.address.path:
-                        nursery.start_soon(self._listen, name, book, backend, health)
+                if probed(book.config, backend.name):
+                    present.add(backend)
+                    watch = self._watched.get(backend)
+                    if watch is None or watch.probe is not self._probes[name] or watch.book is not book:
+                        self._begin(nursery, _Watch(name, book, self._probes[name]), backend, watch)
+        for backend in self._watched.keys() - present:
+            watch = self._watched.pop(backend)
+            watch.scope.cancel()
+            watch.book.health.pop(backend.name, None)
+            watch.book.pool.stand({backend.name: WELL})
 
-    def _remembered(self, pool: str, book: Book, backend: Backend) -> Health:
+    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: Backend, former: "_Watch | None") -> None:
+        book, health = watch.book, Health(judged_by(watch.book.config, backend.name))
+        if former is not None:  # what was held of it holds until proven otherwise
+            former.scope.cancel()
+            held = former.book.health.get(backend.name)
+            if held is not None and held.since is not None:
+                health.restore(held.state, held.since, held.text)
+        else:
+            self._remember(watch, backend, health)
+        self._watched[backend] = watch
+        book.health[backend.name] = health
+        self._judge.tell(book, backend.name)
+        nursery.start_soon(self._attend, watch, backend, health)
+
+    def _remember(self, watch: "_Watch", backend: Backend, health: Health) -> None:
         """Begin with what was held before a restart, if the backend is where it was."""
-        health = Health(judged_by(book.config, backend.name))
-        known = self._memory.get(pool, {}).get(backend.name)
+        known = self._memory.get(watch.pool, {}).get(backend.name)
         if known is not None and known.address == backend.address:
             health.restore(known.state, known.since + trio.current_time() - self._wall(), known.text)
-        return health
 
-    async def _watch(self, pool: str, book: Book, backend: Backend, health: Health) -> None:
-        probe = self._probes[pool]
-        while book.pool.backends.get(backend.name) is backend:
+    async def _attend(self, watch: "_Watch", backend: Backend, health: Health) -> None:
+        port = watch.book.config.health.agent.port
+        with watch.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, watch, backend, health)
+                if port is not None and not backend.address.path:
+                    nursery.start_soon(self._listen, watch, backend, health, port)
+
+    async def _watch(self, watch: "_Watch", backend: Backend, health: Health) -> None:
+        while True:
             async with self._slots:
                 began = trio.current_time()
-                result = await self._probe(probe, pool, backend, health)
-            if result is not None and book.pool.backends.get(backend.name) is backend:
-                self._note(pool, book, backend, health, result, trio.current_time() - began)
+                result = await self._probe(watch.probe, watch.pool, backend, health)
+            if result is not None:
+                self._note(watch.pool, watch.book, backend, health, result, trio.current_time() - began)
             await trio.sleep_until(began + health.delay(self._random))
-        self._watched.discard(backend)
-        if book.health.get(backend.name) is health:
-            del book.health[backend.name]
 
     async def _probe(self, probe: Probe, pool: str, backend: Backend, health: Health) -> Result | None:
         try:
@@ -137,18 +175,14 @@ class Prober:
         self._events.emit("health", f"{backend.name}: {said}", pool=pool, backend=backend.name, **facts)
 
     def _note_judged(self) -> None:
-        known = (
-            health.state is not Verdict.UNKNOWN for book in self._books.values() for health in book.health.values()
-        )
-        if all(known):
+        known = [health for book in self._keeper.books.values() for health in book.health.values()]
+        if all(health.state is not Verdict.UNKNOWN for health in known):
             self._judged.set()
 
-    async def _listen(self, pool: str, book: Book, backend: Backend, health: Health) -> None:
-        settings = book.config.health
-        port = settings.agent.port
-        assert port is not None
+    async def _listen(self, watch: "_Watch", backend: Backend, health: Health, port: int) -> None:
+        pool, settings = watch.pool, watch.book.config.health
         first = True
-        while book.pool.backends.get(backend.name) is backend:
+        while True:
             began = trio.current_time()
             try:
                 async with self._slots:
@@ -156,10 +190,10 @@ class Prober:
             except Exception:
                 logger.exception("asking the agent of backend %s of pool %s crashed: no more of it", backend.name, pool)
                 return
-            if report is not None and book.pool.backends.get(backend.name) is backend:
+            if report is not None:
                 before = (health.wish, health.percent, health.agent_down)
                 health.heed(report)
-                self._judge.tell(book, backend.name)
+                self._judge.tell(watch.book, backend.name)
                 if before != (health.wish, health.percent, health.agent_down):
                     words = f"{health.percent}% {health.wish or 'ready'} {'down' if health.agent_down else 'up'}"
                     logger.info("backend %s of pool %s: its agent says %s", backend.name, pool, words)
@@ -185,5 +219,5 @@ class Prober:
                 for backend in book.pool.backends.values()
                 if (health := book.health.get(backend.name)) is not None and health.since is not None
             }
-            for name, book in self._books.items()
+            for name, book in self._keeper.books.items()
         }

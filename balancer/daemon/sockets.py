@@ -1,67 +1,125 @@
-"""The listeners' sockets: adopted from the service manager by address, or opened.
+"""The listeners' sockets, which the supervisor holds for its whole life: adopted from the service manager, or opened.
 
-A socket of the service manager outlives this process, so a client who comes while the daemon restarts waits in its
-backlog instead of being refused. That is also why the ones nobody wants deserve a warning: closing our copy leaves
-clients waiting at the other.
+Some facts. With SO_REUSEPORT (socket(7)) each worker has a socket of its own on the same address, and the kernel deals
+connections out by their hash; a worker that dies loses none that wait at its socket, because we hold it too. The option
+would also let a second daemon started by mistake take half of the connections without a word. So the first socket of an
+address is bound without it, which fails if anybody listens there, and gets it before the others are bound: a bind looks
+at the options the bound ones have now. A socket of the service manager outlives us, and all workers accept from it; so
+does a client who comes while the daemon restarts wait in its backlog instead of being refused.
 """
 
 import logging
+import os
 import socket
-from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
 
-from balancer.config.model import Config
 from balancer.config.scalars import Address
 from balancer.errors import Refused
-from balancer.net.listen import open_listener
+from balancer.net.listen import bound, listening
 
 logger = logging.getLogger("balancer.sockets")
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 
-def open_sockets(config: Config, handed: list[socket.socket]) -> list[list[socket.socket]]:
-    """Every listener's sockets, in the order of the configuration; all or none. Those ``handed`` over are taken first.
+class Sockets:
+    """Sockets by the key control gives an address, for each worker. Changes are prepared, then made or given up."""
 
-    Raises ``OSError`` for an address that cannot be bound, ``Refused`` for a socket that cannot be adopted.
-    """
-    wanted = {address for listener in config.listener for address in listener.bind}
-    with ExitStack() as stack:
-        for sock in handed:
-            stack.callback(sock.close)
-        adopted = _by_address(handed, wanted)
-        opened: list[list[socket.socket]] = []
-        for listener in config.listener:
-            opened.append([])
-            for address in listener.bind:
-                try:
-                    sockets = adopted.pop(address, None) or [open_listener(address)]
-                except OSError as error:
-                    raise OSError(error.errno, error.strerror, f'listener "{listener.name}", {address}') from None
-                for sock in sockets:
-                    stack.callback(sock.close)
-                opened[-1] += sockets
-        stack.pop_all()
-    return opened
+    def __init__(self, handed: Sequence[socket.socket]) -> None:
+        self._handed = list(handed)
+        self._open: dict[str, list[list[socket.socket]]] = {}
+        """By key, the sockets of each worker; of adopted ones all workers have the same."""
+        self._next: dict[str, list[list[socket.socket]]] = {}
+        self._new: list[socket.socket] = []
 
+    def prepare(self, wanted: Mapping[str, Address], workers: int) -> dict[str, list[str]]:
+        """Open what is missing for so many workers; all or nothing, and what is open stays so. Bound addresses by key.
 
-def _by_address(handed: list[socket.socket], wanted: set[Address]) -> dict[Address, list[socket.socket]]:
-    """Those that a listener wants, made ready; with SO_REUSEPORT several may share an address. The rest is closed."""
-    adopted: dict[Address, list[socket.socket]] = defaultdict(list)
-    for sock in handed:
-        address = _address(sock)
-        if address in wanted:
-            _adopt(sock, address)
-            adopted[address].append(sock)
-        else:
-            logger.warning(
-                "the service manager hands over %s, which no listener binds: who connects there gets no answer; "
-                "take it out of the socket unit, or add it to a listener",
-                address or "a socket that does not listen for TCP connections",
-            )
+        Raises ``Refused`` for an address that cannot be had.
+        """
+        self.give_up()
+        with ExitStack() as stack:
+            stack.callback(self.give_up)
+            for key, address in wanted.items():
+                self._next[key] = self._for(key, address, workers)
+            stack.pop_all()
+        return {key: [_name(sock) for sock in each[0]] for key, each in self._next.items()}
+
+    def give_up(self) -> None:
+        """Forget what was prepared."""
+        for sock in self._new:
             sock.close()
-    return adopted
+        self._new, self._next = [], {}
+
+    def commit(self) -> None:
+        """What was prepared is what there is; the rest is closed."""
+        kept = set(_all(self._next))
+        for sock in _all(self._open):
+            if sock not in kept:
+                sock.close()
+        for sock in self._handed:
+            if sock not in kept:
+                _warn_of(sock)
+                sock.close()
+        self._handed = [sock for sock in self._handed if sock in kept]
+        self._open, self._next, self._new = self._next, {}, []
+
+    def of(self, worker: int) -> dict[str, list[int]]:
+        """Descriptors for a worker, by key."""
+        return {key: [sock.fileno() for sock in each[worker]] for key, each in self._open.items()}
+
+    def close(self) -> None:
+        """Close all."""
+        self.give_up()
+        for sock in {*_all(self._open), *self._handed}:
+            sock.close()
+        self._open, self._handed = {}, []
+
+    def _for(self, key: str, address: Address, workers: int) -> list[list[socket.socket]]:
+        adopted = [sock for sock in self._handed if _address(sock) == address]
+        if adopted:
+            for sock in adopted:
+                _adopt(sock, address)
+            return [adopted] * workers
+        mine = self._open.get(key, [])[:workers]
+        try:
+            if not mine:
+                first = bound(address, alone=True)
+                self._new.append(first)
+                mine = [[first]]
+            host, port = mine[0][0].getsockname()[:2]
+            while len(mine) < workers:
+                self._new.append(bound(Address(host, port), alone=False))
+                mine = [*mine, [self._new[-1]]]
+            for (sock,) in mine:
+                listening(sock)
+        except OSError as error:
+            raise Refused(f"{key}: {error.strerror}{_advice(error)}") from None
+        return mine
+
+
+def _advice(error: OSError) -> str:
+    return "; another program listens there: `ss -ltnp` tells which" if error.errno == 98 else ""
+
+
+def _all(sockets: Mapping[str, Sequence[Sequence[socket.socket]]]) -> Iterator[socket.socket]:
+    for per_worker in sockets.values():
+        for each in per_worker:
+            yield from each
+
+
+def _name(sock: socket.socket) -> str:
+    return str(Address(*sock.getsockname()[:2]))
+
+
+def _warn_of(sock: socket.socket) -> None:
+    logger.warning(
+        "the service manager hands over %s, which no listener binds: who connects there gets no answer; "
+        "take it out of the socket unit, or add it to a listener",
+        _address(sock) or "a socket that does not listen for TCP connections",
+    )
 
 
 def _address(sock: socket.socket) -> Address | None:
@@ -80,6 +138,7 @@ def _adopt(sock: socket.socket, address: Address) -> None:
             f"the service manager's socket for {address} takes IPv4 as well, and would show its clients as IPv6 ones: "
             "set BindIPv6Only=ipv6-only in the socket unit, and give IPv4 a ListenStream of its own"
         )
-    sock.setblocking(False)
+    if os.get_blocking(sock.fileno()):
+        logger.info("%s is a socket of the service manager", address)
+        sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
-    logger.info("%s is a socket of the service manager", address)

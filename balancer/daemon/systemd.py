@@ -7,16 +7,17 @@ read: they are meant for this process, not for its children. Without them nothin
 import logging
 import os
 import socket
+import time
 from collections.abc import MutableMapping
 from contextlib import suppress
-
-import trio
+from typing import Literal
 
 from balancer.config.scalars import shown
-from balancer.net.engine import Engine
-from balancer.proxy.plane import Plane
 
 logger = logging.getLogger("balancer.systemd")
+
+Phase = Literal["starting", "serving", "draining"]
+"""What the daemon does."""
 
 FIRST_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START."""
@@ -55,6 +56,8 @@ class Manager:
         path, usec, pid = (environ.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
         self._watchdog = _number(usec) / 1e6 if pid in ("", str(os.getpid())) else 0.0
         self._socket = _connected(path) if path else None
+        self.interval = min(self._watchdog / 2 or INTERVAL, INTERVAL)
+        """Seconds after which it should hear again."""
 
     def close(self) -> None:
         """Say nothing more."""
@@ -62,47 +65,33 @@ class Manager:
             self._socket.close()
             self._socket = None
 
-    def tell(self, plane: Plane, *words: str) -> None:
+    def tell(self, phase: Phase, status: str, *, alive: bool = False) -> None:
         """Say what the daemon does: let clients in, or drain, which may take as long as it goes on saying so.
 
-        All of it is said each time, so that nothing is lost when the manager is too busy to listen.
+        ``alive`` feeds the watchdog. All of it is said each time, so that nothing is lost when the manager is too busy
+        to listen.
         """
+        words = ["WATCHDOG=1"] if alive and self._watchdog else []
+        if phase == "draining":
+            words += ["STOPPING=1", f"EXTEND_TIMEOUT_USEC={PATIENCE * 1e6:.0f}"]
+        elif phase == "serving":
+            words += ["READY=1"]
+        self._say(*words, f"STATUS={phase}; {status}")
+
+    def reloading(self) -> None:
+        """A reload has begun; ``tell`` ends it. The time is for ``Type=notify-reload`` (systemd.service(5))."""
+        self._say("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def _say(self, *words: str) -> None:
         if self._socket is None:
             return
-        if plane.draining:
-            words += "STOPPING=1", f"EXTEND_TIMEOUT_USEC={PATIENCE * 1e6:.0f}"
-        elif plane.gate.acceptors:
-            words += ("READY=1",)
         try:
-            self._socket.send("\n".join([*words, f"STATUS={_status(plane)}"]).encode())
+            self._socket.send("\n".join(words).encode())
         except BlockingIOError:
             pass
         except OSError as error:
             logger.warning("the service manager does not listen any more: %s", error.strerror)
             self.close()
-
-    async def beat(self, plane: Plane) -> None:
-        """Until cancelled: tell again and again, and feed the watchdog, as long as the engine turns."""
-        words = ["WATCHDOG=1"] if self._watchdog else []
-        interval = min(self._watchdog / 2 or INTERVAL, INTERVAL)
-        while self._socket is not None:
-            turned = trio.Event()
-            plane.engine.spawn(_turn(plane.engine, turned))
-            await turned.wait()
-            self.tell(plane, *words)
-            await trio.sleep(interval)
-
-
-async def _turn(engine: Engine, turned: trio.Event) -> None:
-    """Done once the engine's own task has stepped it; the first step, up to here, is that of whoever spawns it."""
-    await engine.give_way()
-    turned.set()
-
-
-def _status(plane: Plane) -> str:
-    tunnels = sum(backend.tunnels for pool in plane.pools.values() for backend in pool.backends.values())
-    doing = "draining" if plane.draining else "serving" if plane.gate.acceptors else "starting"
-    return f"{doing}; connections: {len(plane.sessions)}, tunnels: {tunnels}"
 
 
 def _connected(path: str) -> socket.socket | None:

@@ -5,20 +5,23 @@ name wins over a wildcard; a name nobody has, or none at all, gets the first cer
 TLS 1.2 is offered with forward secrecy and AEAD only; compression and renegotiation are off (RFC 9325).
 """
 
+import os
 import ssl
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cryptography import x509
 
-from balancer.config.model import BackendTls, Certificate, HealthTls, Tls
+from balancer.config.certificates import Pem
+from balancer.config.model import BackendTls, HealthTls, Tls
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 
 
-def certificate_names(path: Path) -> list[str]:
-    """DNS names and IP addresses of the leaf certificate, in lower case."""
-    leaf = x509.load_pem_x509_certificate(path.read_bytes())
+def certificate_names(cert: bytes) -> list[str]:
+    """DNS names and IP addresses of the leaf certificate of a PEM chain, in lower case."""
+    leaf = x509.load_pem_x509_certificate(cert)
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -27,11 +30,11 @@ def certificate_names(path: Path) -> list[str]:
     return [name.lower() for name in names.get_values_for_type(x509.DNSName)] + addresses
 
 
-def server_context(tls: Tls) -> ssl.SSLContext:
+def server_context(tls: Tls, certificates: Sequence[Pem]) -> ssl.SSLContext:
     """The context a listener's handshakes start with; it switches to another certificate when SNI asks for one."""
-    contexts = [_context(tls, certificate) for certificate in tls.certificates]
+    contexts = [_context(tls, certificate) for certificate in certificates]
     by_name: dict[str, ssl.SSLContext] = {}
-    for certificate, context in zip(tls.certificates, contexts, strict=True):
+    for certificate, context in zip(certificates, contexts, strict=True):
         for name in certificate_names(certificate.cert):
             by_name.setdefault(name, context)
 
@@ -73,11 +76,24 @@ def unraisable(event: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(event)
 
 
-def _context(tls: Tls, certificate: Certificate) -> ssl.SSLContext:
+def _context(tls: Tls, certificate: Pem) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if tls.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_ciphers(CIPHERS_1_2)
     context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(certificate.cert, certificate.key)
+    with _file(certificate.cert) as cert, _file(certificate.key) as key:
+        context.load_cert_chain(cert, key)
     return context
+
+
+@contextmanager
+def _file(data: bytes) -> Iterator[str]:
+    """A file that is only in memory: OpenSSL's reader, as Python has it, takes nothing but names."""
+    fd = os.memfd_create("pem")
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from balancer.config.scalars import Address
-from balancer.net.engine import TimedOut, Watch, park
+from balancer.net.engine import Closed, TimedOut, Watch, park
 from balancer.net.gate import Gate, Room
 
 BACKLOG = 4096
@@ -38,20 +38,40 @@ _ITS_OWN_FAULT = {
 
 
 def open_listener(address: Address) -> socket.socket:
-    """A non-blocking listening TCP socket. Raises ``OSError`` when the address cannot be bound."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    """A non-blocking listening TCP socket, alone on its address. Raises ``OSError`` when it cannot be bound."""
+    sock = bound(address, alone=True)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
-        sock.bind((address.host, address.port))
-        sock.listen(BACKLOG)
+        listening(sock)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def bound(address: Address, *, alone: bool) -> socket.socket:
+    """A non-blocking TCP socket bound to ``address``; ``alone``: fails if anybody listens there, else beside ours.
+
+    Either way later ones that are not alone may be bound beside it (see ``daemon.sockets``). Raises ``OSError``.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, not alone)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
+        sock.bind((address.host, address.port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listening(sock: socket.socket) -> None:
+    """Let clients connect; they wait until somebody accepts. May be repeated. Raises ``OSError``."""
+    sock.listen(BACKLOG)
 
 
 class Acceptor(Watch):
@@ -74,9 +94,13 @@ class Acceptor(Watch):
         super().__init__(sock.fileno(), None)
         self.sock = sock
         self._gate = gate
+        self.serve(room, handle, crowded)
+
+    def serve(self, room: Room, handle: Callable[[socket.socket, Any], None], crowded: tuple[Room, ...]) -> None:
+        """Accept for this listener from now on."""
         self._room = room
         self._handle = handle
-        self._crowded = (gate.connections, room, *crowded)
+        self._crowded = (self._gate.connections, room, *crowded)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -103,6 +127,11 @@ class Acceptor(Watch):
         finally:
             gate.acceptors.remove(self)
             self.close()
+
+    def stop(self) -> None:
+        """Accept nobody more, and close the socket; who waits at it is lost unless it is open somewhere else."""
+        if self.task is not None:
+            self._gate.engine.throw(self.task, Closed())
 
     def close(self) -> None:
         """Stop listening."""

@@ -1,5 +1,6 @@
 """One backend at run time: whether it may be tried, and what it has served."""
 
+from operator import attrgetter
 from typing import Any
 
 from balancer.config.scalars import Address
@@ -25,15 +26,21 @@ class Backend:
         "connect_errors",
         "connects",
         "full",
+        "held",
         "held_until",
         "load",
         "name",
+        "queued",
         "requests",
         "response_errors",
         "standing",
         "tally",
         "tunnels",
     )
+
+    COUNTERS = ("requests", "connects", "connect_errors", "response_errors", "full", "bytes_in", "bytes_out")
+    """What only grows, to be added up over workers; and what comes and goes."""
+    GAUGES = ("active", "tunnels", "queued", "held")
 
     def __init__(self, name: str, address: Address, standing: Standing = WELL) -> None:
         self.name = name
@@ -50,6 +57,10 @@ class Backend:
         """Open tunnels."""
         self.load: Load[Any] | None = None
         """What it carries in all workers; None where nobody asks for it."""
+        self.held = 0
+        """Processes that hold off from it, as they have told, because it failed to connect."""
+        self.queued = 0
+        """Requests that wait for a place, as other processes have told; our own are in ``load``."""
         self.full = 0
         """Requests that found no place, nor one in the queue in time."""
         self.requests = 0
@@ -80,6 +91,15 @@ class Backend:
         if self.load is not None:
             self.load.active.put(self.active)
 
+    def counters(self) -> tuple[int, ...]:
+        """The values of ``COUNTERS``."""
+        return _counters(self)
+
+    def gauges(self, now: float) -> tuple[int, ...]:
+        """The values of ``GAUGES``."""
+        queued = len(self.load.waiting) if self.load is not None else 0
+        return self.active, self.tunnels, queued, int(now < self.held_until)
+
     def connect_failed(self, now: float) -> None:
         """It refused or did not answer a connect: others come first for a while."""
         self.connect_errors += 1
@@ -103,4 +123,7 @@ class Backend:
 
     def held_off(self, now: float) -> str:
         """Why others come first for a moment, or an empty string."""
-        return "failed to connect" if now < self.held_until else ""
+        return "failed to connect" if self.held or now < self.held_until else ""
+
+
+_counters = attrgetter(*Backend.COUNTERS)

@@ -3,36 +3,57 @@
 A token with live tunnels holds a lease on the backend its newest tunnel went to, so that all tabs of a user stay
 together whatever the ring says meanwhile; ``linger`` seconds after the last tunnel closes (a page is reloaded, a
 network changes) the lease ends. Sessions are opaque here: whoever opens one closes it.
+
+Several workers hold the tunnels of one user. Each keeps leases of its own tunnels, and of users who are ``elsewhere``:
+at a backend that control names because the ring does not (``follow``). Control knows the tunnels of all workers.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import takewhile
 
 from balancer.pool.board import Cell
+
+Place = tuple[str, bool]
+"""A backend, and whether the user has tunnels there or only lingers."""
 
 
 class Lease:
     """Live tunnels of one token, by session, in the order of opening."""
 
-    __slots__ = ("place", "sessions", "token", "until")
+    __slots__ = ("connected", "counted", "elsewhere", "place", "sessions", "token", "until")
 
     def __init__(self, token: bytes) -> None:
         self.token = token
         self.sessions: dict[object, str] = {}
         """Backend of each open tunnel."""
+        self.elsewhere = ""
+        """Where control says the user is, if that is not where the ring says."""
+        self.connected = False
+        """Are there tunnels ``elsewhere``, or does the user only linger there?"""
         self.place = ""
         """Backend of the newest tunnel."""
+        self.counted = ""
+        """The backend in whose ``users`` it is."""
         self.until = 0.0
         """With no tunnel open: when the lease ends."""
 
     def over(self, now: float) -> bool:
         """It has lingered long enough."""
-        return not self.sessions and self.until <= now
+        return not self.sessions and not self.elsewhere and self.until <= now
+
+    def holds(self, backend: str) -> bool:
+        """Has the user tunnels on this backend?"""
+        return (self.connected and backend == self.elsewhere) or backend in self.sessions.values()
+
+    def places(self) -> Iterator[str]:
+        """Where the user is, the newest first; some more than once."""
+        yield self.place
+        yield from reversed(self.sessions.values())
 
 
 class Leases:
-    """All leases of a pool. ``users`` counts tokens with live tunnels by their place."""
+    """All leases of a pool. ``users`` counts tokens with live tunnels of our own by their place."""
 
     def __init__(self, linger: float) -> None:
         self.linger = linger
@@ -41,6 +62,8 @@ class Leases:
         """Where the users of a backend are told to the other workers."""
         self.nobodys: dict[object, str] = {}
         """Sessions of tunnels without a token, which hold no lease, and their backends."""
+        self.changed: Callable[[bytes], None] | None = None
+        """Told of each token whose place may have changed."""
         self._leases: dict[bytes, Lease] = {}
         self._lingering: dict[bytes, Lease] = {}
         """Those without a tunnel, in the order of their ends."""
@@ -53,57 +76,97 @@ class Leases:
         lease = self._leases.get(token)
         return None if lease is None or lease.over(now) else lease
 
+    def all(self) -> list[Lease]:
+        """All leases, those that linger included; a copy, so that they may be changed on the way."""
+        return list(self._leases.values())
+
     def live(self) -> Iterator[Lease]:
         """Leases with open tunnels; of a copy, so that sessions may be closed on the way."""
-        return (lease for lease in list(self._leases.values()) if lease.sessions)
+        return (lease for lease in self.all() if lease.sessions)
 
-    def open(self, token: bytes, session: object, backend: str) -> Lease:
-        """A tunnel of ``token`` has been opened on ``backend``."""
-        lease = self._leases.get(token)
-        if lease is None:
-            lease = self._leases[token] = Lease(token)
-        self._lingering.pop(token, None)
-        if lease.sessions:
-            self._count(lease.place, -1)
-        lease.sessions[session] = lease.place = backend
-        self._count(backend, 1)
+    def open(self, token: bytes | None, session: object, backend: str) -> Lease | None:
+        """A tunnel of ``token`` has been opened on ``backend``; without a token there is no lease."""
+        if token is None:
+            self.nobodys[session] = backend
+            return None
+        lease = self._hold(token)
+        lease.sessions[session] = backend
+        if lease.elsewhere:
+            lease.elsewhere, lease.connected = backend, True  # this one is newer
+        self._moved(lease)
         return lease
 
-    def close(self, lease: Lease, session: object, now: float) -> None:
+    def close(self, lease: Lease | None, session: object, now: float) -> None:
         """The tunnel has ended; without effect on one that was evicted before."""
-        if session in lease.sessions:
-            self._drop(lease, [session])
+        if lease is None:
+            self.nobodys.pop(session, None)
+        elif session in lease.sessions:
+            del lease.sessions[session]
             if not lease.sessions:
                 lease.until = now + self.linger
-                self._lingering[lease.token] = lease
+                if not lease.elsewhere:  # control says when that is over
+                    self._lingering[lease.token] = lease
+            self._moved(lease)
 
-    def evict(self, lease: Lease, backends: Collection[str]) -> list[object]:
-        """Take the token's tunnels on these backends out of its lease, so that they return somewhere else.
+    def follow(self, token: bytes, place: Place | None) -> None:
+        """Control says that the user is there now; None: where the ring says, or nowhere."""
+        if place is not None:
+            lease = self._hold(token)
+            lease.elsewhere, lease.connected = place
+            self._moved(lease)
+        elif (known := self._leases.get(token)) is not None and known.elsewhere:
+            known.elsewhere = ""
+            if not known.sessions:
+                self._end(known)
+            self._moved(known)
 
-        The sessions are the caller's to end, all of them: tabs of one user stay together.
-        """
-        sessions = [session for session, place in lease.sessions.items() if place in backends]
-        if sessions:
-            self._drop(lease, sessions)
+    def leave(self, lease: Lease, backends: Collection[str]) -> list[object]:
+        """Evict the token's tunnels on these backends; all of them are the caller's to end: tabs of one user stay
+        together."""
+        return self.evict(lease, [session for session, place in lease.sessions.items() if place in backends])
+
+    def evict(self, lease: Lease, sessions: Collection[object]) -> list[object]:
+        """Take sessions out of the token's lease, without lingering: the user returns somewhere else. Those it had."""
+        mine = [session for session in sessions if session in lease.sessions]
+        for session in mine:
+            del lease.sessions[session]
+        if mine:
             if not lease.sessions:
-                del self._leases[lease.token]
-        return sessions
+                self._end(lease)
+            self._moved(lease)
+        return mine
 
     def expire(self, now: float) -> None:
         """Drop the leases that have lingered long enough."""
         over = list(takewhile(lambda lease: lease.over(now), self._lingering.values()))
         for lease in over:
-            del self._lingering[lease.token]
-            del self._leases[lease.token]
+            self._end(lease)
+            self._moved(lease)
 
-    def _drop(self, lease: Lease, sessions: list[object]) -> None:
-        """What remains decides the place: the newest tunnel still open."""
-        self._count(lease.place, -1)
-        for session in sessions:
-            del lease.sessions[session]
-        if lease.sessions:
-            lease.place = lease.sessions[next(reversed(lease.sessions))]
-            self._count(lease.place, 1)
+    def _hold(self, token: bytes) -> Lease:
+        lease = self._leases.get(token)
+        if lease is None:
+            lease = self._leases[token] = Lease(token)
+        self._lingering.pop(token, None)
+        return lease
+
+    def _end(self, lease: Lease) -> None:
+        lease.elsewhere = ""
+        self._lingering.pop(lease.token, None)
+        self._leases.pop(lease.token, None)
+
+    def _moved(self, lease: Lease) -> None:
+        """The newest tunnel decides the place, while there is one."""
+        mine = lease.sessions[next(reversed(lease.sessions))] if lease.sessions else ""
+        if mine != lease.counted:
+            if lease.counted:
+                self._count(lease.counted, -1)
+            if mine:
+                self._count(mine, 1)
+            lease.counted = mine
+        lease.place = lease.elsewhere or mine or lease.place
+        if self.changed is not None:
+            self.changed(lease.token)
 
     def _count(self, backend: str, more: int) -> None:
         self.users[backend] += more

@@ -70,7 +70,7 @@ class Placement:
             return ""
         if state == "maint":
             return "in maint"
-        return "" if lease is not None and backend in lease.sessions.values() else "draining"
+        return "" if lease is not None and lease.holds(backend) else "draining"
 
     def pinned(self, token: bytes) -> str | None:
         """The backend the token is pinned to: by its whole, else by its longest pinned prefix."""

@@ -141,6 +141,18 @@ class Pool:
         stand_in = any(self.backends[each].standing.clear for each in placement.backups if each not in placement.states)
         self.panic = self.healthy < self.config.health.panic_threshold and not stand_in
 
+    def left_behind(self, lease: Lease, place: str) -> list[object]:
+        """The user's tunnels that are not at ``place``, where the newest is: tabs on two hosts split files.
+
+        The newest one is where a pin, maintenance or a dead host sent it that the older ones know nothing of. They are
+        out of the lease now, and the caller's to end, so that they come back to where the newest is. With ``on_down =
+        "keep"`` those on a host that is down are left alone, as it says.
+        """
+        elsewhere = set(lease.sessions.values()) - {place}
+        if self.config.health.on_down == "keep":
+            elsewhere -= {name for name in elsewhere if name in self.backends and self.backends[name].standing.down}
+        return self.leases.leave(lease, elsewhere) if elsewhere else []
+
     def first(self, token: bytes | None, now: float) -> Decision | None:
         """The first of ``candidates`` in the everyday case: the lease or the owner, no operator having a say.
 
@@ -223,7 +235,7 @@ class Pool:
 
         The orders of operators are left aside, and ``health`` as well if that is to be ignored.
         """
-        standing, tunnels = backend.standing, lease is not None and backend.name in lease.sessions.values()
+        standing, tunnels = backend.standing, lease is not None and lease.holds(backend.name)
         ill = standing.ill(tunnels=tunnels) if health else ""
         return ill or backend.held_off(now) or standing.unwilling(tunnels=tunnels)
 
@@ -256,10 +268,9 @@ class Pool:
             if pinned is not None:
                 yield pinned, "pin", ()
         if lease is not None:
-            yield lease.place, "lease", ()
-            for name in reversed(lease.sessions.values()):
+            for name in lease.places():
                 yield name, "lease", ()
-        if self._bounded and (lease is None or not lease.sessions):
+        if self._bounded and (lease is None or not (lease.sessions or lease.connected)):
             yield from self._with_room(token, now)
         rule = "owner"
         for name in placement.ring.order(token):

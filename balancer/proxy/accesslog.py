@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from balancer.errors import Refused
 from balancer.http.token import without_query
 
 MAX_BUFFERED = 8 << 20
@@ -46,10 +47,24 @@ class Record:
         self.tls_seconds = tls_seconds
 
 
+def check_target(target: str | Path) -> None:
+    """Can lines be written there? Raises ``Refused``."""
+    if isinstance(target, Path):
+        try:
+            os.close(_open(target))
+        except OSError as error:
+            raise Refused(f"log.access: {target}: {error.strerror}; make it writable for the daemon's user") from None
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
 class AccessLog:
     """Collects lines; ``run`` writes them. ``target`` is ``stdout``, ``off`` or a file that is appended to."""
 
     def __init__(self, target: str | Path) -> None:
+        self.target = target
         self.enabled = target != "off"
         self.dropped = 0
         """Lines lost because the writer could not keep up or could not write."""
@@ -60,7 +75,7 @@ class AccessLog:
         if target == "stdout":
             self._fd = os.dup(1)
         elif isinstance(target, Path):
-            self._fd = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._fd = _open(target)
 
     def write(self, event: str, record: Record, *, client: str, listener: str, pool: str, tls: str, now: float) -> None:
         """Note one event (``request``, ``open``, ``close``) about ``record``."""

@@ -123,7 +123,7 @@ async def _serve_http(client: Client, data: bytes) -> None:
     engine = plane.engine
     first = Record(engine.now, client.tls_seconds)
     rest: bytes | None = data
-    while rest or (rest is not None and not (plane.draining and client.served)):
+    while rest or (rest is not None and not (client.front.draining and client.served)):
         if rest and task.spent >= TURN_BYTES:
             await engine.give_way()
         record, first = first, Record(0.0)
@@ -149,7 +149,7 @@ async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes
     plane, task, transport = client.plane, client.task, client.transport
     engine, limit = plane.engine, plane.max_head
     now = engine.now
-    waiting = GRACE if plane.draining else plane.timeouts.idle
+    waiting = GRACE if client.front.draining else plane.timeouts.idle
     task.expires = now + (plane.timeouts.head if data else waiting)
     seen = 0
     client.idle = not data

@@ -97,6 +97,8 @@ class Exchange:
         self.explain = TRACE_FIELD in request.fields.lower() and client.may_see(request)
         if front.routes is not None:
             client.choose_pool(request)
+        else:
+            client.pool = front.pool  # a reload may have changed it
         token = self.token = client.token(request, record)
         connector = self.connector = Connector(client, token, record)
         idempotent = request.method in IDEMPOTENT
@@ -167,7 +169,7 @@ class Exchange:
         request, client, backend = self.request, self.client, self.backend
         assert backend is not None
         self.record.status = response.status
-        keep = request.keep_alive and not client.plane.draining and (self.upload is None or self.upload.done)
+        keep = request.keep_alive and not client.front.draining and (self.upload is None or self.upload.done)
         head, framing = response_head(response, request.minor, keep)
         if self.explain:
             head = self._explained(head)
@@ -360,7 +362,7 @@ class Exchange:
             return None
         record.status = error.status
         consumed = not request.body or (self.upload is not None and self.upload.done)
-        keep = error.source is not Source.CLIENT and request.keep_alive and consumed and not client.plane.draining
+        keep = error.source is not Source.CLIENT and request.keep_alive and consumed and not client.front.draining
         answer = reply(
             error.status,
             error.reason,

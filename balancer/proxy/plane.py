@@ -1,10 +1,10 @@
-"""The data plane's shared state: what every connection of a worker refers to."""
+"""The data plane's shared state: what every connection of a worker refers to. A reload changes it in place."""
 
 import math
 import os
 import ssl
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from itertools import count
 from typing import Protocol, runtime_checkable
@@ -12,12 +12,14 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from balancer.config import model
+from balancer.config.certificates import Pem
 from balancer.errors import ProxyError, Source
 from balancer.http.route import Routes
 from balancer.net.contexts import server_context
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
 from balancer.net.gate import Gate, Room
+from balancer.net.listen import Acceptor
 from balancer.net.secure import Secured
 from balancer.pool.backend import Backend
 from balancer.pool.board import Board, Metered, Places
@@ -25,6 +27,7 @@ from balancer.pool.digest import Digest
 from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import AccessLog
+from balancer.proxy.roll import Roll
 
 GRACE = 1.0
 """Seconds a client that has connected but not asked anything yet has left for it when the daemon drains: its request is
@@ -36,6 +39,7 @@ class Session(Protocol):
     """What the plane knows of a connection: enough to end it."""
 
     task: Task
+    front: "Front"
     idle: bool
     """Between two requests, so that nothing is lost when it closes."""
     served: bool
@@ -45,22 +49,54 @@ class Session(Protocol):
 class Front:
     """A listener at run time."""
 
-    __slots__ = ("config", "connections", "handshake_failures", "pool", "pools", "room", "routes", "scheme", "tls")
+    __slots__ = (
+        "_certificates",
+        "acceptors",
+        "config",
+        "connections",
+        "draining",
+        "handshake_failures",
+        "pool",
+        "pools",
+        "room",
+        "routes",
+        "scheme",
+        "tls",
+    )
 
-    def __init__(self, config: model.Listener, pools: Mapping[str, Pool], room: Room) -> None:
-        self.config = config
-        self.pools = pools
-        self.pool = pools[config.pool]
-        """Where clients go for whom no route says otherwise."""
+    COUNTERS = ("connections", "handshake_failures")
+    """What only grows, to be added up over workers."""
+
+    def __init__(
+        self, config: model.Listener, pools: Mapping[str, Pool], room: Room, certificates: Sequence[Pem]
+    ) -> None:
         self.room = room
         """Its open connections."""
-        self.routes = Routes(config.route) if config.route else None
-        self.tls: ssl.SSLContext | None = server_context(config.tls) if config.tls else None
-        self.scheme = b"https" if config.tls else b"http"
         self.connections = 0
         """Accepted since the start."""
         self.handshake_failures = 0
         """Of them, those whose PROXY header or TLS handshake failed."""
+        self.draining = False
+        """It accepts nobody new, and its connections end when they can."""
+        self.acceptors: dict[str, list[Acceptor]] = {}
+        """By the key of their sockets."""
+        self.tls: ssl.SSLContext | None = None
+        self._certificates: object = None
+        self.configure(config, pools, certificates)
+
+    def configure(self, config: model.Listener, pools: Mapping[str, Pool], certificates: Sequence[Pem]) -> None:
+        """Be what ``config`` says from the next request or handshake on."""
+        self.config = config
+        self.pools = pools
+        self.pool = pools[config.pool]
+        """Where clients go for whom no route says otherwise."""
+        self.room.limit = config.max_connections
+        self.routes = Routes(config.route) if config.route else None
+        self.scheme = b"https" if config.tls else b"http"
+        wanted = (config.tls, tuple(certificates))
+        if wanted != self._certificates:  # a new context would forget the sessions of the old
+            self.tls = server_context(config.tls, certificates) if config.tls else None
+            self._certificates = wanted
 
     def trusts(self, host: str) -> bool:
         """Is this peer believed about who the client is?"""
@@ -73,40 +109,31 @@ class Front:
 class Plane:
     """One per worker: engine, pools, limits, log, and every open connection."""
 
-    def __init__(
-        self,
-        config: model.Config,
-        pools: Mapping[str, Pool],
-        engine: Engine,
-        log: AccessLog,
-        digest: Digest,
-        passes: Passes,
-        board: Board,
-    ) -> None:
+    def __init__(self, config: model.Config, engine: Engine, log: AccessLog, secret: bytes, board: Board) -> None:
         self.engine = engine
-        self.timeouts = config.timeouts
-        self.max_head = config.limits.max_head_bytes
-        self.max_body = config.limits.max_body_bytes
         self.log = log
-        self.digest = digest
-        self.passes = passes
+        self.digest = Digest(secret)
+        self.passes = Passes(secret)
         self.gate = Gate(engine, config.limits, board)
-        self.pools = pools
-        for pool in pools.values():
-            pool.share(board)
+        self.pools: Mapping[str, Pool] = {}
         self.tokens = board.buckets(Metered.TOKENS)
         """How fast each token may make new connections."""
         self.idle: defaultdict[Backend, IdleConnections] = defaultdict(IdleConnections)
         self._secured: dict[str, Secured] = {}
+        self.roll = Roll(engine)
         self.sessions: set[Session] = set()
-        self.draining = False
         self.empty = trio.Event()
         """Set when the last connection has ended during a drain."""
+        self.draining = False
         self.next_request_id: Callable[[], bytes] = _request_ids()
+        self.configure(config)
 
-    def front(self, config: model.Listener, number: int) -> Front:
-        """A listener of this plane, with its certificates loaded; ``number`` is the same in every worker."""
-        return Front(config, self.pools, self.gate.room(config.max_connections, number))
+    def configure(self, config: model.Config) -> None:
+        """Keep to these limits and timeouts from now on."""
+        self.timeouts = config.timeouts
+        self.max_head = config.limits.max_head_bytes
+        self.max_body = config.limits.max_body_bytes
+        self.gate.limits = config.limits
 
     def secured(self, pool: Pool) -> Secured:
         """TLS towards the backends of a pool by its present configuration. Raises ``ProxyError``: ours is the fault."""
@@ -132,24 +159,33 @@ class Plane:
         front.room.leave()
         self.gate.connections.leave()
 
-    def drain(self) -> None:
+    def drain(self, fronts: Iterable[Front]) -> None:
         """Stop accepting; connections between two requests end now, the others after the request they are in."""
+        leaving = set(fronts)
+        for front in leaving:
+            front.draining = True
+            for acceptor in [each for acceptors in front.acceptors.values() for each in acceptors]:
+                acceptor.stop()
+            front.acceptors.clear()
+        for session in [session for session in self.sessions if session.idle and session.front in leaving]:
+            if not session.served:
+                session.task.expires = min(session.task.expires, self.engine.now + GRACE)
+            else:
+                self.engine.throw(session.task, Closed())
+
+    def drain_all(self, fronts: Iterable[Front]) -> None:
+        """Drain for good; ``empty`` tells when it is over."""
         self.draining = True
         if not self.sessions:
             self.empty.set()
-        for acceptor in list(self.gate.acceptors):
-            if acceptor.task is not None:
-                self.engine.throw(acceptor.task, Closed())
-        for session in list(self.sessions):
-            if session.idle and not session.served:
-                session.task.expires = min(session.task.expires, self.engine.now + GRACE)
-            elif session.idle:
-                self.engine.throw(session.task, Closed())
+        self.drain(fronts)
 
-    def close(self) -> None:
-        """End whatever is still open."""
+    def close(self, why: str, fronts: Iterable[Front] | None = None) -> None:
+        """End whatever is still open, on ``fronts`` or everywhere."""
+        leaving = None if fronts is None else set(fronts)
         for session in list(self.sessions):
-            self.engine.throw(session.task, Closed("the balancer stops"))
+            if leaving is None or session.front in leaving:
+                self.engine.throw(session.task, Closed(why))
 
     def tidy(self) -> None:
         """Called every second: what has lingered ends, backend connections nobody has used for long are closed, and the

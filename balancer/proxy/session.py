@@ -12,15 +12,15 @@ from balancer.http.head import Request
 from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.http.token import extract
 from balancer.net.dial import IdleConnections
-from balancer.net.engine import Closed, Task, TimedOut
+from balancer.net.engine import Task, TimedOut
 from balancer.net.gate import client_key
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
 from balancer.pool.board import Places
-from balancer.pool.leases import Lease
 from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import Record
 from balancer.proxy.plane import Front, Plane
+from balancer.proxy.roll import Tunnel
 
 Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail: see ``pool.health.passive.outcomes``."""
@@ -155,40 +155,15 @@ class Client:
         return self.trusted or any(self.plane.passes.valid(value, time.time()) for value in asked)
 
     @contextmanager
-    def lease(self, backend: Backend, token: bytes | None) -> Iterator[None]:
-        """Count a tunnel to ``backend`` while it is open, and let the user's other connections follow it."""
-        leases = self.pool.leases
-        backend.tunnels += 1
-        lease = None
-        if token is None:
-            leases.nobodys[self] = backend.name
-        else:
-            lease = leases.open(token, self, backend.name)
-            if len(lease.sessions) > 1:
-                self._take_along(lease, backend.name)
+    def tunnel(self, transport: Transport, backend: Backend, token: bytes | None) -> Iterator[None]:
+        """Have a tunnel to ``backend`` on the roll while it is open; the user's other connections follow it."""
+        front, roll = self.front, self.plane.roll
+        tunnel = Tunnel(self, front.config.name, self.pool, token, backend, transport, time.time())
+        roll.open(tunnel)
         try:
             yield
         finally:
-            backend.tunnels -= 1
-            if lease is None:
-                del leases.nobodys[self]
-            else:
-                leases.close(lease, self, self.plane.engine.now)
-
-    def _take_along(self, lease: Lease, place: str) -> None:
-        """End the user's tunnels elsewhere, so that they come back to where this one is: tabs on two hosts split files.
-
-        The newest tunnel is where the pin, the maintenance or the dead host sent it that the older ones know nothing
-        of. With ``on_down = "keep"`` those on a host that is down are left alone, as it says.
-        """
-        pool = self.pool
-        elsewhere = set(lease.sessions.values()) - {place}
-        if pool.config.health.on_down == "keep":
-            elsewhere -= {name for name in elsewhere if name in pool.backends and pool.backends[name].standing.down}
-        if elsewhere:
-            for session in pool.leases.evict(lease, elsewhere):
-                assert isinstance(session, Client)
-                self.plane.engine.throw(session.task, Closed(f"the user has moved to {place}"))
+            roll.close(tunnel)
 
     def blame(self, backend: Backend, token: bytes | None, outcome: Outcome) -> bool:
         """A request has failed, and not through its client; does that count in this pool?"""

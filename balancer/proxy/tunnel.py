@@ -39,7 +39,7 @@ async def tunnel(
     plane = client.plane
     if plane.log.enabled:
         client.log("open", record)
-    with client.lease(backend, token):
+    with client.tunnel(transport, backend, token):
         try:
             client.task.expires = plane.engine.now + plane.timeouts.idle
             await client.transport.send(to_client)

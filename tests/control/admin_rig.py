@@ -4,13 +4,12 @@ import http.client
 import json
 import re
 import socket
-import time
 
 import pytest
 from authority import Authority
 from described import check
 from harness import Daemon, pool
-from wire import PATIENCE, Backend, get
+from wire import PATIENCE, Backend, eventually, get
 
 NOBODY = ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
 NAMES = ("ide-01", "ide-02", "ide-03")
@@ -65,14 +64,6 @@ def ask(connection, method, path, body=None, **fields):
         return answer
     finally:
         connection.close()
-
-
-def eventually(look):
-    """What ``look`` sees as soon as it is true, asking again and again."""
-    deadline = time.monotonic() + 2 * PATIENCE
-    while not (seen := look()):
-        assert time.monotonic() < deadline, "it never came"
-    return seen
 
 
 class AdminDaemon(Daemon):

@@ -14,13 +14,12 @@ from state import config
 from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
 from balancer.control.offload import Offload
-from balancer.pool.digest import Digest
 from balancer.ring.overlay import Pin
 
 
 async def add_pins(folder):
     journal = Journal(folder)
-    keeper = Keeper(config(), Digest(journal.key), journal, Offload())
+    keeper = Keeper(config(), journal, Offload())
     known = keeper.books["ide"].overlay.pins
     print(os.getpid(), *known, flush=True)
     for number in range(len(known), 1 << 20):

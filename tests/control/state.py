@@ -1,16 +1,24 @@
 """What the tests of the operators' state share: configurations, a keeper on a clock that is moved by hand."""
 
+import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import trio
 import trio.testing
 
 from balancer.config import model
+from balancer.control.fleet import Fleet
+from balancer.control.force import Force
 from balancer.control.journal import Journal
 from balancer.control.keeper import TICK, Keeper
+from balancer.control.movers import Movers
 from balancer.control.offload import Offload
-from balancer.pool.digest import Digest
+from balancer.control.operators import Operators
+from balancer.control.plans import Plans
+from balancer.control.reload import Reloader
+from balancer.pool.tracing import Passes
 from balancer.ring.overlay import Pin
 
 START = 1_700_000_000.0
@@ -52,17 +60,21 @@ def journal(folder):
 
 @asynccontextmanager
 async def keeping(folder=None, settings=None, offload=None):
-    """A keeper of ``settings``; with a folder, its journal is there."""
+    """A keeper of ``settings``; its journal is in ``folder``, or ends with it."""
     mine = offload or Offload()
-    store = Journal(folder) if folder is not None else None
-    try:
-        digest = Digest(store.key if store is not None else b"key")
-        yield Keeper(settings or config(), digest, store, mine, Wall())
-    finally:
-        if store is not None:
-            store.close()
+    with tempfile.TemporaryDirectory() as spare, journal(folder or Path(spare)) as store:
+        yield Keeper(settings or config(), store, mine, Wall())
         if offload is None:
             await mine.close()
+
+
+def operating(keeper, gauges):
+    """What the admin API stands on, without workers."""
+    force = Force(1, START, config(), {}, {}, {}, "info")
+    fleet = Fleet(keeper, force, {})
+    movers, plans = Movers(keeper, fleet.end, trio.current_time, drain=1, spread=1), Plans(keeper)
+    reloader = Reloader(Path("/nonexistent"), keeper, plans, fleet, None, None, None)
+    return Operators(keeper, movers, plans, Passes(b"key"), fleet, reloader, trio.current_time, gauges)
 
 
 def pin(keeper, token, backend, **more):

@@ -7,6 +7,7 @@ import stat
 
 import pytest
 from admin_rig import AdminDaemon
+from harness import of_session
 
 TOKEN = "a-token-for-the-admin-api-of-this-test"
 DRAIN = ("PUT", "/v1/pools/ide/backends/ide-01/state", {"state": "drain"})
@@ -56,7 +57,8 @@ class TestUnixSocket:
 
     def test_it_is_removed_at_the_end_and_that_of_a_killed_daemon_replaced(self, tmp_path):
         with AdminDaemon(tmp_path) as killed:
-            os.killpg(killed.process.pid, signal.SIGKILL)
+            for pid in of_session(killed.process.pid):
+                os.kill(pid, signal.SIGKILL)
             killed.process.wait()
         assert os.path.exists(killed.socket)
         with AdminDaemon(tmp_path) as next_one:

@@ -7,19 +7,16 @@ from functools import partial
 
 import pytest
 import trio
+from state import operating
 
 from balancer.config.model import Config
 from balancer.control import server
-from balancer.control.api import serve_admin
+from balancer.control.api import AdminApi
 from balancer.control.doors import Door
+from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
-from balancer.control.movers import Movers
 from balancer.control.offload import Offload
-from balancer.control.operators import Operators
-from balancer.control.plans import Plans
 from balancer.control.server import Response
-from balancer.pool.digest import Digest
-from balancer.pool.tracing import Passes
 
 CONFIG = {
     "listener": [{"name": "web", "bind": ["127.0.0.1:0"], "pool": "ide"}],
@@ -91,18 +88,17 @@ async def test_a_client_that_does_not_read(autojump_clock):
             await ended.wait()
 
 
-async def test_a_fault_of_ours_is_logged_once_and_told_to_nobody(caplog):
+async def test_a_fault_of_ours_is_logged_once_and_told_to_nobody(caplog, tmp_path):
     def broken():
         raise RuntimeError("the cause")
 
     config = Config.model_validate(CONFIG)
     offload = Offload()
-    keeper = Keeper(config, Digest(b"key"), None, offload)
-    movers = Movers(keeper, lambda *_: None, trio.current_time, drain=1, spread=1)
-    operators = Operators(config, keeper, movers, Plans(keeper), Passes(b"key"), trio.current_time, broken)
+    journal = Journal(tmp_path)
+    operators = operating(Keeper(config, journal, offload), broken)
 
     async def start(nursery, listener):
-        await nursery.start(serve_admin, operators, [Door(listener, "test")])
+        await nursery.start(AdminApi(operators).run, [Door(listener, "test", "test")])
 
     async with serving(start) as connect, await connect() as client:
         await client.send_all(
@@ -110,6 +106,7 @@ async def test_a_fault_of_ours_is_logged_once_and_told_to_nobody(caplog):
         )
         answers = await rest(client)
     await offload.close()
+    journal.close()
     fault, others = answers.split(b"HTTP/1.1 200")
     assert fault.startswith(b"HTTP/1.1 500")
     assert json.loads(fault.partition(b"\r\n\r\n")[2]) == {

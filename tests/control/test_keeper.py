@@ -294,7 +294,7 @@ class TestChangedConfiguration:
 
 
 async def test_a_large_ring_is_replaced_without_a_long_stop(tmp_path):
-    """While the ring of 500 backends is built and swapped, everybody else gets their turn: see also bench/swap.py."""
+    """While the ring of 500 backends is built and swapped, everybody else gets their turn."""
     settings = config({f"ide-{number:03d}": 1.0 for number in range(500)})
     async with keeping(tmp_path, settings) as keeper:
         await keeper.change("ide", [SetWeight(backend="ide-007", weight=2.0)], "root")

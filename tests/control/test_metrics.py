@@ -7,23 +7,18 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-import trio
 from admin_rig import NAMES, AdminDaemon, eventually
 from cryptography import x509
 from harness import listener
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
-from state import config, keeping
+from state import config, keeping, operating
 from wire import answer, get
 
 from balancer.control.facts import Facts
 from balancer.control.metrics import Metrics
-from balancer.control.movers import Movers
-from balancer.control.operators import Operators
-from balancer.control.plans import Plans
 from balancer.control.scan import Scan
 from balancer.pool.histogram import Histogram
-from balancer.pool.tracing import Passes
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +121,10 @@ async def test_500_backends_cost_less_than_a_tenth_of_a_second():
     """Of a processor, at each scrape; the best of three."""
     settings = config({f"ide-{n}": 1.0 for n in range(500)}, {"points": 1})
     async with keeping(settings=settings) as keeper:
-        movers = Movers(keeper, lambda *_: None, trio.current_time, drain=1, spread=1)
         lag = Histogram((0.1,)).plain()
-        gauges = defaultdict(int, listeners={}, refused_connections={}, loop_lag=lag)
-        passes = Passes(b"key")
-        operators = Operators(settings, keeper, movers, Plans(keeper), passes, trio.current_time, lambda: gauges)
-        metrics = Metrics(operators, Facts(operators, Scan(keeper, movers)))
+        gauges = defaultdict(int, listeners={}, refused_connections={}, loop_lag=lag, processes=[], workers=[])
+        operators = operating(keeper, lambda: gauges)
+        metrics = Metrics(operators, Facts(operators, Scan(keeper, operators.movers)))
         took = []
         for _ in range(3):
             began = time.process_time()

@@ -87,6 +87,15 @@ def test_every_operation_answers_as_described(daemon, hosts, tunnels):
     assert daemon.ask("POST", "./settle", {"rate": 1000}).status == 202
     daemon.ask("DELETE", "./settle")
     daemon.ask("POST", "/v1/trace", {"seconds": 60})
+    tunnels("secret-3")
+    (session,) = daemon.get(
+        "/v1/sessions?user=" + daemon.ask("POST", "./digest", {"token": "secret-3"}).json["digest"]
+    )["sessions"]
+    assert daemon.ask("DELETE", f"/v1/sessions/{session['session']}").json["ended"]
+    for path in ("/v1/config", "/v1/certificates", "/v1/reload"):
+        assert daemon.ask("GET", path).status == 200
+    assert daemon.ask("POST", "/v1/reload", {"dry_run": True}, Accept="text/plain").status == 200
+    assert daemon.ask("POST", "/v1/reload", {}).json["last_reload"]["ok"]
     daemon.reset()
     assert set(OPERATIONS) - EXERCISED == set()
 

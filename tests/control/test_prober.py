@@ -2,7 +2,9 @@
 
 import json
 import logging
+import tempfile
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,11 +15,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.config import model
 from balancer.control.health_file import HealthFile
+from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
 from balancer.control.offload import Offload
 from balancer.control.probe import Probe
 from balancer.control.prober import AT_ONCE, PATIENCE, Prober
-from balancer.pool.digest import Digest
 from balancer.pool.health import Verdict
 from balancer.ring.overlay import Add, Remove
 
@@ -56,7 +58,9 @@ class Site:
 
     def __init__(self, settings, clock, folder=None):
         self.offload, self.clock = Offload(), clock
-        self.keeper = Keeper(settings, Digest(b"key"), None, self.offload, self.wall)
+        self.spare = tempfile.TemporaryDirectory()
+        self.journal = Journal(Path(self.spare.name))
+        self.keeper = Keeper(settings, self.journal, self.offload, self.wall)
         self.pool = self.keeper.book("ide").pool
         self.prober = Prober(self.keeper, HealthFile(folder) if folder else None, Random(1), self.wall)
 
@@ -100,6 +104,8 @@ async def probing(settings, clock, folder=None, *, start=True):
             yield site
         finally:
             nursery.cancel_scope.cancel()
+            site.journal.close()
+            site.spare.cleanup()
             await site.offload.close()
 
 
@@ -386,7 +392,7 @@ async def test_a_host_that_flaps_is_kept_out_and_it_is_said_once(clock, caplog):
         assert (found.backend.name, found.skipped) == ("b", (("a", "kept out: it went down 2 times lately"),))
         lease = site.pool.leases.open(token, "tab", "a")
         assert site.decision(token).backend.name == "a", "who has a tunnel there sees that it works"
-        site.pool.leases.evict(lease, {"a"})
+        site.pool.leases.leave(lease, {"a"})
         clock.jump(30)
         await until(lambda: site.decision(token).backend.name == "a")
         said = [line for line in caplog.messages if "->" not in line]

@@ -3,32 +3,18 @@
 import os
 import signal
 import socket
+import time
 from contextlib import closing, contextmanager
 
 import pytest
-import trio
-import trio.testing
 from harness import listener, pool
 from manager_rig import Unit, connect
 from wire import answer, get
 
-from balancer.config.load import load
-from balancer.daemon.service import assemble
 from balancer.daemon.systemd import INTERVAL, Manager
-from balancer.net.engine import Engine
-from balancer.proxy.accesslog import AccessLog
 
 HANDSHAKE = ("Connection: Upgrade", "Upgrade: raw")
 AGREED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n"
-CONFIG = """
-[[listener]]
-name = "web"
-bind = ["127.0.0.1:0"]
-pool = "ide"
-[[pool]]
-name = "ide"
-backend = [{ name = "host-0", address = "127.0.0.1:1" }]
-"""
 
 
 @pytest.fixture
@@ -124,15 +110,6 @@ def test_outlives_the_manager(tmp_path, backend, notify):
 
 
 @pytest.fixture
-def plane(tmp_path):
-    file = tmp_path / "balancer.toml"
-    file.write_text(CONFIG)
-    made = assemble(load(file, 1.9e9), None, Engine(), AccessLog("off")).plane
-    yield made
-    made.release()
-
-
-@pytest.fixture
 def hears():
     """A socket that a manager listens at, and its name."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
@@ -140,50 +117,41 @@ def hears():
         yield sock, "@" + sock.getsockname()[1:].decode()
 
 
-async def test_no_beat_unless_the_engine_turns(plane, hears, autojump_clock):
+def test_no_word_for_the_watchdog_unless_all_live(hears):
     sock, name = hears
     environ = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000", "HOME": "/"}
     with closing(Manager(environ)) as manager:
         assert environ == {"HOME": "/"}, "its children must not speak for it"
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(manager.beat, plane)
-            await trio.sleep(3600)
-            with pytest.raises(BlockingIOError):
-                sock.recv(4096)
-            await nursery.start(plane.engine.run)
-            await trio.testing.wait_all_tasks_blocked()
-            assert sock.recv(4096) == b"WATCHDOG=1\nSTATUS=starting; connections: 0, tunnels: 0"
-            nursery.cancel_scope.cancel()
+        manager.tell("serving", "well", alive=False)
+        assert sock.recv(4096) == b"READY=1\nSTATUS=serving; well"
+        manager.tell("serving", "well", alive=True)
+        assert sock.recv(4096) == b"WATCHDOG=1\nREADY=1\nSTATUS=serving; well"
 
 
-@pytest.mark.parametrize(("usec", "beats"), [("4000000", 30), ("30000000", 6), ("600000000", 6)])
-async def test_beats_twice_as_often_as_the_watchdog_looks(plane, hears, autojump_clock, usec, beats):
+@pytest.mark.parametrize(("usec", "interval"), [("4000000", 2), ("30000000", INTERVAL), ("", INTERVAL)])
+def test_beats_twice_as_often_as_the_watchdog_looks(hears, usec, interval):
+    with closing(Manager({"NOTIFY_SOCKET": hears[1], "WATCHDOG_USEC": usec})) as manager:
+        assert manager.interval == interval
+
+
+def test_says_when_a_reload_begins(hears):
     sock, name = hears
-    with closing(Manager({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": usec})) as manager:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(plane.engine.run)
-            nursery.start_soon(manager.beat, plane)
-            for _ in range(beats):
-                await trio.sleep(60 / beats)
-                assert sock.recv(4096).startswith(b"WATCHDOG=1\n")
-                with pytest.raises(BlockingIOError):
-                    sock.recv(4096)
-            nursery.cancel_scope.cancel()
+    with closing(Manager({"NOTIFY_SOCKET": name})) as manager:
+        manager.reloading()
+        first, second = sock.recv(4096).decode().split("\n")
+        assert first == "RELOADING=1"
+        assert abs(int(second.removeprefix("MONOTONIC_USEC=")) - time.monotonic_ns() // 1000) < 60e6
 
 
-async def test_a_manager_too_busy_to_listen_holds_nothing_up(plane, hears):
+def test_a_manager_too_busy_to_listen_holds_nothing_up(hears):
     sock, name = hears
     with closing(Manager({"NOTIFY_SOCKET": name})) as manager:
         for _ in range(10_000):  # more than any queue takes (net.unix.max_dgram_qlen)
-            manager.tell(plane, "WATCHDOG=1")
+            manager.tell("serving", "")
         while True:
             try:
                 sock.recv(4096)
             except BlockingIOError:
                 break
-        plane.drain()
-        manager.tell(plane)
+        manager.tell("draining", "")
         assert sock.recv(4096).startswith(b"STOPPING=1\n")
-    async with trio.open_nursery() as nursery:  # the engine closes what it has opened
-        await nursery.start(plane.engine.run)
-        nursery.cancel_scope.cancel()

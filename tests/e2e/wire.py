@@ -5,6 +5,7 @@ import ctypes
 import signal
 import socket
 import ssl
+import time
 
 PATIENCE = 10.0
 """Seconds any wait of a test may take before it fails."""
@@ -239,3 +240,11 @@ def answer(body=b"", *lines, status="200 OK"):
 
 def chunked(*pieces, trailers=b""):
     return b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in pieces) + b"0\r\n" + trailers + CRLF
+
+
+def eventually(look):
+    """What ``look`` sees as soon as it is true, asking again and again."""
+    deadline = time.monotonic() + 2 * PATIENCE
+    while not (seen := look()):
+        assert time.monotonic() < deadline, "it never came"
+    return seen

@@ -20,7 +20,6 @@ from balancer.control.journal import Entry, Journal
 from balancer.control.keeper import Keeper
 from balancer.control.offload import Offload
 from balancer.errors import Refused
-from balancer.pool.digest import Digest
 from balancer.ring.overlay import Overlay, Pin
 
 _BODIES = [
@@ -160,7 +159,7 @@ def _started(files: dict[str, bytes]) -> None:
 
 
 def _keeper(store: Journal) -> Keeper:
-    return Keeper(_CONFIG, Digest(store.key), store, Offload(), lambda: _NOW)
+    return Keeper(_CONFIG, store, Offload(), lambda: _NOW)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from balancer.config.certificates import read
 from balancer.config.model import Certificate, Tls
 from balancer.net.contexts import server_context
 
@@ -60,7 +61,8 @@ def certificate(make_certificate):
 @pytest.fixture(scope="session")
 def context(certificate):
     """A listener's TLS context."""
-    return server_context(Tls(certificates=(certificate,)))
+    tls = Tls(certificates=(certificate,))
+    return server_context(tls, read(tls))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balancer.config.certificates import read
 from balancer.config.model import Tls
 from balancer.net.contexts import certificate_names, server_context
 
@@ -42,7 +43,8 @@ def certificates(make_certificate):
 
 @pytest.fixture(scope="module")
 def server(certificates):
-    return server_context(Tls(certificates=tuple(certificates.values())))
+    tls = Tls(certificates=tuple(certificates.values()))
+    return server_context(tls, read(tls))
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +81,8 @@ def test_whatever_is_asked_for_some_certificate_is_shown(server, by_pem, name):
 
 
 def test_names_of_a_certificate(certificates):
-    assert certificate_names(certificates["exact"].cert) == ["one.wild.example", "upper.example"]
-    assert certificate_names(certificates["nameless"].cert) == []
+    assert certificate_names(certificates["exact"].cert.read_bytes()) == ["one.wild.example", "upper.example"]
+    assert certificate_names(certificates["nameless"].cert.read_bytes()) == []
 
 
 def test_http_1_1_is_what_we_speak(server):
@@ -98,7 +100,8 @@ def test_tls_1_2_has_forward_secrecy_and_aead_only(server):
 
 @pytest.mark.parametrize("least", ["1.2", "1.3"])
 def test_older_versions_are_not_spoken(certificate, least):
-    context = server_context(Tls(certificates=(certificate,), min_version=least))
+    tls = Tls(certificates=(certificate,), min_version=least)
+    context = server_context(tls, read(tls))
     assert context.minimum_version == {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[least]
     assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.options & ssl.OP_NO_COMPRESSION

@@ -57,7 +57,7 @@ class Users(RuleBasedStateMachine):
         lease, _ = tunnel
         current = any(session in lease.sessions for token, session, _ in self.open if token == lease.token)
         expected = [s for token, s, place in self.open if current and token == lease.token and place in where]
-        assert self.leases.evict(lease, where) == expected
+        assert self.leases.leave(lease, where) == expected
         self.open = [entry for entry in self.open if entry[1] not in expected]
 
     @rule(seconds=st.sampled_from([1.0, LINGER - 0.5, LINGER, 100.0]))
@@ -112,9 +112,9 @@ def test_a_later_lease_survives_the_eviction_of_an_earlier_one():
     """The user has left and come back while a mover was still working through its list."""
     leases = Leases(LINGER)
     old = leases.open(b"ann", 1, "a")
-    leases.evict(old, {"a"})
+    leases.leave(old, {"a"})
     new = leases.open(b"ann", 2, "b")
-    assert leases.evict(old, {"a", "b"}) == []
+    assert leases.leave(old, {"a", "b"}) == []
     assert leases.get(b"ann", 0.0) is new
     assert leases.users["b"] == 1
 
@@ -123,7 +123,7 @@ def test_evicting_nobody_ends_no_lease():
     leases = Leases(LINGER)
     lease = leases.open(b"ann", 1, "a")
     leases.close(lease, 1, 0.0)
-    assert leases.evict(lease, {"a"}) == []
+    assert leases.leave(lease, {"a"}) == []
     assert leases.get(b"ann", 0.0) is lease
 
 

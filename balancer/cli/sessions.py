@@ -1,0 +1,61 @@
+"""`balancer sessions`: who is connected where; `balancer sessions close` ends one. `balancer certificates`."""
+
+import argparse
+import time
+from urllib.parse import urlencode
+
+from balancer.cli.live import add_verb, as_json, daemon
+from balancer.cli.tables import table
+from balancer.config.scalars import span
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs to the command's parser."""
+    about = "open tunnels: who is connected where, since when, with how many bytes"
+    parser = add_verb(verbs, "sessions", _sessions, about, reads=True)
+    parser.add_argument("--backend", metavar="NAME", help="only those on this backend")
+    parser.add_argument("--user", metavar="DIGEST", help="only those of this user, by the digest of their token")
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="list so many, the oldest first")
+    parser.add_argument("--close", metavar="SESSION", help="end this one, as the first column names it")
+    about = "certificates in force and the days they have left"
+    add_verb(verbs, "certificates", _certificates, about, reads=True, of_pool=False)
+
+
+def _sessions(args: argparse.Namespace) -> str:
+    client = daemon(args)
+    if args.close is not None:
+        found = client.ask("DELETE", f"/v1/sessions/{args.close}")
+        return as_json(found) if args.json else f"{args.close} is ended"
+    wanted = {"limit": args.limit, "pool": args.pool, "backend": args.backend, "user": args.user}
+    query = urlencode({name: value for name, value in wanted.items() if value is not None})
+    found = client.ask("GET", f"/v1/sessions?{query}")
+    if args.json:
+        return as_json(found)
+    now = time.time()
+    head = ["session", "user", "pool", "backend", "client", "open for", "sent", "received"]
+    rows = [
+        [
+            each["session"],
+            each["user"] or "-",
+            each["pool"],
+            each["backend"],
+            each["client"],
+            span(max(0.0, now - each["since"])),
+            str(each["bytes_in"]),
+            str(each["bytes_out"]),
+        ]
+        for each in found["sessions"]
+    ]
+    return f"{found['count']} open tunnels" + ("\n" + table(head, rows) if rows else "")
+
+
+def _certificates(args: argparse.Namespace) -> str:
+    found = daemon(args).ask("GET", "/v1/certificates")
+    if args.json:
+        return as_json(found)
+    head = ["listener", "file", "names", "days left"]
+    rows = [
+        [each["listener"], each["file"], ", ".join(each["names"]), f"{each['days_left']:g}"]
+        for each in found["certificates"]
+    ]
+    return table(head, rows) if rows else "no listener has TLS"

@@ -1,0 +1,100 @@
+"""What differs between two configurations, for people: what a reload would change, key by key."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel
+
+from balancer.config.model import Config
+from balancer.config.scalars import shown
+
+MASK = "***"
+"""Stands for a secret, which is a field that does not show in its model's repr."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One of them."""
+
+    kind: Literal["opens", "closes", "changes"]
+    """``opens`` and ``closes`` are about sockets."""
+    text: str
+    key: str
+    """As ``pool "ide" > ring > points``."""
+
+
+def differences(old: Config, new: Config) -> list[Difference]:
+    """Everything that is not the same, in the order of the model: sockets first."""
+    return [*_sockets(old, new), *_models("", old, new)]
+
+
+def masked(model: BaseModel) -> dict[str, object]:
+    """A configuration as plain values, without its secrets."""
+    return {
+        name: MASK if not field.repr and getattr(model, name) else _plain(getattr(model, name))
+        for name, field in type(model).model_fields.items()
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return masked(value)
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def _sockets(old: Config, new: Config) -> Iterator[Difference]:
+    before = {str(address): listener.name for listener in old.listener for address in listener.bind}
+    after = {str(address): listener.name for listener in new.listener for address in listener.bind}
+    for address in after.keys() - before.keys():
+        yield Difference("opens", f'listener "{after[address]}" opens {address}', f'listener "{after[address]}" > bind')
+    for address in before.keys() - after.keys():
+        text = f'listener "{before[address]}" closes {address}; its connections may finish'
+        yield Difference("closes", text, f'listener "{before[address]}" > bind')
+
+
+def _models(at: str, old: BaseModel, new: BaseModel) -> Iterator[Difference]:
+    for name, field in type(new).model_fields.items():
+        before, after = getattr(old, name), getattr(new, name)
+        key = f"{at} > {name}" if at else name
+        if before == after:
+            continue
+        if isinstance(before, BaseModel) and isinstance(after, BaseModel):
+            yield from _models(key, before, after)
+        elif _named(before) and _named(after):
+            yield from _members(at, name, before, after)
+        elif not field.repr:
+            yield Difference("changes", f"{key}: changes (secret)", key)
+        else:
+            yield Difference("changes", f"{key}: {_value(before)} -> {_value(after)}", key)
+
+
+def _members(at: str, name: str, old: tuple[BaseModel, ...], new: tuple[BaseModel, ...]) -> Iterator[Difference]:
+    """Tables with names: what is gone, what is new, what has changed; their order alone is no difference here."""
+    before, after = ({getattr(each, "name"): each for each in models} for models in (old, new))  # noqa: B009
+    prefix = f"{at} > " if at else ""
+    for member in before.keys() - after.keys():
+        yield Difference("changes", f'{prefix}{name} "{member}": removed', f'{prefix}{name} "{member}"')
+    for member, model in after.items():
+        key = f'{prefix}{name} "{member}"'
+        if member in before:
+            yield from _models(key, before[member], model)
+        else:
+            yield Difference("changes", f"{key}: added", key)
+    if list(before) != list(after) and before.keys() == after.keys():
+        yield Difference("changes", f"{prefix}{name}: in another order", f"{prefix}{name}")
+
+
+def _named(value: object) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(hasattr(each, "name") for each in value)
+
+
+def _value(value: object) -> str:
+    plain = _plain(value)
+    if plain is None:
+        return "none"
+    if isinstance(plain, dict | list):
+        return "other values" if len(str(plain)) > 60 else str(plain).replace("'", '"')
+    return shown(plain) if isinstance(plain, str) else str(plain).lower() if isinstance(plain, bool) else f"{plain}"

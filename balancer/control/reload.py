@@ -1,0 +1,257 @@
+"""Reload: the configuration in force gives way to the one in the file, as a whole or not at all.
+
+In this order: read and check; let the supervisor open the sockets that are missing; build the rings and write what
+changes of them to the journal; then nothing can fail any more: sockets and number of workers, pools, probes, admin
+sockets, workers. Until then a fault leaves everything as it was. Certificates are read here, once, and sent to the
+workers: all of them serve the same, also one that starts later, when the files may be bad.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from balancer.config.certificates import Pem, findings, read
+from balancer.config.difference import Difference, differences
+from balancer.config.load import check
+from balancer.config.model import Config
+from balancer.config.scalars import Address
+from balancer.control.fleet import Fleet
+from balancer.control.force import Force
+from balancer.control.journal import RingConfig
+from balancer.control.keeper import Keeper
+from balancer.control.plans import LivePlan, Plans
+from balancer.errors import ConfigError, Problem, Refused
+from balancer.net.contexts import server_context
+
+logger = logging.getLogger("balancer.reload")
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks whether certificate files have changed."""
+
+
+class Upstream(Protocol):
+    """The supervisor."""
+
+    async def want(self, sockets: Mapping[str, Address], workers: int) -> Mapping[str, tuple[str, ...]]:
+        """Have these sockets ready; where they are bound, by key. Raises ``Refused``."""
+
+    async def commit(self, config: Config) -> None:
+        """Put in force what was wanted last."""
+
+    async def abort(self) -> None:
+        """Forget what was wanted last."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a reload does, or would do."""
+
+    differences: list[Difference]
+    plans: list[LivePlan]
+    """Of the pools whose rings change: whose users belong elsewhere then."""
+    warnings: list[Problem]
+
+
+@dataclass
+class LastReload:
+    """How the last one went."""
+
+    time: float
+    who: str
+    ok: bool
+    problems: list[str]
+
+
+def socket_keys(config: Config) -> dict[str, tuple[str, ...]]:
+    """Of each listener, the keys of its sockets: their addresses, made unique where the system chooses the port."""
+    return {
+        listener.name: tuple(
+            str(address) if address.port else f"{listener.name} {number} {address}"
+            for number, address in enumerate(listener.bind)
+        )
+        for listener in config.listener
+    }
+
+
+def addresses_of(config: Config) -> dict[str, Address]:
+    """The address behind each key."""
+    keys = socket_keys(config)
+    return {
+        key: address
+        for listener in config.listener
+        for key, address in zip(keys[listener.name], listener.bind, strict=True)
+    }
+
+
+def workers_of(config: Config) -> int:
+    """How many workers there are to be."""
+    return len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers
+
+
+def read_certificates(config: Config) -> dict[str, tuple[Pem, ...]]:
+    """The certificates of all listeners. Raises ``Refused`` for files that cannot be served."""
+    found = {}
+    for listener in config.listener:
+        if listener.tls is not None:
+            try:
+                found[listener.name] = read(listener.tls)
+                server_context(listener.tls, found[listener.name])
+            except (ValueError, OSError) as error:
+                raise Refused(f'listener "{listener.name}": {error}') from None
+    return found
+
+
+class Reloader:
+    """``path`` is the file; ``applied`` is awaited with the old and the new configuration once it is in force."""
+
+    def __init__(
+        self,
+        path: Path,
+        keeper: Keeper,
+        plans: Plans,
+        fleet: Fleet,
+        upstream: Upstream,
+        prepare: Callable[[Config, Config], Awaitable[Callable[[], None]]],
+        keep: Callable[[Force], None],
+    ) -> None:
+        self.last: LastReload | None = None
+        self._path = path
+        self._keeper = keeper
+        self._plans = plans
+        self._fleet = fleet
+        self._upstream = upstream
+        self._prepare = prepare
+        self._keep = keep
+        self._lock = trio.Lock()
+        self._seen = self._stamps()
+
+    async def preview(self) -> Changes:
+        """What a reload would change now. Raises ``ConfigError`` or ``Refused`` for a file that would not be taken."""
+        config, warnings = await self._read()
+        await trio.to_thread.run_sync(read_certificates, config)
+        return await self._changes(config, warnings)
+
+    async def reload(self, who: str) -> Changes:
+        """Put the file in force. Raises ``ConfigError`` or ``Refused``; then all is as it was, ``last`` says why."""
+        async with self._lock:
+            try:
+                with trio.CancelScope(shield=True):
+                    changes = await self._reload(who)
+            except (ConfigError, Refused) as error:
+                problems = str(error).splitlines()
+                self._note(who, problems)
+                raise
+            self._note(who, [])
+            return changes
+
+    async def watch_certificates(self) -> None:
+        """Put certificates in force whose files have changed, until cancelled; for bad ones the last good stay."""
+        while True:
+            await trio.sleep(LOOK_EVERY)
+            stamps = await trio.to_thread.run_sync(self._stamps)
+            if stamps == self._seen:
+                continue
+            self._seen = stamps
+            async with self._lock:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        force = self._fleet.force
+        try:
+            bad = [each for each in findings(force.config, time.time()) if not each.warning]
+            if bad:
+                raise Refused("; ".join(each.message for each in bad))
+            certificates = await trio.to_thread.run_sync(read_certificates, force.config)
+        except Refused as error:
+            logger.error("certificates have changed and are not taken, the last good ones stay: %s", error)
+            self._keeper.events.emit("certificate", f"not taken, the last good ones stay: {error}", ok=False)
+            return
+        if certificates != force.certificates:
+            self._put(replace(force, certificates=certificates))
+            logger.info("certificates have changed and are in force")
+            self._keeper.events.emit("certificate", "new certificates are in force", ok=True)
+
+    async def _reload(self, who: str) -> Changes:
+        config, warnings = await self._read()
+        force = self._fleet.force
+        if config.state_dir != force.config.state_dir:
+            raise Refused(
+                "state_dir cannot change while the daemon runs: stop it, move the folder, change the file, start it"
+            )
+        certificates = await trio.to_thread.run_sync(read_certificates, config)
+        changes = await self._changes(config, warnings)
+        workers = workers_of(config)
+        bound = await self._upstream.want(addresses_of(config), workers)
+        async with self._keeper.alone():
+            try:
+                put_here = await self._prepare(force.config, config)
+                put_pools = await self._keeper.reconfigure(config, who)
+            except Refused:
+                await self._upstream.abort()
+                raise
+            await self._upstream.commit(config)
+            put_pools()
+            put_here()
+            level = force.level if config.log.level == force.config.log.level else config.log.level
+            self._put(Force(force.generation + 1, time.time(), config, certificates, socket_keys(config), bound, level))
+            await self._fleet.settled()
+        self._seen = self._stamps()
+        return changes
+
+    def _put(self, force: Force) -> None:
+        self._keep(force)
+        self._fleet.reconfigure(force)
+
+    async def _read(self) -> tuple[Config, list[Problem]]:
+        report = await trio.to_thread.run_sync(check, self._path, time.time())
+        if report.config is None:
+            raise ConfigError(report.problems)
+        return report.config, report.warnings
+
+    async def _changes(self, config: Config, warnings: list[Problem]) -> Changes:
+        old = self._fleet.force.config
+        before = {pool.name: pool for pool in old.pool}
+        plans = [
+            await self._plans.make(pool.name, [], RingConfig(ring=pool.ring, backends=pool.backend))
+            for pool in config.pool
+            if pool.name in before and (pool.ring, pool.backend) != (before[pool.name].ring, before[pool.name].backend)
+        ]
+        return Changes(differences(old, config), plans, warnings)
+
+    def _note(self, who: str, problems: list[str]) -> None:
+        self.last = LastReload(time.time(), who, not problems, problems)
+        if problems:
+            for problem in problems:
+                logger.error("reload by %s refused, nothing has changed: %s", who, problem)
+            self._keeper.events.emit("reload", f"refused: {problems[0]}", ok=False, who=who, problems=problems)
+        else:
+            generation = self._fleet.force.generation
+            logger.info("reload by %s: generation %d is in force", who, generation)
+            self._keeper.events.emit("reload", f"generation {generation} is in force", ok=True, who=who)
+
+    def _stamps(self) -> dict[Path, tuple[int, int, int] | None]:
+        """What tells whether a certificate file is the same."""
+        return {path: _stamp(path) for path in _files(self._fleet.force.config)}
+
+
+def _files(config: Config) -> list[Path]:
+    return [
+        path
+        for listener in config.listener
+        for each in (listener.tls.certificates if listener.tls else ())
+        for path in (each.cert, each.key)
+    ]
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,350 @@
+"""The control process: reads the configuration, probes, keeps the rings, and tells the workers. It carries no traffic.
+
+At the start it says what is wrong with the configuration and ends with 1, if something is. Killed and started again, it
+goes on with what was in force, with the journal and with what was held of the backends; workers come back to it.
+"""
+
+import gc
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import trio
+
+from balancer.config.load import check
+from balancer.config.model import Config
+from balancer.config.scalars import Address
+from balancer.control.api import AdminApi
+from balancer.control.doors import open_doors
+from balancer.control.fleet import Fleet
+from balancer.control.force import Force, Keepsake
+from balancer.control.health_file import HealthFile
+from balancer.control.journal import Journal
+from balancer.control.keeper import Keeper
+from balancer.control.movers import Movers
+from balancer.control.offload import Offload
+from balancer.control.operators import Operators
+from balancer.control.plans import Plans
+from balancer.control.prober import Prober
+from balancer.control.reload import Reloader, addresses_of, read_certificates, socket_keys, workers_of
+from balancer.daemon.channel import Channel
+from balancer.daemon.child import BEAT, begin
+from balancer.daemon.logs import start_logs
+from balancer.errors import ConfigError, Refused
+from balancer.net.engine import LAG_BOUNDS
+from balancer.net.gate import REASONS
+from balancer.pool.histogram import Histogram
+from balancer.pool.tracing import Passes
+from balancer.proxy.accesslog import check_target
+
+logger = logging.getLogger("balancer")
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+PATIENCE = 30.0
+"""Seconds for the workers to come at the start, before the daemon says it is ready without all of them."""
+TAKEOVER = 2.0
+"""Seconds for which the start waits for what another daemon still holds."""
+KEEP_EVERY = 0.5
+"""Seconds between two times that what was counted is put where it outlives us."""
+
+
+class Supervisor:
+    """The supervisor, as control speaks to it."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._lock = trio.Lock()
+        self._answers, self._arrived = trio.open_memory_channel[dict[str, Any]](1)
+
+    async def want(self, sockets: Mapping[str, Address], workers: int) -> dict[str, tuple[str, ...]]:
+        """Have these sockets ready; where they are bound, by key. Raises ``Refused``."""
+        where = {key: [address.host, address.port] for key, address in sockets.items()}
+        answer = await self._ask("want", sockets=where, workers=workers)
+        if "why" in answer:
+            raise Refused(f"a listener cannot be opened: {answer['why']}")
+        return {key: tuple(bound) for key, bound in answer["bound"].items()}
+
+    async def commit(self, config: Config) -> None:
+        """Put in force what was wanted last."""
+        log = config.log.model_dump(include={"format", "level"})
+        await self._ask("commit", workers=workers_of(config), hang=config.timeouts.hang, log=log)
+
+    async def abort(self) -> None:
+        """Forget what was wanted last."""
+        await self._channel.send("abort")
+
+    async def say(self, kind: str, **fields: Any) -> None:  # noqa: ANN401  # JSON values
+        """Tell it something."""
+        await self._channel.send(kind, **fields)
+
+    def answered(self, fields: dict[str, Any]) -> None:
+        """Its answer has come."""
+        self._answers.send_nowait(fields)
+
+    async def _ask(self, kind: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON values
+        async with self._lock:
+            await self._channel.send(kind, **fields)
+            return await self._arrived.receive()
+
+
+class Control:
+    """The process. ``memory`` and ``counted`` are files of the supervisor, ``path`` is the configuration."""
+
+    def __init__(self, channel: Channel, memory: int, counted: int, path: Path) -> None:
+        self._channel = channel
+        self._supervisor = Supervisor(channel)
+        self._memory = Keepsake(memory)
+        self._counted = Keepsake(counted)
+        self._path = path
+        self._started = time.time()
+        self._draining = False
+        self._processes: list[dict[str, Any]] = []
+        self._links: list[tuple[socket.socket, int, int]] = []
+        """Workers that have come before we were ready for them."""
+        self._fleet: Fleet | None = None
+        self._reloader: Reloader | None = None
+
+    async def run(self) -> None:
+        """Run until the supervisor ends us, or is gone and no worker is left. Raises ``Refused`` at a bad start."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._obey)
+            nursery.start_soon(self._beat)
+            force, folder = await self._begin()
+            journal = await _patiently(partial(_soon, Journal, Path(folder)))
+            offload = Offload()
+            try:
+                await self._serve(force, journal, offload)
+            finally:
+                await offload.close()
+                if force.config.state_dir is None:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    async def _begin(self) -> tuple[Force, str]:
+        """The configuration in force, from before or from the file, and the folder of the state."""
+        kept: tuple[Force, str, float] | None = self._memory.load()
+        if kept is not None:
+            force, folder, self._started = kept
+            start_logs(force.config.log.model_copy(update={"level": force.level}), os.environ)
+            return force, folder
+        report = check(self._path, time.time())
+        if report.config is None:
+            raise ConfigError(report.problems)
+        config = report.config
+        start_logs(config.log, os.environ)
+        for warning in report.warnings:
+            logger.warning("%s", warning)
+        check_target(config.log.access)
+        folder = str(config.state_dir) if config.state_dir is not None else tempfile.mkdtemp(prefix="balancer-")
+        certificates = read_certificates(config)
+        workers = workers_of(config)
+        bound = await _patiently(lambda: self._supervisor.want(addresses_of(config), workers))
+        await self._supervisor.commit(config)
+        force = Force(1, time.time(), config, certificates, socket_keys(config), bound, config.log.level)
+        return force, folder
+
+    async def _serve(self, force: Force, journal: Journal, offload: Offload) -> None:
+        config = force.config
+        keeper = Keeper(config, journal, offload)
+        fleet = self._fleet = Fleet(keeper, force, self._counted.load() or {})
+        keeper.in_force, keeper.publish = fleet.settled, fleet.publish
+        movers = Movers(
+            keeper, fleet.end, trio.current_time, drain=config.timeouts.drain, spread=config.timeouts.close_spread
+        )
+        prober = Prober(keeper, HealthFile(journal.folder), Random())
+        plans = Plans(keeper)
+
+        def keep(force: Force) -> None:
+            self._memory.save((force, str(journal.folder), self._started))
+
+        async def announce(before: Mapping[str, tuple[str, ...]]) -> None:
+            await fleet.settled()
+            self._tell_listeners(fleet, fleet.force, before)
+
+        async def prepare(old: Config, new: Config) -> Callable[[], None]:
+            check_target(new.log.access)
+            doors = api.prepare_doors(new.admin)
+
+            def put_in_force() -> None:
+                api.change_doors(doors)
+                nursery.start_soon(announce, fleet.force.keys)
+                movers.drain, movers.spread = new.timeouts.drain, new.timeouts.close_spread
+                if new.log != old.log:
+                    start_logs(new.log, os.environ)
+
+            return put_in_force
+
+        reloader = Reloader(self._path, keeper, plans, fleet, self._supervisor, prepare, keep)
+        operators = Operators(
+            keeper, movers, plans, Passes(keeper.secret), fleet, reloader, trio.current_time, self._gauges
+        )
+        api = AdminApi(operators)
+        doors = await _patiently(partial(_soon, open_doors, config.admin))
+        keep(force)
+        async with trio.open_nursery() as nursery:
+            for link in self._links:
+                nursery.start_soon(fleet.attend, *link)
+            self._links = []
+            self._reloader = reloader
+            nursery.start_soon(keeper.run)
+            nursery.start_soon(movers.run)
+            nursery.start_soon(fleet.run)
+            await nursery.start(api.run, doors)
+            nursery.start_soon(self._keep_counted, fleet)
+            await nursery.start(prober.run)
+            fleet.ready.set()
+            nursery.start_soon(self._say_ready, fleet)
+            nursery.start_soon(reloader.watch_certificates)
+            gc.collect()
+            gc.freeze()
+
+    async def _obey(self) -> None:
+        while (message := await self._channel.receive()) is not None:
+            match message.kind:
+                case "granted" | "refused" | "committed":
+                    self._supervisor.answered(message.fields)
+                case "link":
+                    link = socket.socket(fileno=message.fds[0]), message.fields["worker"], message.fields["pid"]
+                    if self._fleet is None:
+                        self._links.append(link)
+                    else:
+                        self._nursery.start_soon(self._fleet.attend, *link)
+                case "processes":
+                    self._processes = message.fields["processes"]
+                case "reload" if self._reloader is not None:
+                    self._nursery.start_soon(self._reload, self._reloader)
+                case "drain":
+                    self._draining = True
+                    await self._tell()
+                case "stop":
+                    break
+        self._nursery.cancel_scope.cancel()
+
+    async def _reload(self, reloader: Reloader) -> None:
+        await self._supervisor.say("reloading")
+        try:
+            await reloader.reload("SIGHUP")
+        except (ConfigError, Refused):
+            pass  # it has been logged, and is kept for whoever asks
+        finally:
+            await self._supervisor.say("reloaded")
+
+    async def _say_ready(self, fleet: Fleet) -> None:
+        """Once the workers accept."""
+        await fleet.complete(workers_of(fleet.force.config), PATIENCE)
+        self._tell_listeners(fleet, fleet.force, {})
+        await self._tell()
+        await self._supervisor.say("ready")
+
+    def _tell_listeners(self, fleet: Fleet, force: Force, before: Mapping[str, tuple[str, ...]]) -> None:
+        """Let people know of addresses that are served now, and were not with the keys of ``before``."""
+        for listener in force.config.listener:
+            for key in force.keys[listener.name]:
+                for address in force.bound[key] if key not in before.get(listener.name, ()) else ():
+                    about = {"listener": listener.name}
+                    logger.info('listener "%s" accepts on %s', listener.name, address, extra=about)
+                    said = f"listener {listener.name} accepts on {address}"
+                    fleet.keeper.events.emit("listener", said, listener=listener.name, address=address, accepts=True)
+
+    async def _beat(self) -> None:
+        """Tell the supervisor that we live, and what it tells the service manager."""
+        while True:
+            await self._channel.send("beat")
+            await self._tell()
+            await trio.sleep(BEAT)
+
+    async def _tell(self) -> None:
+        connections = tunnels = 0
+        if self._fleet is not None:
+            if self._draining:
+                await self._fleet.refresh()
+            connections = self._fleet.gauges.get("sessions", 0)
+            tunnels = self._fleet.gauges.get("tunnels", 0)
+        await self._channel.send("status", status=f"connections: {connections}, tunnels: {tunnels}")
+
+    async def _keep_counted(self, fleet: Fleet) -> None:
+        while True:
+            await trio.sleep(KEEP_EVERY)
+            self._counted.save(fleet.counted)
+
+    def _gauges(self) -> dict[str, Any]:
+        """Numbers of the daemon that no pool has."""
+        fleet = self._fleet
+        assert fleet is not None
+        force, counters, gauges = fleet.force, fleet.counters, fleet.gauges
+        lag = Histogram(LAG_BOUNDS)
+        if counters:
+            lag.counts, lag.sum = counters["loop_lag"], counters["loop_lag_sum"]
+        return {
+            "started": self._started,
+            "draining": self._draining,
+            "accepting": fleet.ready.is_set() and bool(fleet.workers),
+            "connections": gauges.get("connections", 0),
+            "max_connections": force.config.limits.max_connections,
+            "starved": bool(gauges.get("starved", 0)),
+            "refused_connections": counters.get("refused_connections") or dict.fromkeys(REASONS, 0),
+            "crashes": counters.get("crashes", 0),
+            "loop_lag": lag.plain(),
+            "log_lines_dropped": counters.get("log_lines_dropped", 0),
+            "processes": self._processes,
+            "workers": fleet.facts(),
+            "listeners": {
+                listener.name: {
+                    **{"connections": 0, "handshake_failures": 0, "open": 0},
+                    **counters.get("listeners", {}).get(listener.name, {}),
+                    **gauges.get("listeners", {}).get(listener.name, {}),
+                    "max_connections": listener.max_connections,
+                    "pool": listener.pool,
+                    "bind": [address for key in force.keys[listener.name] for address in force.bound[key]],
+                }
+                for listener in force.config.listener
+            },
+        }
+
+
+async def _patiently(get: Callable[[], Awaitable[T]]) -> T:
+    """Have what is in use by another daemon: one that was killed a moment ago leaves it within ``TAKEOVER`` seconds."""
+    until = trio.current_time() + TAKEOVER
+    while True:
+        try:
+            return await get()
+        except Refused:
+            if trio.current_time() > until:
+                raise
+        await trio.sleep(TAKEOVER / 20)
+
+
+async def _soon(get: Callable[[U], T], what: U) -> T:
+    await trio.lowlevel.checkpoint()
+    return get(what)
+
+
+def main() -> int:
+    """``python -m balancer.daemon.control CHANNEL MEMORY COUNTED CONFIG``."""
+    begin()
+    channel, memory, counted = map(int, sys.argv[1:4])
+    try:
+        trio.run(Control(Channel(socket.socket(fileno=channel)), memory, counted, Path(sys.argv[4])).run)
+    except BaseExceptionGroup as group:
+        said, rest = group.split((ConfigError, Refused))
+        if rest is not None:
+            raise rest from None
+        for error in said.exceptions if said is not None else ():
+            print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

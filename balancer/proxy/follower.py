@@ -1,0 +1,243 @@
+"""A worker's side of the conversation with control: what control says is put in force, what happened here is told.
+
+A ``Setup`` is everything and may come again at any time: what is the same stays as it is, so connections and counters
+outlive it. A pool or listener that is gone lives on with the connections it still has.
+"""
+
+import logging
+import math
+import os
+import socket
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from balancer.config import model
+from balancer.net.listen import Acceptor
+from balancer.pool.counts import Counts, pool_counters, pool_gauges
+from balancer.pool.messages import Answer, Applied, Ask, End, PoolState, Report, Setup, Update
+from balancer.pool.placement import Placement
+from balancer.pool.pool import Pool
+from balancer.proxy.client import handler
+from balancer.proxy.plane import Front, Plane
+
+logger = logging.getLogger("balancer.worker")
+
+SOCKETS_TIME = 5.0
+"""Seconds the sockets of a new listener may take to come from the supervisor."""
+
+
+class Sockets:
+    """Listening sockets that have come from the supervisor, by key, until their listener takes them."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[socket.socket]] = {}
+        self._taken: set[str] = set()
+        self._arrived = trio.Event()
+
+    def bring(self, keys: Sequence[str], fds: Sequence[int]) -> None:
+        """They come, the ones we have already among them."""
+        fresh = {key for key in keys if key not in self._taken and key not in self._waiting}
+        for key, fd in zip(keys, fds, strict=True):
+            if key in fresh:
+                self._waiting.setdefault(key, []).append(socket.socket(fileno=fd))
+            else:
+                os.close(fd)
+        self._arrived.set()
+        self._arrived = trio.Event()
+
+    async def take(self, key: str) -> list[socket.socket]:
+        """The sockets of a key, once they are here; none after ``SOCKETS_TIME``."""
+        with trio.move_on_after(SOCKETS_TIME):
+            while key not in self._waiting:
+                await self._arrived.wait()
+            self._taken.add(key)
+            return self._waiting.pop(key)
+        return []
+
+    def keep(self, keys: Collection[str]) -> None:
+        """All others are not wanted any more."""
+        self._taken.intersection_update(keys)
+        for key in [key for key in self._waiting if key not in keys]:
+            for sock in self._waiting.pop(key):
+                sock.close()
+
+
+class Follower:
+    """``plane`` follows what control says, its listeners with sockets from ``sockets``."""
+
+    def __init__(self, plane: Plane, sockets: Sockets, nursery: trio.Nursery) -> None:
+        self.plane = plane
+        self.fronts: dict[str, Front] = {}
+        self.generation = 0
+        self._sockets = sockets
+        self._nursery = nursery
+        self._leaving: set[Front] = set()
+        """Listeners that are gone, while they have connections."""
+
+    async def hear(self, message: object, post: Callable[[object], None]) -> None:
+        """Do what a message of control asks for."""
+        match message:
+            case Setup():
+                await self._set_up(message)
+                post(self._applied(message.number))
+            case Update():
+                pool = self.plane.pools.get(message.pool)
+                if pool is not None:
+                    self._update(pool, message.placement, message)
+                post(self._applied(message.number))
+            case End():
+                self.plane.roll.end(message.sessions, message.why)
+            case Ask():
+                value = getattr(self, f"answer_{message.what}")(*message.args)
+                post(Answer(message.number, value))
+
+    def drain(self) -> None:
+        """Accept nobody more, for good."""
+        self.plane.drain_all([*self.fronts.values(), *self._leaving])
+
+    def answer_report(self) -> Report:
+        """Everything that was counted here."""
+        plane = self.plane
+        counters: Counts = {
+            "refused_connections": dict(plane.gate.refused),
+            "crashes": plane.engine.crashes,
+            "log_lines_dropped": plane.log.dropped,
+            "loop_lag": list(plane.engine.lag.counts),
+            "loop_lag_sum": plane.engine.lag.sum,
+            "listeners": {
+                name: {each: getattr(front, each) for each in Front.COUNTERS} for name, front in self.fronts.items()
+            },
+            "pools": {name: pool_counters(pool) for name, pool in plane.pools.items()},
+        }
+        gauges: Counts = {
+            "connections": plane.gate.connections.held,
+            "starved": int(plane.gate.starved),
+            "listeners": {name: {"open": front.room.held} for name, front in self.fronts.items()},
+            "sessions": len(plane.sessions),
+            "tunnels": len(plane.roll.tunnels),
+            "pools": {name: pool_gauges(pool, plane.engine.now) for name, pool in plane.pools.items()},
+        }
+        tallies = {
+            name: {each.name: each.take() for each in pool.backends.values()}
+            for name, pool in plane.pools.items()
+            if pool.config.health.passive.mode != "off"
+        }
+        return Report(counters, gauges, tallies)
+
+    def answer_sessions(self, most: int) -> list[dict[str, Any]]:
+        """Open tunnels, the oldest first; users by digest."""
+        tunnels = list(self.plane.roll.tunnels.values())[:most]
+        return [
+            {
+                "session": tunnel.number,
+                "pool": tunnel.pool.name,
+                "listener": tunnel.listener,
+                "user": self.plane.digest(tunnel.token) if tunnel.token is not None else None,
+                "backend": tunnel.backend.name,
+                "client": tunnel.client.address,
+                "since": tunnel.since,
+                "bytes_in": tunnel.transport.sent,
+                "bytes_out": tunnel.transport.received,
+            }
+            for tunnel in tunnels
+        ]
+
+    def answer_level(self, level: str) -> bool:
+        """Log from this level on."""
+        logging.getLogger().setLevel(level.upper())
+        return True
+
+    def _applied(self, number: int) -> Applied:
+        rings = {name: pool.placement.ring.fingerprint for name, pool in self.plane.pools.items()}
+        return Applied(number, self.generation, rings)
+
+    async def _set_up(self, setup: Setup) -> None:
+        plane = self.plane
+        plane.configure(setup.config)
+        pools = {config.name: self._pool(config, setup.pools[config.name]) for config in setup.config.pool}
+        plane.pools = pools
+        moved = self._give_up(setup)
+        for listener in setup.config.listener:
+            certificates = setup.certificates.get(listener.name, ())
+            front = self.fronts.get(listener.name)
+            if front is None:
+                room = plane.gate.room(listener.max_connections, setup.seats[listener.name])
+                front = self.fronts[listener.name] = Front(listener, pools, room, certificates)
+            else:
+                front.configure(listener, pools, certificates)
+            await self._listen(front, setup.keys[listener.name], moved)
+        self._sockets.keep({key for keys in setup.keys.values() for key in keys})
+        self.generation = setup.generation
+
+    def _pool(self, config: model.Pool, state: PoolState) -> Pool:
+        pool = self.plane.pools.get(config.name)
+        if pool is None:
+            pool = Pool(config, state.placement)
+            pool.share(self.plane.gate.board)
+        else:
+            pool.configure(config)
+        self._update(pool, state.placement, state)
+        for lease in pool.leases.all():  # what control does not say any more is over
+            if lease.elsewhere and lease.token not in state.places:
+                pool.leases.follow(lease.token, None)
+        return pool
+
+    def _update(self, pool: Pool, placement: Placement | None, news: PoolState | Update) -> None:
+        if placement is not None:
+            addresses: Mapping[str, object] = {name: each.address for name, each in pool.backends.items()}
+            backends = dict(pool.backends)
+            pool.place(placement)
+            for name, backend in backends.items():
+                if placement.addresses.get(name) != addresses[name] and backend in self.plane.idle:
+                    self.plane.idle.pop(backend).expire(math.inf)  # they lead to where it was
+        if news.standings:
+            pool.stand(news.standings)
+        for token, place in news.places.items():
+            pool.leases.follow(token, place)
+
+    def _give_up(self, setup: Setup) -> dict[str, list[Acceptor]]:
+        """Part with listeners and addresses that are gone; acceptors on those that another listener has now."""
+        owners = {key: name for name, keys in setup.keys.items() for key in keys}
+        moved: dict[str, list[Acceptor]] = {}
+        for name, front in self.fronts.items():
+            for key in [key for key in front.acceptors if owners.get(key) != name]:
+                acceptors = front.acceptors.pop(key)
+                if key in owners:
+                    moved[key] = acceptors
+                else:
+                    for acceptor in acceptors:
+                        acceptor.stop()
+        for name in [name for name in self.fronts if name not in setup.keys]:
+            self._dismiss(self.fronts.pop(name))
+        return moved
+
+    async def _listen(self, front: Front, keys: Sequence[str], moved: Mapping[str, list[Acceptor]]) -> None:
+        """Accept from the sockets of these keys, as the listener is now."""
+        gate, handle = self.plane.gate, handler(self.plane, front)
+        crowded = (gate.handshakes,) if front.tls is not None else ()
+        for key in keys if not self.plane.draining else ():
+            if key in moved:
+                front.acceptors[key] = moved[key]
+            for acceptor in front.acceptors.get(key, ()):
+                acceptor.serve(front.room, handle, crowded)
+            if key in front.acceptors:
+                continue
+            sockets = await self._sockets.take(key)
+            if not sockets:
+                logger.error('listener "%s": its socket %s has not come', front.config.name, key)
+            front.acceptors[key] = [Acceptor(gate, front.room, sock, handle, crowded) for sock in sockets]
+            for acceptor in front.acceptors[key]:
+                acceptor.start()
+
+    def _dismiss(self, front: Front) -> None:
+        """A listener is gone: its connections have the time of a drain."""
+        self.plane.drain([front])
+        self._leaving.add(front)
+        self._nursery.start_soon(self._see_off, front)
+
+    async def _see_off(self, front: Front) -> None:
+        await trio.sleep(self.plane.timeouts.drain)
+        self.plane.close("its listener has been removed", [front])
+        self._leaving.discard(front)
