@@ -4,6 +4,12 @@ A relay that has to end a tunnel may put a close frame of its own only between t
 between the frames of a fragmented message (5.4), so the end of any frame will do.
 """
 
+CLOSE, PING, PONG = 8, 9, 10
+"""Opcodes of control frames."""
+LONGEST_CONTROL = 125
+"""Bytes of payload of a control frame at most (5.5)."""
+NORMAL = (1000).to_bytes(2)
+"""Payload of a close frame that says that all is done."""
 SERVICE_RESTART = 1012
 """Close code that tells a client to come back (IANA registry of RFC 6455 close codes)."""
 
@@ -58,9 +64,23 @@ def _frame_length(header: bytes) -> int | None:
     return 2 + extended + mask + int.from_bytes(header[2 : 2 + extended])
 
 
+def next_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
+    """Opcode and payload of the frame a server has sent first, and what follows it; None if it is not whole yet."""
+    length = _frame_length(data[:10])
+    if length is None or len(data) < length:
+        return None
+    head = {126: 4, 127: 10}.get(data[1] & 0x7F, 2) + (4 if data[1] & 0x80 else 0)
+    return data[0] & 0x0F, data[head:length], data[length:]
+
+
+def client_frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
+    """A whole frame of a client with at most 125 bytes of payload; ``mask`` are 4 random bytes (RFC 6455, 5.3)."""
+    keys = mask * (len(payload) // 4 + 1)
+    masked = bytes(byte ^ key for byte, key in zip(payload, keys, strict=False))
+    return bytes((0x80 | opcode, 0x80 | len(payload))) + mask + masked
+
+
 def close_frame(code: int, mask: bytes = b"") -> bytes:
     """A close frame without a reason; ``mask`` (4 random bytes) is what a client has to use."""
     payload = code.to_bytes(2)
-    if not mask:
-        return b"\x88\x02" + payload
-    return b"\x88\x82" + mask + bytes(byte ^ key for byte, key in zip(payload, mask, strict=False))
+    return client_frame(CLOSE, payload, mask) if mask else b"\x88\x02" + payload

@@ -383,7 +383,8 @@ class TestWebSocket:
         [
             (b"\x88\x02\x03\xe8", False, Result(False, "closed instead of a pong")),
             (b"\x8a\x01x", False, Result(False, "the connection ended without a pong")),
-            (b"\xff\xff", False, Result(False, "closed instead of a pong")),  # so wsproto tells of a bad frame
+            (b"\xff\xff", False, Result(False, "the connection ended without a pong")),
+            (b"\x89\x7e\x00\x80" + b"x" * 128, False, Result(False, "the answer is no WebSocket")),  # a long ping
             (b"\x82\x7f\x00\x00\x00\xff\xff\xff\xff\xff" + b"x" * 999, True, Result(False, "the answer is too long")),
             (b"\x81\x02hi" * 500, True, Result(False, "the answer is too long")),
         ],

@@ -8,7 +8,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection
 from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode
 
-from balancer.http.frames import SERVICE_RESTART, Frames, close_frame
+from balancer.http.frames import CLOSE, PING, PONG, SERVICE_RESTART, Frames, client_frame, close_frame, next_frame
 
 MASK = b"\x01\x80\x7e\x7f"
 
@@ -89,3 +89,34 @@ def test_close_frames_are_what_each_side_expects():
         follower.feed(frame)
         assert follower.between
         assert frame[0] & 0x0F == Opcode.CLOSE
+
+
+@given(st.sampled_from([CLOSE, PING, PONG]), st.binary(max_size=125), st.binary(min_size=4, max_size=4))
+def test_a_server_understands_our_frames(opcode, payload, mask):
+    if opcode == CLOSE:
+        payload = (1000).to_bytes(2)
+    server = Connection(ConnectionType.SERVER)
+    server.receive_data(client_frame(opcode, payload, mask))
+    (event,) = server.events()
+    assert (event.code if opcode == CLOSE else event.payload) == (1000 if opcode == CLOSE else payload)
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2, PING]), st.binary(max_size=300)), max_size=4), st.data())
+def test_frames_of_a_server_are_read_one_by_one(frames, data):
+    """However they are cut; payloads of all three kinds of length."""
+    sent = b"".join(bytes((0x80 | kind,)) + length_of(content) + content for kind, content in frames)
+    cut = data.draw(st.integers(0, len(sent)))
+    rest, found = sent[:cut], []
+    while (frame := next_frame(rest)) is not None:
+        kind, content, rest = frame
+        found.append((kind, content))
+    rest += sent[cut:]
+    while (frame := next_frame(rest)) is not None:
+        kind, content, rest = frame
+        found.append((kind, content))
+    assert (found, rest) == (frames, b"")
+
+
+def length_of(content):
+    size = len(content)
+    return bytes((size,)) if size < 126 else b"\x7e" + size.to_bytes(2) if size < 200 else b"\x7f" + size.to_bytes(8)
