@@ -306,7 +306,9 @@ class Fleet:
     def _changed_standings(self, name: str, book: Book) -> dict[str, Standing]:
         known = self._standings.setdefault(name, {})
         changed = {
-            each.name: each.standing for each in book.pool.backends.values() if known.get(each.name) != each.standing
+            backend: each.standing
+            for backend, each in book.pool.backends.items()
+            if known.get(backend) is not each.standing  # only changes make new ones
         }
         known.update(changed)
         return changed
