@@ -73,8 +73,9 @@ class Tunnel:
         self.host = re.search(rb"(?i)x-host: (\S+)", head)[1].decode()
 
     def lives(self):
-        self._sock.sendall(b"ping")
-        return self._sock.recv(4) == b"ping"
+        with contextlib.suppress(ConnectionError):
+            self._sock.sendall(b"ping")
+            return self._sock.recv(4) == b"ping"
 
     def close(self):
         self._sock.close()
@@ -157,3 +158,24 @@ def test_step_by_step(tmp_path, command):
         (plan,) = [json.loads(command("ring", "plan", "--config", file, "--to", new, "--json"))[0]]
         assert 0.04 < plan["moved"] < 0.1
         assert all(tunnel.lives() for tunnel in tunnels)
+
+        admin = ["--admin", tmp_path / "admin.sock"]
+        file.write_text(new.read_text())
+        assert "all of this is in force now" in command("reload", *admin)
+        assert all(tunnel.lives() for tunnel in tunnels), "a reload cuts nobody off"
+        with load(ours) as later:
+            pass
+        connected, others = USERS[:20], USERS[20:]
+        assert {user: later[user] for user in connected} == {user: moved[user] for user in connected}
+        changed = [user for user in others if later[user] != moved[user]]
+        assert 0.02 * len(others) < len(changed) < 0.15 * len(others)
+        strays = json.loads(command("ring", "strays", *admin, "--json"))["count"]
+        assert strays, "or there is nothing to see"
+        command("ring", "settle", "--rate", "1000/s", *admin)
+        with load(ours) as home:
+            while json.loads(command("ring", "strays", *admin, "--json"))["count"]:
+                pass
+        gone = [user for user, tunnel in zip(connected, tunnels[20:], strict=True) if not tunnel.lives()]
+        assert len(gone) == strays, "only who belongs elsewhere is sent home"
+        assert {user for user in connected if len(home[user]) > 1} <= set(gone)
+        assert all(tunnel.lives() for tunnel in tunnels[:20]), "haproxy's are haproxy's"
