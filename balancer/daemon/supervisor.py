@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -58,6 +57,8 @@ class Supervisor:
         self._control.wanted = False  # a start that fails is not tried again
         self._files = [*files, self._board]
         self._workers: list[Child] = []
+        self._rows: dict[Child, int] = {}
+        """The row of each on the board, which is its number; those that are to end keep theirs until they have."""
         self._draining: set[Child] = set()
         self._drained = trio.Event()
         """Set when the last worker has stopped accepting."""
@@ -70,7 +71,7 @@ class Supervisor:
         ended = trio.Event()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._keep_worker, self._worker(0))
+            nursery.start_soon(self._keep_worker, self._worker())
 
             async def keep_control() -> None:
                 nonlocal status
@@ -101,7 +102,7 @@ class Supervisor:
                 continue
             break
         self._phase = "draining"
-        for child in (self._control, *self._workers):
+        for child in (self._control, *self._rows):
             child.wanted = False
         await self._control.tell("drain")
         await self._tell_workers("drain")
@@ -113,7 +114,7 @@ class Supervisor:
         self._notify()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hurry, signals)
-            if any(worker.pid is not None for worker in self._workers):
+            if any(worker.pid is not None for worker in self._rows):
                 await self._idle.wait()
             nursery.cancel_scope.cancel()
 
@@ -125,60 +126,64 @@ class Supervisor:
         logger.info("second signal: closing what is still open")
         await self._tell_workers("end")
         await trio.sleep(GOODBYE)
-        for worker in self._workers:
+        for worker in self._rows:
             worker.kill()
 
     async def _tell_workers(self, kind: str) -> None:
-        for worker in self._workers:
+        for worker in list(self._rows):
             await worker.tell(kind)
 
-    def _worker(self, number: int) -> Child:
+    def _worker(self) -> Child:
+        row = next(row for row in range(MOST_WORKERS) if row not in self._rows.values())
         child = Child(
-            f"worker {number}",
+            f"worker {row}",
             "balancer.daemon.worker",
-            lambda: ([str(self._board), str(number)], [self._board]),
+            lambda: ([str(self._board), str(row)], [self._board]),
             self._hear_worker,
         )
         child.hang = self._control.hang
         self._workers.append(child)
+        self._rows[child] = row
         return child
 
     async def _keep_worker(self, worker: Child) -> None:
         try:
-            await worker.keep(partial(self._started_worker, self._workers.index(worker)))
+            await worker.keep(self._started_worker)
         finally:
-            if not any(each.pid is not None for each in self._workers):
+            if worker not in self._workers:
+                del self._rows[worker]
+            if not any(each.pid is not None for each in self._rows):
                 self._idle.set()
 
     async def _started_control(self, control: Child) -> None:
-        for number, worker in enumerate(self._workers):
+        for worker in list(self._rows):
             if worker.pid is not None:
-                await self._introduce(number, worker)
+                await self._introduce(worker)
         if self._phase != "starting":
             logger.info("control has been started again (pid %s)", control.pid)
         await self._tell_processes()
 
-    async def _started_worker(self, number: int, worker: Child) -> None:
-        await self._hand_sockets(number, worker)
-        await self._introduce(number, worker)
+    async def _started_worker(self, worker: Child) -> None:
+        await self._hand_sockets(worker)
+        await self._introduce(worker)
         if worker.starts > 1:
             logger.info("%s has been started again (pid %s)", worker.name, worker.pid)
         await self._tell_processes()
 
-    async def _introduce(self, number: int, worker: Child) -> None:
+    async def _introduce(self, worker: Child) -> None:
         """Give control and a worker the ends of a new link."""
         if self._control.channel is None or worker.channel is None:
             return  # whoever of them starts later brings it about
         one, other = socket.socketpair()
         with one, other:
-            await self._control.tell("link", [one.fileno()], worker=number, pid=worker.pid)
+            await self._control.tell("link", [one.fileno()], worker=self._rows[worker], pid=worker.pid)
             await worker.tell("link", [other.fileno()])
 
-    async def _hand_sockets(self, number: int, worker: Child) -> None:
+    async def _hand_sockets(self, worker: Child) -> None:
         """Give a worker its sockets; those it has already it does not take twice."""
         keys: list[str] = []
         fds: list[int] = []
-        for key, sockets in self._sockets.of(number).items():
+        for key, sockets in self._sockets.of(self._workers.index(worker)).items():
             keys += [key] * len(sockets)
             fds += sockets
         for i in range(0, len(fds), MOST_FDS):
@@ -187,7 +192,7 @@ class Supervisor:
     async def _hear_worker(self, worker: Child, message: Message) -> None:
         """The only thing a worker says is that it drains."""
         self._draining.add(worker)
-        if all(each in self._draining or each.pid is None for each in self._workers):
+        if all(each in self._draining or each.pid is None for each in self._rows):
             self._drained.set()
 
     async def _hear_control(self, control: Child, message: Message) -> None:
@@ -196,6 +201,8 @@ class Supervisor:
             case "want":
                 wanted = {key: Address(*where) for key, where in fields["sockets"].items()}
                 try:
+                    if fields["workers"] + len(self._rows) - len(self._workers) > MOST_WORKERS:
+                        raise Refused("too many workers still finish what they hold; try again when some have ended")
                     bound = self._sockets.prepare(wanted, fields["workers"])
                 except Refused as error:
                     await control.tell("refused", why=str(error))
@@ -225,27 +232,24 @@ class Supervisor:
         """Put in force what was prepared: sockets, and how many workers there are."""
         self._sockets.commit()
         self._control.hang = hang
-        for number, worker in enumerate(self._workers):
+        leaving, self._workers = self._workers[workers:], self._workers[:workers]
+        for worker in leaving:
+            worker.wanted = False
+            await worker.tell("drain")
+        for worker in self._workers:
             worker.hang = hang
-            if number < workers and not worker.wanted and self._phase in ("starting", "serving"):
-                worker.wanted = True
-                if worker.pid is None:
-                    self._nursery.start_soon(self._keep_worker, worker)
-            elif number < workers:
-                await self._hand_sockets(number, worker)
-            else:
-                worker.wanted = False
-                await worker.tell("drain")
+            await self._hand_sockets(worker)
         while len(self._workers) < workers:
-            self._nursery.start_soon(self._keep_worker, self._worker(len(self._workers)))
+            self._nursery.start_soon(self._keep_worker, self._worker())
+        await self._tell_processes()
 
     async def _tell_processes(self) -> None:
-        await self._control.tell("processes", processes=[each.facts() for each in (self._control, *self._workers)])
+        await self._control.tell("processes", processes=[each.facts() for each in (self._control, *self._rows)])
 
     async def _beat(self) -> None:
-        """Tell the service manager, and feed its watchdog while all the others beat."""
+        """Tell the service manager, and feed its watchdog while all workers beat; traffic does without control."""
         while True:
-            alive = all(child.alive() for child in (self._control, *self._workers) if child.wanted)
+            alive = all(worker.alive() for worker in self._workers if worker.wanted)
             self._notify(alive=alive)
             await trio.sleep(self._manager.interval)
 
