@@ -190,7 +190,10 @@ class Supervisor:
             await worker.tell("sockets", fds[i : i + MOST_FDS], keys=keys[i : i + MOST_FDS])
 
     async def _hear_worker(self, worker: Child, message: Message) -> None:
-        """The only thing a worker says is that it drains."""
+        """That it has lost control out of sight, or that it drains."""
+        if message.kind == "relink":
+            await self._introduce(worker)
+            return
         self._draining.add(worker)
         if all(each in self._draining or each.pid is None for each in self._rows):
             self._drained.set()

@@ -101,6 +101,9 @@ class Worker:
                     await self._follower.hear(message, link.post)
                 nursery.cancel_scope.cancel()
         link.close()
+        if self._talking is scope and not scope.cancelled_caught:
+            await trio.sleep(BEAT)
+            await self._channel.send("relink")  # control may live, and only have been too slow for us
 
     def _follow(self, follower: Follower, link: Link) -> None:
         follower.plane.roll.post = link.post
