@@ -3,6 +3,7 @@
 import gc
 import inspect
 import os
+import tempfile
 
 import pytest
 import trio.testing
@@ -12,6 +13,14 @@ settings.register_profile(
     "suite", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
+
+
+def pytest_configure(config):
+    """Commands are started hundreds of times: where the source tree is kept clean, they share bytecode elsewhere."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        folder = tempfile.TemporaryDirectory(prefix="balancer-bytecode-")
+        config.add_cleanup(folder.cleanup)
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", folder.name)
 
 
 @pytest.hookimpl(tryfirst=True)

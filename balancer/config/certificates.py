@@ -1,7 +1,7 @@
 """Certificates and their keys, as the configuration names them: what they say, and what is wrong with them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from balancer.config.finding import Finding, Key
 from balancer.config.model import Certificate, Config, Tls
+from balancer.config.pem import Pem
 from balancer.config.scalars import shown
 
 EXPIRY_NOTICE = 14 * 86400.0
@@ -21,14 +22,6 @@ EXPIRY_NOTICE = 14 * 86400.0
 PLACEHOLDER = "c35ef2ebdb3404b37d1d78cf4dfc061be15aa7d74fd1821379e28909f1937cdd"
 """SHA-256 fingerprint of conf/tls/ide.example.crt, whose key everybody has."""
 _MIN_RSA_BITS = 2048
-
-
-@dataclass(frozen=True)
-class Pem:
-    """A certificate chain and its key as read from their files, which may change meanwhile."""
-
-    cert: bytes
-    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class CertificateInfo:
 
 def read(tls: Tls) -> tuple[Pem, ...]:
     """The certificates of a listener, in their order; ``ValueError`` for a file that cannot be read."""
-    return tuple(Pem(_read(each.cert), _read(each.key)) for each in tls.certificates)
+    return tuple(_pem(each) for each in tls.certificates)
 
 
 def describe(path: Path) -> CertificateInfo:
@@ -69,6 +62,11 @@ def findings(config: Config, now: float) -> Iterator[Finding]:
         if pool.tls.cert is not None and pool.tls.key is not None:
             own = Certificate(cert=pool.tls.cert, key=pool.tls.key)
             yield from _pair_findings(("pool", i, "tls"), own, now, served=False)
+
+
+def _pem(certificate: Certificate) -> Pem:
+    cert = _read(certificate.cert)
+    return Pem(cert, _read(certificate.key), describe_pem(certificate.cert, cert).names)
 
 
 def _authority_findings(at: Key, path: Path) -> Iterator[Finding]:

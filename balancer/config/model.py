@@ -47,9 +47,12 @@ ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$
 
 
 class Section(BaseModel):
-    """A table of the file: frozen, unknown keys refused, no silent conversions between types."""
+    """A table of the file: frozen, unknown keys refused, no silent conversions between types.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Who only reads a configuration, as workers do, need not wait for the validators of all tables.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Admin(Section):

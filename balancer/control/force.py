@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from balancer.config.certificates import Pem
 from balancer.config.model import Config
+from balancer.config.pem import Pem
 from balancer.control.log_level import Level
 
 _SLOTS = (1 << 12, 1 << 40)

@@ -16,10 +16,11 @@ from typing import Protocol
 
 import trio
 
-from balancer.config.certificates import Pem, findings, read
+from balancer.config.certificates import findings, read
 from balancer.config.difference import Difference, differences
 from balancer.config.load import check
 from balancer.config.model import Config
+from balancer.config.pem import Pem
 from balancer.config.scalars import Address
 from balancer.control.fleet import Fleet
 from balancer.control.force import Force

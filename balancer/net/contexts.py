@@ -11,23 +11,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from cryptography import x509
-
-from balancer.config.certificates import Pem
 from balancer.config.model import BackendTls, HealthTls, Tls
+from balancer.config.pem import Pem
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
-
-
-def certificate_names(cert: bytes) -> list[str]:
-    """DNS names and IP addresses of the leaf certificate of a PEM chain, in lower case."""
-    leaf = x509.load_pem_x509_certificate(cert)
-    try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
-    return [name.lower() for name in names.get_values_for_type(x509.DNSName)] + addresses
 
 
 def server_context(tls: Tls, certificates: Sequence[Pem]) -> ssl.SSLContext:
@@ -35,7 +22,7 @@ def server_context(tls: Tls, certificates: Sequence[Pem]) -> ssl.SSLContext:
     contexts = [_context(tls, certificate) for certificate in certificates]
     by_name: dict[str, ssl.SSLContext] = {}
     for certificate, context in zip(certificates, contexts, strict=True):
-        for name in certificate_names(certificate.cert):
+        for name in certificate.names:
             by_name.setdefault(name, context)
 
     def choose(handshake: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:

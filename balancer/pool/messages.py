@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from balancer.config.certificates import Pem
 from balancer.config.model import Config
+from balancer.config.pem import Pem
 from balancer.pool.counts import Counts
 from balancer.pool.leases import Place
 from balancer.pool.placement import Placement

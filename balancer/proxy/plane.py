@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from balancer.config import model
-from balancer.config.certificates import Pem
+from balancer.config.pem import Pem
 from balancer.errors import ProxyError, Source
 from balancer.http.route import Routes
 from balancer.net.contexts import server_context

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from balancer.config.certificates import read
 from balancer.config.model import Tls
-from balancer.net.contexts import certificate_names, server_context
+from balancer.net.contexts import server_context
 
 
 def served(server, name, client=None):
@@ -81,8 +81,9 @@ def test_whatever_is_asked_for_some_certificate_is_shown(server, by_pem, name):
 
 
 def test_names_of_a_certificate(certificates):
-    assert certificate_names(certificates["exact"].cert.read_bytes()) == ["one.wild.example", "upper.example"]
-    assert certificate_names(certificates["nameless"].cert.read_bytes()) == []
+    exact, nameless = read(Tls(certificates=(certificates["exact"], certificates["nameless"])))
+    assert exact.names == ("one.wild.example", "upper.example")
+    assert nameless.names == ()
 
 
 def test_http_1_1_is_what_we_speak(server):
