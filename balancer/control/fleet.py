@@ -4,16 +4,12 @@ Control's own pools are the sum of the workers': their leases hold every tunnel 
 down from the workers' reports. So movers, plans and the admin API need not know that there are several.
 
 Some facts. A worker gets everything when it attaches, changes after that; changes have numbers, and a worker says which
-it has put in force, so whoever makes one can wait until it is. Of users, a worker is told those whose live place is not
-where the ring says, and only these: the others it finds by itself. When a ring changes, that is counted anew and sent
-in one piece with the ring, so no worker ever has the one without the other. What happens between two workers within the
-milliseconds such news takes, two first tabs of one user opened at the same moment while the ring changes, can put them
-apart; that user is a stray and is shown as one.
+it has put in force, so whoever makes one can wait until it is. News takes milliseconds, in which two workers may send
+two first tabs of one user to two hosts; control sees both, and has the older tab come back to where the newer one is.
 """
 
 import logging
 import socket
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -24,10 +20,11 @@ import trio
 from balancer.control.force import Force
 from balancer.control.keeper import Book, Keeper
 from balancer.control.log_level import Level
+from balancer.control.publisher import Publisher
 from balancer.net.link import Link
 from balancer.pool.board import Seats
 from balancer.pool.counts import Counts, added, lay_down
-from balancer.pool.leases import Lease, Place
+from balancer.pool.leases import Lease
 from balancer.pool.messages import (
     Answer,
     Applied,
@@ -36,13 +33,9 @@ from balancer.pool.messages import (
     End,
     Ended,
     Opened,
-    PoolState,
     Report,
     Setup,
-    Update,
 )
-from balancer.pool.placement import Placement
-from balancer.pool.standing import Standing
 
 logger = logging.getLogger("balancer.fleet")
 
@@ -98,17 +91,8 @@ class Fleet:
         self._numbers = count(1)
         self._last = 0
         self._news = trio.Event()
-        self._placements: dict[str, Placement] = {}
-        self._standings: dict[str, dict[str, Standing]] = {}
-        self._places: dict[str, dict[bytes, Place]] = defaultdict(dict)
-        self._dirty: dict[str, set[bytes]] = defaultdict(set)
+        self._publisher = Publisher(keeper)
         self._seats = Seats()
-        self.adopt()
-
-    def adopt(self) -> None:
-        """Look after the leases of all pools; to be called when there are new ones."""
-        for name, book in self.keeper.books.items():
-            book.pool.leases.changed = self._dirty[name].add
 
     async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
         """Talk with a worker until it is gone."""
@@ -142,7 +126,7 @@ class Fleet:
     def reconfigure(self, force: Force) -> None:
         """All workers get everything anew."""
         self.force = force
-        self.adopt()
+        self._publisher.adopt()
         setup = self._setup()
         for worker in self.workers.values():
             worker.link.post(setup)
@@ -156,16 +140,11 @@ class Fleet:
         """Send what has changed since the last time."""
         if not self.ready.is_set():
             return
-        now = trio.current_time()
-        for name, book in self.keeper.books.items():
-            placement = book.pool.placement if book.pool.placement is not self._placements.get(name) else None
-            standings = self._changed_standings(name, book)
-            places = self._changed_places(name, book, now, everyone=placement is not None)
-            if placement is not None or standings or places:
-                self._last = next(self._numbers)
-                update = Update(self._last, name, placement, standings, places)
-                for worker in self.workers.values():
-                    worker.link.post(update)
+        for news in self._publisher.news(trio.current_time()):
+            self._last = next(self._numbers)
+            update = replace(news, number=self._last)
+            for worker in self.workers.values():
+                worker.link.post(update)
 
     async def settled(self) -> None:
         """Until all workers have put in force what was sent so far, or their time is up."""
@@ -293,47 +272,8 @@ class Fleet:
             certificates=force.certificates,
             secret=self.keeper.secret,
             level=force.level,
-            pools={
-                name: PoolState(
-                    book.pool.placement,
-                    {each.name: each.standing for each in book.pool.backends.values()},
-                    dict(self._places[name]),
-                )
-                for name, book in self.keeper.books.items()
-            },
+            pools=self._publisher.states(),
         )
-
-    def _changed_standings(self, name: str, book: Book) -> dict[str, Standing]:
-        known = self._standings.setdefault(name, {})
-        changed = {
-            backend: each.standing
-            for backend, each in book.pool.backends.items()
-            if known.get(backend) is not each.standing  # only changes make new ones
-        }
-        known.update(changed)
-        return changed
-
-    def _changed_places(self, name: str, book: Book, now: float, *, everyone: bool) -> dict[bytes, Place | None]:
-        """Of users whose place may have changed, those who are, or are no more, somewhere else than the ring says."""
-        dirty, known = self._dirty[name], self._places[name]
-        leases, placement = book.pool.leases, book.pool.placement
-        if everyone:
-            dirty.update(lease.token for lease in leases.all())
-            dirty.update(known)
-            self._placements[name] = placement
-        changed: dict[bytes, Place | None] = {}
-        for token in dirty:
-            lease = leases.get(token, now)
-            astray = lease is not None and lease.place != placement.home(token)
-            place = (lease.place, bool(lease.sessions)) if lease is not None and astray else None
-            if known.get(token) != place:
-                changed[token] = place
-                if place is None:
-                    del known[token]
-                else:
-                    known[token] = place
-        dirty.clear()
-        return changed
 
     def _add_up(self) -> None:
         """Over all workers, those that have ended included."""

@@ -26,7 +26,7 @@ class Operators:
     now: Callable[[], float]
     """The clock of leases and health."""
     gauges: Callable[[], dict[str, Any]]
-    """Numbers of the daemon that no pool has: see ``daemon.control``."""
+    """Numbers of the daemon that no pool has: see ``control.gauges``."""
 
     @property
     def config(self) -> Config:

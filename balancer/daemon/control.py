@@ -16,17 +16,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 
 from balancer.config.load import check
 from balancer.config.model import Config
-from balancer.config.scalars import Address
 from balancer.control.api import AdminApi
 from balancer.control.doors import open_doors
 from balancer.control.fleet import Fleet
 from balancer.control.force import Force, Keepsake
+from balancer.control.gauges import Life, daemon_gauges
 from balancer.control.health_file import HealthFile
 from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
@@ -39,10 +39,8 @@ from balancer.control.reload import Reloader, addresses_of, read_certificates, s
 from balancer.daemon.channel import Channel
 from balancer.daemon.child import BEAT, begin
 from balancer.daemon.logs import start_logs
+from balancer.daemon.upstream import Upstream
 from balancer.errors import ConfigError, Refused
-from balancer.net.engine import LAG_BOUNDS
-from balancer.net.gate import REASONS
-from balancer.pool.histogram import Histogram
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import check_target
 
@@ -59,57 +57,16 @@ KEEP_EVERY = 0.5
 """Seconds between two times that what was counted is put where it outlives us."""
 
 
-class Supervisor:
-    """The supervisor, as control speaks to it."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._lock = trio.Lock()
-        self._answers, self._arrived = trio.open_memory_channel[dict[str, Any]](1)
-
-    async def want(self, sockets: Mapping[str, Address], workers: int) -> dict[str, tuple[str, ...]]:
-        """Have these sockets ready; where they are bound, by key. Raises ``Refused``."""
-        where = {key: [address.host, address.port] for key, address in sockets.items()}
-        answer = await self._ask("want", sockets=where, workers=workers)
-        if "why" in answer:
-            raise Refused(f"a listener cannot be opened: {answer['why']}")
-        return {key: tuple(bound) for key, bound in answer["bound"].items()}
-
-    async def commit(self, config: Config) -> None:
-        """Put in force what was wanted last."""
-        log = config.log.model_dump(include={"format", "level"})
-        await self._ask("commit", workers=workers_of(config), hang=config.timeouts.hang, log=log)
-
-    async def abort(self) -> None:
-        """Forget what was wanted last."""
-        await self._channel.send("abort")
-
-    async def say(self, kind: str, **fields: Any) -> None:  # noqa: ANN401  # JSON values
-        """Tell it something."""
-        await self._channel.send(kind, **fields)
-
-    def answered(self, fields: dict[str, Any]) -> None:
-        """Its answer has come."""
-        self._answers.send_nowait(fields)
-
-    async def _ask(self, kind: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON values
-        async with self._lock:
-            await self._channel.send(kind, **fields)
-            return await self._arrived.receive()
-
-
 class Control:
     """The process. ``memory`` and ``counted`` are files of the supervisor, ``path`` is the configuration."""
 
     def __init__(self, channel: Channel, memory: int, counted: int, path: Path) -> None:
         self._channel = channel
-        self._supervisor = Supervisor(channel)
+        self._supervisor = Upstream(channel)
         self._memory = Keepsake(memory)
         self._counted = Keepsake(counted)
         self._path = path
-        self._started = time.time()
-        self._draining = False
-        self._processes: list[dict[str, Any]] = []
+        self._life = Life()
         self._links: list[tuple[socket.socket, int, int]] = []
         """Workers that have come before we were ready for them."""
         self._fleet: Fleet | None = None
@@ -135,7 +92,7 @@ class Control:
         """The configuration in force, from before or from the file, and the folder of the state."""
         kept: tuple[Force, str, float] | None = self._memory.load()
         if kept is not None:
-            force, folder, self._started = kept
+            force, folder, self._life.started = kept
             start_logs(force.config.log.model_copy(update={"level": force.level}), os.environ)
             return force, folder
         report = check(self._path, time.time())
@@ -166,7 +123,7 @@ class Control:
         plans = Plans(keeper)
 
         def keep(force: Force) -> None:
-            self._memory.save((force, str(journal.folder), self._started))
+            self._memory.save((force, str(journal.folder), self._life.started))
 
         async def announce(before: Mapping[str, tuple[str, ...]]) -> None:
             await fleet.settled()
@@ -187,7 +144,14 @@ class Control:
 
         reloader = Reloader(self._path, keeper, plans, fleet, self._supervisor, prepare, keep)
         operators = Operators(
-            keeper, movers, plans, Passes(keeper.secret), fleet, reloader, trio.current_time, self._gauges
+            keeper,
+            movers,
+            plans,
+            Passes(keeper.secret),
+            fleet,
+            reloader,
+            trio.current_time,
+            partial(daemon_gauges, self._life, fleet),
         )
         api = AdminApi(operators)
         doors = await _patiently(partial(_soon, open_doors, config.admin))
@@ -221,11 +185,11 @@ class Control:
                     else:
                         self._nursery.start_soon(self._fleet.attend, *link)
                 case "processes":
-                    self._processes = message.fields["processes"]
+                    self._life.processes = message.fields["processes"]
                 case "reload" if self._reloader is not None:
                     self._nursery.start_soon(self._reload, self._reloader)
                 case "drain":
-                    self._draining = True
+                    self._life.draining = True
                     await self._tell()
                 case "stop":
                     break
@@ -267,7 +231,7 @@ class Control:
     async def _tell(self) -> None:
         connections = tunnels = 0
         if self._fleet is not None:
-            if self._draining:
+            if self._life.draining:
                 await self._fleet.refresh()
             connections = self._fleet.gauges.get("sessions", 0)
             tunnels = self._fleet.gauges.get("tunnels", 0)
@@ -277,40 +241,6 @@ class Control:
         while True:
             await trio.sleep(KEEP_EVERY)
             self._counted.save(fleet.counted)
-
-    def _gauges(self) -> dict[str, Any]:
-        """Numbers of the daemon that no pool has."""
-        fleet = self._fleet
-        assert fleet is not None
-        force, counters, gauges = fleet.force, fleet.counters, fleet.gauges
-        lag = Histogram(LAG_BOUNDS)
-        if counters:
-            lag.counts, lag.sum = counters["loop_lag"], counters["loop_lag_sum"]
-        return {
-            "started": self._started,
-            "draining": self._draining,
-            "accepting": fleet.ready.is_set() and bool(fleet.workers),
-            "connections": gauges.get("connections", 0),
-            "max_connections": force.config.limits.max_connections,
-            "starved": bool(gauges.get("starved", 0)),
-            "refused_connections": counters.get("refused_connections") or dict.fromkeys(REASONS, 0),
-            "crashes": counters.get("crashes", 0),
-            "loop_lag": lag.plain(),
-            "log_lines_dropped": counters.get("log_lines_dropped", 0),
-            "processes": self._processes,
-            "workers": fleet.facts(),
-            "listeners": {
-                listener.name: {
-                    **{"connections": 0, "handshake_failures": 0, "open": 0},
-                    **counters.get("listeners", {}).get(listener.name, {}),
-                    **gauges.get("listeners", {}).get(listener.name, {}),
-                    "max_connections": listener.max_connections,
-                    "pool": listener.pool,
-                    "bind": [address for key in force.keys[listener.name] for address in force.bound[key]],
-                }
-                for listener in force.config.listener
-            },
-        }
 
 
 async def _patiently(get: Callable[[], Awaitable[T]]) -> T:
