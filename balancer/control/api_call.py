@@ -11,8 +11,8 @@ from pydantic_core import to_json
 
 from balancer.config.model import Section
 from balancer.control import bodies
+from balancer.control.book import Book, version
 from balancer.control.facts import Facts
-from balancer.control.keeper import Book, version
 from balancer.control.metrics import Metrics
 from balancer.control.operators import Operators
 from balancer.control.server import Request, Response

@@ -6,9 +6,9 @@ from typing import Any
 
 from balancer.control import bodies
 from balancer.control.api_call import Call, Failure
+from balancer.control.book import version
 from balancer.control.facts import settling_facts
 from balancer.control.journal import Entry
-from balancer.control.keeper import version
 from balancer.control.log_level import set_level
 from balancer.control.server import Response
 from balancer.ring.overlay import Change, Pin, SetState, SetWeight, Steer, Unpin

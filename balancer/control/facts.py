@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from balancer.control.keeper import Book, version
+from balancer.control.book import Book, version
 from balancer.control.movers import Settling
 from balancer.control.operators import Operators
 from balancer.control.scan import Scan

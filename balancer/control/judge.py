@@ -4,7 +4,8 @@ import logging
 
 import trio
 
-from balancer.control.keeper import Book, Keeper
+from balancer.control.book import Book
+from balancer.control.keeper import Keeper
 from balancer.pool.health import Health, Verdict
 from balancer.pool.outliers import Outcome, Outliers
 

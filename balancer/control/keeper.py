@@ -9,20 +9,18 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
-from math import ceil
+from dataclasses import replace
 
 import trio
 
 from balancer.config import model
-from balancer.config.scalars import Address
+from balancer.control.book import Book, addresses, backups, extended, version, weights_in_force
 from balancer.control.events import Events
 from balancer.control.journal import Entry, Journal, RingConfig
 from balancer.control.offload import Offload
 from balancer.errors import Refused
 from balancer.pool.board import Seats
 from balancer.pool.digest import Digest
-from balancer.pool.health import Health
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.ring.base import Ring
@@ -38,25 +36,6 @@ TICK = 1.0
 
 class Outdated(Refused):
     """A change that was meant for another state of the pool than the present one."""
-
-
-@dataclass
-class Book:
-    """What is kept of one pool."""
-
-    pool: Pool
-    config: model.Pool
-    overlay: Overlay
-    ring: Ring
-    weights: Mapping[str, float]
-    """Weights the ring was built with."""
-    health: dict[str, Health] = field(default_factory=dict)
-    """What probes, agents and traffic say of the backends, where anybody asks them."""
-
-    @property
-    def configured(self) -> dict[str, float]:
-        """Weights in the configuration."""
-        return {backend.name: backend.weight for backend in self.config.backend}
 
 
 class Keeper:
@@ -150,7 +129,7 @@ class Keeper:
             book = self.books.get(pool.name)
             overlay = book.overlay if book is not None else self._gone.get(pool.name, Overlay())
             if book is not None:
-                weights = self._weights(replace(book, config=pool), overlay, now)
+                weights = weights_in_force(replace(book, config=pool), overlay, now)
             else:
                 weights = overlay.live_weights({backend.name: backend.weight for backend in pool.backend}, now)
             try:
@@ -193,7 +172,7 @@ class Keeper:
 
     async def ring_of(self, book: Book, overlay: Overlay, *, effective: bool = False) -> Ring:
         """The ring ``overlay`` would make now; ``effective`` leaves out the backends that take nobody new."""
-        weights = self._weights(book, overlay, self.wall())
+        weights = weights_in_force(book, overlay, self.wall())
         if effective:
             weights |= dict.fromkeys(overlay.states.keys() & weights.keys(), 0.0)
         return await self._build(book, overlay, weights)
@@ -216,7 +195,7 @@ class Keeper:
         """Put in force what time has brought, which the entries of pins and ramps already tell; note ended pins."""
         now = self.wall()
         expired: list[Change] = list(book.overlay.expired(now))
-        if expired or book.weights != self._weights(book, book.overlay, now):
+        if expired or book.weights != weights_in_force(book, book.overlay, now):
             async with self._lock:
                 ring, weights = await self._ring(book, book.overlay, now)
                 self._publish(book, ring, weights, now)
@@ -225,24 +204,10 @@ class Keeper:
             await self.change(name, expired, "balancer (expiry)")
 
     async def _ring(self, book: Book, overlay: Overlay, now: float) -> tuple[Ring, Mapping[str, float]]:
-        weights = self._weights(book, overlay, now)
+        weights = weights_in_force(book, overlay, now)
         if weights == book.weights and overlay.added == book.overlay.added:
             return book.ring, weights
         return await self._build(book, overlay, weights), weights
-
-    def _weights(self, book: Book, overlay: Overlay, now: float) -> dict[str, float]:
-        """Weights in force: what operators want, times what agents ask for and as much as a slow start gives by now.
-
-        Unless that leaves nobody to take users. In panic they go to backends that are out, which need all their points.
-        """
-        weights = overlay.live_weights(book.configured, now)
-        asked = dict(weights)
-        for name, health in book.health.items():
-            share = health.percent / 100 * _warmth(book, health)
-            if name in weights and share != 1:
-                asked[name] = _scaled(weights[name], share, book.config.ring.algorithm)
-        usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
-        return asked if usable else weights
 
     async def _build(self, book: Book, overlay: Overlay, weights: Mapping[str, float]) -> Ring:
         return await self.offload.call(build, extended(book.config, overlay), weights)
@@ -349,51 +314,3 @@ class Keeper:
 
 def _nobody() -> None:
     """There is nobody to tell."""
-
-
-def version(book: Book) -> str:
-    """What a plan or a conditional request refers to: the ring and the overlay of this moment."""
-    return f"{book.ring.fingerprint}-{book.overlay.version}"
-
-
-def _warmth(book: Book, health: Health) -> float:
-    """Share of its points that a backend has in its present health.
-
-    haproxy's map is made anew when a server is lost or comes back, so that nearly everybody moves; whoever takes over
-    from it has to move alike, and at once.
-    """
-    if book.pool.panic:
-        return 1.0
-    ring = book.config.ring
-    if ring.algorithm == "haproxy" and ring.hash_type != "consistent":
-        return 0.0 if health.out else 1.0
-    return health.warmth(trio.current_time())
-
-
-def _scaled(weight: float, share: float, algorithm: str) -> float:
-    """haproxy and nginx know whole weights only, nginx none below 1."""
-    scaled = weight * share
-    if algorithm == "nginx":
-        return max(1.0, float(ceil(scaled)))
-    return float(ceil(scaled)) if algorithm == "haproxy" else scaled
-
-
-def extended(config: model.Pool, overlay: Overlay) -> model.Pool:
-    """The pool with the backends that were added live and are not in its configuration by now."""
-    configured = {backend.name for backend in config.backend}
-    added = tuple(
-        model.Backend(name=add.name, address=add.address, weight=add.weight)
-        for add in overlay.added.values()
-        if add.name not in configured
-    )
-    return config.model_copy(update={"backend": config.backend + added}) if added else config
-
-
-def addresses(config: model.Pool, overlay: Overlay) -> dict[str, Address]:
-    """Addresses of all backends of a pool."""
-    return {backend.name: backend.address for backend in extended(config, overlay).backend}
-
-
-def backups(config: model.Pool) -> tuple[str, ...]:
-    """Backends that stand in for the others, in the order of the configuration."""
-    return tuple(backend.name for backend in config.backend if backend.backup)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from balancer.control.keeper import Book, Keeper
+from balancer.control.book import Book
+from balancer.control.keeper import Keeper
 from balancer.errors import Refused
 from balancer.pool.leases import Lease
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import trio
 
+from balancer.control.book import Book, addresses, extended, version
 from balancer.control.journal import Entry, RingConfig, configured_weights, replayed
-from balancer.control.keeper import Book, Keeper, Outdated, addresses, extended, version
+from balancer.control.keeper import Keeper, Outdated
 from balancer.control.movers import CHUNK
 from balancer.errors import Refused
 from balancer.pool.placement import Placement

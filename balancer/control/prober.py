@@ -15,9 +15,10 @@ from random import Random
 import trio
 
 from balancer.config.scalars import Address
+from balancer.control.book import Book
 from balancer.control.health_file import HealthFile, Known, Memory
 from balancer.control.judge import Judge
-from balancer.control.keeper import Book, Keeper
+from balancer.control.keeper import Keeper
 from balancer.control.probe import Probe
 from balancer.control.probe_agent import ask_agent
 from balancer.pool.backend import Backend

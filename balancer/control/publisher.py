@@ -8,7 +8,8 @@ ring, so no worker ever has the one without the other.
 from collections import defaultdict
 from collections.abc import Iterator
 
-from balancer.control.keeper import Book, Keeper
+from balancer.control.book import Book
+from balancer.control.keeper import Keeper
 from balancer.pool.leases import Place
 from balancer.pool.messages import PoolState, Update
 from balancer.pool.placement import Placement

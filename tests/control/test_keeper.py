@@ -10,8 +10,9 @@ import trio
 from state import START, config, keeping, pin, ticks, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from balancer.control.book import version
 from balancer.control.journal import replayed
-from balancer.control.keeper import TICK, Outdated, version
+from balancer.control.keeper import TICK, Outdated
 from balancer.errors import Refused
 from balancer.pool.health import AgentReport, Health, Result
 from balancer.pool.standing import WELL
