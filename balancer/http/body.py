@@ -2,7 +2,9 @@
 
 Facts. Request smuggling lives in how a chunk's size line is read: white space, signs, ``0x``, bare LF and extensions
 have each been read differently by two servers in a row. Here a size is 1 to 16 hexadecimal digits, directly followed by
-CRLF or by an extension of bounded length, which is dropped. The body goes on in chunks of our own making.
+CRLF or by an extension of bounded length, which is dropped. What a client uploads goes on in chunks of our own making.
+What a backend answers goes on in the chunks it came in, once their sizes have been read that strictly: taking 8 KiB out
+of chunks of 1 KiB and putting them in others cost 10 µs, a fifth of such a request.
 """
 
 import re
@@ -13,7 +15,9 @@ from balancer.http.head import drop_special
 
 LAST_CHUNK = b"0\r\n\r\n"
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r\n")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r\n")
+_NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16}+)\r\n")
+"""From the end of a chunk's data to the beginning of the next: what nearly all look like."""
 _SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+")
 
 # What comes next in the input.
@@ -33,13 +37,26 @@ def last_chunk(trailers: bytes) -> bytes:
 class Chunked:
     """Decoder of one chunked body sent by ``source``.
 
+    ``framed``: what is fed comes out as valid chunks, the last one and the trailers included, rather than as the body.
     Whatever is malformed raises ``ProxyError``: 400 if the client sent it, 502 if a backend did.
     """
 
-    __slots__ = ("_expects", "_left", "_max_trailers", "_pending", "_seen", "_source", "done", "rest", "trailers")
+    __slots__ = (
+        "_expects",
+        "_framed",
+        "_left",
+        "_max_trailers",
+        "_pending",
+        "_seen",
+        "_source",
+        "done",
+        "rest",
+        "trailers",
+    )
 
-    def __init__(self, source: Source, max_trailers: int = 8192) -> None:
+    def __init__(self, source: Source, *, framed: bool = False, max_trailers: int = 8192) -> None:
         self._source = source
+        self._framed = framed
         self._max_trailers = max_trailers
         self._expects = _SIZE_LINE
         self._left = 0
@@ -53,7 +70,7 @@ class Chunked:
         """Trailer lines to pass on, each ending with CRLF; complete once ``done``."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes received and return the body's bytes in them, maybe none."""
+        """Take the next bytes received and return what of the body, or of its chunks, is in them, maybe nothing."""
         if self._expects == _DATA and len(data) <= self._left:
             self._left -= len(data)
             if not self._left:
@@ -64,42 +81,57 @@ class Chunked:
             return b""
         if self._pending:
             data = self._pending + data
-        view = memoryview(data)
-        parts = []
+        framed, expects, left = self._framed, self._expects, self._left
+        parts: list[bytes] = []
         position, end = 0, len(data)
+        begun = 0  # of the run of bytes that go on as they are
         while True:
-            if self._expects == _DATA:
-                part = view[position : position + self._left]
-                parts.append(part)
-                position += len(part)
-                self._left -= len(part)
-                if self._left:
+            if expects == _DATA:
+                stop = min(position + left, end)
+                left -= stop - position
+                if not framed:
+                    parts.append(data[position:stop])
+                position = stop
+                if left:
                     break
-                self._expects = _DATA_END
-            if self._expects == _DATA_END:
+                size = _NEXT_SIZE.match(data, position)
+                if size is not None:
+                    position = size.end()
+                    left = int(size[1], 16)
+                    expects = _DATA if left else _TRAILERS
+                    continue
+                expects = _DATA_END
+            if expects == _DATA_END:
                 if not b"\r\n".startswith(data[position : position + 2]):
                     raise self._fault("a chunk is longer than its size")
                 if end - position < 2:
                     break
                 position += 2
-                self._expects = _SIZE_LINE
-            if self._expects == _SIZE_LINE:
+                expects = _SIZE_LINE
+            if expects == _SIZE_LINE:
                 size = _SIZE.match(data, position)
                 if size is None:
                     if _SIZE_BEGUN.fullmatch(data, position) is None:
                         raise self._fault("a malformed chunk size")
                     break
                 position = size.end()
-                self._left = int(size[1], 16)
-                self._expects = _DATA if self._left else _TRAILERS
-            if self._expects == _TRAILERS:
+                if framed and size[2] is not None:
+                    parts += (data[begun : size.end(1)], b"\r\n")
+                    begun = position
+                left = int(size[1], 16)
+                expects = _DATA if left else _TRAILERS
+            if expects == _TRAILERS:
                 ended = self._read_trailers(data, position)
                 if ended < 0:
                     break
-                self.rest = data[ended:]
                 self.done = True
-                position = end
-                break
+                if framed:
+                    parts += (data[begun:position], self.trailers, b"\r\n")
+                self.rest = data[ended:]
+                return b"".join(parts)
+        if framed:
+            parts.append(data[begun:position])
+        self._expects, self._left = expects, left
         self._pending = data[position:]
         return b"".join(parts)
 

@@ -182,11 +182,10 @@ class Exchange:
             clean = await self._copy_length(head, response.body, rest)
         else:
             self.patience = client.plane.timeouts.tunnel_idle  # a stream may be silent for long
-            await self._to_client(head)
             if response.body == CHUNKED:
-                clean = await self._copy_chunked(framing, rest)
+                clean = await self._copy_chunked(head, framing, rest)
             else:
-                await self._copy_until_close(framing, rest)
+                await self._copy_until_close(head, framing, rest)
                 clean = False
         self.record.ended = "ok"
         if clean and response.keep_alive and (self.upload is None or self.upload.done) and backend.unsent is None:
@@ -212,26 +211,23 @@ class Exchange:
             send = b""
             data = await self._more_from_backend()
 
-    async def _copy_chunked(self, framing: int, data: bytes) -> bool:
-        """A chunked body, re-chunked (or laid bare for HTTP/1.0); false if more than the body came."""
-        decoder = Chunked(Source.BACKEND)
+    async def _copy_chunked(self, send: bytes, framing: int, data: bytes) -> bool:
+        """A chunked body behind ``send`` (laid bare for HTTP/1.0); false if more than the body came."""
+        decoder = Chunked(Source.BACKEND, framed=framing == CHUNKED)
         while True:
-            piece = decoder.feed(data) if data else b""
-            if framing == CHUNKED:
-                piece = chunk(piece)
-                if decoder.done:
-                    piece += last_chunk(decoder.trailers)
-            if piece:
-                await self._to_client(piece)
+            send += decoder.feed(data)
+            if send:
+                await self._to_client(send)
             if decoder.done:
                 return not decoder.rest
+            send = b""
             data = await self._more_from_backend()
 
-    async def _copy_until_close(self, framing: int, data: bytes) -> None:
-        """A body that the backend's close ends."""
+    async def _copy_until_close(self, send: bytes, framing: int, data: bytes) -> None:
+        """A body behind ``send`` that the backend's close ends."""
         while True:
-            if data:
-                await self._to_client(chunk(data) if framing == CHUNKED else data)
+            await self._to_client(send + (chunk(data) if framing == CHUNKED else data))
+            send = b""
             data = await self._from_backend()
             if not data:
                 break

@@ -12,9 +12,9 @@ from balancer.errors import ProxyError, Source
 from balancer.http import body
 
 
-def outcome(pieces: list[bytes], source: Source = Source.CLIENT):
+def outcome(pieces: list[bytes], source: Source = Source.CLIENT, *, framed: bool = False):
     """Everything a decoder tells about the pieces."""
-    decoder = body.Chunked(source)
+    decoder = body.Chunked(source, framed=framed)
     decoded = b""
     try:
         for piece in pieces:
@@ -85,6 +85,39 @@ def test_what_is_accepted_h11_accepts_alike(raw):
         return
     decoded, done, _, rest = found
     assert by_h11(raw) == (decoded, done, rest)
+
+
+@given(mutated(), st.data())
+def test_chunks_that_go_on_say_what_came_in(raw, data):
+    """Whatever is accepted comes out in strict chunks, with the same body and trailers, however it came."""
+    whole = outcome([raw], Source.BACKEND)
+    cuts = data.draw(st.sets(st.integers(0, len(raw)), max_size=6))
+    framed = outcome(split_at(raw, cuts), Source.BACKEND, framed=True)
+    if whole[0] is Source.BACKEND:
+        assert framed == whole
+        return
+    passed_on, *others = framed
+    assert others == list(whole[1:])
+    decoded, done, found, rest = outcome([passed_on])
+    assert whole[0].startswith(decoded)
+    assert (decoded, done, found, rest) == (*whole[:3], b"") or not done
+    assert by_h11(passed_on)[0] == whole[0]
+
+
+@pytest.mark.parametrize(
+    ("raw", "passed_on"),
+    [
+        (b"5\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
+        (b"1\r\na\r\n002\r\nbc\r\n0\r\n\r\nHTTP", b"1\r\na\r\n002\r\nbc\r\n0\r\n\r\n"),
+        (b"1;x=y\r\na\r\n1;z\r\nb\r\n0;end\r\n\r\n", b"1\r\na\r\n1\r\nb\r\n0\r\n\r\n"),
+        (b"0\r\nHost: x\r\nA: b\r\n\r\n", b"0\r\nA: b\r\n\r\n"),
+        (b"5\r\nhel", b"5\r\nhel"),
+        (b"5\r\nhello\r\n1", b"5\r\nhello\r\n"),
+    ],
+)
+def test_chunks_go_on_as_they_came_without_extensions(raw, passed_on):
+    assert outcome([raw], Source.BACKEND, framed=True)[0] == passed_on
+    assert outcome([raw[i : i + 1] for i in range(len(raw))], Source.BACKEND, framed=True)[0] == passed_on
 
 
 @given(chunks)
