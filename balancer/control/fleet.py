@@ -92,6 +92,8 @@ class Fleet:
         self._numbers = count(1)
         self._last = 0
         self._news = trio.Event()
+        self._joining: set[Worker] = set()
+        """Workers that have not said yet which tunnels they have."""
         self._publisher = Publisher(keeper)
         self._seats = Seats()
 
@@ -99,6 +101,7 @@ class Fleet:
         """Talk with a worker until it is gone."""
         link = Link(sock)
         worker = Worker(number, pid, link)
+        self._joining.add(worker)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.run)
@@ -147,12 +150,20 @@ class Fleet:
             for worker in self.workers.values():
                 worker.link.post(update)
 
-    async def settled(self) -> None:
+    async def settled(self, patience: float = PATIENCE) -> None:
         """Until all workers have put in force what was sent so far, or their time is up."""
         self.publish()
         number = self._last
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(patience):
             while any(worker.applied < number for worker in self.workers.values()):
+                await self._news.wait()
+
+    async def gathered(self) -> None:
+        """Until all workers have said which tunnels they have, or their time is up: nobody is to be told of only some
+        of the users who are not where the ring says.
+        """
+        with trio.move_on_after(PATIENCE):
+            while self._joining:
                 await self._news.wait()
 
     async def complete(self, workers: int, patience: float) -> None:
@@ -230,6 +241,8 @@ class Fleet:
             case Attached():
                 for opened in message.tunnels:
                     self._open(worker, opened)
+                self._joining.discard(worker)
+                self._wake()
             case Applied():
                 worker.applied = message.number
                 worker.generation, worker.fingerprints = message.generation, message.fingerprints
@@ -254,6 +267,7 @@ class Fleet:
     def _lose(self, worker: Worker) -> None:
         """A worker has ended: so have its tunnels."""
         worker.link.close()
+        self._joining.discard(worker)
         if self.workers.get(worker.number) is worker:
             del self.workers[worker.number]
         while worker.tunnels:

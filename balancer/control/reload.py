@@ -32,8 +32,9 @@ from balancer.net.contexts import server_context
 
 logger = logging.getLogger("balancer.reload")
 
-LOOK_EVERY = 5.0
-"""Seconds between two looks whether certificate files have changed."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether certificate files have changed. They are read once two looks find the same: a chain
+and its key are written one after the other."""
 
 
 class Upstream(Protocol):
@@ -153,14 +154,15 @@ class Reloader:
 
     async def watch_certificates(self) -> None:
         """Put certificates in force whose files have changed, until cancelled; for bad ones the last good stay."""
+        before = self._seen
         while True:
             await trio.sleep(LOOK_EVERY)
             stamps = await trio.to_thread.run_sync(self._stamps)
-            if stamps == self._seen:
-                continue
-            self._seen = stamps
-            async with self._lock:
-                await self._renew()
+            if stamps == before != self._seen:
+                async with self._lock:
+                    self._seen = stamps
+                    await self._renew()
+            before = stamps
 
     async def _renew(self) -> None:
         force = self._fleet.force
@@ -201,7 +203,8 @@ class Reloader:
             put_here()
             level = force.level if config.log.level == force.config.log.level else config.log.level
             self._put(Force(force.generation + 1, time.time(), config, certificates, socket_keys(config), bound, level))
-            await self._fleet.settled()
+        # A worker hears of its sockets and of this by different ways: the next reload must not overtake.
+        await self._fleet.settled(config.timeouts.hang)
         self._seen = self._stamps()
         return changes
 

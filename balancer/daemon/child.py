@@ -63,11 +63,14 @@ class Child:
         """For operators."""
         return {"name": self.name, "pid": self.pid, "starts": self.starts, "last_end": self.ended or None}
 
-    async def keep(self, started: Callable[["Child"], Awaitable[None]]) -> int:
-        """Run it, and again while it is ``wanted``; the exit status of the last. ``started`` is told of each start."""
+    async def keep(
+        self, started: Callable[["Child"], Awaitable[None]], ended: Callable[["Child"], Awaitable[None]]
+    ) -> int:
+        """Run it, and again while it is ``wanted``; the exit status of the last. Each start and each end is told of."""
         while True:
             began = trio.current_time()
             status = await self._run(started)
+            await ended(self)
             self._quick_ends = self._quick_ends + 1 if trio.current_time() - began < SETTLED else 0
             if not self.wanted:
                 return status

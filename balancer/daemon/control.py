@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 
@@ -71,6 +71,10 @@ class Control:
         """Workers that have come before we were ready for them."""
         self._fleet: Fleet | None = None
         self._reloader: Reloader | None = None
+        self._informed = trio.Event()
+        """Set when the supervisor has said which processes there are."""
+        self._serving = trio.Event()
+        """Set when there is somebody to reload."""
 
     async def run(self) -> None:
         """Run until the supervisor ends us, or is gone and no worker is left. Raises ``Refused`` at a bad start."""
@@ -167,7 +171,10 @@ class Control:
             await nursery.start(api.run, doors)
             nursery.start_soon(self._keep_counted, fleet)
             await nursery.start(prober.run)
+            await self._informed.wait()
+            await fleet.gathered()
             fleet.ready.set()
+            self._serving.set()
             nursery.start_soon(self._say_ready, fleet)
             nursery.start_soon(reloader.watch_certificates)
             gc.collect()
@@ -185,9 +192,9 @@ class Control:
                     else:
                         self._nursery.start_soon(self._fleet.attend, *link)
                 case "processes":
-                    self._life.processes = message.fields["processes"]
-                case "reload" if self._reloader is not None:
-                    self._nursery.start_soon(self._reload, self._reloader)
+                    self._note_processes(message.fields["processes"])
+                case "reload":
+                    self._nursery.start_soon(self._reload)
                 case "drain":
                     self._life.draining = True
                     await self._tell()
@@ -195,10 +202,22 @@ class Control:
                     break
         self._nursery.cancel_scope.cancel()
 
-    async def _reload(self, reloader: Reloader) -> None:
+    def _note_processes(self, processes: list[dict[str, Any]]) -> None:
+        before = {each["name"]: each for each in self._life.processes}
+        for process in processes if before else ():
+            name, pid, former = process["name"], process["pid"], before.get(process["name"])
+            if self._fleet is not None and name != "control" and pid != (former["pid"] if former else None):
+                said = f"{name} has started (pid {pid})" if pid else f"{name} has ended: {process['last_end']}"
+                self._fleet.keeper.events.emit("worker", said, **process)
+        self._life.processes = processes
+        self._informed.set()
+
+    async def _reload(self) -> None:
+        await self._serving.wait()
+        assert self._reloader is not None
         await self._supervisor.say("reloading")
         try:
-            await reloader.reload("SIGHUP")
+            await self._reloader.reload("SIGHUP")
         except (ConfigError, Refused):
             pass  # it has been logged, and is kept for whoever asks
         finally:
@@ -212,7 +231,16 @@ class Control:
         await self._supervisor.say("ready")
 
     def _tell_listeners(self, fleet: Fleet, force: Force, before: Mapping[str, tuple[str, ...]]) -> None:
-        """Let people know of addresses that are served now, and were not with the keys of ``before``."""
+        """Let people know of addresses that are served now, and were not with the keys of ``before``, and of those that
+        are not served any more.
+        """
+        served = {key for keys in force.keys.values() for key in keys}
+        for name, keys in before.items():
+            for key in keys:
+                if key not in served:
+                    logger.info('listener "%s" accepts no more on %s', name, key, extra={"listener": name})
+                    said = f"listener {name} accepts no more on {key}"
+                    fleet.keeper.events.emit("listener", said, listener=name, address=key, accepts=False)
         for listener in force.config.listener:
             for key in force.keys[listener.name]:
                 for address in force.bound[key] if key not in before.get(listener.name, ()) else ():

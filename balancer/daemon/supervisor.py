@@ -27,7 +27,7 @@ from balancer.daemon.logs import start_logs
 from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import Manager, Phase
 from balancer.errors import Refused
-from balancer.pool.board import KEY_BYTES, prepare, size
+from balancer.pool.board import KEY_BYTES, clear, prepare, size
 
 logger = logging.getLogger("balancer.supervisor")
 
@@ -47,8 +47,8 @@ class Supervisor:
         """Set when ``_status`` is of after the drain has begun."""
         self._board = os.memfd_create("balancer-board")
         os.ftruncate(self._board, size(MOST_WORKERS))
-        with mmap.mmap(self._board, size(MOST_WORKERS)) as memory:
-            prepare(memoryview(memory), os.urandom(KEY_BYTES))
+        self._shared = memoryview(mmap.mmap(self._board, size(MOST_WORKERS)))
+        prepare(self._shared, os.urandom(KEY_BYTES))
         files = [os.memfd_create("balancer-memory"), os.memfd_create("balancer-counted")]
         numbers = [str(fd) for fd in files]
         self._control = Child(
@@ -60,6 +60,8 @@ class Supervisor:
         self._rows: dict[Child, int] = {}
         """The row of each on the board, which is its number; those that are to end keep theirs until they have."""
         self._draining: set[Child] = set()
+        self._reload_owed = False
+        """Somebody has asked for a reload while control was not there."""
         self._drained = trio.Event()
         """Set when the last worker has stopped accepting."""
         self._idle = trio.Event()
@@ -75,7 +77,7 @@ class Supervisor:
 
             async def keep_control() -> None:
                 nonlocal status
-                status = await self._control.keep(self._started_control)
+                status = await self._control.keep(self._started_control, self._ended)
                 ended.set()
                 if self._phase == "starting":  # it has said why
                     status = status if status > 0 else 1
@@ -98,6 +100,8 @@ class Supervisor:
         """Reload as often as somebody asks for it; return when everything but control has ended."""
         async for number in signals:
             if number == signal.SIGHUP:
+                if self._control.channel is None:
+                    self._reload_owed = True
                 await self._control.tell("reload")
                 continue
             break
@@ -148,7 +152,7 @@ class Supervisor:
 
     async def _keep_worker(self, worker: Child) -> None:
         try:
-            await worker.keep(self._started_worker)
+            await worker.keep(self._started_worker, self._ended)
         finally:
             if worker not in self._workers:
                 del self._rows[worker]
@@ -161,13 +165,24 @@ class Supervisor:
                 await self._introduce(worker)
         if self._phase != "starting":
             logger.info("control has been started again (pid %s)", control.pid)
+        if self._reload_owed:
+            self._reload_owed = False
+            await control.tell("reload")
         await self._tell_processes()
 
     async def _started_worker(self, worker: Child) -> None:
-        await self._hand_sockets(worker)
+        if worker in self._workers:
+            await self._hand_sockets(worker)
         await self._introduce(worker)
+        if not worker.wanted:
+            await worker.tell("drain")  # it was told before it could hear
         if worker.starts > 1:
             logger.info("%s has been started again (pid %s)", worker.name, worker.pid)
+        await self._tell_processes()
+
+    async def _ended(self, child: Child) -> None:
+        if child in self._rows:
+            clear(self._shared, self._rows[child])
         await self._tell_processes()
 
     async def _introduce(self, worker: Child) -> None:

@@ -36,6 +36,7 @@ class Backend:
         "standing",
         "tally",
         "tunnels",
+        "way",
     )
 
     COUNTERS = ("requests", "connects", "connect_errors", "response_errors", "full", "bytes_in", "bytes_out")
@@ -45,6 +46,8 @@ class Backend:
     def __init__(self, name: str, address: Address, standing: Standing = WELL) -> None:
         self.name = name
         self.address = address
+        self.way = object()
+        """Changes with all that connections to it depend on, such as its address: older ones must not be used again."""
         self.standing = standing
         """What is held of its health; assigned by whoever judges it."""
         self.tally = Tally()

@@ -6,7 +6,8 @@ Facts, and what follows from them:
   ``prepare`` once. Its size never changes: so many rows, one per worker, and the same cells in each.
 - There are no locks and no atomic additions in Python. So a worker writes only its own row, always the whole number
   (never "one more"), and a total is the sum over the rows. Nothing can be lost, and nothing drifts: a worker that
-  starts, maybe in the place of one that was killed, clears its row, and with it all that the dead one held.
+  starts, maybe in the place of one that was killed, clears its row, and with it all that the dead one held; so does
+  whoever sees a worker end.
 - A sum of rows that others write meanwhile may be older than a moment. Whoever must not exceed a limit counts itself
   first, looks at the total, and takes itself back if that is too much: two that come at once may both be turned away,
   but never both get the last place.
@@ -70,6 +71,14 @@ def size(rows: int) -> int:
 def prepare(view: memoryview, key: bytes) -> None:
     """Make a board of cleared memory; ``key`` is random, 32 bytes."""
     view[:KEY_BYTES] = key
+
+
+def clear(view: memoryview, row: int) -> None:
+    """Nothing is held by the worker of this row: it has ended, or it begins."""
+    rows = (len(view) - size(0)) // _ROW_BYTES
+    numbers, crowd = _NUMBERS * 8, 2 * HASHED * 4
+    for start, length in ((size(0), numbers), (size(0) + rows * numbers, crowd)):
+        view[start + row * length : start + (row + 1) * length] = bytes(length)
 
 
 class Cell:
@@ -155,8 +164,7 @@ class Board:
         crowd = 2 * HASHED * 4
         self.crowd = Crowd([crowds[n * crowd : (n + 1) * crowd].cast("I") for n in range(rows)], row)
         """Connections of each client address."""
-        numbers[row * _NUMBERS * 8 : (row + 1) * _NUMBERS * 8] = bytes(_NUMBERS * 8)
-        crowds[row * crowd : (row + 1) * crowd] = bytes(crowd)
+        clear(view, row)
 
     def cell(self, kind: Kind, index: int = 0) -> Cell:
         """The cell of a kind; ``index`` is the same for the same thing in every worker."""

@@ -50,6 +50,11 @@ def _seat(backend: Backend, load: Load[Any] | None) -> None:
         load.queued.put(len(load.waiting))
 
 
+def _spoken(config: model.Pool) -> tuple[object, ...]:
+    """How connections to its backends begin."""
+    return config.tls, config.send_proxy, [(each.name, each.server_name) for each in config.backend]
+
+
 def _bounds(config: model.Pool) -> bool:
     return bool(config.ring.bound or config.ring.hash_balance_factor)
 
@@ -75,6 +80,9 @@ class Pool:
 
     def configure(self, config: model.Pool) -> None:
         """Go by another configuration of the same pool; requests that wait for a backend keep their turn."""
+        if _spoken(config) != _spoken(self.config):
+            for backend in self.backends.values():
+                backend.way = object()
         self.config = config
         self._bounded = _bounds(config)
         self.leases.linger = config.linger
@@ -86,7 +94,8 @@ class Pool:
         known, self.backends = self.backends, {}
         for name, address in placement.addresses.items():
             backend = self.backends[name] = known.get(name) or Backend(name, address, self._at_first(name))
-            backend.address = address
+            if backend.address != address:
+                backend.address, backend.way = address, object()
         for name in known.keys() - self.backends.keys():
             _seat(known[name], None)
         self.placement = placement

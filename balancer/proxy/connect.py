@@ -42,6 +42,8 @@ class Connector:
     # Defaults of the class, not of each object: most requests change few of them.
     reused = False
     """The connection last handed out had served before."""
+    way: object = None
+    """Of the backend, when that connection was made."""
     _candidates: Generator[Decision, str | None, None] | None = None
     _holds: Backend | None = None
     """Where we have a place."""
@@ -57,7 +59,7 @@ class Connector:
         self._task = client.task
         self._record = record
         self.idle = client.connections()
-        """Idle connections, and where this one belongs when it is idle."""
+        """Idle connections by ``way``, and where this one belongs when it is idle."""
         now = plane.engine.now
         self._decision = pool.first(token, now)
         if self._decision is None:
@@ -224,7 +226,8 @@ class Connector:
     def _kept(self, decision: Decision) -> Transport | None:
         if self._oldest == math.inf:
             return None
-        transport = self.idle[decision.backend].take(self._task, self._oldest)
+        self.way = decision.backend.way
+        transport = self.idle[self.way].take(self._task, self._oldest)
         if transport is not None:
             self.reused = True
             self._note(decision)
@@ -235,6 +238,7 @@ class Connector:
         """A fresh connection, or None if this backend does not accept one."""
         engine, backend = self._plane.engine, decision.backend
         self.reused = False
+        self.way = backend.way
         self._note(decision)
         self._task.expires = engine.now + self._plane.timeouts.connect
         try:

@@ -387,6 +387,6 @@ class Exchange:
         self.connector.leave()
         if keep:
             transport.sent = transport.received = 0
-            self.connector.idle[backend].put(transport, self.client.plane.engine.now)
+            self.connector.idle[self.connector.way].put(transport, self.client.plane.engine.now)
         else:
             transport.close()

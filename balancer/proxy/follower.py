@@ -5,7 +5,6 @@ outlive it. A pool or listener that is gone lives on with the connections it sti
 """
 
 import logging
-import math
 import os
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -186,12 +185,7 @@ class Follower:
 
     def _update(self, pool: Pool, placement: Placement | None, news: PoolState | Update) -> None:
         if placement is not None:
-            addresses: Mapping[str, object] = {name: each.address for name, each in pool.backends.items()}
-            backends = dict(pool.backends)
             pool.place(placement)
-            for name, backend in backends.items():
-                if placement.addresses.get(name) != addresses[name] and backend in self.plane.idle:
-                    self.plane.idle.pop(backend).expire(math.inf)  # they lead to where it was
         if news.standings:
             pool.stand(news.standings)
         for token, place in news.places.items():

@@ -21,7 +21,6 @@ from balancer.net.engine import Closed, Engine, Task
 from balancer.net.gate import Gate, Room
 from balancer.net.listen import Acceptor
 from balancer.net.secure import Secured
-from balancer.pool.backend import Backend
 from balancer.pool.board import Board, Metered, Places
 from balancer.pool.digest import Digest
 from balancer.pool.pool import Pool
@@ -118,7 +117,8 @@ class Plane:
         self.pools: Mapping[str, Pool] = {}
         self.tokens = board.buckets(Metered.TOKENS)
         """How fast each token may make new connections."""
-        self.idle: defaultdict[Backend, IdleConnections] = defaultdict(IdleConnections)
+        self.idle: defaultdict[object, IdleConnections] = defaultdict(IdleConnections)
+        """By the ``way`` of their backend."""
         self._secured: dict[str, Secured] = {}
         self.roll = Roll(engine)
         self.sessions: set[Session] = set()
@@ -195,9 +195,12 @@ class Plane:
         self.gate.report()
         for pool in self.pools.values():
             pool.leases.expire(self.engine.now)
+        ways = {backend.way for pool in self.pools.values() for backend in pool.backends.values()}
         oldest = self.engine.now - self.timeouts.idle
-        for connections in self.idle.values():
-            connections.expire(oldest)
+        for way, connections in list(self.idle.items()):
+            connections.expire(oldest if way in ways else math.inf)
+            if not connections:
+                del self.idle[way]
 
     def release(self) -> None:
         """Give back what is held beside the sessions: kept backend connections and the reserve descriptor."""

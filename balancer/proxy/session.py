@@ -74,7 +74,7 @@ class Client:
         """The socket's other end."""
         self.via: ProxyHeader | None = None
         """What a PROXY header has told of the client."""
-        self.kept: defaultdict[Backend, IdleConnections] | None = None
+        self.kept: defaultdict[object, IdleConnections] | None = None
         """Idle connections to backends that this client alone may use."""
         self.identify(peer[0])
         self.server_name = ""
@@ -95,7 +95,7 @@ class Client:
         self.trusted = self.front.trusts(address)
         """Are the peer's ``X-Forwarded-*`` and ``X-Request-ID`` believed?"""
 
-    def connections(self) -> defaultdict[Backend, IdleConnections]:
+    def connections(self) -> defaultdict[object, IdleConnections]:
         """The idle connections to choose from: everybody's, or the client's own where they carry its address."""
         if self.pool.config.send_proxy == "off":
             return self.plane.idle

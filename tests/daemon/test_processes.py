@@ -1,0 +1,202 @@
+"""Processes that are killed, stopped and crash: who notices, what is lost, and what is as before."""
+
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
+
+import pytest
+from admin_rig import NAMES, AdminDaemon
+from process_rig import Tunnel, command, served
+from prometheus_client.parser import text_string_to_metric_families
+from wire import Backend, eventually
+
+BOTH = {0, 1}
+CONNECTIONS = ("balancer_listener_connections_total", ("listener", "web"))
+
+
+class Processes(AdminDaemon):
+    """With two workers."""
+
+    def __init__(self, folder, hosts, **sections):
+        super().__init__(folder, hosts, workers=2, timeouts={"drain": "1s", "hang": "1s"}, **sections)
+
+    def workers(self):
+        """Process ids of the workers that are attached, by number."""
+        return {each["worker"]: each["pid"] for each in self.get("/v1/status")["workers"]}
+
+    def known(self, name):
+        """What is known of a process."""
+        return next(each for each in self.get("/v1/status")["processes"] if each["name"] == name)
+
+    def control(self):
+        return self.known("control")["pid"]
+
+    def sessions(self):
+        """(worker, backend) of all open tunnels."""
+        return [(int(each["session"][0]), each["backend"]) for each in self.get("/v1/sessions")["sessions"]]
+
+    def back(self, former):
+        """Once both workers serve, and the process ``former`` is gone; how that looks."""
+
+        def look():
+            try:
+                status = self.get("/v1/status")
+            except (OSError, AssertionError):  # control is not there
+                return None
+            pids = {each["pid"] for each in status["processes"]}
+            agree = {each["worker"] for each in status["workers"] if each["agrees"]}
+            return status if former not in pids and agree == BOTH else None
+
+        return eventually(look)
+
+    def counters(self):
+        """All counters of /metrics, but for those of the process that answers."""
+        families = text_string_to_metric_families(self.ask("GET", "/metrics").text)
+        return {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in families
+            if family.type in ("counter", "histogram") and not family.name.startswith("process_")
+            for sample in family.samples
+        }
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(Backend())) for _ in NAMES]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory, hosts):
+    with Processes(tmp_path_factory.mktemp("processes"), hosts) as running:
+        eventually(lambda: set(running.workers()) == BOTH)
+        yield running
+
+
+@pytest.fixture
+def spread(daemon, hosts):
+    """Opens tunnels of a user until both workers have one; all of them, by worker."""
+    with ExitStack() as stack:
+
+        def spread(token):
+            found = {}
+            for _ in range(60):
+                known = Counter(daemon.sessions())
+                tunnel = stack.enter_context(closing(Tunnel(daemon, hosts, token)))
+                ((worker, _),) = eventually(lambda known=known: Counter(daemon.sessions()) - known)
+                found.setdefault(worker, []).append(tunnel)
+                if found.keys() == BOTH:
+                    return found
+            raise AssertionError("all connections came to one worker")
+
+        yield spread
+    eventually(lambda: not daemon.sessions())
+    for host in hosts:
+        host.forget()
+
+
+def grown_since(before, now):
+    """By how much each counter has grown; none may go back."""
+    assert not [(name, value, now.get(name, 0)) for name, value in before.items() if now.get(name, 0) < value]
+    return {name: value - before.get(name, 0) for name, value in now.items()}
+
+
+def all_of(tunnels):
+    return [tunnel for each in tunnels.values() for tunnel in each]
+
+
+def test_a_killed_worker_takes_only_its_own_along(daemon, hosts, spread):
+    tunnels = spread("secret-1")
+    place = tunnels[0][0].host
+    counters = daemon.counters()
+    pid = daemon.workers()[0]
+    with socket.socket() as waiting:  # its sockets stay open: nobody is refused
+        os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        waiting.connect(("127.0.0.1", daemon.ports["web"][0]))
+        assert all(tunnel.client.ended() for tunnel in tunnels[0])
+        for _ in range(6):
+            assert served(daemon, hosts, "secret-1") == place, "the user's other tunnels are there"
+        assert time.monotonic() - began < 3, "far more than a second, on a busy machine too"
+    daemon.back(pid)
+    assert all(tunnel.alive() for tunnel in tunnels[1])
+    grown = grown_since(counters, daemon.counters())
+    assert grown[CONNECTIONS] >= 6
+    assert grown["balancer_process_starts_total", ("process", "worker 0")] == 1
+    assert daemon.known("worker 0")["last_end"] == "signal SIGKILL"
+
+
+def test_a_killed_control_costs_no_traffic(daemon, hosts, spread):
+    assert daemon.ask("PUT", "./backends/ide-02/state", {"state": "drain"}).status == 200
+    tunnels = spread("secret-2")
+    counters, pid = daemon.counters(), daemon.control()
+    os.kill(pid, signal.SIGKILL)
+    assert all(tunnel.alive() for tunnel in all_of(tunnels))
+    for _ in range(4):
+        assert served(daemon, hosts, "secret-2") == tunnels[0][0].host
+    daemon.back(pid)
+    assert all(tunnel.alive() for tunnel in all_of(tunnels))
+    assert len(daemon.sessions()) == len(all_of(tunnels)), "it knows of all tunnels again"
+    assert daemon.backend("ide-02")["state"] == "drain"
+    assert grown_since(counters, daemon.counters())[CONNECTIONS] >= 4
+    daemon.reset()
+
+
+def test_a_worker_that_hangs_is_replaced(daemon, hosts, spread):
+    tunnels = spread("secret-3")
+    pid = daemon.workers()[1]
+    os.kill(pid, signal.SIGSTOP)
+    daemon.stderr.wait_for(lambda line: f"worker 1 (pid {pid}) has given no sign of life for 1 s" in line)
+    daemon.back(pid)
+    assert all(tunnel.alive() for tunnel in tunnels[0])
+    assert all(tunnel.client.ended() for tunnel in tunnels[1])
+    served(daemon, hosts)
+
+
+def test_a_control_that_hangs_is_replaced(daemon, spread):
+    tunnels = spread("secret-4")
+    pid = daemon.control()
+    os.kill(pid, signal.SIGSTOP)
+    daemon.stderr.wait_for(lambda line: f"control (pid {pid}) has given no sign of life for 1 s" in line)
+    daemon.back(pid)
+    assert all(tunnel.alive() for tunnel in all_of(tunnels))
+
+
+def test_a_crash_loop_backs_off_and_shows(daemon):
+    name = "worker 1"
+    starts = daemon.known(name)["starts"]
+    for _ in range(3):
+        os.kill(eventually(lambda: daemon.known(name)["pid"]), signal.SIGKILL)
+        # It shows while it waits to be started, and each end is told of.
+        eventually(lambda: daemon.known(name)["pid"] is None)
+    lines = [line for line in str(daemon.stderr).splitlines() if f"{name} ended (signal SIGKILL)" in line]
+    waits = [float(line.split(" started again in ")[1].split(" s")[0]) for line in lines[-3:]]
+    assert waits[0] >= 0.1
+    assert waits[2] == 4 * waits[0]
+    eventually(lambda: daemon.workers().keys() == BOTH)
+    assert daemon.known(name)["starts"] == starts + 3
+    assert f"{name} was started {starts + 3} times; last end: signal SIGKILL" in command(daemon, "status")[0]
+
+
+@pytest.mark.parametrize("how", ["weight", "drain", "pin"])
+def test_a_user_stays_on_one_host_whichever_worker_they_come_to(daemon, hosts, spread, how):
+    tunnels = spread("secret-5")
+    place = tunnels[0][0].host
+    other = next(name for name in NAMES if name != place)
+    if how == "weight":
+        assert daemon.ask("PUT", f"./backends/{other}/weight", {"weight": 200}).status == 200
+    elif how == "drain":
+        assert daemon.ask("PUT", f"./backends/{place}/state", {"state": "drain"}).status == 200
+    else:
+        assert daemon.ask("POST", "./pins", {"token": "secret-5", "backend": other}).status in (200, 201)
+        place = other
+    for _ in range(12):
+        assert served(daemon, hosts, "secret-5") == place
+    if how == "pin":  # who opens a tab there takes the older ones along, those of the other worker too
+        with closing(Tunnel(daemon, hosts, "secret-5")) as tab:
+            assert tab.host == other
+            assert all(tunnel.client.rest()[:1] == b"\x88" for tunnel in all_of(tunnels))
+    daemon.reset()
