@@ -1,16 +1,21 @@
 """What a chaos run does to the world. Each action is a coroutine; it undoes what it has done before it returns."""
 
+import math
+import os
 import signal
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from http.client import HTTPException
 
 import trio
-from chaos_clients import Tab
-from chaos_world import Host, World
+from chaos_clients import MOVING, Tab
+from chaos_world import PATIENCE, Host, World
 
 Users = defaultdict[str, set[Tab]]
 Action = Callable[[World, Users], Awaitable[None]]
+PROCESSES_REST = 3.0
+"""Seconds between two things that are done to processes of the daemon, at least."""
 
 
 async def kill(world: World, _: Users) -> None:
@@ -68,7 +73,44 @@ async def leave(world: World, users: Users) -> None:
         tab.vanish()
 
 
-ACTIONS: list[Action] = [kill, kill, stop, stop, slow, slow, drain, weigh, pin, leave]
+async def kill_worker(world: World, _: Users) -> None:
+    """A worker dies: its own connections end, no others, and there is another at once."""
+    async with _disturbance(world) as due:
+        if due:
+            await trio.to_thread.run_sync(world.cut_off, world.random.choice(world.processes("worker")))
+
+
+async def stop_worker(world: World, _: Users) -> None:
+    """A worker stands still, for less than makes it be taken for hung."""
+    async with _disturbance(world) as due:
+        if due:
+            pid = world.random.choice(world.processes("worker"))
+            os.kill(pid, signal.SIGSTOP)
+            await trio.sleep(world.random.uniform(0.2, 1.5))
+            os.kill(pid, signal.SIGCONT)
+
+
+async def kill_control(world: World, _: Users) -> None:
+    """What keeps rings and states dies: nobody notices, and the next goes on with them."""
+    async with _disturbance(world) as due:
+        if due:
+            os.kill(world.processes("control")[0], signal.SIGKILL)
+
+
+async def reload(world: World, _: Users) -> None:
+    """An operator changes the file, and tells the daemon: another timeout, another ring, a new certificate."""
+    world.daemon.configure(
+        timeouts={**world.settings["timeouts"], "head": f"{world.random.randint(5, 20)}s"},
+        pool=[world.pool(ring={"replicas": world.random.choice([150, 160])})],
+    )
+    world.authority.issue("ide.example")
+    world.daemon.process.send_signal(signal.SIGHUP)
+
+
+ACTIONS: list[Action] = [
+    *(kill, kill, stop, stop, slow, slow, drain, weigh, pin, leave),
+    *(reload, kill_worker, kill_control, stop_worker),
+]
 """Chosen with equal chances; what stands here twice comes twice as often."""
 
 
@@ -101,5 +143,35 @@ class _victim:
         self._host.trouble = ""
 
 
+class _disturbance:
+    """Something is done to processes of the daemon: rarely enough that they are not taken for hopeless. Else not due.
+
+    It is over when operators are answered and all workers are at work.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def __aenter__(self) -> bool:
+        self._due = time.monotonic() > self._world.disturbed + PROCESSES_REST
+        if self._due:
+            self._world.disturbed = math.inf
+        return self._due
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._due:
+            await trio.to_thread.run_sync(self._world.whole)
+            self._world.disturbed = time.monotonic() + MOVING
+
+
 async def _admin(world: World, method: str, path: str, body: dict[str, object]) -> None:
-    await trio.to_thread.run_sync(world.admin, method, path, body)
+    """Said once more if control was killed meanwhile: it may have been heard, or not."""
+    with trio.fail_after(PATIENCE):
+        while True:
+            try:
+                await trio.to_thread.run_sync(world.admin, method, path, body)
+                return
+            except (OSError, HTTPException):
+                if not world.disturbed:
+                    raise
+            await trio.sleep(0.1)

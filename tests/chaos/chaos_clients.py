@@ -28,16 +28,20 @@ class Gone(Exception):
 
 
 class Tab:
-    """One tab of a user: always connected, if it can be. ``users`` holds the open tabs of every user."""
+    """One tab of a user: always connected, if it can be, ``secure`` by TLS. ``users`` holds the open tabs of all."""
 
-    def __init__(self, world: World, user: str, users: defaultdict[str, set["Tab"]], every: float) -> None:
+    def __init__(
+        self, world: World, user: str, users: defaultdict[str, set["Tab"]], every: float, *, secure: bool
+    ) -> None:
         self.world = world
         self.user = user
+        self.secure = secure
         self.place = ""
         self.opened = 0.0
         self._users = users
         self._every = every
         self._ending = False
+        self._port = 0
         self._stream: trio.SocketStream | None = None
 
     async def run(self) -> None:
@@ -46,9 +50,8 @@ class Tab:
         ended = time.monotonic()
         while not self._ending:
             try:
-                stream = await trio.open_tcp_stream("127.0.0.1", world.port)
-                async with stream:
-                    self._stream = stream
+                self._stream, self._port = await _connect(world, world.secure if self.secure else world.port)
+                async with _secured(world, self._stream) if self.secure else self._stream as stream:
                     await self._visit(stream, ended)
             except Gone as gone:
                 ledger.counts[f"tunnel ended: {gone}"] += 1
@@ -67,7 +70,7 @@ class Tab:
             self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             self._stream.socket.close()
 
-    async def _visit(self, stream: trio.SocketStream, since: float) -> None:
+    async def _visit(self, stream: trio.abc.Stream, since: float) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
         head = [
             *(f"GET /ws?token=secret-{self.user} HTTP/1.1", "Host: ide.example", "Connection: Upgrade"),
@@ -88,7 +91,7 @@ class Tab:
         finally:
             self._users[self.user].discard(self)
 
-    async def _talk(self, stream: trio.SocketStream, reader: "_Reader", pid: int) -> None:
+    async def _talk(self, stream: trio.abc.Stream, reader: "_Reader", pid: int) -> None:
         ledger = self.world.ledger
         sent = answered = pushed = 0
         due = self.opened + self.world.random.random() * self._every
@@ -121,6 +124,8 @@ class Tab:
                 raise Gone("vanished") from None
             if how == "close code 1012" and await self._moved():
                 raise Gone("moved along with another tab") from None
+            if self._port in self.world.cut:
+                raise Gone("killed with its worker") from None
             if not self.world.host(self.place).lost(pid):
                 missing = f"{sent - answered} answers missing"
                 ledger.violated(f"{self.user}: cut off from {self.place}, which lives: {how}; {missing}")
@@ -135,6 +140,18 @@ class Tab:
         return False
 
 
+async def _connect(world: World, port: int) -> tuple[trio.SocketStream, int]:
+    """A connection, and its port on our side."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    ours = stream.socket.getsockname()[1]
+    world.cut.discard(ours)
+    return stream, ours
+
+
+def _secured(world: World, stream: trio.SocketStream) -> trio.SSLStream:
+    return trio.SSLStream(stream, world.trust, server_hostname="ide.example", https_compatible=True)
+
+
 def _masked(words: str) -> bytes:
     mask = os.urandom(4)
     payload = bytes(byte ^ mask[n % 4] for n, byte in enumerate(words.encode()))
@@ -144,7 +161,7 @@ def _masked(words: str) -> bytes:
 class _Reader:
     """Heads and short frames of a stream; what is cancelled loses nothing."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._held = b""
 
@@ -181,10 +198,14 @@ async def watch(world: World, users: defaultdict[str, set[Tab]]) -> None:
     """Look at every user again and again: are all their tabs on one host?"""
     while True:
         now = time.monotonic()
-        for user, tabs in users.items():
+        for user, tabs in users.items() if now > world.disturbed else ():
             settled = [tab for tab in tabs if now > tab.opened + MOVING]
             places = {tab.place for tab in settled}
-            if len(places) > 1 and (newest := max(tab.opened for tab in settled)) < now - MOVING:
+            if (
+                now > world.disturbed
+                and len(places) > 1
+                and (newest := max(tab.opened for tab in settled)) < now - MOVING
+            ):
                 world.ledger.violated(f"{user} is on {' and '.join(sorted(places))} for {now - newest:.1f} s")
         world.ledger.counts["looks at all users"] += 1
         await trio.sleep(0.05)
@@ -195,7 +216,7 @@ async def ask(world: World, name: str, pause: float, stop: trio.Event) -> None:
     ledger, number = world.ledger, 0
     while not stop.is_set():
         try:
-            stream = await trio.open_tcp_stream("127.0.0.1", world.port)
+            stream, port = await _connect(world, world.port)
         except OSError as error:
             ledger.violated(f"{name}: {type(error).__name__} on connecting")
             await trio.sleep(pause)
@@ -210,6 +231,9 @@ async def ask(world: World, name: str, pause: float, stop: trio.Event) -> None:
                         status, kept = await _exchange(stream, reader, method, f"/r/{name}/{number}", name)
                 except (Gone, trio.TooSlowError, *ENDED) as error:
                     status, kept = f"{type(error).__name__} {error}", False
+                    if port in world.cut:
+                        ledger.counts[f"{method} killed with its worker"] += 1
+                        break
                     if used and method != "POST":
                         status += " on a kept connection"
                 ledger.counts[f"{method} {status}"] += 1

@@ -29,7 +29,7 @@ def chaos(
     folder: Path, *, tunnels: int, seconds: float, seed: int, hosts: int = 4, every: float = 1.0
 ) -> tuple[dict, str, str]:
     """Run it; the summary, whose ``violations`` should be empty, and the daemon's access log and messages."""
-    with World(folder, hosts, seed, {"health": HEALTH, "retry": RETRY}, timeouts=TIMEOUTS) as world:
+    with World(folder, hosts, seed, {"health": HEALTH, "retry": RETRY}, timeouts=TIMEOUTS, workers=2) as world:
         began = time.monotonic()
         before = trio.run(_play, world, tunnels, seconds, every)
         after = trio.run(_at_rest, world, before[0])
@@ -74,7 +74,10 @@ class _Crowd:
         self._tabs: list[Tab] = []
         while len(self._tabs) < tunnels:
             user = f"user-{len(self._tabs)}"
-            self._tabs += [Tab(world, user, self._users, every) for _ in range(TABS[len(self._tabs) % len(TABS)])]
+            self._tabs += [
+                Tab(world, user, self._users, every, secure=n % 2 == 0)
+                for n in range(TABS[len(self._tabs) % len(TABS)])
+            ]
         self._stop = trio.Event()
         self._manager = trio.open_nursery()
 

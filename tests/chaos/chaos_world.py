@@ -12,16 +12,20 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from harness import Daemon, pool
+from authority import Authority
+from harness import Daemon, listener, pool
 
 HERE = Path(__file__).parent
 AFTERMATH = 4.0
 """Seconds after a start or SIGCONT in which the daemon may hold a host for down, and end what is there."""
+
+PATIENCE = 20.0
+"""Seconds after which a daemon that has lost a process should have another."""
 
 
 class Refused(Exception):
@@ -87,9 +91,16 @@ class World:
         self._folder = folder
         self._count = hosts
         self._keys = keys
-        self._settings = settings
+        self.settings = settings
         self._stack = ExitStack()
         self._socket = str(folder / "admin.sock")
+        self.authority = Authority(folder)
+        self.trust = self.authority.client()
+        """With it clients of the port ``secure`` are content."""
+        self.cut: set[int] = set()
+        """Ports of clients whose connection was the business of a worker that has been killed."""
+        self.disturbed = 0.0
+        """Until when processes of the daemon stand still, or are not there, and for a moment after."""
 
     def __enter__(self) -> "World":
         with ExitStack() as stack:
@@ -111,15 +122,61 @@ class World:
         """Where clients connect."""
         return self.daemon.ports["web"][0]
 
+    @property
+    def secure(self) -> int:
+        """Where clients connect that speak TLS."""
+        return self.daemon.ports["secure"][0]
+
     def host(self, name: str) -> Host:
         return next(host for host in self.hosts if host.name == name)
 
     def start_daemon(self) -> Daemon:
         """The daemon, or the next one on the same state."""
-        members = pool(*(f"127.0.0.1:{host.port}" for host in self.hosts), linger="1s", **self._keys)
-        config = {"pool": [members], "admin": {"socket": self._socket}, "state_dir": str(self._folder / "state")}
-        self.daemon = Daemon(self._folder, **config, **self._settings)
+        tls = {"certificates": [self.authority.issue("ide.example")]}
+        config = {
+            "listeners": [listener(), listener("secure", tls=tls)],
+            "pool": [self.pool()],
+            "admin": {"socket": self._socket},
+            "state_dir": str(self._folder / "state"),
+        }
+        self.daemon = Daemon(self._folder, **config, **self.settings)
         return self.daemon
+
+    def pool(self, **keys: object) -> dict[str, object]:
+        """The pool of all hosts, with these keys in its file."""
+        return pool(*(f"127.0.0.1:{host.port}" for host in self.hosts), linger="1s", **{**self._keys, **keys})
+
+    def processes(self, kind: str) -> list[int]:
+        """Those of the daemon that are a ``worker``, or ``control``."""
+        return [pid for pid in tree(self.daemon.process.pid) if f"balancer.daemon.{kind}" in _command(pid)]
+
+    def cut_off(self, pid: int) -> None:
+        """Kill a worker, and note whose connections it had."""
+        os.kill(pid, signal.SIGSTOP)  # it takes no more
+        self.cut |= self.served_by(pid)
+        os.kill(pid, signal.SIGKILL)
+
+    def served_by(self, pid: int) -> set[int]:
+        """Ports of the clients whose connections a worker holds (proc_net(5))."""
+        held = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+        found = set()
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, ours, theirs, *_, inode = line.split()[:10]
+            if int(ours[-4:], 16) in (self.port, self.secure) and f"socket:[{inode}]" in held:
+                found.add(int(theirs[-4:], 16))
+        return found
+
+    def whole(self) -> None:
+        """Back when operators are answered and all workers are at work."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            with suppress(OSError, http.client.HTTPException):
+                status = json.loads(self.ask("GET", "/v1/status"))
+                pids = {each["pid"] for each in status["workers"] if each["agrees"]}
+                if pids == set(self.processes("worker")) and len(pids) == self.settings.get("workers", 1):
+                    return
+            time.sleep(0.05)
+        self.ledger.violated(f"the daemon is not whole again after {PATIENCE:g} s")
 
     def admin(self, method: str, path: str, body: object = None) -> dict:
         """A request about the pool to the admin API; what it answers."""
@@ -154,7 +211,15 @@ class World:
 def tree(pid: int) -> list[int]:
     """A process and all below it."""
     found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += tree(int(child))
+    with suppress(OSError):  # it has just ended
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += tree(int(child))
     return found
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -143,6 +143,13 @@ def message(peer: Peer) -> str:
     return peer.exactly(size).decode()
 
 
+def ask_again(peer: Peer) -> None:
+    """The tunnel answers."""
+    peer.send(MASKED)
+    while message(peer) != "e 1":
+        pass
+
+
 def ended(peer: Peer) -> float:
     """Seconds until nothing more comes."""
     began = time.monotonic()
@@ -395,9 +402,7 @@ def descriptors(stage: Stage) -> str:
             break
     took = time.monotonic() - began
     assert took < 0.5
-    peer.send(MASKED)
-    while message(peer) != "e 1":
-        pass
+    ask_again(peer)
     for pid, limit in limits.items():
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
     assert stage.ask("user-1")[0] == 200
@@ -424,6 +429,89 @@ def disk(stage: Stage) -> str:
 
 
 @failure(
+    "A worker is killed, or crashes",
+    "Its own connections end, no others; their clients are served by the next worker, which has all it needs to know.",
+    metric="balancer_process_starts_total",
+    log="ended (signal SIGKILL); it is started again",
+    workers=2,
+)
+def worker_dies(stage: Stage) -> str:
+    tunnels = {user: stage.tunnel(user) for user in map("user-{}".format, range(12))}
+    (pid, _) = stage.world.processes("worker")
+    before = stage.world.served_by(pid)
+    began = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    cut = [user for user, (peer, _) in tunnels.items() if peer.sock.getsockname()[1] in before]
+    for user in tunnels.keys() - cut:
+        ask_again(tunnels[user][0])
+    gone = max((ended(tunnels[user][0]) for user in cut), default=0.0)
+    assert all(stage.tunnel(user)[1] == tunnels[user][1] for user in cut)
+    back = time.monotonic() - began
+    stage.world.whole()
+    return f"tunnels {ms(gone)}, all of them back {ms(back)}, two workers again {ms(time.monotonic() - began)}"
+
+
+@failure(
+    "A worker hangs (SIGSTOP)",
+    "Its clients wait; after `timeouts.hang` without a sign of life it is killed, and another takes its place.",
+    metric="balancer_process_starts_total",
+    log="has given no sign of life for 3 s: killed",
+    workers=2,
+    timeouts={"hang": "3s"},
+)
+def worker_hangs(stage: Stage) -> str:
+    time.sleep(10)  # one that has just started is given that long
+    began = time.monotonic()
+    (former, _) = stage.world.processes("worker")
+    os.kill(former, signal.SIGSTOP)
+    stage.until(lambda: former not in stage.world.processes("worker"))
+    killed = time.monotonic() - began
+    assert all(stage.ask(f"user-{n}")[0] == 200 for n in range(8))
+    return f"killed after {ms(killed)} with a timeout of 3 s, all served {ms(time.monotonic() - began - killed)} later"
+
+
+@failure(
+    "Control is killed, or crashes",
+    "Tunnels and requests go on; the next one knows pins, states, weights and who is where, and answers operators.",
+    metric="balancer_process_starts_total",
+    log="control has been started again",
+    workers=2,
+)
+def control_dies(stage: Stage) -> str:
+    stage.world.admin("POST", "/pins", {"token": "secret-user-1", "backend": "host-1"})
+    peer, _ = stage.tunnel("user-1")
+    (pid,) = stage.world.processes("control")
+    began = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    status, took = stage.ask("user-1")
+    assert status == 200
+    assert stage.tunnel("user-1")[1] == "host-1"
+    ask_again(peer)
+    stage.world.whole()
+    again = time.monotonic() - began
+    assert stage.tunnel("user-1")[1] == "host-1"
+    return f"requests {ms(took)}, operators {ms(again)}"
+
+
+@failure(
+    "The file is wrong at a reload",
+    "Nothing changes, and every problem is named; what is in force goes on, also after a crash of control.",
+    metric="balancer_config_last_reload_success",
+    log="reload by SIGHUP refused, nothing has changed",
+)
+def bad_reload(stage: Stage) -> str:
+    peer, _ = stage.tunnel("user-1")
+    stage.daemon.configure(pool=[])
+    began = time.monotonic()
+    stage.daemon.process.send_signal(signal.SIGHUP)
+    stage.until(lambda: stage.written("refused, nothing has changed"))
+    took = time.monotonic() - began
+    ask_again(peer)
+    assert stage.ask("user-1")[0] == 200
+    return f"refused in {ms(took)}"
+
+
+@failure(
     "The daemon is killed (kill -9)",
     "Tunnels end; once it is started again, pins, states, weights and health are as they were.",
     metric="process_start_time_seconds",
@@ -432,7 +520,8 @@ def disk(stage: Stage) -> str:
 def daemon_dies(stage: Stage) -> str:
     stage.world.admin("POST", "/pins", {"token": "secret-user-1", "backend": "host-1"})
     peer, place = stage.tunnel("user-1")
-    stage.daemon.process.kill()
+    for pid in tree(stage.daemon.process.pid):
+        os.kill(pid, signal.SIGKILL)
     gone = ended(peer)
     began = time.monotonic()
     stage.restart()

@@ -82,10 +82,11 @@ class Daemon:
     def __init__(self, folder: Path, *, listeners=None, stdout=subprocess.PIPE, **sections):
         config = {"workers": 1, "listener": listeners or [listener()], **sections}
         config["timeouts"] = {"drain": "5s", **sections.get("timeouts", {})}
-        file = folder / "balancer.toml"
-        file.write_text("".join(f"{key} = {toml(value)}\n" for key, value in config.items()))
+        self._config = config
+        self._file = folder / "balancer.toml"
+        self.configure()
         self.process = subprocess.Popen(
-            [*COMMAND, str(file)],
+            [*COMMAND, str(self._file)],
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
@@ -121,6 +122,11 @@ class Daemon:
             self.stderr.join()
             if self.stdout:
                 self.stdout.join()
+
+    def configure(self, **sections):
+        """Write the file, with these sections for those it had; a reload puts them in force."""
+        self._config |= sections
+        self._file.write_text("".join(f"{key} = {toml(value)}\n" for key, value in self._config.items()))
 
     def _accepting(self):
         return ACCEPTS.findall(str(self.stderr))
