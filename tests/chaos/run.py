@@ -1,8 +1,8 @@
 """The long run: ``python tests/chaos/run.py [--seconds N] [--tunnels N] [--seed N]``.
 
 The real daemon with live tunnels, most of them over TLS, and steady requests, loopback only, while at random hosts are
-killed, stopped, slowed and drained, processes of the daemon killed and stopped, and files reloaded. Prints a summary in JSON; exit code 1 if anything was violated. The same seed makes the same choices,
-though not at the very same moments.
+killed, stopped, slowed and drained, processes of the daemon killed and stopped, and files reloaded. Prints a summary in
+JSON; exit code 1 if anything was violated. The same seed makes the same choices, though not at the very same moments.
 """
 
 import argparse
