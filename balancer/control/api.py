@@ -103,22 +103,32 @@ class AdminApi:
         """The doors for another configuration, those that are open already among them. Raises ``Refused``."""
         return open_doors(admin, list(self._open))
 
+    def give_up_doors(self, doors: list[Door]) -> None:
+        """Close those of them that are not in use."""
+        for door in doors:
+            if door not in self._open:
+                door.close()
+
     def change_doors(self, doors: list[Door]) -> None:
         """Serve through these from now on; who has come through another one is heard out."""
         for door in self._open.keys() - set(doors):
-            self._open.pop(door).deadline = trio.current_time() + HEAR_OUT
+            self._open.pop(door).cancel()
         for door in doors:
+            door.token = door.due
             if door not in self._open:
                 self._open[door] = trio.CancelScope()
                 self._nursery.start_soon(self._serve, door, self._open[door])
                 logger.info("the admin API answers on %s", door.name)
 
-    async def _serve(self, door: Door, scope: trio.CancelScope) -> None:
-        try:
-            with scope:
-                await serve(door.sock, _Desk(self._operators, self._facts, self._metrics, self._nursery, door))
-        finally:
-            door.close()
+    async def _serve(self, door: Door, accepting: trio.CancelScope) -> None:
+        desk = _Desk(self._operators, self._facts, self._metrics, self._nursery, door)
+        async with trio.open_nursery() as clients:
+            try:
+                with accepting:
+                    await serve(door.sock, desk, clients)
+            finally:
+                door.close()
+            clients.cancel_scope.deadline = trio.current_time() + HEAR_OUT
 
 
 class _Desk:

@@ -38,6 +38,8 @@ class Door:
     """Its address, as configurations write it."""
     token: bytes | None = None
     """What a TCP client has to know to do more than look at metrics; None for one that may only read."""
+    due: bytes | None = None
+    """What that is once the configuration is in force which it was opened, or kept, for."""
     path: Path | None = None
     """The file of a Unix socket."""
     inode: int = 0
@@ -76,7 +78,7 @@ def open_doors(admin: Admin, present: Sequence[Door] = ()) -> list[Door]:
         raise
     for door in doors:
         if not door.local:
-            door.token = token
+            door.due = token
     return doors
 
 

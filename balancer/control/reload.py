@@ -119,7 +119,7 @@ class Reloader:
         plans: Plans,
         fleet: Fleet,
         upstream: Upstream,
-        prepare: Callable[[Config, Config], Awaitable[Callable[[], None]]],
+        prepare: Callable[[Config, Config], Awaitable[tuple[Callable[[], None], Callable[[], None]]]],
         keep: Callable[[Force], None],
     ) -> None:
         self.last: LastReload | None = None
@@ -193,8 +193,12 @@ class Reloader:
         bound = await self._upstream.want(addresses_of(config), workers)
         async with self._keeper.alone():
             try:
-                put_here = await self._prepare(force.config, config)
-                put_pools = await self._keeper.reconfigure(config, who)
+                put_here, give_up = await self._prepare(force.config, config)
+                try:
+                    put_pools = await self._keeper.reconfigure(config, who)
+                except Refused:
+                    give_up()
+                    raise
             except Refused:
                 await self._upstream.abort()
                 raise

@@ -58,8 +58,8 @@ Answer = Callable[[Request, trio.socket.SocketType], Awaitable[Response]]
 """From a request, and the socket it came by, to the response."""
 
 
-async def serve(sock: socket.socket, answer: Answer) -> None:
-    """Serve the clients of a listening socket until cancelled; the socket is closed then."""
+async def serve(sock: socket.socket, answer: Answer, clients: trio.Nursery) -> None:
+    """Accept from a listening socket until cancelled; it is closed then, and its clients live on in ``clients``."""
     connections = 0
     streams = trio.Semaphore(MAX_STREAMS)
 
@@ -76,7 +76,8 @@ async def serve(sock: socket.socket, answer: Answer) -> None:
             finally:
                 connections -= 1
 
-    await trio.serve_listeners(handle, [trio.SocketListener(trio.socket.from_stdlib_socket(sock))])
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    await trio.serve_listeners(handle, [listener], handler_nursery=clients)
 
 
 async def converse(stream: trio.SocketStream, answer: Answer, streams: trio.Semaphore) -> None:

@@ -133,7 +133,7 @@ class Control:
             await fleet.settled()
             self._tell_listeners(fleet, fleet.force, before)
 
-        async def prepare(old: Config, new: Config) -> Callable[[], None]:
+        async def prepare(old: Config, new: Config) -> tuple[Callable[[], None], Callable[[], None]]:
             check_target(new.log.access)
             doors = api.prepare_doors(new.admin)
 
@@ -144,7 +144,7 @@ class Control:
                 if new.log != old.log:
                     start_logs(new.log, os.environ)
 
-            return put_in_force
+            return put_in_force, partial(api.give_up_doors, doors)
 
         reloader = Reloader(self._path, keeper, plans, fleet, self._supervisor, prepare, keep)
         operators = Operators(

@@ -20,10 +20,11 @@ class Tunnel:
         assert self.client.head().status == 101
 
     def alive(self):
-        self.client.send(b"ping")
-        assert self.peer.exactly(4) == b"ping"
-        self.peer.send(b"pong")
-        assert self.client.exactly(4) == b"pong"
+        """Frames go through, both ways."""
+        self.client.send(b"\x81\x84\0\0\0\0ping")
+        assert self.peer.exactly(10)[-4:] == b"ping"
+        self.peer.send(b"\x81\x04pong")
+        assert self.client.exactly(6)[-4:] == b"pong"
         return True
 
     def close(self):
