@@ -101,7 +101,7 @@ async def reload(world: World, _: Users) -> None:
     """An operator changes the file, and tells the daemon: another timeout, another ring, a new certificate."""
     world.daemon.configure(
         timeouts={**world.settings["timeouts"], "head": f"{world.random.randint(5, 20)}s"},
-        pool=[world.pool(ring={"replicas": world.random.choice([150, 160])})],
+        pool=[world.pool(ring={"points": world.random.choice([150, 160])})],
     )
     world.authority.issue("ide.example")
     world.daemon.process.send_signal(signal.SIGHUP)

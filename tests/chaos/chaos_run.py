@@ -34,6 +34,8 @@ def chaos(
         before = trio.run(_play, world, tunnels, seconds, every)
         after = trio.run(_at_rest, world, before[0])
     ledger = world.ledger
+    if "nothing has changed" in str(world.daemon.stderr):
+        ledger.violated("a reload was refused")
     if after[0] > before[0]:
         ledger.violated(f"{after[0] - before[0]} descriptors were kept")
     if after[1] > before[1] + MORE_MEMORY:
@@ -56,26 +58,26 @@ async def _play(world: World, tunnels: int, seconds: float, every: float) -> tup
     """The same clients twice, in peace and in chaos; the footprint between the two."""
     await trio.to_thread.run_sync(world.admin, "PUT", "/backends/host-0/weight", {"weight": 2.0})  # all are at work
     at_rest, _ = world.footprint()
-    async with _Crowd(world, tunnels, every):
+    async with Crowd(world, tunnels, every):
         pass
     before = await _at_rest(world, at_rest)
-    async with _Crowd(world, tunnels, every) as users:
+    async with Crowd(world, tunnels, every) as users:
         await rampage(world, users, seconds, pace=0.5)
         await trio.sleep(1)
     return before
 
 
-class _Crowd:
-    """All users connected inside; at the end every message has been answered, or is missed."""
+class Crowd:
+    """All users connected inside, some by TLS or all; at the end every message has been answered, or is missed."""
 
-    def __init__(self, world: World, tunnels: int, every: float) -> None:
+    def __init__(self, world: World, tunnels: int, every: float, *, secure: bool = False) -> None:
         self._world = world
         self._users: defaultdict[str, set[Tab]] = defaultdict(set)
         self._tabs: list[Tab] = []
         while len(self._tabs) < tunnels:
             user = f"user-{len(self._tabs)}"
             self._tabs += [
-                Tab(world, user, self._users, every, secure=n % 2 == 0)
+                Tab(world, user, self._users, every, secure=secure or n % 2 == 0)
                 for n in range(TABS[len(self._tabs) % len(TABS)])
             ]
         self._stop = trio.Event()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,9 +133,9 @@ class World:
 
     def start_daemon(self) -> Daemon:
         """The daemon, or the next one on the same state."""
-        tls = {"certificates": [self.authority.issue("ide.example")]}
+        self.authority.issue("ide.example")
         config = {
-            "listeners": [listener(), listener("secure", tls=tls)],
+            "listeners": self.listeners(),
             "pool": [self.pool()],
             "admin": {"socket": self._socket},
             "state_dir": str(self._folder / "state"),
@@ -142,9 +143,19 @@ class World:
         self.daemon = Daemon(self._folder, **config, **self.settings)
         return self.daemon
 
-    def pool(self, **keys: object) -> dict[str, object]:
-        """The pool of all hosts, with these keys in its file."""
-        return pool(*(f"127.0.0.1:{host.port}" for host in self.hosts), linger="1s", **{**self._keys, **keys})
+    def listeners(self) -> list[dict[str, object]]:
+        """One without TLS and one with it."""
+        files = {"cert": str(self._folder / "ide.example.crt"), "key": str(self._folder / "ide.example.key")}
+        return [listener(), listener("secure", tls={"certificates": [files]})]
+
+    def pool(self, hosts: Sequence[Host] | None = None, **keys: object) -> dict[str, object]:
+        """The pool of all hosts, or of these, with such keys in its file."""
+        addresses = (f"127.0.0.1:{host.port}" for host in hosts or self.hosts)
+        return pool(*addresses, linger="1s", **{**self._keys, **keys})
+
+    def generation(self) -> int:
+        """Of the configuration in force."""
+        return json.loads(self.ask("GET", "/v1/config"))["generation"]
 
     def processes(self, kind: str) -> list[int]:
         """Those of the daemon that are a ``worker``, or ``control``."""

@@ -1,8 +1,9 @@
-"""A short chaos run; ``run.py`` makes long ones with 500 tunnels."""
+"""Short chaos runs; ``run.py`` makes long ones with 500 tunnels, ``reloads.py`` a thousand reloads with 1,000."""
 
 from random import SystemRandom
 
 from chaos_actions import ACTIONS
+from chaos_reloads import reloads
 from chaos_run import chaos
 
 
@@ -14,3 +15,10 @@ def test_nothing_is_lost_while_hosts_come_and_go(tmp_path):
     assert counts["messages answered"] > 200
     assert counts["GET 200"] > 20
     assert any(f"action: {action.__name__}" in counts for action in ACTIONS)
+
+
+def test_reloads_cut_nobody_off(tmp_path):
+    summary = reloads(tmp_path, count=15, tunnels=20, seconds=10, seed=1)
+    assert not summary["violations"]
+    assert summary["reloads"] == 15
+    assert summary["counts"]["GET 200"] > 2
