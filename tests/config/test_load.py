@@ -77,7 +77,7 @@ def test_the_line_of_a_problem_behind_windows_line_ends(tmp_path):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("workers = 2", "workers = 0"), '1: workers: expected "auto" or a whole number from 1 to 256, not 0'),
+        (("workers = 2", "workers = 0"), '1: workers: expected "auto" or a whole number from 1 to 64, not 0'),
         (("workers = 2", "worker = 2"), '1: worker: unknown key; did you mean "workers"?'),
         (("workers = 2", "limits = 5"), "1: limits: expected a table, not 5"),
         (("workers = 2", '"sp ace" = 2'), '1: "sp ace": unknown key; known here: workers, state_dir, admin, '),
