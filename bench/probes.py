@@ -18,7 +18,6 @@ from balancer.config import model
 from balancer.config.scalars import Address
 from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
-from balancer.control.offload import Offload
 from balancer.control.prober import Prober
 from bench.backends import backends
 
@@ -59,7 +58,7 @@ def _config(kind: str, count: int, ports: list[int]) -> model.Config:
 async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:
     """Probes, those that failed, and seconds by the clock and of the processor."""
     with tempfile.TemporaryDirectory() as folder:
-        keeper = Keeper(config, Journal(Path(folder)), Offload())
+        keeper = Keeper(config, Journal(Path(folder)))
         async with trio.open_nursery() as nursery:
             await nursery.start(Prober(keeper, None, Random()).run)
             states = keeper.book("ide").health.values()

@@ -16,6 +16,7 @@ from balancer.config.model import Admin
 from balancer.control import api_changes, api_plans, api_reload, api_sessions, api_views
 from balancer.control.api_call import Call, Failure, as_json
 from balancer.control.bodies import BadBody
+from balancer.control.compute import compute
 from balancer.control.doors import Door, open_doors, who
 from balancer.control.facts import Facts
 from balancer.control.keeper import Outdated
@@ -40,7 +41,7 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:]*)(?::[0-9]+)?")
 
 async def description(call: Call) -> Response:
     """This description."""
-    return call.answer(await call.operators.keeper.offload.call(document, ROUTES))
+    return call.answer(await compute(document, ROUTES))
 
 
 _PUBLIC = {"/healthz", "/readyz", "/metrics"}

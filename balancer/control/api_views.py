@@ -6,6 +6,7 @@ from importlib.metadata import version as installed
 import trio
 
 from balancer.control.api_call import Call, as_text
+from balancer.control.compute import compute
 from balancer.control.events import KEPT, Follower
 from balancer.control.facts import reload_facts, settling_facts
 from balancer.control.log_level import level
@@ -81,11 +82,11 @@ async def backends(call: Call) -> Response:
 
 async def ring(call: Call) -> Response:
     """The ring in force: shares, points, balance."""
-    book, offload = call.book, call.operators.keeper.offload
+    book = call.book
     algorithm = book.config.ring.algorithm
     if call.wants("text/plain"):
-        return as_text(await offload.call(show_text, call.pool, algorithm, book.ring))
-    return call.answer(await offload.call(show_json, call.pool, algorithm, book.ring))
+        return as_text(await compute(show_text, call.pool, algorithm, book.ring))
+    return call.answer(await compute(show_json, call.pool, algorithm, book.ring))
 
 
 async def pins(call: Call) -> Response:

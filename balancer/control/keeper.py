@@ -1,6 +1,6 @@
 """The one place where placement changes: overlay, ring and journal of every pool.
 
-A change is checked, its ring built (in another process), written to the journal and fsynced, and only then in force and
+A change is checked, its ring built (in a thread), written to the journal and fsynced, and only then in force and
 acknowledged; all of that under one lock, so changes have an order, which is the journal's. What time itself changes
 (pins that end, ramps that go on) goes the same way.
 """
@@ -15,9 +15,9 @@ import trio
 
 from balancer.config import model
 from balancer.control.book import Book, addresses, backups, extended, version, weights_in_force
+from balancer.control.compute import compute
 from balancer.control.events import Events
 from balancer.control.journal import Entry, Journal, RingConfig
-from balancer.control.offload import Offload
 from balancer.errors import Refused
 from balancer.pool.board import Seats
 from balancer.pool.digest import Digest
@@ -49,14 +49,12 @@ class Keeper:
         self,
         config: model.Config,
         journal: Journal,
-        offload: Offload,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.digest = Digest(journal.key)
         self.secret = journal.key
         self.wall = wall
         self.persistent = config.state_dir is not None
-        self.offload = offload
         self.in_force: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.publish: Callable[[], None] = _nobody
         """Called when backends stand otherwise than before: whoever places users is to know soon."""
@@ -133,7 +131,7 @@ class Keeper:
             else:
                 weights = overlay.live_weights({backend.name: backend.weight for backend in pool.backend}, now)
             try:
-                ring = await self.offload.call(build, extended(pool, overlay), weights)
+                ring = await compute(build, extended(pool, overlay), weights)
             except Refused as error:
                 raise Refused(f"{error}; what was set live does not fit: take it back, or change the file") from None
             rings[pool.name] = ring, weights
@@ -210,7 +208,7 @@ class Keeper:
         return await self._build(book, overlay, weights), weights
 
     async def _build(self, book: Book, overlay: Overlay, weights: Mapping[str, float]) -> Ring:
-        return await self.offload.call(build, extended(book.config, overlay), weights)
+        return await compute(build, extended(book.config, overlay), weights)
 
     async def _commit(self, entry: Entry, overlays: Mapping[str, Overlay]) -> None:
         await trio.to_thread.run_sync(self._journal.append, entry)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from balancer.control.book import Book, addresses, extended, version
+from balancer.control.compute import compute
 from balancer.control.journal import Entry, RingConfig, configured_weights, replayed
 from balancer.control.keeper import Keeper, Outdated
 from balancer.control.movers import CHUNK
@@ -72,7 +73,7 @@ class Plans:
         after, after_new = await self._rings(then, overlay)
         # Drain, maint and removal may make the same ring: the id stands for the changes, not only for what they make.
         identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes), repr(target)])
-        comparison = await keeper.offload.call(plan, before_new, after_new, identity)
+        comparison = await compute(plan, before_new, after_new, identity)
         now = keeper.wall()
         old = Placement.of(before, addresses(book.config, before_overlay), before_overlay, keeper.digest, now)
         new = Placement.of(after, addresses(then.config, overlay), overlay, keeper.digest, now)
@@ -102,7 +103,7 @@ class Plans:
             await self._keeper.ring_of(book, made.overlays[0], effective=True),
             await self._keeper.ring_of(_configured(book, made.target), made.overlays[1], effective=True),
         ]
-        return await self._keeper.offload.call(svg, *rings, made.plan)
+        return await compute(svg, *rings, made.plan)
 
     async def apply(self, plan_id: str, who: str) -> Entry:
         """Make the changes of a plan. Raises ``Refused`` if it is unknown or the ring has changed since."""
@@ -173,7 +174,7 @@ async def past_explanation(keeper: Keeper, pool: str, token: bytes, at: float) -
         raise Refused("the journal does not reach back that far")
     then = book.config.model_copy(update={"ring": config.ring, "backend": config.backends})
     weights = overlay.live_weights(configured_weights(config), at)
-    ring = await keeper.offload.call(build, extended(then, overlay), weights)
+    ring = await compute(build, extended(then, overlay), weights)
     placement = Placement.of(ring, addresses(then, overlay), overlay, keeper.digest, at)
     on_ring = explain(ring, token)
     pinned = placement.pinned(token)

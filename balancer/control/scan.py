@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import trio
 
+from balancer.control.compute import compute
 from balancer.control.keeper import Keeper
 from balancer.control.movers import Movers
 from balancer.errors import Refused
@@ -52,7 +53,7 @@ class Scan:
         ring = self._keeper.book(name).ring
         known = self.rings.get(name)
         if known is None or known.fingerprint != ring.fingerprint:
-            self.rings[name] = await self._keeper.offload.call(ring_facts, ring)
+            self.rings[name] = await compute(ring_facts, ring)
 
 
 def ring_facts(ring: Ring) -> RingFacts:

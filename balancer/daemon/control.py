@@ -31,7 +31,6 @@ from balancer.control.health_file import HealthFile
 from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
 from balancer.control.movers import Movers
-from balancer.control.offload import Offload
 from balancer.control.operators import Operators
 from balancer.control.plans import Plans
 from balancer.control.prober import Prober
@@ -84,11 +83,9 @@ class Control:
             nursery.start_soon(self._beat)
             force, folder = await self._begin()
             journal = await _patiently(partial(_soon, Journal, Path(folder)))
-            offload = Offload()
             try:
-                await self._serve(force, journal, offload)
+                await self._serve(force, journal)
             finally:
-                await offload.close()
                 if force.config.state_dir is None:
                     shutil.rmtree(folder, ignore_errors=True)
 
@@ -115,9 +112,9 @@ class Control:
         force = Force(1, time.time(), config, certificates, socket_keys(config), bound, config.log.level)
         return force, folder
 
-    async def _serve(self, force: Force, journal: Journal, offload: Offload) -> None:
+    async def _serve(self, force: Force, journal: Journal) -> None:
         config = force.config
-        keeper = Keeper(config, journal, offload)
+        keeper = Keeper(config, journal)
         fleet = self._fleet = Fleet(keeper, force, self._counted.load() or {})
         keeper.in_force, keeper.publish = fleet.settled, fleet.publish
         movers = Movers(

@@ -13,13 +13,12 @@ from state import config
 
 from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
-from balancer.control.offload import Offload
 from balancer.ring.overlay import Pin
 
 
 async def add_pins(folder):
     journal = Journal(folder)
-    keeper = Keeper(config(), journal, Offload())
+    keeper = Keeper(config(), journal)
     known = keeper.books["ide"].overlay.pins
     print(os.getpid(), *known, flush=True)
     for number in range(len(known), 1 << 20):

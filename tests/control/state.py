@@ -14,7 +14,6 @@ from balancer.control.force import Force
 from balancer.control.journal import Journal
 from balancer.control.keeper import TICK, Keeper
 from balancer.control.movers import Movers
-from balancer.control.offload import Offload
 from balancer.control.operators import Operators
 from balancer.control.plans import Plans
 from balancer.control.reload import Reloader
@@ -59,13 +58,10 @@ def journal(folder):
 
 
 @asynccontextmanager
-async def keeping(folder=None, settings=None, offload=None):
+async def keeping(folder=None, settings=None):
     """A keeper of ``settings``; its journal is in ``folder``, or ends with it."""
-    mine = offload or Offload()
     with tempfile.TemporaryDirectory() as spare, journal(folder or Path(spare)) as store:
-        yield Keeper(settings or config(), store, mine, Wall())
-        if offload is None:
-            await mine.close()
+        yield Keeper(settings or config(), store, Wall())
 
 
 def operating(keeper, gauges):

@@ -15,7 +15,6 @@ from balancer.control.api import AdminApi
 from balancer.control.doors import Door
 from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
-from balancer.control.offload import Offload
 from balancer.control.server import Response
 
 CONFIG = {
@@ -56,7 +55,7 @@ async def test_a_client_that_stops_sending(autojump_clock, sent):
         raise AssertionError
 
     async def start(nursery, listener):
-        nursery.start_soon(server.serve, listener, never)
+        nursery.start_soon(server.serve, listener, never, nursery)
 
     async with serving(start) as connect:
         began = trio.current_time()
@@ -93,9 +92,8 @@ async def test_a_fault_of_ours_is_logged_once_and_told_to_nobody(caplog, tmp_pat
         raise RuntimeError("the cause")
 
     config = Config.model_validate(CONFIG)
-    offload = Offload()
     journal = Journal(tmp_path)
-    operators = operating(Keeper(config, journal, offload), broken)
+    operators = operating(Keeper(config, journal), broken)
 
     async def start(nursery, listener):
         await nursery.start(AdminApi(operators).run, [Door(listener, "test", "test")])
@@ -105,7 +103,6 @@ async def test_a_fault_of_ours_is_logged_once_and_told_to_nobody(caplog, tmp_pat
             STATUS + STATUS.replace(b"status", b"pools").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         )
         answers = await rest(client)
-    await offload.close()
     journal.close()
     fault, others = answers.split(b"HTTP/1.1 200")
     assert fault.startswith(b"HTTP/1.1 500")

@@ -7,7 +7,6 @@ from state import START, config, keeping, pin
 from trio.testing import MockClock
 
 from balancer.control.keeper import Outdated
-from balancer.control.offload import Offload
 from balancer.control.plans import KEPT, Plans, live_explanation, past_explanation
 from balancer.errors import Refused
 from balancer.ring.overlay import Add, Remove, SetState, SetWeight, Unpin
@@ -54,11 +53,9 @@ def made_of(keeper, changes):
 
 @pytest.mark.parametrize("ring", RINGS)
 async def test_what_was_planned_happens(clock, ring):
-    offload = Offload()
     for case, (before, changes) in CASES.items():
-        async with keeping(settings=config(WEIGHTS, RINGS[ring]), offload=offload) as keeper:
+        async with keeping(settings=config(WEIGHTS, RINGS[ring])) as keeper:
             await as_planned(keeper, made_of(keeper, before), made_of(keeper, changes), case, exact=ring == "ring")
-    await offload.close()
 
 
 async def as_planned(keeper, before, changes, case, *, exact):

@@ -17,7 +17,6 @@ from balancer.config import model
 from balancer.control.health_file import HealthFile
 from balancer.control.journal import Journal
 from balancer.control.keeper import Keeper
-from balancer.control.offload import Offload
 from balancer.control.probe import Probe
 from balancer.control.prober import AT_ONCE, PATIENCE, Prober
 from balancer.pool.health import Verdict
@@ -57,10 +56,10 @@ class Site:
     """A prober at work on one pool."""
 
     def __init__(self, settings, clock, folder=None):
-        self.offload, self.clock = Offload(), clock
+        self.clock = clock
         self.spare = tempfile.TemporaryDirectory()
         self.journal = Journal(Path(self.spare.name))
-        self.keeper = Keeper(settings, self.journal, self.offload, self.wall)
+        self.keeper = Keeper(settings, self.journal, self.wall)
         self.pool = self.keeper.book("ide").pool
         self.prober = Prober(self.keeper, HealthFile(folder) if folder else None, Random(1), self.wall)
 
@@ -106,7 +105,6 @@ async def probing(settings, clock, folder=None, *, start=True):
             nursery.cancel_scope.cancel()
             site.journal.close()
             site.spare.cleanup()
-            await site.offload.close()
 
 
 @asynccontextmanager

@@ -18,7 +18,6 @@ from balancer.control import bodies, server
 from balancer.control.health_file import HealthFile
 from balancer.control.journal import Entry, Journal
 from balancer.control.keeper import Keeper
-from balancer.control.offload import Offload
 from balancer.errors import Refused
 from balancer.ring.overlay import Overlay, Pin
 
@@ -159,7 +158,7 @@ def _started(files: dict[str, bytes]) -> None:
 
 
 def _keeper(store: Journal) -> Keeper:
-    return Keeper(_CONFIG, store, Offload(), lambda: _NOW)
+    return Keeper(_CONFIG, store, lambda: _NOW)
 
 
 @contextmanager
