@@ -234,7 +234,7 @@ async def test_backends_that_come_and_go(clock):
         assert site.pool.backends["c"].unavailable(0.0) == "not probed yet"
         clock.jump(0.5)
         await until(lambda: site.pool.backends["c"].standing.clear)
-        await site.keeper.change("ide", [Remove(backend="a")], "tests")
+        await site.keeper.change("ide", [Remove(name="a")], "tests")
         visits = a.visits
         for _ in range(3):
             await site.probed("b", "c")
