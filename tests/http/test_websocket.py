@@ -69,7 +69,7 @@ VERSION, RFC_KEY = b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY
         (asked(VERSION, RFC_KEY, b"Transfer-Encoding: chunked"), 400),
         (asked(VERSION, RFC_KEY, connection=b"Upgrade, Sec-WebSocket-Key"), 400),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, int) else "request",
 )
 def test_refused_requests(request_, status):
     with pytest.raises(ProxyError) as caught:
