@@ -18,7 +18,7 @@ from balancer.errors import Refused
 from balancer.ring.build import build
 
 NAMES = [f"ide-{number:02}" for number in range(12)]
-MINIMAL = {"ring", "keyed ring", "nginx", "haproxy consistent", "rendezvous"}
+MINIMAL = ["ring", "keyed ring", "nginx", "haproxy consistent", "rendezvous"]
 every_algorithm = pytest.mark.parametrize("settings", ALGORITHMS.values(), ids=ALGORITHMS)
 minimal_algorithms = pytest.mark.parametrize("settings", [ALGORITHMS[name] for name in MINIMAL], ids=MINIMAL)
 weight_maps = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([0.5, 1, 1, 2, 3]), min_size=1, max_size=8)
