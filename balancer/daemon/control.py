@@ -37,6 +37,7 @@ from balancer.control.prober import Prober
 from balancer.control.reload import Reloader, addresses_of, read_certificates, socket_keys, workers_of
 from balancer.daemon.channel import Channel
 from balancer.daemon.child import BEAT, begin
+from balancer.daemon.descriptors import too_few
 from balancer.daemon.logs import start_logs
 from balancer.daemon.upstream import Upstream
 from balancer.errors import ConfigError, Refused
@@ -109,6 +110,7 @@ class Control:
         workers = workers_of(config)
         bound = await _patiently(lambda: self._supervisor.want(addresses_of(config), workers))
         await self._supervisor.commit(config)
+        _warn_of_descriptors(config)
         force = Force(1, time.time(), config, certificates, socket_keys(config), bound, config.log.level)
         return force, folder
 
@@ -140,6 +142,8 @@ class Control:
                 movers.drain, movers.spread = new.timeouts.drain, new.timeouts.close_spread
                 if new.log != old.log:
                     start_logs(new.log, os.environ)
+                if new.limits != old.limits or new.workers != old.workers:
+                    _warn_of_descriptors(new)
 
             return put_in_force, partial(api.give_up_doors, doors)
 
@@ -266,6 +270,12 @@ class Control:
         while True:
             await trio.sleep(KEEP_EVERY)
             self._counted.save(fleet.counted)
+
+
+def _warn_of_descriptors(config: Config) -> None:
+    warning = too_few(config.limits, workers_of(config))
+    if warning:
+        logger.warning("%s", warning)
 
 
 async def _patiently(get: Callable[[], Awaitable[T]]) -> T:

@@ -15,6 +15,7 @@ from types import FrameType
 import trio
 
 from balancer.config.model import Log
+from balancer.daemon.descriptors import raise_limit
 from balancer.daemon.logs import start_logs
 from balancer.daemon.supervisor import Supervisor
 from balancer.daemon.systemd import Manager, handed_sockets
@@ -25,6 +26,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def run(config_path: Path) -> int:
     """Run the daemon in the foreground; the exit code."""
     start_logs(Log(), os.environ)
+    raise_limit()
     handed = handed_sockets(os.environ)
     _on_signals(_leave)
     with closing(Manager(os.environ)) as manager:

@@ -4,9 +4,11 @@ Lines are kept in memory and written by a thread, so a slow terminal, a stopped 
 the data plane. What cannot be kept or written is dropped and counted. Tokens appear only as a keyed digest.
 """
 
+import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -130,9 +132,19 @@ class AccessLog:
 
 
 def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    """Write lines whole, one worker at a time: in a pipe, more than PIPE_BUF bytes of several would mix (pipe(7)).
+
+    The lock is that of the target itself (fcntl(2)), and ends with whoever holds it. What cannot be locked is written.
+    """
+    with suppress(OSError):
+        fcntl.lockf(fd, fcntl.LOCK_EX)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+    finally:
+        with suppress(OSError):
+            fcntl.lockf(fd, fcntl.LOCK_UN)
 
 
 def _ms(seconds: float) -> str:

@@ -1,17 +1,20 @@
 """Processes that are killed, stopped and crash: who notices, what is lost, and what is as before."""
 
+import json
 import os
 import signal
 import socket
 import time
 from collections import Counter
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 from admin_rig import NAMES, AdminDaemon
+from harness import listener, of_session
 from process_rig import Tunnel, command, served
 from prometheus_client.parser import text_string_to_metric_families
-from wire import Backend, eventually
+from wire import Backend, eventually, get, nobody
 
 BOTH = {0, 1}
 CONNECTIONS = ("balancer_listener_connections_total", ("listener", "web"))
@@ -20,8 +23,8 @@ CONNECTIONS = ("balancer_listener_connections_total", ("listener", "web"))
 class Processes(AdminDaemon):
     """With two workers."""
 
-    def __init__(self, folder, hosts, **sections):
-        super().__init__(folder, hosts, workers=2, timeouts={"drain": "1s", "hang": "1s"}, **sections)
+    def __init__(self, folder, hosts, drain="1s", **sections):
+        super().__init__(folder, hosts, workers=2, timeouts={"drain": drain, "hang": "1s"}, **sections)
 
     def workers(self):
         """Process ids of the workers that are attached, by number."""
@@ -200,3 +203,51 @@ def test_a_user_stays_on_one_host_whichever_worker_they_come_to(daemon, hosts, s
             assert tab.host == other
             assert all(tunnel.client.rest()[:1] == b"\x88" for tunnel in all_of(tunnels))
     daemon.reset()
+
+
+def test_limits_hold_for_both_workers_together(daemon, hosts, spread):
+    """Of a backend: one more finds no room, whichever worker it comes to; at a bound it goes to another."""
+    before = Path(daemon.config).read_text()
+    tunnels = spread("secret-6")
+    place, held = tunnels[0][0].host, len(all_of(tunnels))
+
+    def reload(**keys):
+        members = ", ".join(f'{{name = "{name}", address = "{host}"}}' for name, host in zip(NAMES, hosts, strict=True))
+        settings = "".join(f"{key} = {value}, " for key, value in keys.items())
+        lines = [line for line in before.splitlines() if not line.startswith("pool = ")]
+        pools = f'pool = [{{name = "ide", {settings}backend = [{members}]}}]'
+        Path(daemon.config).write_text("\n".join([*lines, pools, ""]))
+        assert daemon.ask("POST", "/v1/reload", {}).status == 200
+
+    reload(max_connections=held, queue=0)
+    for _ in range(8):
+        with daemon.connect() as client:
+            assert client.ask(get("/?token=secret-6", "Connection: close")).status == 503
+    reload(ring='{algorithm = "ring", bound = 1.0}')
+    users = [f"secret-{n}" for n in range(20, 60) if daemon.place(f"secret-{n}") != place]
+    assert len(users) == 40, "the host that has a user is above the mean"
+    Path(daemon.config).write_text(before)
+    assert daemon.ask("POST", "/v1/reload", {}).status == 200
+
+
+def test_lines_of_the_access_log_are_whole(daemon):
+    daemon.logged(event="close")
+    assert {json.loads(line)["event"] for line in list(daemon.stdout.lines)} == {"open", "close", "request"}
+
+
+def test_what_a_killed_supervisor_leaves_ends_by_itself(tmp_path, hosts):
+    with nobody() as address:
+        listeners = [listener(bind=[address])]
+    with Processes(tmp_path, hosts, listeners=listeners, drain="10s") as first:
+        with closing(Tunnel(first, hosts, "secret-1")) as tunnel:
+            assert first.ask("POST", "./pins", {"token": "secret-9", "backend": "ide-03"}).status in (200, 201)
+            leader = first.process.pid
+            left = set(of_session(leader)) - {leader}
+            os.kill(leader, signal.SIGKILL)
+            # On the same address, with the same files.
+            with Processes(tmp_path, hosts, listeners=listeners) as second:
+                assert tunnel.alive()
+                assert served(second, hosts, "secret-9") == "ide-03"
+                tunnel.close()
+                eventually(lambda: not left & set(of_session(leader)))
+        first.check()

@@ -5,7 +5,7 @@ import resource
 import time
 
 from echo import Echo
-from harness import Daemon, pool
+from harness import Daemon, children, pool
 from wire import get
 
 PERIODS = 2.5
@@ -32,7 +32,9 @@ def test_the_daemon_lives_and_serves_who_is_there(tmp_path):
         ) as daemon:
             with daemon.connect() as client:
                 assert client.ask(get()).status == 201
-                with nothing_free(daemon.process.pid):
+                with contextlib.ExitStack() as stack:
+                    for pid in (daemon.process.pid, *children(daemon.process.pid)):
+                        stack.enter_context(nothing_free(pid))
                     end, answers = time.monotonic() + PERIODS, 0
                     while time.monotonic() < end:
                         assert client.ask(get(f"/{answers}?token=secret-1")).status == 201

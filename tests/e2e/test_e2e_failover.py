@@ -62,7 +62,7 @@ def test_a_broken_backend_is_skipped_and_held_off(daemon_of, backend, broken, re
         assert all(entry["skipped"] == {"host-0": "failed to connect"} for entry in skipped)
         assert {entry["why"] for entry in skipped} == {"successor"}
         assert {entry["why"] for entry in entries if entry not in skipped} == {"owner"}
-        warnings = [line for line in daemon.stderr.lines if " WARNING " in line]
+        warnings = [line for line in daemon.stderr.lines if " WARNING " in line and "backend" in line]
         assert len(warnings) == 1
         assert f"backend host-0 ({address}): " in warnings[0]
         assert reason in warnings[0]
