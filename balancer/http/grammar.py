@@ -7,10 +7,12 @@ only (2.2), folded lines are not fields (5.2), and control characters are nowher
 
 import re
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_FIELD_LINES = rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+"""A method, or the name of a field."""
 
-REQUEST = re.compile(rb"(" + _TOKEN + rb") ([!-\"$-~]++) HTTP/1\.([01])\r\n" + _FIELD_LINES + rb"\r\n")
+_FIELD_LINES = rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
+
+REQUEST = re.compile(rb"(" + TOKEN + rb") ([!-\"$-~]++) HTTP/1\.([01])\r\n" + _FIELD_LINES + rb"\r\n")
 """A whole request head: method, target, minor version. The target has no ``#`` and no byte outside visible ASCII."""
 
 RESPONSE = re.compile(
@@ -38,7 +40,7 @@ _CLAIMS = ["forwarded", "x-forwarded-TOKEN", "x-real-ip", "x-request-id"]
 def _special(names: list[str]) -> re.Pattern[bytes]:
     """Finds lines whose field name is one of ``names``, in any case, a hyphen written as underscore included."""
     initials = "".join(sorted({name[0] + name[0].upper() for name in names}))
-    spellings = "|".join(names).replace("-", "[-_]").encode().replace(b"TOKEN", _TOKEN)
+    spellings = "|".join(names).replace("-", "[-_]").encode().replace(b"TOKEN", TOKEN)
     return re.compile(rb"\n(?=[%b])(?i:(%b)):([^\r]*+)\r" % (initials.encode(), spellings))
 
 

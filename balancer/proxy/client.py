@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from balancer.errors import ProxyError, Source
-from balancer.http.head import Request, find_end, parse_request, skip_blank
+from balancer.http.head import find_end, skip_blank
 from balancer.http.proxy_protocol import parse as parse_proxy_header
+from balancer.http.reader import RequestReader
 from balancer.net.engine import Closed, TimedOut
 from balancer.net.tls import TlsTransport
 from balancer.net.transport import TURN_BYTES, PlainTransport, reset
@@ -122,6 +123,7 @@ async def _serve_http(client: Client, data: bytes) -> None:
     plane, task = client.plane, client.task
     engine = plane.engine
     first = Record(engine.now, client.tls_seconds)
+    reader = RequestReader()
     rest: bytes | None = data
     while rest or (rest is not None and not (client.front.draining and client.served)):
         if rest and task.spent >= TURN_BYTES:
@@ -131,7 +133,7 @@ async def _serve_http(client: Client, data: bytes) -> None:
             head, rest = await _read_head(client, rest, record)
             if not head:
                 return
-            request: Request = parse_request(head)
+            request = reader.read(head)
         except ProxyError as error:
             await _refuse(client, record, error)
             break
