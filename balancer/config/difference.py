@@ -48,9 +48,9 @@ def _plain(value: object) -> object:
 def _sockets(old: Config, new: Config) -> Iterator[Difference]:
     before = {str(address): listener.name for listener in old.listener for address in listener.bind}
     after = {str(address): listener.name for listener in new.listener for address in listener.bind}
-    for address in after.keys() - before.keys():
+    for address in [address for address in after if address not in before]:
         yield Difference("opens", f'listener "{after[address]}" opens {address}', f'listener "{after[address]}" > bind')
-    for address in before.keys() - after.keys():
+    for address in [address for address in before if address not in after]:
         text = f'listener "{before[address]}" closes {address}; its connections may finish'
         yield Difference("closes", text, f'listener "{before[address]}" > bind')
 
@@ -75,7 +75,7 @@ def _members(at: str, name: str, old: tuple[BaseModel, ...], new: tuple[BaseMode
     """Tables with names: what is gone, what is new, what has changed; their order alone is no difference here."""
     before, after = ({getattr(each, "name"): each for each in models} for models in (old, new))  # noqa: B009
     prefix = f"{at} > " if at else ""
-    for member in before.keys() - after.keys():
+    for member in [member for member in before if member not in after]:
         yield Difference("changes", f'{prefix}{name} "{member}": removed', f'{prefix}{name} "{member}"')
     for member, model in after.items():
         key = f'{prefix}{name} "{member}"'

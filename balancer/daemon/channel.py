@@ -37,7 +37,9 @@ class Channel:
         self._sock = trio.socket.from_stdlib_socket(sock)
 
     async def send(self, kind: str, fds: Sequence[int] = (), **fields: Any) -> None:  # noqa: ANN401  # JSON values
-        """Send one message; without effect when the other end is gone, which its owner learns otherwise."""
+        """Send one message; without effect when either end is gone, which its owner learns otherwise."""
+        if self._sock.fileno() < 0:
+            return
         data = json.dumps({"kind": kind, **fields}).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         with suppress(BrokenPipeError, ConnectionResetError, trio.ClosedResourceError):
