@@ -8,7 +8,6 @@ SIGUSR2 quick again; slow answers keep their order. After SIGHUP it hangs up ins
 
 import asyncio
 import base64
-import ctypes
 import hashlib
 import os
 import signal
@@ -126,6 +125,8 @@ async def serve(name: str, port: int) -> None:
     loop.add_signal_handler(signal.SIGUSR1, setattr, Link, "delay", DELAY)
     loop.add_signal_handler(signal.SIGUSR2, setattr, Link, "delay", 0.0)
     loop.add_signal_handler(signal.SIGHUP, setattr, Link, "rude", True)
+    # Not left over when the tests are killed. PR_SET_PDEATHSIG would go by the thread that started us, which may end.
+    loop.add_reader(sys.stdin.fileno(), os._exit, 1)
     server = await loop.create_server(Link, "127.0.0.1", port, backlog=4096, reuse_address=True)
     print("accepts", flush=True)
     async with server:
@@ -133,5 +134,4 @@ async def serve(name: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # not left over when the tests are killed
     asyncio.run(serve(sys.argv[1], int(sys.argv[2])))

@@ -48,7 +48,7 @@ class Host:
 
     def start(self) -> None:
         command = [sys.executable, str(HERE / "chaos_host.py"), self.name, str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"accepts\n"
         self.continued = time.monotonic()
@@ -56,8 +56,9 @@ class Host:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            stream.close()
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
