@@ -14,7 +14,10 @@ backends = st.sampled_from(["a", "b", "c"])
 
 
 class Users(RuleBasedStateMachine):
-    """``open`` holds [token, session, backend] in the order of opening; ``ended`` when and where a user was last."""
+    """``open`` holds [token, session, backend] in the order of opening; ``ended`` when and where a user was last.
+
+    ``elsewhere`` is where users are by the word of control, which alone ends that.
+    """
 
     tunnels = Bundle("tunnels")
 
@@ -24,6 +27,7 @@ class Users(RuleBasedStateMachine):
         self.now = 0.0
         self.open = []
         self.ended = {}
+        self.elsewhere = {}
         self.number = 0
 
     def places(self, token):
@@ -35,7 +39,20 @@ class Users(RuleBasedStateMachine):
         lease = self.leases.open(token, self.number, backend)
         self.open.append((token, self.number, backend))
         self.ended.pop(token, None)
+        if token in self.elsewhere:
+            self.elsewhere[token] = (backend, True)  # this tunnel is newer than what control has said
         return lease, self.number
+
+    @rule(token=tokens, backend=backends, connected=st.booleans())
+    def is_elsewhere(self, token, backend, connected):
+        self.leases.follow(token, (backend, connected))
+        self.elsewhere[token] = (backend, connected)
+        self.ended.pop(token, None)
+
+    @rule(token=tokens)
+    def is_where_the_ring_says(self, token):
+        self.leases.follow(token, None)
+        self.elsewhere.pop(token, None)
 
     @rule(tunnel=consumes(tunnels))
     def closes(self, tunnel):
@@ -43,7 +60,7 @@ class Users(RuleBasedStateMachine):
         self.leases.close(lease, session, self.now)
         for entry in [entry for entry in self.open if entry[1] == session]:
             self.open.remove(entry)
-            if not self.places(lease.token):
+            if not self.places(lease.token) and lease.token not in self.elsewhere:
                 self.ended[lease.token] = (self.now, entry[2])
 
     @rule(target=tunnels, tunnel=tunnels)
@@ -59,6 +76,8 @@ class Users(RuleBasedStateMachine):
         expected = [s for token, s, place in self.open if current and token == lease.token and place in where]
         assert self.leases.leave(lease, where) == expected
         self.open = [entry for entry in self.open if entry[1] not in expected]
+        if expected and not self.places(lease.token):
+            self.elsewhere.pop(lease.token, None)
 
     @rule(seconds=st.sampled_from([1.0, LINGER - 0.5, LINGER, 100.0]))
     def time_passes(self, seconds):
@@ -67,7 +86,9 @@ class Users(RuleBasedStateMachine):
     @rule()
     def sweep(self):
         self.leases.expire(self.now)
-        assert len(self.leases) == len({token for token, _, _ in self.open} | self.lingering().keys())
+        assert len(self.leases) == len(
+            {token for token, _, _ in self.open} | self.lingering().keys() | self.elsewhere.keys()
+        )
 
     def lingering(self):
         return {token: place for token, (at, place) in self.ended.items() if self.now < at + LINGER}
@@ -82,7 +103,13 @@ class Users(RuleBasedStateMachine):
         lingering = self.lingering()
         for token in (b"ann", b"bob", b"eve", b"nobody"):
             lease = self.leases.get(token, self.now)
-            if places := self.places(token):
+            if token in self.elsewhere:
+                backend, connected = self.elsewhere[token]
+                assert lease.place == next(lease.places()) == backend
+                assert list(lease.sessions.values()) == self.places(token)
+                for name in "abc":
+                    assert lease.holds(name) == (name in self.places(token) or (connected and name == backend))
+            elif places := self.places(token):
                 assert lease.place == places[-1]
                 assert list(lease.sessions.values()) == places
             elif token in lingering:
@@ -99,6 +126,8 @@ class Users(RuleBasedStateMachine):
         """Nothing leaks."""
         for token, session, _ in list(self.open):
             self.leases.close(self.leases.get(token, self.now), session, self.now)
+        for token in self.elsewhere:
+            self.leases.follow(token, None)
         self.leases.expire(self.now + LINGER)
         assert len(self.leases) == 0
         assert not any(self.leases.users.values())
