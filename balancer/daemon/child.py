@@ -130,7 +130,7 @@ class Child:
 
     async def _listen(self, channel: Channel) -> None:
         while (message := await channel.receive()) is not None:
-            self._heard = max(self._heard, trio.current_time())
+            self._heard = trio.current_time()
             if message.kind != "beat":
                 await self._hear(self, message)
 

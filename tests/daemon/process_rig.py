@@ -1,11 +1,12 @@
 """Users of a daemon with an admin API: their requests and tunnels, at whichever of the hosts they come to."""
 
+import socket
 import subprocess
 import time
 
 from admin_rig import AGREED, HANDSHAKE, NAMES
 from harness import COMMAND
-from wire import PATIENCE, answer, get
+from wire import PATIENCE, Peer, answer, get
 
 
 class Tunnel:
@@ -52,6 +53,16 @@ def served(daemon, hosts, token="secret-new", client=None, param="token"):
         assert client.response().status == 200
         peer.close()
     return name
+
+
+def happened(daemon, *texts):
+    """Once these have been told of as events, in this order, since control has started."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(daemon.socket)
+        with Peer(sock) as peer:
+            peer.send(get("/v1/events", "Last-Event-ID: 1-1"))
+            for text in texts:
+                peer.until(text.encode())
 
 
 def command(daemon, *words):

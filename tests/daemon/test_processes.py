@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from admin_rig import NAMES, AdminDaemon
 from harness import listener, of_session
-from process_rig import Tunnel, command, served
+from process_rig import Tunnel, command, happened, served
 from prometheus_client.parser import text_string_to_metric_families
 from wire import Backend, eventually, get, nobody
 
@@ -24,7 +24,7 @@ class Processes(AdminDaemon):
     """With two workers."""
 
     def __init__(self, folder, hosts, drain="1s", **sections):
-        super().__init__(folder, hosts, workers=2, timeouts={"drain": drain, "hang": "1s"}, **sections)
+        super().__init__(folder, hosts, workers=2, timeouts={"drain": drain, "hang": "2s"}, **sections)
 
     def workers(self):
         """Process ids of the workers that are attached, by number."""
@@ -130,6 +130,7 @@ def test_a_killed_worker_takes_only_its_own_along(daemon, hosts, spread):
     assert grown[CONNECTIONS] >= 6
     assert grown["balancer_process_starts_total", ("process", "worker 0")] == 1
     assert daemon.known("worker 0")["last_end"] == "signal SIGKILL"
+    happened(daemon, "worker 0 has ended: signal SIGKILL", "worker 0 has started")
 
 
 def test_a_killed_control_costs_no_traffic(daemon, hosts, spread):
@@ -152,7 +153,7 @@ def test_a_worker_that_hangs_is_replaced(daemon, hosts, spread):
     tunnels = spread("secret-3")
     pid = daemon.workers()[1]
     os.kill(pid, signal.SIGSTOP)
-    daemon.stderr.wait_for(lambda line: f"worker 1 (pid {pid}) has given no sign of life for 1 s" in line)
+    daemon.stderr.wait_for(lambda line: f"worker 1 (pid {pid}) has given no sign of life for 2 s" in line)
     daemon.back(pid)
     assert all(tunnel.alive() for tunnel in tunnels[0])
     assert all(tunnel.client.ended() for tunnel in tunnels[1])
@@ -163,7 +164,7 @@ def test_a_control_that_hangs_is_replaced(daemon, spread):
     tunnels = spread("secret-4")
     pid = daemon.control()
     os.kill(pid, signal.SIGSTOP)
-    daemon.stderr.wait_for(lambda line: f"control (pid {pid}) has given no sign of life for 1 s" in line)
+    daemon.stderr.wait_for(lambda line: f"control (pid {pid}) has given no sign of life for 2 s" in line)
     daemon.back(pid)
     assert all(tunnel.alive() for tunnel in all_of(tunnels))
 

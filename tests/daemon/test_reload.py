@@ -15,7 +15,7 @@ import pytest
 from admin_rig import NAMES, AdminDaemon, ask
 from authority import Authority
 from harness import listener, pool, toml
-from process_rig import Tunnel, command, served
+from process_rig import Tunnel, command, happened, served
 from scrape import metric
 from wire import PATIENCE, Backend, Peer, eventually, get, nobody
 
@@ -142,6 +142,9 @@ class TestListeners:
             assert client.client.rest()[:1] == b"\x88", "after timeouts.drain"
         assert tunnel.alive()
         daemon.stderr.wait_for(lambda line: f'"new" accepts no more on 127.0.0.1:{port}' in line)
+        happened(
+            daemon, f"listener new accepts on 127.0.0.1:{port}", f"listener new accepts no more on 127.0.0.1:{port}"
+        )
 
     def test_another_name_for_the_same_address_closes_nothing(self, daemon, hosts, tunnel):
         def rename(config):
