@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 WRITER = """
+import os
 import trio
 from balancer.proxy.accesslog import AccessLog, Record
 
@@ -19,6 +20,7 @@ async def main(name):
         nursery.start_soon(log.run)
         for _ in range(100):
             log.write("request", record, client="", listener="", pool="", tls="", now=1.0)
+        os.write(2, b".")
         nursery.cancel_scope.cancel()
 
 trio.run(main, {name!r})
@@ -27,7 +29,9 @@ trio.run(main, {name!r})
 
 def writers(target):
     return [
-        subprocess.Popen([sys.executable, "-c", WRITER.replace("{name!r}", repr(name))], stdout=target)
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER.replace("{name!r}", repr(name))], stdout=target, stderr=subprocess.PIPE
+        )
         for name in (b"a", b"b")
     ]
 
@@ -45,6 +49,7 @@ def test_lines_stay_whole(tmp_path, kind):
             )
         started = [stack.enter_context(each) for each in writers(writing)]
         os.close(writing)
+        assert [each.stderr.read(1) for each in started] == [b".", b"."]  # both want to write, and nobody reads yet
         if kind == "file":
             assert [each.wait() for each in started] == [0, 0]
         with os.fdopen(reading, "rb") as lines:
