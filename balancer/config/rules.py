@@ -106,6 +106,10 @@ def _admin(config: Config) -> Iterator[Finding]:
 
 
 def _limits(config: Config) -> Iterator[Finding]:
+    if config.timeouts.hang < 1:
+        yield Finding(
+            ("timeouts", "hang"), "below 1s a process that is only busy would be killed: it gives a sign every 250 ms"
+        )
     limits = config.limits
     if "client_burst" in limits.model_fields_set and not limits.client_rate:
         reads = (("limits", "client_rate"),)

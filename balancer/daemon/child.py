@@ -2,8 +2,8 @@
 
 Some facts. A child that dies at once, again and again, must not be started a hundred times a second: each end within
 ``SETTLED`` seconds of the start doubles the wait before the next, up to ``LONGEST_WAIT``. A child that hangs is found
-out by its silence: it sends a beat every second from the very loop that does its work. Children learn of our end by
-the end of their channel, whatever ended us, kill -9 included; so there is no need to chase them.
+out by its silence: it sends a beat four times a second from the very loop that does its work. Children learn of our end
+by the end of their channel, whatever ended us, kill -9 included; so there is no need to chase them.
 """
 
 import logging
@@ -28,7 +28,7 @@ LONGEST_WAIT = 10.0
 """Seconds before a child that keeps dying is started again, at first and at most."""
 SETTLED = 10.0
 """Seconds after which a child is held to have started well."""
-BEAT = 1.0
+BEAT = 0.25
 """Seconds between two signs of life."""
 
 

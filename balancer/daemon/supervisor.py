@@ -22,7 +22,7 @@ import trio
 from balancer.config.model import Log
 from balancer.config.scalars import MOST_WORKERS, Address
 from balancer.daemon.channel import MOST_FDS, Message
-from balancer.daemon.child import BEAT, Child
+from balancer.daemon.child import Child
 from balancer.daemon.logs import start_logs
 from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import Manager, Phase
@@ -31,6 +31,8 @@ from balancer.pool.board import KEY_BYTES, clear, prepare, size
 
 logger = logging.getLogger("balancer.supervisor")
 
+PATIENCE = 1.0
+"""Seconds for children to say that they drain, before that is said without them."""
 GOODBYE = 5.0
 """Seconds a child may take to end once it is told to end at once."""
 
@@ -110,7 +112,7 @@ class Supervisor:
             child.wanted = False
         await self._control.tell("drain")
         await self._tell_workers("drain")
-        with trio.move_on_after(BEAT):
+        with trio.move_on_after(PATIENCE):
             await self._counted.wait()
             await self._drained.wait()
         self._sockets.close()  # who comes now is refused, rather than left waiting

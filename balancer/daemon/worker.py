@@ -27,6 +27,8 @@ from balancer.proxy.plane import Plane
 
 logger = logging.getLogger("balancer.worker")
 
+TIDY = 1.0
+"""Seconds between two looks for what is over."""
 GOODBYE = 2.0
 """Seconds for which closing connections may say goodbye once the drain is over."""
 
@@ -160,7 +162,7 @@ class Worker:
         while True:
             if self._follower is not None:
                 self._follower.plane.tidy()
-            await trio.sleep(BEAT)
+            await trio.sleep(TIDY)
 
 
 def _freeze() -> None:

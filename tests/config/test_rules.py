@@ -198,6 +198,10 @@ BROKEN = {
         [ring('algorithm = "ring"', 'before = { algorithm = "haproxy" }'), ("weight = 3", "weight = 0.5")],
         '25: pool "ide" > backend "ide-02" > weight: haproxy\'s weights are whole numbers from 0 to 256, not 0.5',
     ),
+    "so little patience that busy processes are killed": (
+        [("[admin]", '[timeouts]\nhang = "500ms"\n[admin]')],
+        "2: timeouts > hang: below 1s a process that is only busy would be killed: it gives a sign every 250 ms",
+    ),
     "blake2b without seed": (
         [ring('hash = "blake2b"')],
         '16: pool "ide" > ring > hash: blake2b is a keyed hash: '

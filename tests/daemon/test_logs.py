@@ -185,7 +185,8 @@ def test_every_line_has_the_priority_of_its_record(message, levels):
 
 
 def test_priorities_where_only_the_stream_leads_to_the_journal(tmp_path):
-    with Unit(tmp_path, listener=[listener()], pool=[pool("127.0.0.1:1")]) as unit:
+    limits = {"max_connections": 100}  # more might take more descriptors than there are, which is worth a warning
+    with Unit(tmp_path, listener=[listener()], pool=[pool("127.0.0.1:1")], limits=limits) as unit:
         unit.accepts()
         unit.stop()
         assert re.fullmatch(r"(<6>INFO .+\n)+", str(unit.stderr))

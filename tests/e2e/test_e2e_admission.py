@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from harness import Daemon, listener, pool
+from harness import Daemon, listener, of_session, pool
 from scrape import metric
 from wire import PATIENCE, Peer, answer, get
 
@@ -161,23 +161,13 @@ def test_without_memory_nobody_new_comes_in(tmp_path, home, control):
         assert b"memory" in ready.body
 
 
-@contextlib.contextmanager
-def descriptors(count):
-    """What is started here may open so many."""
-    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
-
-
 def test_out_of_descriptors_it_lives_on(tmp_path, backend, control):
     control = control.with_name("narrow.sock")
     with contextlib.ExitStack() as stack:
-        with descriptors(64):
-            narrow = Daemon(tmp_path, pool=[pool(backend)], admin={"socket": str(control)}, listeners=LISTENERS)
+        narrow = Daemon(tmp_path, pool=[pool(backend)], admin={"socket": str(control)}, listeners=LISTENERS)
         daemon = stack.enter_context(narrow)
+        for pid in of_session(daemon.process.pid):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64))
         tunnel = stack.enter_context(daemon.connect("raw"))
         tunnel.send(b"hello")
         far = backend.accept()
