@@ -96,8 +96,9 @@ def test_chunks_that_go_on_say_what_came_in(raw, data):
     if whole[0] is Source.BACKEND:
         assert framed == whole
         return
-    passed_on, *others = framed
-    assert others == list(whole[1:])
+    passed_on, *others, after = framed
+    assert others == list(whole[1:-1])
+    assert whole[-1].startswith(after), "of what follows the body, as much as came with its end"
     decoded, done, found, rest = outcome([passed_on])
     assert whole[0].startswith(decoded)
     assert (decoded, done, found, rest) == (*whole[:3], b"") or not done
