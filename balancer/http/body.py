@@ -124,7 +124,7 @@ class Chunked:
                 ended = self._read_trailers(data, position)
                 if ended < 0:
                     break
-                self.done = True
+                self.done, self._expects = True, expects
                 if framed:
                     parts += (data[begun:position], self.trailers, b"\r\n")
                 self.rest = data[ended:]
