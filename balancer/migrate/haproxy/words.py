@@ -1,10 +1,11 @@
 r"""The words of a line, quoting exactly as haproxy's (configuration manual of 2.6, section 2.2; checked against it).
 
 Facts. Blanks separate words, ``#`` starts a comment. Between single quotes every character is itself. Between double
-quotes blanks and ``#`` are, and ``$NAME``, ``${NAME}``, ``${NAME-default}`` are replaced; outside of them a ``$`` is
-nothing special. A variable that is not set is empty, and ``${NAME[*]}`` becomes as many words as its value has. A
-backslash escapes a blank, ``\``, ``#`` and both quotes, between double quotes also ``$``; ``\r``, ``\n``, ``\t``,
-``\xHH`` are control characters; before anything else, and between single quotes, it stands for itself.
+quotes blanks and ``#`` are, and ``$NAME``, ``${NAME}``, ``${NAME-default}`` are replaced (a dot may begin a name, and
+ends it further on); outside of them a ``$`` is nothing special. A variable that is not set is empty, and ``${NAME[*]}``
+becomes as many words as its value has. A backslash escapes a blank, ``\``, ``#`` and both quotes, between double quotes
+also ``$``; ``\r``, ``\n``, ``\t``, ``\xHH`` are control characters; before anything else, and between single quotes, it
+stands for itself.
 """
 
 import re
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 MAX_WORDS = 64
 
-_VARIABLE = re.compile(r"\$(?:([A-Za-z_.][A-Za-z0-9_.]*)|\{([A-Za-z_.][A-Za-z0-9_.]*)(\[\*\])?(?:-([^}]*))?\})")
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_.][A-Za-z0-9_]*)|\{([A-Za-z_.][A-Za-z0-9_]*)(\[\*\])?(?:-([^}]*))?\})")
 _HEX = re.compile(r"x([0-9A-Fa-f]{2})")
 _ESCAPES = {" ": " ", "\\": "\\", "#": "#", '"': '"', "'": "'", "r": "\r", "n": "\n", "t": "\t"}
 _BLANKS = " \t\r\v\f"
