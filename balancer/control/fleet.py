@@ -308,10 +308,9 @@ class Fleet:
         """Keep what traffic says of backends for whoever judges them."""
         for name, tallies in report.tallies.items():
             book = self.keeper.books.get(name)
-            for backend, tally in tallies.items() if book is not None else ():
-                mine = book.pool.backends.get(backend) if book is not None else None
-                if mine is not None:
-                    mine.tally.add(tally)
+            backends = book.pool.backends if book is not None else {}
+            for backend in tallies.keys() & backends.keys():
+                backends[backend].tally.add(tallies[backend])
 
     def _gauges(self) -> Iterator[Counts]:
         for worker in self.workers.values():

@@ -9,7 +9,7 @@ workers: all of them serve the same, also one that starts later, when the files 
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -37,8 +37,8 @@ LOOK_EVERY = 1.0
 and its key are written one after the other."""
 
 
-class Upstream(Protocol):
-    """The supervisor."""
+class Supervisor(Protocol):
+    """What is asked of the supervisor, one question at a time, and what it is told."""
 
     async def want(self, sockets: Mapping[str, Address], workers: int) -> Mapping[str, tuple[str, ...]]:
         """Have these sockets ready; where they are bound, by key. Raises ``Refused``."""
@@ -48,6 +48,9 @@ class Upstream(Protocol):
 
     async def abort(self) -> None:
         """Forget what was wanted last."""
+
+    async def say(self, kind: str) -> None:
+        """That a reload begins ("reloading") or is over ("reloaded"): the service manager is told."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,12 @@ def read_certificates(config: Config) -> dict[str, tuple[Pem, ...]]:
 
 
 class Reloader:
-    """``path`` is the file; ``applied`` is awaited with the old and the new configuration once it is in force."""
+    """``path`` is the file.
+
+    ``prepare`` is called with the old and the new configuration and makes ready what is neither pool nor worker, or
+    raises ``Refused``; of the two functions it gives, one puts that in force and the other gives it up. ``keep`` lets
+    what is in force outlive this process.
+    """
 
     def __init__(
         self,
@@ -118,8 +126,8 @@ class Reloader:
         keeper: Keeper,
         plans: Plans,
         fleet: Fleet,
-        upstream: Upstream,
-        prepare: Callable[[Config, Config], Awaitable[tuple[Callable[[], None], Callable[[], None]]]],
+        supervisor: Supervisor,
+        prepare: Callable[[Config, Config], tuple[Callable[[], None], Callable[[], None]]],
         keep: Callable[[Force], None],
     ) -> None:
         self.last: LastReload | None = None
@@ -127,7 +135,7 @@ class Reloader:
         self._keeper = keeper
         self._plans = plans
         self._fleet = fleet
-        self._upstream = upstream
+        self._supervisor = supervisor
         self._prepare = prepare
         self._keep = keep
         self._lock = trio.Lock()
@@ -142,13 +150,15 @@ class Reloader:
     async def reload(self, who: str) -> Changes:
         """Put the file in force. Raises ``ConfigError`` or ``Refused``; then all is as it was, ``last`` says why."""
         async with self._lock:
-            try:
-                with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True):
+                await self._supervisor.say("reloading")
+                try:
                     changes = await self._reload(who)
-            except (ConfigError, Refused) as error:
-                problems = str(error).splitlines()
-                self._note(who, problems)
-                raise
+                except (ConfigError, Refused) as error:
+                    self._note(who, str(error).splitlines())
+                    raise
+                finally:
+                    await self._supervisor.say("reloaded")
             self._note(who, [])
             return changes
 
@@ -190,19 +200,19 @@ class Reloader:
         certificates = await trio.to_thread.run_sync(read_certificates, config)
         changes = await self._changes(config, warnings)
         workers = workers_of(config)
-        bound = await self._upstream.want(addresses_of(config), workers)
+        bound = await self._supervisor.want(addresses_of(config), workers)
         async with self._keeper.alone():
             try:
-                put_here, give_up = await self._prepare(force.config, config)
+                put_here, give_up = self._prepare(force.config, config)
                 try:
                     put_pools = await self._keeper.reconfigure(config, who)
                 except Refused:
                     give_up()
                     raise
             except Refused:
-                await self._upstream.abort()
+                await self._supervisor.abort()
                 raise
-            await self._upstream.commit(config)
+            await self._supervisor.commit(config)
             put_pools()
             put_here()
             level = force.level if config.log.level == force.config.log.level else config.log.level

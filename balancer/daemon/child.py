@@ -33,7 +33,10 @@ BEAT = 0.25
 
 
 class Child:
-    """``module`` run as ``name``; ``arguments`` are descriptors to inherit and words, ``hear`` takes what it says."""
+    """``module`` run as ``name``.
+
+    ``words`` gives its arguments after the channel, and the descriptors it inherits; ``hear`` takes what it says.
+    """
 
     def __init__(
         self,

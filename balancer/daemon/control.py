@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -69,6 +70,7 @@ class Control:
         self._life = Life()
         self._links: list[tuple[socket.socket, int, int]] = []
         """Workers that have come before we were ready for them."""
+        self._told = ""
         self._fleet: Fleet | None = None
         self._reloader: Reloader | None = None
         self._informed = trio.Event()
@@ -132,7 +134,7 @@ class Control:
             await fleet.settled()
             self._tell_listeners(fleet, fleet.force, before)
 
-        async def prepare(old: Config, new: Config) -> tuple[Callable[[], None], Callable[[], None]]:
+        def prepare(old: Config, new: Config) -> tuple[Callable[[], None], Callable[[], None]]:
             check_target(new.log.access)
             doors = api.prepare_doors(new.admin)
 
@@ -198,9 +200,13 @@ class Control:
                     self._nursery.start_soon(self._reload)
                 case "drain":
                     self._life.draining = True
+                    if self._fleet is not None:
+                        await self._fleet.refresh()
                     await self._tell()
+                    await self._supervisor.say("counted")
                 case "stop":
                     break
+        self._supervisor.lost()
         self._nursery.cancel_scope.cancel()
 
     def _note_processes(self, processes: list[dict[str, Any]]) -> None:
@@ -216,13 +222,8 @@ class Control:
     async def _reload(self) -> None:
         await self._serving.wait()
         assert self._reloader is not None
-        await self._supervisor.say("reloading")
-        try:
+        with suppress(ConfigError, Refused):  # it has been logged, and is kept for whoever asks
             await self._reloader.reload("SIGHUP")
-        except (ConfigError, Refused):
-            pass  # it has been logged, and is kept for whoever asks
-        finally:
-            await self._supervisor.say("reloaded")
 
     async def _say_ready(self, fleet: Fleet) -> None:
         """Once the workers accept."""
@@ -251,20 +252,19 @@ class Control:
                     fleet.keeper.events.emit("listener", said, listener=listener.name, address=address, accepts=True)
 
     async def _beat(self) -> None:
-        """Tell the supervisor that we live, and what it tells the service manager."""
+        """Tell the supervisor that we live."""
         while True:
             await self._channel.send("beat")
             await self._tell()
             await trio.sleep(BEAT)
 
     async def _tell(self) -> None:
-        connections = tunnels = 0
-        if self._fleet is not None:
-            if self._life.draining:
-                await self._fleet.refresh()
-            connections = self._fleet.gauges.get("sessions", 0)
-            tunnels = self._fleet.gauges.get("tunnels", 0)
-        await self._channel.send("status", status=f"connections: {connections}, tunnels: {tunnels}")
+        """What the supervisor tells the service manager, if it is another than before."""
+        gauges = self._fleet.gauges if self._fleet is not None else {}
+        status = f"connections: {gauges.get('sessions', 0)}, tunnels: {gauges.get('tunnels', 0)}"
+        if status != self._told:
+            self._told = status
+            await self._channel.send("status", status=status)
 
     async def _keep_counted(self, fleet: Fleet) -> None:
         while True:

@@ -96,7 +96,7 @@ class Sockets:
             for (sock,) in mine:
                 listening(sock)
         except OSError as error:
-            raise Refused(f"{key}: {error.strerror}{_advice(error)}") from None
+            raise Refused(f"a listener cannot be opened: {key}: {error.strerror}{_advice(error)}") from None
         return mine
 
 

@@ -221,6 +221,8 @@ class Supervisor:
             case "want":
                 wanted = {key: Address(*where) for key, where in fields["sockets"].items()}
                 try:
+                    if self._phase == "draining":
+                        raise Refused("the daemon is stopping")
                     if fields["workers"] + len(self._rows) - len(self._workers) > MOST_WORKERS:
                         raise Refused("too many workers still finish what they hold; try again when some have ended")
                     bound = self._sockets.prepare(wanted, fields["workers"])
@@ -232,7 +234,8 @@ class Supervisor:
                 self._sockets.give_up()
             case "commit":
                 start_logs(Log.model_validate(fields["log"]), os.environ)
-                await self._commit(fields["workers"], fields["hang"])
+                if self._phase != "draining":
+                    await self._commit(fields["workers"], fields["hang"])
                 await control.tell("committed")
             case "ready":
                 if self._phase == "starting":
@@ -240,13 +243,14 @@ class Supervisor:
                     control.wanted = True
                 self._notify()
             case "reloading":
-                self._manager.reloading()
+                if self._phase == "serving":
+                    self._manager.reloading()
             case "reloaded":
                 self._notify()
             case "status":
                 self._status = fields["status"]
-                if self._phase == "draining":
-                    self._counted.set()
+            case "counted":
+                self._counted.set()
 
     async def _commit(self, workers: int, hang: float) -> None:
         """Put in force what was prepared: sockets, and how many workers there are."""

@@ -7,13 +7,13 @@ import trio
 
 from balancer.config.model import Config
 from balancer.config.scalars import Address
-from balancer.control.reload import workers_of
+from balancer.control.reload import Supervisor, workers_of
 from balancer.daemon.channel import Channel
 from balancer.errors import Refused
 
 
-class Upstream:
-    """Asks it for sockets and workers, one question at a time."""
+class Upstream(Supervisor):
+    """Speaks to it over a channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -21,31 +21,34 @@ class Upstream:
         self._answers, self._arrived = trio.open_memory_channel[dict[str, Any]](1)
 
     async def want(self, sockets: Mapping[str, Address], workers: int) -> dict[str, tuple[str, ...]]:
-        """Have these sockets ready; where they are bound, by key. Raises ``Refused``."""
         where = {key: [address.host, address.port] for key, address in sockets.items()}
         answer = await self._ask("want", sockets=where, workers=workers)
         if "why" in answer:
-            raise Refused(f"a listener cannot be opened: {answer['why']}")
+            raise Refused(answer["why"])
         return {key: tuple(bound) for key, bound in answer["bound"].items()}
 
     async def commit(self, config: Config) -> None:
-        """Put in force what was wanted last."""
         log = config.log.model_dump(include={"format", "level"})
         await self._ask("commit", workers=workers_of(config), hang=config.timeouts.hang, log=log)
 
     async def abort(self) -> None:
-        """Forget what was wanted last."""
         await self._channel.send("abort")
 
-    async def say(self, kind: str, **fields: Any) -> None:  # noqa: ANN401  # JSON values
-        """Tell it something."""
-        await self._channel.send(kind, **fields)
+    async def say(self, kind: str) -> None:
+        await self._channel.send(kind)
 
     def answered(self, fields: dict[str, Any]) -> None:
         """Its answer has come."""
         self._answers.send_nowait(fields)
 
+    def lost(self) -> None:
+        """It is gone: no answer will come."""
+        self._answers.close()
+
     async def _ask(self, kind: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON values
         async with self._lock:
             await self._channel.send(kind, **fields)
-            return await self._arrived.receive()
+            try:
+                return await self._arrived.receive()
+            except trio.EndOfChannel:
+                raise Refused("the supervisor is gone") from None

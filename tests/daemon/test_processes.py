@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from admin_rig import NAMES, AdminDaemon
+from admin_rig import NAMES, AdminDaemon, UnixConnection
 from harness import listener, of_session
 from process_rig import Tunnel, command, happened, served
 from prometheus_client.parser import text_string_to_metric_families
@@ -244,11 +244,20 @@ def test_what_a_killed_supervisor_leaves_ends_by_itself(tmp_path, hosts):
             assert first.ask("POST", "./pins", {"token": "secret-9", "backend": "ide-03"}).status in (200, 201)
             leader = first.process.pid
             left = set(of_session(leader)) - {leader}
-            os.kill(leader, signal.SIGKILL)
+            os.kill(leader, signal.SIGSTOP)
+            with closing(UnixConnection(first.socket)) as asked:  # a reload that gets no answer from the supervisor
+                asked.request("POST", "/v1/reload", b"{}")
+                assert first.ask("POST", "/v1/reload", {"dry_run": True}).status == 200
+                os.kill(leader, signal.SIGKILL)
             # On the same address, with the same files.
             with Processes(tmp_path, hosts, listeners=listeners) as second:
                 assert tunnel.alive()
                 assert served(second, hosts, "secret-9") == "ide-03"
                 tunnel.close()
                 eventually(lambda: not left & set(of_session(leader)))
+                with closing(Tunnel(second, hosts, "secret-1")) as tunnel:
+                    second.process.send_signal(signal.SIGTERM)
+                    second.stderr.wait_for(lambda line: "no new connections" in line)
+                    assert "the daemon is stopping" in second.ask("POST", "/v1/reload", {}).error
+                    assert tunnel.alive()
         first.check()

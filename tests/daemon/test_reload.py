@@ -337,7 +337,9 @@ class TestRest:
         daemon.reload(lambda config: config["admin"].update(listen=f"127.0.0.1:{free_port()}"))
         daemon.reload(lambda config: config["admin"].update(listen=f"127.0.0.1:{port}"))
 
-    def test_the_service_manager_is_told(self, daemon):
+    @pytest.mark.parametrize("how", ["SIGHUP", "the admin API"])
+    def test_the_service_manager_is_told(self, daemon, how):
+        assert daemon.ask("POST", "/v1/reload", {"dry_run": True}).status == 200  # of which it is not told
         daemon.notices.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -345,7 +347,10 @@ class TestRest:
         daemon.notices.settimeout(PATIENCE)
         generation = daemon.get("/v1/reload")["generation"]
         daemon.write(lambda config: config.update(timeouts={"drain": "1s", "idle": "33s"}))
-        daemon.process.send_signal(signal.SIGHUP)
+        if how == "SIGHUP":
+            daemon.process.send_signal(signal.SIGHUP)
+        else:
+            assert daemon.ask("POST", "/v1/reload", {}).status == 200
         told = []
         while not any("READY=1" in each for each in told) or len(told) < 2:
             told.append(daemon.notices.recv(4096).decode())
