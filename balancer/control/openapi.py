@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from balancer.config.model import Section
-from balancer.control import answers, bodies
+from balancer.control import bodies
+from balancer.control.answers import changes, common, plans, pools, reload, ring, sessions, status
 from balancer.control.server import Response
 
 TEXT = "text/plain"
@@ -45,50 +46,50 @@ class Operation:
 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
-    ("GET", "/healthz"): Operation(answers.Alive),
-    ("GET", "/readyz"): Operation(answers.Readiness, unavailable=answers.Readiness),
+    ("GET", "/healthz"): Operation(status.Alive),
+    ("GET", "/readyz"): Operation(status.Readiness, unavailable=status.Readiness),
     ("GET", "/metrics"): Operation(others=(TEXT, "application/openmetrics-text")),
     ("GET", "/v1/openapi.json"): Operation(dict[str, Any]),
-    ("GET", "/v1/status"): Operation(answers.Status),
+    ("GET", "/v1/status"): Operation(status.Status),
     ("GET", "/v1/events"): Operation(
-        others=(EVENTS,), query={"last": "older events to begin with"}, unavailable=answers.Error
+        others=(EVENTS,), query={"last": "older events to begin with"}, unavailable=common.Error
     ),
-    ("GET", "/v1/reload"): Operation(answers.ReloadState),
-    ("POST", "/v1/reload"): Operation(answers.Reloaded, bodies.ReloadBody, others=(TEXT,)),
-    ("GET", "/v1/config"): Operation(answers.ConfigInForce),
-    ("GET", "/v1/certificates"): Operation(answers.Certificates),
+    ("GET", "/v1/reload"): Operation(reload.ReloadState),
+    ("POST", "/v1/reload"): Operation(reload.Reloaded, bodies.ReloadBody, others=(TEXT,)),
+    ("GET", "/v1/config"): Operation(reload.ConfigInForce),
+    ("GET", "/v1/certificates"): Operation(reload.Certificates),
     ("GET", "/v1/sessions"): Operation(
-        answers.Sessions,
+        sessions.Sessions,
         query={"limit": "tunnels to list"},
         words={"pool": "of this pool", "backend": "on this backend", "user": "of this user, by digest"},
     ),
-    ("DELETE", "/v1/sessions/{session}"): Operation(answers.SessionEnded),
-    ("GET", "/v1/log-level"): Operation(answers.LogLevel),
-    ("PUT", "/v1/log-level"): Operation(answers.LogLevel, bodies.LogLevelBody),
-    ("GET", "/v1/pools"): Operation(answers.Pools),
-    ("GET", "/v1/pools/{pool}"): Operation(answers.Pool),
-    ("GET", "/v1/pools/{pool}/backends"): Operation(answers.Backends),
-    ("PUT", "/v1/pools/{pool}/backends/{backend}/state"): Operation(answers.BackendChanged, bodies.StateBody),
-    ("PUT", "/v1/pools/{pool}/backends/{backend}/weight"): Operation(answers.BackendChanged, bodies.WeightBody),
-    ("POST", "/v1/pools/{pool}/backends/{backend}/ramp"): Operation(answers.BackendChanged, bodies.RampBody),
-    ("GET", "/v1/pools/{pool}/ring"): Operation(answers.Ring, others=(TEXT,)),
+    ("DELETE", "/v1/sessions/{session}"): Operation(sessions.SessionEnded),
+    ("GET", "/v1/log-level"): Operation(status.LogLevel),
+    ("PUT", "/v1/log-level"): Operation(status.LogLevel, bodies.LogLevelBody),
+    ("GET", "/v1/pools"): Operation(pools.Pools),
+    ("GET", "/v1/pools/{pool}"): Operation(pools.Pool),
+    ("GET", "/v1/pools/{pool}/backends"): Operation(pools.Backends),
+    ("PUT", "/v1/pools/{pool}/backends/{backend}/state"): Operation(changes.BackendChanged, bodies.StateBody),
+    ("PUT", "/v1/pools/{pool}/backends/{backend}/weight"): Operation(changes.BackendChanged, bodies.WeightBody),
+    ("POST", "/v1/pools/{pool}/backends/{backend}/ramp"): Operation(changes.BackendChanged, bodies.RampBody),
+    ("GET", "/v1/pools/{pool}/ring"): Operation(ring.Ring, others=(TEXT,)),
     ("POST", "/v1/pools/{pool}/explain"): Operation(
-        answers.ExplanationNow | answers.ExplanationThen, bodies.ExplainBody, others=(TEXT,)
+        ring.ExplanationNow | ring.ExplanationThen, bodies.ExplainBody, others=(TEXT,)
     ),
-    ("POST", "/v1/pools/{pool}/digest"): Operation(answers.Digest, bodies.TokenBody),
-    ("POST", "/v1/pools/{pool}/plan"): Operation(answers.Plan, bodies.PlanBody, others=(TEXT,)),
-    ("GET", "/v1/pools/{pool}/pins"): Operation(answers.Pins),
-    ("POST", "/v1/pools/{pool}/pins"): Operation(answers.Pinned, bodies.PinBody, status=201),
+    ("POST", "/v1/pools/{pool}/digest"): Operation(changes.Digest, bodies.TokenBody),
+    ("POST", "/v1/pools/{pool}/plan"): Operation(plans.Plan, bodies.PlanBody, others=(TEXT,)),
+    ("GET", "/v1/pools/{pool}/pins"): Operation(changes.Pins),
+    ("POST", "/v1/pools/{pool}/pins"): Operation(changes.Pinned, bodies.PinBody, status=201),
     ("DELETE", "/v1/pools/{pool}/pins/{digest}"): Operation(
-        answers.Unpinned, query={"prefix": "length of the beginning that is pinned, for the pin of one"}
+        changes.Unpinned, query={"prefix": "length of the beginning that is pinned, for the pin of one"}
     ),
-    ("GET", "/v1/pools/{pool}/strays"): Operation(answers.Strays, query={"limit": "strays to list"}),
-    ("POST", "/v1/pools/{pool}/settle"): Operation(answers.SettlingNow, bodies.SettleBody, status=202),
-    ("DELETE", "/v1/pools/{pool}/settle"): Operation(answers.SettlingNow),
-    ("GET", "/v1/pools/{pool}/journal"): Operation(answers.Journal, query={"limit": "newest entries to list"}),
-    ("GET", "/v1/plans/{plan}"): Operation(answers.Plan, others=(TEXT, SVG)),
-    ("POST", "/v1/plans/{plan}/apply"): Operation(answers.Applied),
-    ("POST", "/v1/trace"): Operation(answers.Trace, bodies.TraceBody),
+    ("GET", "/v1/pools/{pool}/strays"): Operation(plans.Strays, query={"limit": "strays to list"}),
+    ("POST", "/v1/pools/{pool}/settle"): Operation(plans.SettlingNow, bodies.SettleBody, status=202),
+    ("DELETE", "/v1/pools/{pool}/settle"): Operation(plans.SettlingNow),
+    ("GET", "/v1/pools/{pool}/journal"): Operation(changes.Journal, query={"limit": "newest entries to list"}),
+    ("GET", "/v1/plans/{plan}"): Operation(plans.Plan, others=(TEXT, SVG)),
+    ("POST", "/v1/plans/{plan}/apply"): Operation(plans.Applied),
+    ("POST", "/v1/trace"): Operation(changes.Trace, bodies.TraceBody),
 }
 """Every method of every path."""
 
@@ -115,7 +116,7 @@ def document(routes: Routes) -> dict[str, Any]:
             if kind is not None:
                 mode: JsonSchemaMode = "validation" if kind is operation.body else "serialization"
                 inputs.append((kind, mode, TypeAdapter(kind)))
-    inputs.append((answers.Error, "serialization", TypeAdapter(answers.Error)))
+    inputs.append((common.Error, "serialization", TypeAdapter(common.Error)))
     known, definitions = TypeAdapter.json_schemas(inputs, by_alias=True, ref_template="#/components/schemas/{model}")
     schemas = {kind: schema for (kind, _), schema in known.items()}
     return {
@@ -184,8 +185,8 @@ def _responses(method: str, path: str, operation: Operation, schemas: Mapping[An
     found: dict[str, Any] = {str(operation.status): {"description": "Done.", "content": content}}
     if operation.unavailable is not None:
         found["503"] = _json("Not now.", schemas[operation.unavailable])
-    for status in _refusals(method, path, operation):
-        found[str(status)] = _json(_REFUSALS[status], schemas[answers.Error])
+    for number in _refusals(method, path, operation):
+        found[str(number)] = _json(_REFUSALS[number], schemas[common.Error])
     return found
 
 
