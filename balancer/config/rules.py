@@ -3,46 +3,18 @@
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from ipaddress import ip_address
-from math import isqrt
 from typing import TypeVar
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Backend, BackendHealth, Config, Hashing, Health, HealthTls, Listener, Pool
-from balancer.config.rules_health import ejection_findings
+from balancer.config.model import Backend, Config, Listener, Pool
+from balancer.config.rules_health import ejection_findings, health_findings
 from balancer.config.rules_pool import tls_findings, token_findings
+from balancer.config.rules_ring import hashings, points_findings, ring_findings
 from balancer.config.scalars import Address, shown
 
 T = TypeVar("T")
 
-_ALGORITHMS_OF = {
-    "points": ("ring",),
-    "hash": ("ring", "maglev", "rendezvous"),
-    "seed": ("ring", "maglev", "rendezvous"),
-    "hash_type": ("haproxy",),
-    "function": ("haproxy",),
-    "avalanche": ("haproxy",),
-    "hash_key": ("haproxy",),
-    "hash_balance_factor": ("haproxy",),
-    "table_size": ("maglev",),
-}
-"""Keys of ``pool.ring`` that mean nothing to the other algorithms."""
 _ALGORITHM_OF_BACKEND_KEY = {"id": "haproxy", "guid": "haproxy", "server": "nginx"}
-_PROBES_OF = {
-    "method": ("http",),
-    "path": ("http", "websocket"),
-    "host": ("http", "websocket"),
-    "expect_status": ("http",),
-    "expect_body": ("http",),
-    "drain_on_404": ("http", "websocket"),
-    "tls": ("tls",),
-}
-"""Keys of ``pool.health`` that mean nothing to the other types."""
-_SHORTEST_INTERVAL = 0.1
-_MIN_SEED_BYTES = 16
-_HAPROXY_ID_PERIOD = 1 << 20
-_ENTRIES_PER_BACKEND = 100
-_UNIQUE = ("address", "id")
-"""Keys of a backend that no two may share, whatever the algorithm makes of them."""
 
 
 def findings(config: Config) -> Iterator[Finding]:
@@ -59,10 +31,9 @@ def findings(config: Config) -> Iterator[Finding]:
     for i, pool in enumerate(config.pool):
         yield from _room(("pool", i), pool)
         yield from token_findings(("pool", i, "token"), pool)
-        yield from _ring(("pool", i, "ring"), pool.ring, pool)
-        yield from _before(("pool", i, "ring"), pool)
+        yield from ring_findings(("pool", i, "ring"), pool)
         yield from _backends(("pool", i), pool)
-        yield from _health(("pool", i), pool)
+        yield from health_findings(("pool", i), pool)
         yield from ejection_findings(("pool", i, "health"), pool)
         yield from tls_findings(("pool", i), pool)
     yield from _unused(config)
@@ -179,76 +150,6 @@ def _unused(config: Config) -> Iterator[Finding]:
             yield Finding(("pool", i, "name"), "no listener uses this pool", reads, warning=True)
 
 
-def _before(at: Key, pool: Pool) -> Iterator[Finding]:
-    ring = pool.ring
-    if ring.before is None:
-        if ring.rehomed < 1:
-            message = "from where? Give the ring that was in force as before = { algorithm = ... }, or leave this out"
-            yield Finding((*at, "rehomed"), message, ((*at, "before"),))
-        return
-    yield from _ring((*at, "before"), ring.before, pool)
-    for key in ("bound", "hash_balance_factor"):
-        if getattr(ring.before, key):
-            message = "no load is bounded on a ring that is being left: remove it"
-            yield Finding((*at, "before", key), message)
-
-
-def _hashings(pool: Pool) -> list[Hashing]:
-    """The ring, and the one before it."""
-    return [pool.ring, *([pool.ring.before] if pool.ring.before else [])]
-
-
-def _ring(at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
-    algorithm = (*at, "algorithm")
-    for key in sorted(ring.model_fields_set & _ALGORITHMS_OF.keys()):
-        if ring.algorithm not in (owners := _ALGORITHMS_OF[key]):
-            whose = " or ".join(map(shown, owners))
-            message = f"belongs to algorithm = {whose}, not {shown(ring.algorithm)}; remove it"
-            yield Finding((*at, key), message, (algorithm,))
-    if ring.hash == "blake2b" and not ring.seed:
-        message = "blake2b is a keyed hash: give a seed, such as the output of `openssl rand -hex 16`"
-        yield Finding((*at, "hash"), message, ((*at, "seed"),))
-    if ring.hash == "md5" and ring.seed:
-        yield Finding((*at, "seed"), 'has no effect without hash = "blake2b"', ((*at, "hash"), algorithm))
-    if ring.seed and len(ring.seed.encode()) < _MIN_SEED_BYTES:
-        message = "short enough to be guessed from the ring's fingerprint; take the output of `openssl rand -hex 16`"
-        yield Finding((*at, "seed"), message, warning=True)
-    if 0 < ring.bound < 1:
-        message = f"{ring.bound} of the mean is less room than there are users: 0 is off, 1.25 allows 125 % of the mean"
-        yield Finding((*at, "bound"), message)
-    if 1 <= ring.hash_balance_factor <= 100:
-        message = f"haproxy wants more than 100 (percent of the mean), or 0 for off, not {ring.hash_balance_factor}"
-        yield Finding((*at, "hash_balance_factor"), message)
-    if ring.bound and ring.hash_balance_factor:
-        message = "both bound the load: keep hash_balance_factor to place as haproxy does, or bound"
-        yield Finding((*at, "bound"), message, ((*at, "hash_balance_factor"),))
-    if ring.algorithm == "maglev":
-        yield from _table(at, ring.table_size, len(pool.backend))
-
-
-def _table(at: Key, size: int, backends: int) -> Iterator[Finding]:
-    reads = ((*at, "algorithm"),)
-    if not _is_prime(size):
-        message = f"{size} is not a prime, so turns would not reach every entry; {_prime_from(size)} is"
-        yield Finding((*at, "table_size"), message, reads)
-    if size < (least := backends * _ENTRIES_PER_BACKEND):
-        message = (
-            f"{backends} backends need {least} entries or more, such as {_prime_from(least)}: "
-            "below 100 for each, shares differ by more than 1 % (Maglev, NSDI 2016, 5.3)"
-        )
-        yield Finding((*at, "table_size"), message, reads)
-
-
-def _is_prime(number: int) -> bool:
-    return number > 1 and all(number % divisor for divisor in range(2, isqrt(number) + 1))
-
-
-def _prime_from(number: int) -> int:
-    while not _is_prime(number):
-        number += 1
-    return number
-
-
 def _backends(at: Key, pool: Pool) -> Iterator[Finding]:
     keys: list[Key] = [(*at, "backend", i) for i in range(len(pool.backend))]
     yield from _repeats(((*key, "name"), each.name) for key, each in zip(keys, pool.backend, strict=True))
@@ -265,16 +166,15 @@ def _backends(at: Key, pool: Pool) -> Iterator[Finding]:
         message = "every backend has weight 0: there is nowhere to send anyone"
         reads = tuple((*key, name) for key in keys for name in ("weight", "backup"))
         yield Finding((*keys[0], "weight"), message, reads)
-    if any(ring.algorithm == "haproxy" for ring in _hashings(pool)):
+    if any(ring.algorithm == "haproxy" for ring in hashings(pool)):
         ids = [((*key, "id"), each.id) for key, each in zip(keys, pool.backend, strict=True)]
         yield from _repeats(((key, given) for key, given in ids if given is not None), ((*at, "ring", "algorithm"),))
-    for ring in _hashings(pool):
-        yield from _same_points(keys, ring, pool)
+    yield from points_findings(at, pool)
 
 
 def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[Finding]:
     reads = (algorithm, (*algorithm[:-1], "before"))
-    algorithms = {ring.algorithm for ring in _hashings(pool)}
+    algorithms = {ring.algorithm for ring in hashings(pool)}
     whole = backend.weight.is_integer()
     if not backend.address.path and backend.address.port == 0:
         yield Finding((*at, "address"), "a backend has a port above 0")
@@ -283,7 +183,7 @@ def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[
         yield Finding((*at, "weight"), message, reads)
     if "nginx" in algorithms and (not whole or backend.weight < 1):
         yield Finding((*at, "weight"), f"nginx's weights are whole numbers from 1, not {backend.weight}", reads)
-    if not backend.guid and any(ring.algorithm == "haproxy" and ring.hash_key == "guid" for ring in _hashings(pool)):
+    if not backend.guid and any(ring.algorithm == "haproxy" and ring.hash_key == "guid" for ring in hashings(pool)):
         message = 'missing: hash_key = "guid" makes the points of each backend from its guid'
         yield Finding((*at, "guid"), message, (algorithm, (*algorithm[:-1], "hash_key")))
     if backend.backup and "weight" in backend.model_fields_set:
@@ -293,94 +193,3 @@ def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[
         if (owner := _ALGORITHM_OF_BACKEND_KEY[key]) not in algorithms:
             message = f"has no effect: it is for algorithm = {shown(owner)}"
             yield Finding((*at, key), message, reads, warning=True)
-
-
-def _health(pool_at: Key, pool: Pool) -> Iterator[Finding]:
-    health, at = pool.health, (*pool_at, "health")
-    kind = (*at, "type")
-    for key in sorted(health.model_fields_set & _PROBES_OF.keys()):
-        empty_table = isinstance(value := getattr(health, key), HealthTls) and not value.model_fields_set
-        if health.type not in ("off", *_PROBES_OF[key]) and not empty_table:
-            message = f"has no effect: it is for type = {' or '.join(map(shown, _PROBES_OF[key]))}"
-            yield Finding((*at, key), message, (kind,), warning=True)
-    yield from _intervals(at, health)
-    if health.type != "off" and health.timeout > health.interval:
-        message = "a probe that takes longer than interval delays the next: give it at most interval"
-        yield Finding((*at, "timeout"), message, ((*at, "interval"), kind), warning=True)
-    if health.type == "off" and health.agent.port is not None:
-        message = 'has no effect with type = "off"; take "tcp" for the least of probes'
-        yield Finding((*at, "agent"), message, (kind,), warning=True)
-    if health.expect_body and health.method == "HEAD":
-        message = "the answer to HEAD has no body: take GET, or leave expect_body out"
-        yield Finding((*at, "expect_body"), message, ((*at, "method"),))
-    for i, backend in enumerate(pool.backend):
-        yield from _probed((*pool_at, "backend", i), backend, at, pool)
-
-
-def _intervals(at: Key, health: Health | BackendHealth) -> Iterator[Finding]:
-    for key in ("interval", "fast_interval", "down_interval"):
-        if (interval := getattr(health, key)) is not None and interval < _SHORTEST_INTERVAL:
-            yield Finding((*at, key), "probes come every 100ms at most: no host needs more to be noticed")
-    if health.fast_interval is not None and health.interval is not None and health.fast_interval > health.interval:
-        message = "is for being sure sooner, so it is at most interval"
-        yield Finding((*at, "fast_interval"), message, ((*at, "interval"),))
-
-
-def _probed(at: Key, backend: Backend, health_at: Key, pool: Pool) -> Iterator[Finding]:
-    health = pool.health
-    target = backend.check_address or backend.address
-    yield from _intervals((*at, "health"), backend.health)
-    probed = health.type != "off" and backend.check
-    if not probed and (unused := sorted(backend.model_fields_set & {"check_address", "health"})):
-        why = "pool.health.type" if health.type == "off" else "check"
-        if why == "check" or unused == ["health"]:
-            message = f"has no effect: {why} says that it is not probed"
-            yield Finding((*at, unused[0]), message, ((*health_at, "type"), (*at, "check")), warning=True)
-    if backend.check_address and not backend.check_address.path and backend.check_address.port == 0:
-        yield Finding((*at, "check_address"), "a backend has a port above 0")
-    if (
-        health.type == "tls"
-        and health.tls.verify
-        and target.path
-        and (backend.server_name or health.tls.server_name or pool.tls.server_name) is None
-    ):
-        message = "a Unix socket has no name to find in the certificate: give pool.health.tls a server_name"
-        reads = ((*health_at, "type"), (*health_at, "tls"), (*at, "check_address"))
-        yield Finding((*at, "address"), message, reads)
-    if health.agent.port is not None and backend.address.path:
-        message = "a Unix socket has no port for an agent: leave pool.health.agent out"
-        yield Finding((*at, "address"), message, ((*health_at, "agent", "port"),))
-
-
-def _same_points(keys: list[Key], ring: Hashing, pool: Pool) -> Iterator[Finding]:
-    """Backends whose names differ, and whose points do not, where the algorithm makes them of something else."""
-    at: Key = (*keys[0][:2], "ring")
-    reads = tuple((*at, key) for key in ("algorithm", "hash_key", "hash_type", "before"))
-    first: dict[object, int] = {}
-    for i, backend in enumerate(pool.backend):
-        key, made_of = _made_of(backend, ring)
-        if made_of is None or i == (twin := first.setdefault(made_of, i)):
-            continue
-        if key not in _UNIQUE or getattr(backend, key) != getattr(pool.backend[twin], key):  # else it was said already
-            message = f"{key} makes the points here, so it must differ from the other backends'"
-            yield Finding((*keys[i], key), message, reads, twin=(*keys[twin], key))
-
-
-def _made_of(backend: Backend, ring: Hashing) -> tuple[str, object]:
-    """The key that a backend's points come from, and what two backends may not share of it.
-
-    haproxy counts from ``id * 4096`` in 32 bits, so ids 2^20 apart share all points. Its map-based way has none.
-    """
-    if ring.algorithm == "nginx":
-        return ("server", backend.server) if backend.server else ("address", str(backend.address))
-    if ring.algorithm != "haproxy" or ring.hash_type != "consistent":
-        return "name", None
-    match ring.hash_key:
-        case "guid":
-            return "guid", backend.guid
-        case "addr" if backend.address.host:
-            return "address", backend.address.host
-        case "id" if backend.id is not None:
-            return "id", backend.id % _HAPROXY_ID_PERIOD
-        case _:
-            return "name", None

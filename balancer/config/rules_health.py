@@ -1,9 +1,22 @@
-"""What must hold between the keys of a pool that say when a backend has to stay out, and for how long."""
+"""What must hold between the keys of a pool that say how it is probed, and when a backend has to stay out."""
 
 from collections.abc import Iterator
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Pool
+from balancer.config.model import Backend, BackendHealth, Health, HealthTls, Pool
+from balancer.config.scalars import shown
+
+_PROBES_OF = {
+    "method": ("http",),
+    "path": ("http", "websocket"),
+    "host": ("http", "websocket"),
+    "expect_status": ("http",),
+    "expect_body": ("http",),
+    "drain_on_404": ("http", "websocket"),
+    "tls": ("tls",),
+}
+"""Keys of ``pool.health`` that mean nothing to the other types."""
+_SHORTEST_INTERVAL = 0.1
 
 
 def ejection_findings(at: Key, pool: Pool) -> Iterator[Finding]:
@@ -26,3 +39,61 @@ def ejection_findings(at: Key, pool: Pool) -> Iterator[Finding]:
     if passive.mode == "on" and len(pool.backend) == 1:
         message = "the only backend of a pool is never ejected"
         yield Finding(mode, message, warning=True)
+
+
+def health_findings(pool_at: Key, pool: Pool) -> Iterator[Finding]:
+    """About the probes of a pool, which is at ``pool_at``."""
+    health, at = pool.health, (*pool_at, "health")
+    kind = (*at, "type")
+    for key in sorted(health.model_fields_set & _PROBES_OF.keys()):
+        empty_table = isinstance(value := getattr(health, key), HealthTls) and not value.model_fields_set
+        if health.type not in ("off", *_PROBES_OF[key]) and not empty_table:
+            message = f"has no effect: it is for type = {' or '.join(map(shown, _PROBES_OF[key]))}"
+            yield Finding((*at, key), message, (kind,), warning=True)
+    yield from _intervals(at, health)
+    if health.type != "off" and health.timeout > health.interval:
+        message = "a probe that takes longer than interval delays the next: give it at most interval"
+        yield Finding((*at, "timeout"), message, ((*at, "interval"), kind), warning=True)
+    if health.type == "off" and health.agent.port is not None:
+        message = 'has no effect with type = "off"; take "tcp" for the least of probes'
+        yield Finding((*at, "agent"), message, (kind,), warning=True)
+    if health.expect_body and health.method == "HEAD":
+        message = "the answer to HEAD has no body: take GET, or leave expect_body out"
+        yield Finding((*at, "expect_body"), message, ((*at, "method"),))
+    for i, backend in enumerate(pool.backend):
+        yield from _probed((*pool_at, "backend", i), backend, at, pool)
+
+
+def _intervals(at: Key, health: Health | BackendHealth) -> Iterator[Finding]:
+    for key in ("interval", "fast_interval", "down_interval"):
+        if (interval := getattr(health, key)) is not None and interval < _SHORTEST_INTERVAL:
+            yield Finding((*at, key), "probes come every 100ms at most: no host needs more to be noticed")
+    if health.fast_interval is not None and health.interval is not None and health.fast_interval > health.interval:
+        message = "is for being sure sooner, so it is at most interval"
+        yield Finding((*at, "fast_interval"), message, ((*at, "interval"),))
+
+
+def _probed(at: Key, backend: Backend, health_at: Key, pool: Pool) -> Iterator[Finding]:
+    health = pool.health
+    target = backend.check_address or backend.address
+    yield from _intervals((*at, "health"), backend.health)
+    probed = health.type != "off" and backend.check
+    if not probed and (unused := sorted(backend.model_fields_set & {"check_address", "health"})):
+        why = "pool.health.type" if health.type == "off" else "check"
+        if why == "check" or unused == ["health"]:
+            message = f"has no effect: {why} says that it is not probed"
+            yield Finding((*at, unused[0]), message, ((*health_at, "type"), (*at, "check")), warning=True)
+    if backend.check_address and not backend.check_address.path and backend.check_address.port == 0:
+        yield Finding((*at, "check_address"), "a backend has a port above 0")
+    if (
+        health.type == "tls"
+        and health.tls.verify
+        and target.path
+        and (backend.server_name or health.tls.server_name or pool.tls.server_name) is None
+    ):
+        message = "a Unix socket has no name to find in the certificate: give pool.health.tls a server_name"
+        reads = ((*health_at, "type"), (*health_at, "tls"), (*at, "check_address"))
+        yield Finding((*at, "address"), message, reads)
+    if health.agent.port is not None and backend.address.path:
+        message = "a Unix socket has no port for an agent: leave pool.health.agent out"
+        yield Finding((*at, "address"), message, ((*health_at, "agent", "port"),))

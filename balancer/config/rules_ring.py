@@ -1,0 +1,142 @@
+"""What must hold between the keys of a ring, and between backends for their points to differ."""
+
+from collections.abc import Iterator
+from math import isqrt
+
+from balancer.config.finding import Finding, Key
+from balancer.config.model import Backend, Hashing, Pool
+from balancer.config.scalars import shown
+
+_ALGORITHMS_OF = {
+    "points": ("ring",),
+    "hash": ("ring", "maglev", "rendezvous"),
+    "seed": ("ring", "maglev", "rendezvous"),
+    "hash_type": ("haproxy",),
+    "function": ("haproxy",),
+    "avalanche": ("haproxy",),
+    "hash_key": ("haproxy",),
+    "hash_balance_factor": ("haproxy",),
+    "table_size": ("maglev",),
+}
+"""Keys of ``pool.ring`` that mean nothing to the other algorithms."""
+_MIN_SEED_BYTES = 16
+_HAPROXY_ID_PERIOD = 1 << 20
+_ENTRIES_PER_BACKEND = 100
+_UNIQUE = ("address", "id")
+"""Keys of a backend that no two may share, whatever the algorithm makes of them."""
+
+
+def ring_findings(at: Key, pool: Pool) -> Iterator[Finding]:
+    """What does not fit together in a ring, and in the one before it."""
+    yield from _ring(at, pool.ring, pool)
+    yield from _before(at, pool)
+
+
+def hashings(pool: Pool) -> list[Hashing]:
+    """The ring, and the one before it."""
+    return [pool.ring, *([pool.ring.before] if pool.ring.before else [])]
+
+
+def _ring(at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
+    algorithm = (*at, "algorithm")
+    for key in sorted(ring.model_fields_set & _ALGORITHMS_OF.keys()):
+        if ring.algorithm not in (owners := _ALGORITHMS_OF[key]):
+            whose = " or ".join(map(shown, owners))
+            message = f"belongs to algorithm = {whose}, not {shown(ring.algorithm)}; remove it"
+            yield Finding((*at, key), message, (algorithm,))
+    if ring.hash == "blake2b" and not ring.seed:
+        message = "blake2b is a keyed hash: give a seed, such as the output of `openssl rand -hex 16`"
+        yield Finding((*at, "hash"), message, ((*at, "seed"),))
+    if ring.hash == "md5" and ring.seed:
+        yield Finding((*at, "seed"), 'has no effect without hash = "blake2b"', ((*at, "hash"), algorithm))
+    if ring.seed and len(ring.seed.encode()) < _MIN_SEED_BYTES:
+        message = "short enough to be guessed from the ring's fingerprint; take the output of `openssl rand -hex 16`"
+        yield Finding((*at, "seed"), message, warning=True)
+    if 0 < ring.bound < 1:
+        message = f"{ring.bound} of the mean is less room than there are users: 0 is off, 1.25 allows 125 % of the mean"
+        yield Finding((*at, "bound"), message)
+    if 1 <= ring.hash_balance_factor <= 100:
+        message = f"haproxy wants more than 100 (percent of the mean), or 0 for off, not {ring.hash_balance_factor}"
+        yield Finding((*at, "hash_balance_factor"), message)
+    if ring.bound and ring.hash_balance_factor:
+        message = "both bound the load: keep hash_balance_factor to place as haproxy does, or bound"
+        yield Finding((*at, "bound"), message, ((*at, "hash_balance_factor"),))
+    if ring.algorithm == "maglev":
+        yield from _table(at, ring.table_size, len(pool.backend))
+
+
+def _table(at: Key, size: int, backends: int) -> Iterator[Finding]:
+    reads = ((*at, "algorithm"),)
+    if not _is_prime(size):
+        message = f"{size} is not a prime, so turns would not reach every entry; {_prime_from(size)} is"
+        yield Finding((*at, "table_size"), message, reads)
+    if size < (least := backends * _ENTRIES_PER_BACKEND):
+        message = (
+            f"{backends} backends need {least} entries or more, such as {_prime_from(least)}: "
+            "below 100 for each, shares differ by more than 1 % (Maglev, NSDI 2016, 5.3)"
+        )
+        yield Finding((*at, "table_size"), message, reads)
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % divisor for divisor in range(2, isqrt(number) + 1))
+
+
+def _prime_from(number: int) -> int:
+    while not _is_prime(number):
+        number += 1
+    return number
+
+
+def _before(at: Key, pool: Pool) -> Iterator[Finding]:
+    ring = pool.ring
+    if ring.before is None:
+        if ring.rehomed < 1:
+            message = "from where? Give the ring that was in force as before = { algorithm = ... }, or leave this out"
+            yield Finding((*at, "rehomed"), message, ((*at, "before"),))
+        return
+    yield from _ring((*at, "before"), ring.before, pool)
+    for key in ("bound", "hash_balance_factor"):
+        if getattr(ring.before, key):
+            message = "no load is bounded on a ring that is being left: remove it"
+            yield Finding((*at, "before", key), message)
+
+
+def points_findings(pool_at: Key, pool: Pool) -> Iterator[Finding]:
+    """Backends whose names differ, and whose points do not, where the algorithm makes them of something else."""
+    for ring in hashings(pool):
+        yield from _same_points(pool_at, ring, pool)
+
+
+def _same_points(pool_at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
+    at = (*pool_at, "ring")
+    keys: list[Key] = [(*pool_at, "backend", i) for i in range(len(pool.backend))]
+    reads = tuple((*at, key) for key in ("algorithm", "hash_key", "hash_type", "before"))
+    first: dict[object, int] = {}
+    for i, backend in enumerate(pool.backend):
+        key, made_of = _made_of(backend, ring)
+        if made_of is None or i == (twin := first.setdefault(made_of, i)):
+            continue
+        if key not in _UNIQUE or getattr(backend, key) != getattr(pool.backend[twin], key):  # else it was said already
+            message = f"{key} makes the points here, so it must differ from the other backends'"
+            yield Finding((*keys[i], key), message, reads, twin=(*keys[twin], key))
+
+
+def _made_of(backend: Backend, ring: Hashing) -> tuple[str, object]:
+    """The key that a backend's points come from, and what two backends may not share of it.
+
+    haproxy counts from ``id * 4096`` in 32 bits, so ids 2^20 apart share all points. Its map-based way has none.
+    """
+    if ring.algorithm == "nginx":
+        return ("server", backend.server) if backend.server else ("address", str(backend.address))
+    if ring.algorithm != "haproxy" or ring.hash_type != "consistent":
+        return "name", None
+    match ring.hash_key:
+        case "guid":
+            return "guid", backend.guid
+        case "addr" if backend.address.host:
+            return "address", backend.address.host
+        case "id" if backend.id is not None:
+            return "id", backend.id % _HAPROXY_ID_PERIOD
+        case _:
+            return "name", None
