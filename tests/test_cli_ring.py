@@ -55,7 +55,7 @@ def test_explain(write, run):
     owner, first, _ = ring_of(config).order(b"hunter2")
     code, out, err = run("explain", "hunter2", "--config", config)
     assert (code, err) == (0, "")
-    assert f"this user is on {owner}; if that host is lost, on {first}" in out
+    assert f"this user's next connection goes to {owner}; if that host is lost, to {first}" in out
     assert "hunter2" not in out
     assert run("explain", "-", "--config", config, stdin=b"hunter2\nignored") == (0, out, "")
 
@@ -136,4 +136,4 @@ def test_the_real_command(write):
         check=True,
         timeout=60,
     )
-    assert f"this user is on {ring_of(config).owner(b'hunter2')}" in found.stdout.decode()
+    assert f"this user's next connection goes to {ring_of(config).owner(b'hunter2')}" in found.stdout.decode()

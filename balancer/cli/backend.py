@@ -55,11 +55,16 @@ def _list(args: argparse.Namespace) -> str:
 
 def _set_state(state: str, args: argparse.Namespace) -> str:
     backend = _put(args, "PUT", "state", {"state": state})
-    said = _SAID[state].format(name=backend["name"])
+    name = backend["name"]
+    said = _SAID[state].format(name=name)
+    if state == "ready" and backend["weight"] == 0 and not backend["backup"]:
+        return f"{name} is ready, but its weight is 0: balancer backend weight {name} 1 gives it new users"
+    if state == "ready" and not backend["up"]:
+        return f"{name} is ready, and takes new users once it is up: {backend['why_down']}"
     if state == "ready":
         return said
     left = f"{count(backend['users'], 'user')} with {count(backend['tunnels'], 'tunnel')}"
-    return f"{said}; {left} there now\nundo it with: balancer backend ready {backend['name']}"
+    return f"{said}; {left} there now\nundo it with: balancer backend ready {name}"
 
 
 def _weigh(args: argparse.Namespace) -> str:

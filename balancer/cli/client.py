@@ -22,6 +22,7 @@ DEFAULT = "/run/balancer/admin.sock"
 TOKEN_VARIABLE = "BALANCER_ADMIN_TOKEN"
 PATIENCE = 60.0
 """Seconds the daemon may take to answer; plans of large rings take some."""
+_NOT_OURS = "what answers there is not the balancer's admin API"
 
 
 class Unreachable(Exception):
@@ -41,13 +42,19 @@ class Client:
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """The JSON object of the answer. Raises ``Refused`` with the daemon's words, ``Unreachable`` without any."""
-        answer: dict[str, Any] = json.loads(self.text(method, path, body, accept="application/json"))
+        text = self.text(method, path, body, accept="application/json")
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._unreachable(_NOT_OURS)
         return answer
 
     def text(self, method: str, path: str, body: object = None, *, accept: str = "text/plain") -> str:
         """The answer as another type than JSON."""
         with self._answer(method, path, body, {"Accept": accept}) as response:
-            return response.read().decode()
+            return response.read().decode(errors="replace")
 
     def lines(self, path: str, fields: Mapping[str, str]) -> Iterator[str]:
         """The lines of an answer that only the end of the daemon ends, as they come; ``fields`` are sent along."""
@@ -67,7 +74,7 @@ class Client:
             if response.status == 401:
                 raise Refused(f"the daemon wants the token of its admin.token_file: put it into {TOKEN_VARIABLE}")
             if response.status >= 400:
-                raise Refused(_error(response.read().decode()))
+                raise Refused(_error(response.read().decode(errors="replace")))
             yield response
         except TimeoutError:
             raise self._unreachable(f"no answer within {self.patience:g} s") from None
@@ -76,7 +83,7 @@ class Client:
         except OSError as error:
             raise self._unreachable(f"{error.strerror or error}; is it running?") from None
         except http.client.HTTPException:
-            raise self._unreachable("what answers there is not the balancer's admin API") from None
+            raise self._unreachable(_NOT_OURS) from None
         finally:
             connection.close()
 
@@ -151,4 +158,4 @@ def _error(text: str) -> str:
     try:
         return str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
-        return "what answers there is not the balancer's admin API"
+        return _NOT_OURS

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,10 @@ from urllib.parse import quote
 
 from balancer.cli.client import DEFAULT, Client, Unreachable, admin_address, reach
 from balancer.errors import ConfigError, Refused
+
+TOKEN = "as it stands in the URL; - reads it from standard input; digest: and its 16 digits in the access log"
+"""What a token argument may be."""
+_DIGEST = re.compile(r"digest:([0-9a-f]{16})(?:/([0-9]{1,4}))?")
 
 Run = Callable[[argparse.Namespace], str]
 """From the arguments to what is printed."""
@@ -92,6 +97,23 @@ def read_text_token(argument: str) -> str:
         return read_token(argument).decode()
     except UnicodeDecodeError:
         raise Refused("the token is not text in UTF-8") from None
+
+
+def digest_of(
+    client: Client, args: argparse.Namespace, argument: str, *, prefix: bool = False
+) -> tuple[str, int | None]:
+    """What the daemon knows the user of a token argument by, for a prefix also its length.
+
+    The token travels in the body of a request, never in its path.
+    """
+    token = read_text_token(argument)
+    if not token.startswith("digest:"):
+        found = client.ask("POST", f"{pool_path(client, args)}/digest", {"token": token, "prefix": prefix})
+        return found["digest"], found["prefix"]
+    known = _DIGEST.fullmatch(token)
+    if known is None:
+        raise Refused("a digest is written digest: and 16 hex digits, for a prefix also / and its length")
+    return known[1], int(known[2]) if known[2] else None
 
 
 def as_json(value: Any) -> str:  # noqa: ANN401  # whatever the daemon has answered

@@ -1,25 +1,19 @@
 """`balancer pins|pin|unpin`: users bound to a backend whatever the ring says."""
 
 import argparse
-import re
 import time
 from typing import Any
 
-from balancer.cli.client import Client
-from balancer.cli.live import add_verb, argument, as_json, daemon, pool_path, read_text_token
+from balancer.cli.live import TOKEN, add_verb, argument, as_json, daemon, digest_of, pool_path, read_text_token
 from balancer.cli.tables import moment, table
 from balancer.config.scalars import parse_duration, span
-from balancer.errors import Refused
-
-_TOKEN = "as it stands in the URL; - reads it from standard input; digest:... as in the access log"
-_KNOWN = re.compile(r"digest:([0-9a-f]{16})(?:/([0-9]{1,4}))?")
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs to the command's parser."""
     add_verb(verbs, "pins", _pins, "list the pins", reads=True)
     parser = add_verb(verbs, "pin", _pin, "bind a user to a backend")
-    parser.add_argument("token", metavar="TOKEN", help=_TOKEN)
+    parser.add_argument("token", metavar="TOKEN", help=TOKEN)
     parser.add_argument("backend", metavar="BACKEND")
     parser.add_argument("--prefix", action="store_true", help="bind every user whose token begins with TOKEN")
     parser.add_argument(
@@ -27,7 +21,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for those who come after you")
     parser = add_verb(verbs, "unpin", _unpin, "take a pin away")
-    parser.add_argument("token", metavar="TOKEN", help=f"{_TOKEN} or in the list of pins")
+    parser.add_argument("token", metavar="TOKEN", help=TOKEN)
     parser.add_argument("--prefix", action="store_true", help="the pin is one of a prefix")
 
 
@@ -65,21 +59,9 @@ def _pin(args: argparse.Namespace) -> str:
 
 def _unpin(args: argparse.Namespace) -> str:
     client = daemon(args)
-    path = pool_path(client, args)
-    digest, prefix = _digest(client, path, read_text_token(args.token), args.prefix)
-    client.ask("DELETE", f"{path}/pins/{digest}" + ("" if prefix is None else f"?prefix={prefix}"))
+    digest, prefix = digest_of(client, args, args.token, prefix=args.prefix)
+    client.ask("DELETE", f"{pool_path(client, args)}/pins/{digest}" + ("" if prefix is None else f"?prefix={prefix}"))
     return f"digest:{digest} is pinned no more"
-
-
-def _digest(client: Client, path: str, token: str, prefix: bool) -> tuple[str, int | None]:
-    """What the daemon knows a token by; the token travels in the body of a request, never in its path."""
-    if token.startswith("digest:"):
-        known = _KNOWN.fullmatch(token)
-        if known is None:
-            raise Refused("a digest is written digest: and 16 hex digits, for a prefix also / and its length")
-        return known[1], int(known[2]) if known[2] else None
-    found = client.ask("POST", f"{path}/digest", {"token": token, "prefix": prefix})
-    return found["digest"], found["prefix"]
 
 
 def _name(pin: dict[str, Any]) -> str:

@@ -16,4 +16,4 @@ def _reload(args: argparse.Namespace) -> str:
     client, body = daemon(args), {"dry_run": args.dry_run}
     if args.json:
         return as_json(client.ask("POST", "/v1/reload", body))
-    return client.text("POST", "/v1/reload", body)
+    return client.text("POST", "/v1/reload", body).rstrip("\n")

@@ -1,11 +1,11 @@
-"""`balancer sessions`: who is connected where; `balancer sessions close` ends one. `balancer certificates`."""
+"""`balancer sessions`: who is connected where; `--close` ends one of them. `balancer certificates`."""
 
 import argparse
 import time
 from urllib.parse import urlencode
 
-from balancer.cli.live import add_verb, as_json, daemon
-from balancer.cli.tables import table
+from balancer.cli.live import TOKEN, add_verb, as_json, daemon, digest_of
+from balancer.cli.tables import count, table
 from balancer.config.scalars import span
 
 
@@ -14,7 +14,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     about = "open tunnels: who is connected where, since when, with how many bytes"
     parser = add_verb(verbs, "sessions", _sessions, about, reads=True)
     parser.add_argument("--backend", metavar="NAME", help="only those on this backend")
-    parser.add_argument("--user", metavar="DIGEST", help="only those of this user, by the digest of their token")
+    parser.add_argument("--user", metavar="TOKEN", help=f"only those of this user: {TOKEN}")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="list so many, the oldest first")
     parser.add_argument("--close", metavar="SESSION", help="end this one, as the first column names it")
     about = "certificates in force and the days they have left"
@@ -26,7 +26,8 @@ def _sessions(args: argparse.Namespace) -> str:
     if args.close is not None:
         found = client.ask("DELETE", f"/v1/sessions/{args.close}")
         return as_json(found) if args.json else f"{args.close} is ended"
-    wanted = {"limit": args.limit, "pool": args.pool, "backend": args.backend, "user": args.user}
+    user = None if args.user is None else digest_of(client, args, args.user)[0]
+    wanted = {"limit": args.limit, "pool": args.pool, "backend": args.backend, "user": user}
     query = urlencode({name: value for name, value in wanted.items() if value is not None})
     found = client.ask("GET", f"/v1/sessions?{query}")
     if args.json:
@@ -36,7 +37,7 @@ def _sessions(args: argparse.Namespace) -> str:
     rows = [
         [
             each["session"],
-            each["user"] or "-",
+            f"digest:{each['user']}" if each["user"] else "-",
             each["pool"],
             each["backend"],
             each["client"],
@@ -46,7 +47,7 @@ def _sessions(args: argparse.Namespace) -> str:
         ]
         for each in found["sessions"]
     ]
-    return f"{found['count']} open tunnels" + ("\n" + table(head, rows) if rows else "")
+    return count(found["count"], "open tunnel") + ("\n" + table(head, rows) if rows else "")
 
 
 def _certificates(args: argparse.Namespace) -> str:

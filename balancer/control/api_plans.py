@@ -31,12 +31,12 @@ async def explain(call: Call) -> Response:
     if body.at is not None:
         found = await past_explanation(call.operators.keeper, call.pool, token, body.at)
         when = f"{datetime.fromtimestamp(body.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        words = f"user {digest} at {when}, as the journal tells it (health and tunnels are not in it)"
+        words = f"user digest:{digest} at {when}, as the journal tells it (health and tunnels are not in it)"
         about: dict[str, Any] = {"digest": digest, "at": body.at}
     else:
         found = live_explanation(call.book, token, call.operators.now())
         lease = call.book.pool.leases.get(token, call.operators.now())
-        words = f"user {digest}: {_presence(lease)}"
+        words = f"user digest:{digest}: {_presence(lease)}"
         live = {"place": lease.place, "tunnels": len(lease.sessions)} if lease is not None else None
         about = {"digest": digest, "live": live}
     if call.wants("text/plain"):
@@ -124,7 +124,8 @@ def _presence(lease: Lease | None) -> str:
         return "not connected"
     if not lease.sessions:
         return f"left {lease.place} a moment ago"
-    return f"{len(lease.sessions)} open tunnel(s), on {lease.place}"
+    tunnels = len(lease.sessions)
+    return f"{tunnels} open tunnel{'' if tunnels == 1 else 's'}, on {lease.place}"
 
 
 async def _token(call: Call, text: str) -> bytes:

@@ -18,7 +18,7 @@ import trio
 from balancer.config.model import Admin
 from balancer.config.scalars import Address
 from balancer.errors import Refused
-from balancer.net.listen import open_listener
+from balancer.net.listen import advice, open_listener
 
 MODE = 0o660
 """Permission of the Unix socket: its owner and its group."""
@@ -129,7 +129,7 @@ def _tcp_door(address: Address) -> Door:
     try:
         sock = open_listener(address)
     except OSError as error:
-        raise Refused(f"admin.listen {address}: {error.strerror}") from None
+        raise Refused(f"admin.listen {address}: {error.strerror}{advice(error)}") from None
     return Door(sock, str(address), str(Address(*sock.getsockname()[:2])))
 
 

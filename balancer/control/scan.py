@@ -1,4 +1,5 @@
-"""What takes too long to count whenever somebody looks: strays, and the shares of a ring. Counted now and then."""
+"""What takes too long to count whenever somebody looks: strays, and the shares of a ring. Counted when something has
+changed, and now and then: users come and go."""
 
 import logging
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from balancer.ring.base import Ring
 logger = logging.getLogger("balancer.scan")
 
 INTERVAL = 5.0
-"""Seconds between two counts."""
+"""Seconds between two counts while nothing happens."""
+PAUSE = 0.2
+"""Seconds between two counts at least, however much happens."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,24 @@ class Scan:
     async def run(self) -> None:
         """Count until cancelled."""
         while True:
+            place = self._keeper.events.newest(0)
             try:
-                for name in self._keeper.books:
+                for name in list(self._keeper.books):
                     await self._count(name)
             except Refused as error:
                 logger.warning("strays and shares are as they were: %s", error)
             except Exception:  # numbers that are late must not end the daemon
                 logger.exception("counting strays and shares failed")
-            await trio.sleep(INTERVAL)
+            await trio.sleep(PAUSE)
+            with trio.move_on_after(INTERVAL):
+                await self._keeper.events.wait_behind(place)
 
     async def _count(self, name: str) -> None:
+        book = self._keeper.books.get(name)
+        if book is None:  # gone with a reload meanwhile
+            return
+        ring = book.ring
         self.strays[name] = await self._movers.count_strays(name)
-        ring = self._keeper.book(name).ring
         known = self.rings.get(name)
         if known is None or known.fingerprint != ring.fingerprint:
             self.rings[name] = await compute(ring_facts, ring)

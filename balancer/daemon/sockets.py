@@ -17,7 +17,7 @@ from ipaddress import ip_address
 
 from balancer.config.scalars import Address
 from balancer.errors import Refused
-from balancer.net.listen import bound, listening
+from balancer.net.listen import advice, bound, listening
 
 logger = logging.getLogger("balancer.sockets")
 
@@ -96,12 +96,8 @@ class Sockets:
             for (sock,) in mine:
                 listening(sock)
         except OSError as error:
-            raise Refused(f"a listener cannot be opened: {key}: {error.strerror}{_advice(error)}") from None
+            raise Refused(f"a listener cannot be opened: {key}: {error.strerror}{advice(error)}") from None
         return mine
-
-
-def _advice(error: OSError) -> str:
-    return "; another program listens there: `ss -ltnp` tells which" if error.errno == 98 else ""
 
 
 def _all(sockets: Mapping[str, Sequence[Sequence[socket.socket]]]) -> Iterator[socket.socket]:

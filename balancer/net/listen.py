@@ -23,6 +23,12 @@ ACCEPT_BATCH = 64
 """Connections accepted before everybody else gets a turn."""
 
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_ADVICE = {
+    errno.EADDRINUSE: "; another program listens there: `ss -ltnp` tells which",
+    errno.EACCES: "; ports below 1024 are for root, or a service with AmbientCapabilities=CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "; this machine does not have that address (`ip address`): bind 0.0.0.0 or [::], or, "
+    "for one that comes and goes, set the sysctl net.ipv4.ip_nonlocal_bind or net.ipv6.ip_nonlocal_bind",
+}
 _ITS_OWN_FAULT = {
     errno.ECONNABORTED,
     errno.EPERM,
@@ -67,6 +73,11 @@ def bound(address: Address, *, alone: bool) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def advice(error: OSError) -> str:
+    """What to do about an address that cannot be had, behind the system's words for why; empty if nobody knows."""
+    return _ADVICE.get(error.errno or 0, "")
 
 
 def listening(sock: socket.socket) -> None:

@@ -32,9 +32,9 @@ def explain_text(pool: str, found: Explanation) -> str:
     if found.placed is None:
         lines.append("no backend can take this user")
     elif found.if_lost is None:
-        lines.append(f"this user is on {found.placed}; if that host is lost, there is no other")
+        lines.append(f"this user's next connection goes to {found.placed}; if that host is lost, there is no other")
     else:
-        lines.append(f"this user is on {found.placed}; if that host is lost, on {found.if_lost}")
+        lines.append(f"this user's next connection goes to {found.placed}; if that host is lost, to {found.if_lost}")
     return "\n".join(lines)
 
 

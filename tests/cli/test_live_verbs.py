@@ -7,10 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from xml.etree import ElementTree
 
 import pytest
 from admin_rig import ADMIN, NAMES, AdminDaemon, eventually
+from wire import Backend, answer
 
 from balancer.cli.command import main
 
@@ -147,6 +150,10 @@ class TestBackend:
         assert done(run, "backend", "ready", "ide-01") == "ide-01 is ready and takes new users\n"
         assert len(done(run, "backend", "list").splitlines()) == 4
 
+    def test_ready_alone_does_not_bring_everybody_back(self, run, daemon):
+        done(run, "backend", "weight", "ide-01", "0")
+        assert "its weight is 0: balancer backend weight ide-01 1" in done(run, "backend", "ready", "ide-01")
+
     def test_weights(self, run, daemon):
         assert done(run, "backend", "weight", "ide-01", "2") == "the weight of ide-01 is 2\n"
         out = done(run, "backend", "weight", "ide-01", "4", "--over", "30m")
@@ -238,8 +245,8 @@ class TestLooking:
         home = daemon.place("secret-1")
         tunnels("secret-1")
         out = done(run, "ring", "explain", "-", stdin=b"secret-1\n")
-        assert f"1 open tunnel(s), on {home}" in out
-        assert f"this user is on {home}; if that host is lost, on " in out
+        assert f": 1 open tunnel, on {home}\n" in out
+        assert f"this user's next connection goes to {home}; if that host is lost, to " in out
         found = json.loads(done(run, "ring", "explain", "secret-1", "--json"))
         assert found["live"] == {"place": home, "tunnels": 1}
         assert json.loads(done(run, "ring", "explain", f"digest:{found['digest']}", "--json")) == found
@@ -277,6 +284,27 @@ class TestLooking:
         assert code == 0
         assert re.fullmatch(r"X-Balancer-Trace: [0-9a-f]+\.[0-9a-f]{32}\n", out)
         assert "good until" in err
+
+
+class TestSessions:
+    def test_of_one_user(self, run, tunnels):
+        tunnels("secret-1", "secret-2")
+        listed = done(run, "sessions")
+        assert listed.startswith("2 open tunnels\n")
+        digest = re.search(r"^ *\d+-\d+  (digest:[0-9a-f]{16})  ide ", listed, re.MULTILINE)[1]
+        assert done(run, "sessions", "--user", digest).startswith("1 open tunnel\n")
+        of_one = done(run, "sessions", "--user", "-", stdin=b"secret-1\n")
+        assert of_one.startswith("1 open tunnel\n")
+        session = of_one.splitlines()[-1].split()[0]
+        assert done(run, "sessions", "--close", session) == f"{session} is ended\n"
+        eventually(lambda: done(run, "sessions", "--user", "secret-1") == "0 open tunnels\n")
+        assert "a digest is written" in refused(run, "sessions", "--user", "digest:12")
+        assert "no such session" in refused(run, "sessions", "--close", "9-99")
+
+
+class TestReload:
+    def test_nothing_to_do(self, run):
+        assert done(run, "reload", "--dry-run") == "the configuration is the one in force\n"
 
 
 class TestStrays:
@@ -322,6 +350,19 @@ class TestReaching:
             f"the daemon cannot be reached at {tmp_path}/none.sock: No such file or directory; is it running?\n"
         )
         refused(run, "status", "--admin", "http://127.0.0.1:1", code=3, admin=False)
+
+    @pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff"])
+    def test_a_web_server_there(self, run, body):
+        def serve():
+            peer = server.accept()
+            peer.request()
+            peer.send(answer(body, "Connection: close"))
+
+        with closing(Backend()) as server, ThreadPoolExecutor(1) as thread:
+            served = thread.submit(serve)
+            err = refused(run, "status", "--admin", f"http://{server}", code=3, admin=False)
+            served.result()
+        assert err.endswith(": what answers there is not the balancer's admin API\n")
 
     def test_something_else_there(self, run, daemon):
         refused(run, "status", "--admin", f"http://127.0.0.1:{daemon.ports['web'][0]}", code=1, admin=False)

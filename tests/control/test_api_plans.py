@@ -122,7 +122,7 @@ class TestExplain:
         assert (found["rule"], found["placed"]) == ("lease", home)
         assert found["live"] == {"place": home, "tunnels": 1}
         text = daemon.ask("POST", "./explain", {"token": "secret-2"}, Accept="text/plain").text
-        assert f"1 open tunnel(s), on {home}" in text
+        assert f": 1 open tunnel, on {home}\n" in text
         by_digest = daemon.ask("POST", "./explain", {"token": f"digest:{found['digest']}"})
         assert by_digest.json == found
 

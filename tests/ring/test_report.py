@@ -26,7 +26,7 @@ def test_explanation():
     assert text.splitlines()[0] == f"pool ide, ring {ring.fingerprint} of 3 backends"
     assert rows(text) == {"owner": [owner]}
     assert f"successor  {first}\nsuccessor  {second}\n" in text
-    assert text.endswith(f"this user is on {owner}; if that host is lost, on {first}")
+    assert text.endswith(f"this user's next connection goes to {owner}; if that host is lost, to {first}")
     assert "hunter2" not in text
     found = explain_json("ide", explain(ring, b"hunter2"))
     assert "hunter2" not in json.dumps(found)
@@ -41,7 +41,7 @@ def test_explanation_with_skipped_candidates_and_a_rule():
     candidates = (Candidate(owner, "down"), *found.candidates[1:])
     text = explain_text("ide", replace(found, candidates=candidates))
     assert f"{owner}, skipped: down" in text
-    assert text.endswith(f"this user is on {first}; if that host is lost, on {second}")
+    assert text.endswith(f"this user's next connection goes to {first}; if that host is lost, to {second}")
     pinned = replace(found, rule="pinned", overridden=second)
     assert f"pinned: {second}" in explain_text("ide", pinned)
     assert explain_json("ide", pinned)["placed"] == second
