@@ -6,12 +6,14 @@ are those of a machine on which proxy, clients and backends share the processors
 """
 
 import argparse
+import contextlib
 import json
 import resource
 import shutil
 import signal
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,18 +22,24 @@ from bench import report
 from bench.peers.table import PEERS, SUBJECT
 from bench.picture import svg
 from bench.process import BenchError
-from bench.runner import Round, run
+from bench.runner import Results, run
 from bench.scenarios import QUICK, SCENARIOS, Scenario
+
+DESCRIPTORS = 32768
+"""Descriptors of a process: for 10,000 clients, and a backend's connection for each."""
 
 
 def main() -> int:
     """Exit code 0, or 1 when a run had errors and nothing can be said."""
     args = _parser().parse_args()
+    if args.list:
+        print("\n".join(f"{scenario.name:16}{scenario.about}" for scenario in SCENARIOS))
+        return 0
+    began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is stopped
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for the programs that are started
+    _raise_limit()
     if args.quick:
-        args.rounds, args.seconds = 3, 2.0
+        args.rounds, args.seconds = 3, 1.0
     scenarios = args.scenario or (QUICK if args.quick else SCENARIOS)
     programs = dict(args.peer)
     known = [replace(peer, program=programs.get(peer.name, peer.program)) for peer in PEERS]
@@ -39,24 +47,34 @@ def main() -> int:
     peers = [peer for peer in known if versions[peer.name]]
     print("; ".join(f"{name} {found or 'is not installed: left out'}" for name, found in versions.items()) + "\n")
     machine = report.machine()
-    results: list[tuple[Scenario, list[Round]]] = []
+    outcome: list[tuple[Scenario, Results]] = []
     try:
         for scenario in scenarios:
             with tempfile.TemporaryDirectory(prefix="bench-") as name:
                 folder = Path(name)
-                rounds = run(scenario, peers, make_certificate(folder), folder, args.rounds, args.seconds)
-            print(report.text(scenario, rounds), flush=True)
-            results.append((scenario, rounds))
+                results = run(scenario, peers, make_certificate(folder), folder, args.rounds, args.seconds)
+            print(report.text(scenario, results), flush=True)
+            outcome.append((scenario, results))
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if args.svg:
-        args.svg.write_text(svg(results, versions))
+        args.svg.write_text(svg(outcome, versions))
     if args.json:
-        records = [report.record(scenario, rounds) for scenario, rounds in results]
+        records = [report.record(scenario, results) for scenario, results in outcome]
         result = {"machine": machine, "subject": SUBJECT, "versions": versions, "scenarios": records}
         args.json.write_text(json.dumps(result, indent=1) + "\n")
+    print(report.summary(outcome, time.monotonic() - began))
     return 0
+
+
+def _raise_limit() -> None:
+    """Descriptors for the programs that are started: as many as they need, or as there may be."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # only root may have more
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(most, DESCRIPTORS)))
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _scenario(name: str) -> Scenario:
@@ -76,12 +94,12 @@ def _peer(given: str) -> tuple[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = "scenarios: " + "; ".join(f"{scenario.name}: {scenario.about}" for scenario in SCENARIOS)
-    parser = argparse.ArgumentParser("python -m bench", description=__doc__, epilog=about)
+    parser = argparse.ArgumentParser("python -m bench", description=__doc__)
     parser.add_argument("scenario", nargs="*", type=_scenario, help="what to measure (all)")
+    parser.add_argument("--list", action="store_true", help="say what there is to measure, and end")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each proxy (5)")
-    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="length of a turn (4)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 2 seconds, of the first four unless told")
+    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="length of a turn (2)")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 second, of the first four unless told")
     parser.add_argument(
         "--peer",
         action="append",

@@ -15,18 +15,16 @@ from bench.loop import READ, Loop, Steps, discard, receive, send
 from bench.messages import BULK, HELLO, MEBIBYTE, OK, OK_BULK, OK_CHUNKED, field, switching, unmasked
 from bench.process import free_ports, server
 
-COUNT = 3
-"""Backends, each with a port of its own; one process serves them all."""
-
 _NGINX = """
 daemon off;
 worker_processes 1;
 pid {folder}/backend.pid;
 error_log {folder}/backend.err;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 10000; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
+    keepalive_timeout 1h;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -41,9 +39,12 @@ http {{
 
 
 @contextmanager
-def backends(folder: Path, *, small: bool) -> Iterator[list[int]]:
-    """Serve until the block ends; gives the ports. ``small``: nothing but GET without a body will come."""
-    ports = free_ports(COUNT)
+def backends(folder: Path, count: int, *, small: bool) -> Iterator[list[int]]:
+    """Serve until the block ends; gives the ports, one for each backend. One process serves them all.
+
+    ``small``: nothing but GET without a body will come.
+    """
+    ports = free_ports(count)
     if small and (nginx := shutil.which("nginx")):
         configuration = folder / "backend.conf"
         listen = " ".join(f"listen 127.0.0.1:{port};" for port in ports)

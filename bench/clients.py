@@ -1,30 +1,16 @@
-"""Our own clients: each does one operation after the other, and waits for the answer in between.
+"""Our own clients: each does one operation after the other, and waits for the answer in between."""
 
-As a program: ``python -m bench.clients KIND PORT CONNECTIONS [CERTIFICATE]`` connects, says ``ready``, and then for
-each number of seconds on its standard input prints one result as JSON. The first thing that goes wrong ends it with a
-message: an error among the answers makes the whole run worthless.
-"""
-
-import json
 import socket
 import ssl
-import sys
-import time
 from abc import ABC, abstractmethod
-from array import array
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from bench.load import Result
-from bench.loop import READ, Loop, Steps, Stuck, discard, receive, send
-from bench.messages import BULK, MEBIBYTE, TOKENS, field, frame, request
+from bench.loop import READ, Steps, discard, receive, send
+from bench.messages import BULK, MEBIBYTE, field, frame, request
 
 PATIENCE = 20.0
 """Seconds without any answer after which the run has failed."""
-AT_ONCE = 32
-"""Connections that are made at a time."""
-PAUSE = 0.001
-"""Seconds between the operations of quiet clients."""
 
 ECHOES = {"echo": bytes(range(64)), "quiet": bytes(range(64)), "echo-4k": bytes(range(256)) * 16}
 """What WebSocket clients send; ``quiet`` ones take turns."""
@@ -32,6 +18,10 @@ ECHOES = {"echo": bytes(range(64)), "quiet": bytes(range(64)), "echo-4k": bytes(
 
 class Wrong(Exception):
     """An answer that should not have come."""
+
+
+class Gone(Wrong):
+    """The connection was closed before anything of the answer came."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +43,9 @@ class Site:
 
 class Client(ABC):
     """One of the connections, or one after the other."""
+
+    reconnects = 0
+    """How often the proxy closed its connection between requests."""
 
     def open(self) -> Steps:
         """What comes before anything is timed."""
@@ -78,6 +71,41 @@ class Kept(Client):
             yield from send(self._sock, part)
         yield self._sock, READ
         yield from response(self._sock)
+
+
+class Bystander(Kept):
+    """One request, and then a kept connection without a word."""
+
+    def open(self) -> Steps:
+        yield from super().open()
+        yield from super().once()
+
+    def once(self) -> Steps:
+        """Nothing, but the connection must be open."""
+        yield from ()
+        try:
+            self._sock.recv(1)
+        except BlockingIOError:
+            return
+        raise Wrong("an idle connection was closed")
+
+
+class Returning(Kept):
+    """Requests on a kept connection; if it turns out to be closed, on a new one, as browsers do."""
+
+    def __init__(self, site: Site, first: bytes) -> None:
+        super().__init__(site, first)
+        self._site = site
+
+    def once(self) -> Steps:
+        try:
+            yield from super().once()
+        except (ConnectionError, Gone):
+            self.reconnects += 1
+            self._sock.close()
+            self._sock = self._site.connect()
+            yield from super().open()
+            yield from super().once()
 
 
 class Echo(Client):
@@ -170,7 +198,8 @@ def response(sock: socket.socket) -> Steps:
     while (end := received.find(b"\r\n\r\n")) < 0:
         data = yield from receive(sock)
         if not data:
-            raise Wrong(f"the connection was closed after {received[:40]!r}")
+            error = Wrong if received else Gone
+            raise error(f"the connection was closed after {received[:40]!r}")
         received += data
     if not received.startswith(b"HTTP/1.1 2"):
         raise Wrong(f"not 2xx: {received[:40]!r}")
@@ -196,73 +225,9 @@ def client(kind: str, site: Site, token: str) -> Client:
             return Visit(site, request("get", token), resumed=kind == "resume")
         case "knock":
             return Knock(site)
+        case "crowd":
+            return Bystander(site, request("get", token))
+        case "steady":
+            return Returning(site, request("many", token))
         case _:
             return Kept(site, request(kind, token), [MEBIBYTE] * BULK if kind == "upload" else ())
-
-
-def busily(clients: Sequence[Client], seconds: float) -> Result:
-    """All clients at once, for so long and until the last answer has come; each does at least one operation."""
-    clock = time.perf_counter
-    times = array("d")
-    began = clock()
-    deadline = began + seconds
-
-    def repeat(client: Client) -> Steps:
-        now = clock()
-        while True:
-            yield from client.once()
-            before, now = now, clock()
-            times.append(now - before)
-            if now >= deadline:
-                return
-
-    together([repeat(client) for client in clients])
-    return _result(times, clock() - began)
-
-
-def quietly(clients: Sequence[Client], seconds: float) -> Result:
-    """One client after the other, with pauses; each does at least one operation."""
-    clock = time.perf_counter
-    times = array("d")
-    began = now = clock()
-    while now < began + seconds or len(times) < len(clients):
-        together([clients[len(times) % len(clients)].once()])
-        times.append(clock() - now)
-        time.sleep(PAUSE)
-        now = clock()
-    return _result(times, now - began)
-
-
-def together(all_steps: Sequence[Steps]) -> None:
-    """Step these until all have ended."""
-    loop = Loop()
-    for steps in all_steps:
-        loop.start(steps)
-    loop.run(PATIENCE)
-
-
-def _result(times: Sequence[float], seconds: float) -> Result:
-    ordered = sorted(times)
-    count = len(ordered)
-    return Result(count, seconds, ordered[count // 2], ordered[count * 99 // 100])
-
-
-def main(kind: str, port: str, connections: str, certificate: str | None = None) -> None:
-    """The program."""
-    site = Site(int(port), ssl.create_default_context(cafile=certificate) if certificate else None)
-    clients: list[Client] = []
-    for first in range(0, int(connections), AT_ONCE):
-        group = range(first, min(first + AT_ONCE, int(connections)))
-        clients += [client(kind, site, TOKENS[number % len(TOKENS)]) for number in group]
-        together([newcomer.open() for newcomer in clients[first:]])
-    print("ready", flush=True)
-    run = quietly if kind == "quiet" else busily
-    for line in sys.stdin:
-        print(json.dumps(asdict(run(clients, float(line)))), flush=True)
-
-
-if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except (OSError, Stuck, Wrong) as error:
-        raise SystemExit(f"{error}") from None

@@ -1,10 +1,10 @@
 """Load on a proxy: a fixed number of connections, each with one operation in flight at a time (a closed loop).
 
-Requests on kept connections come from wrk where it is installed, everything else from ``bench.clients``. Both run in a
-process of their own.
+Requests on kept connections come from wrk where it is installed, everything else from ``bench.generator``. Both run
+in a process of their own.
 A closed loop drives the proxy as fast as it can go, so latencies are those of a saturated proxy: good for comparing
 proxies with each other, not for predicting what users see. wrk connects anew for each run, which its proxy pays for
-within the run; ``bench.clients`` has its connections before.
+within the run; ``bench.generator`` has its connections before.
 """
 
 import json
@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.messages import TOKENS, request
+from bench.messages import request, tokens
 from bench.process import BenchError, stop, tail
 
-_BY_WRK = {"get", "browser", "post", "chunked"}
+_BY_WRK = {"get", "many", "browser", "post", "chunked"}
 
 _SCRIPT = """
 local requests, turn = {%s}, 0
@@ -34,8 +34,9 @@ end
 function done(summary, latency)
   local e = summary.errors
   io.stderr:write(string.format(
-    '{"operations": %%d, "seconds": %%f, "p50": %%f, "p99": %%f, "errors": %%d}',
+    '{"operations": %%d, "seconds": %%f, "p50": %%f, "p99": %%f, "longest": %%f, "errors": %%d}',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e6, latency:percentile(99) / 1e6,
+    latency.max / 1e6,
     e.connect + e.read + e.write + e.status + e.timeout))
 end
 """
@@ -60,8 +61,11 @@ class Result:
     seconds: float
     p50: float
     p99: float
+    longest: float
     errors: int = 0
     """Answers that were not 2xx, and connections that failed, closed or timed out."""
+    reconnects: int = 0
+    """Connections that the proxy closed between requests, which is no error but costs time."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def load(aim: Aim, folder: Path) -> Iterator[Load]:
 def ours(aim: Aim, folder: Path) -> Iterator["Clients"]:
     """Our own generator for this aim, until the block ends."""
     log = folder / f"{aim.kind}.log"
-    command = [sys.executable, "-m", "bench.clients", aim.kind, str(aim.port), str(aim.connections)]
+    command = [sys.executable, "-m", "bench.generator", aim.kind, str(aim.port), str(aim.connections)]
     if aim.certificate:
         command.append(str(aim.certificate))
     with log.open("wb") as errors:
@@ -129,7 +133,7 @@ class Wrk(Load):
 
     def __init__(self, program: str, aim: Aim, folder: Path) -> None:
         script = folder / "wrk.lua"
-        quoted = (json.dumps(request(aim.kind, token).decode()) for token in TOKENS)  # as Lua quotes ASCII
+        quoted = (json.dumps(request(aim.kind, token).decode()) for token in tokens(aim.kind))  # as Lua quotes ASCII
         script.write_text(_SCRIPT % ", ".join(quoted))
         url = f"{'https' if aim.certificate else 'http'}://127.0.0.1:{aim.port}"
         self._command = [program, "-t1", f"-c{aim.connections}", "-d1h", "-s", str(script), url]
@@ -151,7 +155,7 @@ class Wrk(Load):
 
 
 class Clients(Load):
-    """``bench.clients``: seconds in, a result out, over and over on the same connections."""
+    """``bench.generator``: seconds in, a result out, over and over on the same connections."""
 
     def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
         self._child = child

@@ -42,15 +42,23 @@ class Loop:
     def run(self, patience: float | None = None) -> None:
         """Go on until all have ended. Raises ``Stuck`` after so many seconds without any event."""
         while self._running:
-            events = self._epoll.poll(patience)
-            if not events:
+            if not self.turn(patience):
                 raise Stuck(f"{self._running} connections had no answer for {patience:g} s")
-            for number, _ in events:
-                sock, _, steps = self._waiting[number]
-                if not self._step(steps):
-                    del self._waiting[number]
-                    if sock.fileno() == number:  # still open: what comes now is for nobody
-                        self._epoll.unregister(number)
+
+    def turn(self, patience: float | None) -> bool:
+        """Step those who have something to do, after waiting for so many seconds at most; is there anybody?"""
+        events = self._epoll.poll(patience)
+        for number, _ in events:
+            sock, _, steps = self._waiting[number]
+            if not self._step(steps):
+                del self._waiting[number]
+                if sock.fileno() == number:  # still open: what comes now is for nobody
+                    self._epoll.unregister(number)
+        return bool(events)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while somebody has something to do."""
+        return self._epoll.fileno()
 
     def _step(self, steps: Steps) -> bool:
         """False once it has ended."""

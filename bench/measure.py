@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.load import Aim, load, ours
 from bench.messages import BULK
-from bench.proc import processor_time, resident, spent_since
+from bench.peers.peer import Peer, Site
+from bench.proc import memory, processor_time, spent_since
 from bench.process import BenchError
 
 WARM_UP = 0.5
@@ -19,67 +20,89 @@ _SPARE = 500
 """Descriptors a program needs for everything but its connections."""
 
 Sample = dict[str, float]
-"""One run of one proxy: numbers by name, each with its unit."""
+"""One run of one proxy: numbers by name, see ``bench.columns``."""
 
 
 @dataclass(frozen=True)
 class Proxy:
     """A proxy that listens."""
 
+    peer: Peer
+    site: Site
     pid: int
     """Its process tree begins here."""
     fresh: int
-    """Bytes resident before anybody had connected."""
+    """Bytes of memory held before anybody had connected."""
+    aim: Aim
 
 
-Measure = Callable[[Proxy, Aim, Path, float], Sample]
+Measure = Callable[[Proxy, Path, float], Sample]
 """Load a proxy for so many seconds, with a folder for files. Raises ``BenchError`` if anything went wrong."""
 
 
-def throughput(proxy: Proxy, aim: Aim, folder: Path, seconds: float) -> Sample:
+def throughput(proxy: Proxy, folder: Path, seconds: float) -> Sample:
     """As many operations as possible. Processor time, user and system, is that of the proxy per operation."""
-    with load(aim, folder) as generator:
+    sample, _ = _loaded(proxy, folder, seconds)
+    return sample
+
+
+def capacity(proxy: Proxy, folder: Path, seconds: float) -> Sample:
+    """The same, with the operations that it would do if its busiest thread had a processor for itself.
+
+    Where load, backends and proxy share two processors, operations per second say little of what a second worker is
+    good for. Operations per second of the busiest thread's processor time say how much work the workers would do
+    that always run, so how evenly connections are spread over them, and what it costs them to work together. They say
+    nothing of a proxy whose work moves from thread to thread.
+    """
+    sample, busiest = _loaded(proxy, folder, seconds)
+    return {**sample, "capacity_per_second": busiest}
+
+
+def _loaded(proxy: Proxy, folder: Path, seconds: float) -> tuple[Sample, float]:
+    """The sample, and operations per second of the busiest thread's processor time."""
+    with load(proxy.aim, folder) as generator:
         generator.run(min(WARM_UP, seconds))
         before = processor_time(proxy.pid)
         result = generator.run(seconds)
         spent = spent_since(before, proxy.pid)
     if not result.operations:
         raise BenchError("not one operation was completed: give it more --seconds")
-    return {
+    sample = {
         "operations_per_second": result.operations / result.seconds,
-        "cpu_microseconds": spent / 1000 / result.operations,
+        "cpu_microseconds": sum(spent) / 1000 / result.operations,
         "p50_milliseconds": result.p50 * 1000,
         "p99_milliseconds": result.p99 * 1000,
-        "rss_mebibytes": resident(proxy.pid) / 2**20,
+        "memory_mebibytes": memory(proxy.pid) / 2**20,
     }
+    return sample, result.operations * 1e9 / max(spent)
 
 
-def idle(proxy: Proxy, aim: Aim, folder: Path, seconds: float) -> Sample:
+def idle(proxy: Proxy, folder: Path, seconds: float) -> Sample:
     """Connections that say nothing; fewer than wished for if the limit of descriptors is low. All must live after it.
 
     Memory is what the proxy has grown by since it was started: the kernel's for its sockets is not in it.
     """
-    connections = min(aim.connections, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE) // 2)
-    with ours(replace(aim, connections=connections), folder) as clients:
+    connections = affordable(proxy.aim.connections)
+    with ours(replace(proxy.aim, connections=connections), folder) as clients:
         time.sleep(min(WARM_UP, seconds))
         before, began = processor_time(proxy.pid), time.perf_counter()
         time.sleep(seconds)
-        passed, spent = time.perf_counter() - began, spent_since(before, proxy.pid)
-        memory = resident(proxy.pid)
+        passed, spent = time.perf_counter() - began, sum(spent_since(before, proxy.pid))
+        held = memory(proxy.pid)
         clients.run(0)
     return {
         "connections": connections,
-        "kibibytes_per_connection": (memory - proxy.fresh) / 1024 / connections,
+        "kibibytes_per_connection": (held - proxy.fresh) / 1024 / connections,
         "idle_cpu_percent": spent / 1e7 / passed,
-        "rss_mebibytes": memory / 2**20,
+        "memory_mebibytes": held / 2**20,
     }
 
 
-def fairness(proxy: Proxy, aim: Aim, folder: Path, seconds: float) -> Sample:
+def fairness(proxy: Proxy, folder: Path, seconds: float) -> Sample:
     """How long quiet users wait while others copy as fast as they can."""
     warm_up = min(WARM_UP, seconds)
-    copying = replace(aim, kind="download", connections=_COPIES)
-    with ours(copying, folder) as copies, ours(aim, folder) as clients:
+    copying = replace(proxy.aim, kind="download", connections=_COPIES)
+    with ours(copying, folder) as copies, ours(proxy.aim, folder) as clients:
         copies.begin(warm_up + seconds)
         clients.run(warm_up)
         result = clients.run(seconds)
@@ -88,5 +111,44 @@ def fairness(proxy: Proxy, aim: Aim, folder: Path, seconds: float) -> Sample:
         "p50_milliseconds": result.p50 * 1000,
         "p99_milliseconds": result.p99 * 1000,
         "bulk_mebibytes_per_second": copied.operations * BULK / copied.seconds,
-        "rss_mebibytes": resident(proxy.pid) / 2**20,
+        "memory_mebibytes": memory(proxy.pid) / 2**20,
     }
+
+
+def latency(proxy: Proxy, folder: Path, seconds: float) -> Sample:
+    """How long a message takes that has the proxy for itself, and how much of that is the proxy's doing.
+
+    The rest is what the same client and the backend take without anybody, or TLS, in between.
+    """
+    with ours(replace(proxy.aim, port=proxy.site.backends[0], certificate=None), folder) as direct:
+        direct.run(min(WARM_UP, seconds))
+        alone = direct.run(seconds)
+    with ours(proxy.aim, folder) as clients:
+        clients.run(min(WARM_UP, seconds))
+        result = clients.run(seconds)
+    return {
+        "added_milliseconds": (result.p50 - alone.p50) * 1000,
+        "p50_milliseconds": result.p50 * 1000,
+        "p99_milliseconds": result.p99 * 1000,
+        "direct_p50_milliseconds": alone.p50 * 1000,
+        "memory_mebibytes": memory(proxy.pid) / 2**20,
+    }
+
+
+def tail(proxy: Proxy, folder: Path, seconds: float) -> Sample:
+    """How long steady requests wait at worst."""
+    with ours(proxy.aim, folder) as clients:
+        clients.run(min(WARM_UP, seconds))
+        result = clients.run(seconds)
+    return {
+        "p50_milliseconds": result.p50 * 1000,
+        "p99_milliseconds": result.p99 * 1000,
+        "longest_milliseconds": result.longest * 1000,
+        "reconnects": result.reconnects,
+        "memory_mebibytes": memory(proxy.pid) / 2**20,
+    }
+
+
+def affordable(connections: int) -> int:
+    """So many, or what the limit of descriptors leaves: a proxy needs two for each."""
+    return min(connections, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE) // 2)

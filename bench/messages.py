@@ -6,7 +6,8 @@ Users have tokens of their own, so that every backend gets work. The path of a r
 import base64
 import hashlib
 
-TOKENS = [hashlib.sha256(b"user %d" % user).hexdigest() for user in range(64)]
+_TOKENS = [hashlib.sha256(b"user %d" % user).hexdigest() for user in range(2000)]
+_FEW = 64
 
 MEBIBYTE = bytes(2**20)
 BULK = 100
@@ -42,6 +43,11 @@ _UPGRADE = _HOST + (
     f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {_KEY}\r\n"
 )
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def tokens(kind: str) -> list[str]:
+    """The users whose traffic this is: ``many`` are enough for hundreds of backends to have some."""
+    return _TOKENS if kind == "many" else _TOKENS[:_FEW]
 
 
 def request(kind: str, token: str) -> bytes:

@@ -11,12 +11,13 @@ from statistics import median
 
 from bench.peers.table import SUBJECT
 from bench.report import ratios
-from bench.runner import Round
+from bench.runner import Results, Round
 from bench.scenarios import Scenario
 
 COSTS = {
     "cpu_microseconds": "CPU time per operation",
     "kibibytes_per_connection": "memory per connection",
+    "added_milliseconds": "added p50 latency",
     "p99_milliseconds": "p99 latency",
 }
 """What may be compared, less being better: of each scenario the first that it has."""
@@ -38,11 +39,13 @@ class _Scale:
         return _LEFT + (_RIGHT - _LEFT) * (math.log2(ratio) - self.low) / (self.high - self.low)
 
 
-def svg(results: Sequence[tuple[Scenario, Sequence[Round]]], versions: dict[str, str | None]) -> str:
-    """All scenarios below each other, a bar for each peer."""
-    peers = [peer for peer in results[0][1][0] if peer != SUBJECT]
+def svg(results: Sequence[tuple[Scenario, Results]], versions: dict[str, str | None]) -> str:
+    """All scenarios below each other, a bar for each peer; of two states the last."""
+    lasts = [(scenario, list(found.values())[-1]) for scenario, found in results]
+    measured = {peer for _, rounds in lasts for peer in rounds[0]}
+    peers = [peer for peer in versions if peer in measured and peer != SUBJECT]
     colours = dict(zip(peers, _COLOURS, strict=False))
-    rows = [(scenario, *_bars(rounds, peers)) for scenario, rounds in results]
+    rows = [(scenario, *_bars(rounds, peers)) for scenario, rounds in lasts]
     scale = _Scale([ratio for _, _, bars in rows for found in bars.values() for ratio in found])
     y = _TOP
     body: list[str] = []
@@ -74,7 +77,7 @@ def svg(results: Sequence[tuple[Scenario, Sequence[Round]]], versions: dict[str,
 def _bars(rounds: Sequence[Round], peers: Sequence[str]) -> tuple[str, dict[str, list[float]]]:
     """What is compared, and its ratios to each peer, those to nothing or of nothing left out."""
     cost = next(cost for cost in COSTS if cost in rounds[0][SUBJECT])
-    found = {peer: [ratio for ratio in ratios(rounds, peer, cost) if ratio > 0] for peer in peers}
+    found = {peer: [ratio for ratio in ratios(rounds, peer, cost) if ratio > 0] for peer in peers if peer in rounds[0]}
     return cost, {peer: some for peer, some in found.items() if some}
 
 

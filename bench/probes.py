@@ -23,6 +23,7 @@ from bench.backends import backends
 
 _TARGET = 25.0
 _KINDS = ("tcp", "http")
+_SERVERS = 3
 
 
 def main() -> int:
@@ -33,7 +34,7 @@ def main() -> int:
     args = parser.parse_args()
     missed = False
     print(f"{'':8}{'probes/s':>10}{'us a probe':>12}{'of a core':>11}{'failed':>8}")
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, backends(Path(folder), small=True) as ports:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, backends(Path(folder), _SERVERS, small=True) as ports:
         for kind in _KINDS:
             settings = _config(kind, args.backends, ports)
             probes, failed, seconds, spent = trio.run(_measure, settings, args.seconds)

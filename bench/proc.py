@@ -41,25 +41,33 @@ def processor_time(root: int) -> Times:
     }
 
 
-def spent_since(before: Times, root: int) -> int:
-    """Nanoseconds on a processor since then."""
+def spent_since(before: Times, root: int) -> list[int]:
+    """Nanoseconds on a processor since then, of each thread."""
     after = processor_time(root)
     if not before.keys() <= after.keys():
         raise BenchError("a process of the proxy ended during the run")
-    return sum(
+    return [
         nanoseconds - before.get(process, {}).get(thread, 0)
         for process, threads in after.items()
         for thread, nanoseconds in threads.items()
-    )
+    ]
 
 
-def resident(root: int) -> int:
-    """Bytes of memory resident now, summed over processes."""
-    return sum(map(_rss, tree(root)))
+def memory(root: int) -> int:
+    """Bytes of memory held now, summed over processes.
+
+    Pages that several processes share are counted once (the proportional set size), where the kernel lets us know.
+    """
+    return sum(map(_held, tree(root)))
 
 
-def _rss(process: int) -> int:
-    for line in (_PROC / str(process) / "status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
+def _held(process: int) -> int:
+    """Of one process; 0 if it has just ended."""
+    for file, field in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
+        try:
+            for line in (_PROC / str(process) / file).read_text().splitlines():
+                if line.startswith(field):
+                    return int(line.split()[1]) * 1024
+        except OSError:  # not ours to read, or gone
+            continue
     return 0

@@ -8,27 +8,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.columns import COLUMNS
 from bench.peers.table import SUBJECT
-from bench.runner import Round
+from bench.runner import Results, Round
 from bench.scenarios import Scenario
 
 NOISE = 0.25
 """Spread of a steady number between rounds above which a comparison means little."""
-_STEADY = ("cpu_microseconds", "bulk_mebibytes_per_second")
-"""What on a quiet machine is the same in every round."""
-
-TITLES = {
-    "operations_per_second": "ops/s",
-    "cpu_microseconds": "CPU us/op",
-    "p50_milliseconds": "p50 ms",
-    "p99_milliseconds": "p99 ms",
-    "rss_mebibytes": "RSS MiB",
-    "connections": "connections",
-    "kibibytes_per_connection": "KiB/connection",
-    "idle_cpu_percent": "CPU %",
-    "bulk_mebibytes_per_second": "bulk MiB/s",
-}
-"""Every number a sample may have, as a table calls it."""
 
 
 def values(rounds: Sequence[Round], peer: str, column: str) -> list[float]:
@@ -52,50 +38,107 @@ def noisy(rounds: Sequence[Round]) -> list[str]:
     spreads = {
         (peer, column): spread(values(rounds, peer, column))
         for peer, sample in rounds[0].items()
-        for column in _STEADY
-        if column in sample
+        for column in sample
+        if COLUMNS[column].steady
     }
     return [
-        f"the machine was too noisy: {peer}'s {TITLES[column]} spread {found:.0%} between rounds"
+        f"the machine was too noisy: {peer}'s {COLUMNS[column].title} spread {found:.0%} between rounds"
         for (peer, column), found in spreads.items()
         if found > NOISE
     ]
 
 
-def text(scenario: Scenario, rounds: Sequence[Round]) -> str:
-    """One scenario as a table for people."""
+def text(scenario: Scenario, results: Results) -> str:
+    """One scenario as tables for people: one for each state, and what changed from the first to the last."""
+    lines = [f"{scenario.name}: {scenario.about}"]
+    for state, rounds in results.items():
+        lines += [f"  {state}:"] if state else []
+        lines += _table(rounds)
+    if len(results) > 1:
+        lines += _change(results)
+    return "\n".join(lines) + "\n"
+
+
+def _table(rounds: Sequence[Round]) -> list[str]:
     columns = list(rounds[0][SUBJECT])
-    titles = "".join(f"{TITLES[column]:>20}" for column in columns)
-    lines = [f"{scenario.name}: {scenario.about}", " " * 12 + titles]
+    lines = [_row("", [COLUMNS[column].title for column in columns])]
     for peer in rounds[0]:
-        cells = []
-        for column in columns:
-            numbers = values(rounds, peer, column)
-            cells.append(f"{_shown(median(numbers))} ±{spread(numbers) / 2:.0%}")
-        lines.append(f"  {peer:<10}" + "".join(f"{cell:>20}" for cell in cells))
+        found = [values(rounds, peer, column) for column in columns]
+        lines.append(_row(peer, [f"{_shown(median(each))} ±{spread(each) / 2:.0%}" for each in found]))
     for peer in rounds[0]:
         if peer != SUBJECT:
-            cells = []
-            for column in columns:
-                numbers = ratios(rounds, peer, column)
-                shown = f"{median(numbers):.2f} ({min(numbers):.2f}-{max(numbers):.2f})" if numbers else "-"
-                cells.append(shown)
-            lines.append(f"  / {peer:<8}" + "".join(f"{cell:>20}" for cell in cells))
-    return "\n".join(lines + [f"  {sentence}" for sentence in noisy(rounds)]) + "\n"
+            found = [ratios(rounds, peer, column) for column in columns]
+            lines.append(_row(f"/ {peer}", [_range(each, "{:.2f}", "{:.2f}-{:.2f}") for each in found]))
+    return lines + [f"  {sentence}" for sentence in noisy(rounds)]
 
 
-def record(scenario: Scenario, rounds: Sequence[Round]) -> dict[str, Any]:
-    """One scenario as data: every sample, and the ratios' medians."""
+def _change(results: Results) -> list[str]:
+    names = list(results)
+    rounds = results[names[-1]]
+    columns = [column for column in rounds[0][SUBJECT] if COLUMNS[column].changes]
+    lines = [f"  {names[-1]}, against {names[0]}:"]
+    for peer in rounds[0]:
+        found = [[100 * change for change in changes(results, peer, column)] for column in columns]
+        lines.append(_row(peer, [_range(each, "{:+.0f}%", "{:+.0f} to {:+.0f}") for each in found]))
+    return lines
+
+
+def changes(results: Results, peer: str, column: str) -> list[float]:
+    """How much one number of one peer grew from the first state to the last, round by round: 0.5 is by half."""
+    first, *_, last = (values(rounds, peer, column) for rounds in results.values())
+    return [after / before - 1 for before, after in zip(first, last, strict=True) if before]
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return (f"    {name:<10}" + "".join(f" {cell:>20}" for cell in cells)).rstrip()
+
+
+def _range(numbers: Sequence[float], middle: str, ends: str) -> str:
+    """The median, and the smallest and largest."""
+    if not numbers:
+        return "-"
+    return f"{middle.format(median(numbers))} ({ends.format(min(numbers), max(numbers))})"
+
+
+def record(scenario: Scenario, results: Results) -> dict[str, Any]:
+    """One scenario as data: every sample, the ratios' medians, and for two states what changed."""
+    states = [
+        {
+            "name": state,
+            "rounds": rounds,
+            "ratios": {
+                peer: {column: median(found) for column in sample if (found := ratios(rounds, peer, column))}
+                for peer, sample in rounds[0].items()
+                if peer != SUBJECT
+            },
+            "noisy": noisy(rounds),
+        }
+        for state, rounds in results.items()
+    ]
+    return {"name": scenario.name, "about": scenario.about, "states": states, "changes": _changes(results)}
+
+
+def summary(outcome: Sequence[tuple[Scenario, Results]], seconds: float) -> str:
+    """How long it took, and which scenarios are to be measured again."""
+    restless = [scenario.name for scenario, results in outcome if any(map(noisy, results.values()))]
+    took = f"took {seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if not restless:
+        several = all(len(rounds) > 1 for _, results in outcome for rounds in results.values())
+        return f"{took}; " + ("the machine was quiet enough" if several else "one round does not tell how noisy it was")
+    return f"{took}; the machine was too noisy, measure again when it is quiet: {' '.join(restless)}"
+
+
+def _changes(results: Results) -> dict[str, dict[str, float]]:
+    if len(results) < 2:
+        return {}
+    *_, rounds = results.values()
     return {
-        "name": scenario.name,
-        "about": scenario.about,
-        "rounds": list(rounds),
-        "ratios": {
-            peer: {column: median(found) for column in sample if (found := ratios(rounds, peer, column))}
-            for peer, sample in rounds[0].items()
-            if peer != SUBJECT
-        },
-        "noisy": noisy(rounds),
+        peer: {
+            column: median(found)
+            for column in sample
+            if COLUMNS[column].changes and (found := changes(results, peer, column))
+        }
+        for peer, sample in rounds[0].items()
     }
 
 

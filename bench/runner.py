@@ -1,7 +1,8 @@
 """A scenario from start to end: backends, proxies, load, rounds.
 
 All proxies are up for the whole scenario and take turns, and who begins changes from round to round: whatever else the
-machine does hits them alike, so their ratio within a round is worth more than any of the numbers.
+machine does hits them alike, so their ratio within a round is worth more than any of the numbers. The same holds for
+two states of one proxy.
 """
 
 from collections.abc import Sequence
@@ -10,45 +11,76 @@ from pathlib import Path
 
 from balancer.demo.certificate import CertificateFiles
 from bench.backends import backends
+from bench.conditions import crowd, repeated
 from bench.load import Aim
 from bench.measure import Proxy, Sample
-from bench.peers.peer import Peer, Site
-from bench.proc import resident
+from bench.peers.peer import Peer, Setup, Site
+from bench.proc import memory
 from bench.process import BenchError, free_ports, server
-from bench.scenarios import Scenario
+from bench.scenarios import Scenario, State
 
-_SMALL = {"get", "browser", "visit", "resume", "knock"}
+_SMALL = {"get", "many", "steady", "browser", "visit", "resume", "knock"}
 """Kinds of traffic whose requests are GET without anything special about them."""
 
 Round = dict[str, Sample]
 """One sample of each peer, by its name."""
+Results = dict[str, list[Round]]
+"""The rounds of each state, by its name."""
 
 
 def run(
     scenario: Scenario, peers: Sequence[Peer], files: CertificateFiles, folder: Path, rounds: int, seconds: float
-) -> list[Round]:
+) -> Results:
     """Measure. Raises ``BenchError``, saying where, when any run had errors."""
+    peers = [peer for peer in peers if scenario.suits(peer)]
+    setups = list(dict.fromkeys(state.setup for state in scenario.states))
     with ExitStack() as stack:
-        ports = stack.enter_context(backends(folder, small=scenario.kind in _SMALL))
-        up: dict[str, tuple[Proxy, Aim]] = {}
-        for peer in peers:
-            plain, tls = free_ports(2)
-            place = folder / peer.name
-            place.mkdir()
-            site = Site(place, plain, tls, ports, files.cert, files.key)
-            pid = stack.enter_context(server(peer.name, peer.start(site), place, [plain, tls]))
-            certificate = files.cert if scenario.tls else None
-            aim = Aim(scenario.kind, tls if scenario.tls else plain, certificate, scenario.connections)
-            up[peer.name] = Proxy(pid, resident(pid)), aim
-        done = []
+        most = max(setup.backends for setup in setups)
+        ports = stack.enter_context(backends(folder, most, small=scenario.kind in _SMALL))
+        proxies = {
+            (peer.name, setup): _start(stack, scenario, peer, setup, ports, files, folder / f"{peer.name}-{number}")
+            for number, setup in enumerate(setups)
+            for peer in peers
+        }
+        results: Results = {state.name: [] for state in scenario.states}
         for number in range(rounds):
+            turns: dict[str, Round] = {name: {} for name in results}
             first = number % len(peers)
-            turn = {}
             for peer in (*peers[first:], *peers[:first]):
-                proxy, aim = up[peer.name]
-                try:
-                    turn[peer.name] = scenario.measure(proxy, aim, folder, seconds)
-                except BenchError as error:
-                    raise BenchError(f"{scenario.name}, {peer.name}, round {number + 1}: {error}") from None
-            done.append(turn)
-        return done
+                for state in scenario.states[:: -1 if number % 2 else 1]:
+                    try:
+                        sample = _measured(scenario, state, proxies[peer.name, state.setup], folder, seconds)
+                    except BenchError as error:
+                        raise BenchError(f"{scenario.name}, {peer.name}, round {number + 1}: {error}") from None
+                    turns[state.name][peer.name] = sample
+            for name, turn in turns.items():
+                results[name].append({peer.name: turn[peer.name] for peer in peers})
+        return results
+
+
+def _start(
+    stack: ExitStack,
+    scenario: Scenario,
+    peer: Peer,
+    setup: Setup,
+    ports: list[int],
+    files: CertificateFiles,
+    place: Path,
+) -> Proxy:
+    plain, tls, admin = free_ports(3)
+    place.mkdir()
+    site = Site(place, plain, tls, admin, ports[: setup.backends], files.cert, files.key, setup)
+    pid = stack.enter_context(server(peer.name, peer.start(site), place, [plain, tls]))
+    aim = Aim(scenario.kind, tls if scenario.tls else plain, files.cert if scenario.tls else None, scenario.connections)
+    return Proxy(peer, site, pid, memory(pid), aim)
+
+
+def _measured(scenario: Scenario, state: State, proxy: Proxy, folder: Path, seconds: float) -> Sample:
+    with ExitStack() as stack:
+        beside: list[Sample] = []
+        if state.crowd:
+            beside.append(stack.enter_context(crowd(proxy, state.crowd, folder)))
+        if state.event:
+            beside.append(stack.enter_context(repeated(proxy, state.event)))
+        sample = scenario.measure(proxy, folder, seconds)
+    return {name: number for numbers in (sample, *beside) for name, number in numbers.items()}

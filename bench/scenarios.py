@@ -1,8 +1,22 @@
 """What is measured: each scenario is a kind of traffic, and whether TLS is terminated in front of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.measure import Measure, fairness, idle, throughput
+from bench.measure import Measure, capacity, fairness, idle, latency, tail, throughput
+from bench.peers.peer import ORDINARY, Peer, Setup
+
+
+@dataclass(frozen=True)
+class State:
+    """What a proxy is in while it is measured."""
+
+    name: str = ""
+    setup: Setup = ORDINARY
+    crowd: int = 0
+    """Idle connections it has besides."""
+    event: str = ""
+    """What operators do to it over and over, by the name its peer has for it."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +30,27 @@ class Scenario:
     connections: int
     about: str
     measure: Measure = throughput
+    states: Sequence[State] = (State(),)
+    """One, or two that are compared with each other."""
+
+    def suits(self, peer: Peer) -> bool:
+        """Can it be done with that proxy?"""
+        return all(not state.event or state.event in peer.events for state in self.states)
+
+
+_MANY = Setup(backends=500, interval=10)
+
+
+def _tail(name: str, event: str, about: str) -> Scenario:
+    states = State("left alone", _MANY), State(about, _MANY, event=event)
+    return Scenario(name, "steady", False, 32, f"500 GET a second, 500 backends, {about}", tail, states)
 
 
 SCENARIOS = [
     Scenario("get-plain", "get", False, 64, "small GET on 64 kept connections"),
     Scenario("get-tls", "get", True, 64, "small GET on 64 kept connections, TLS terminated"),
-    Scenario("echo-plain", "echo", False, 256, "64 bytes of WebSocket echo on 256 connections"),
-    Scenario("echo-tls", "echo", True, 256, "64 bytes of WebSocket echo on 256 connections, TLS terminated"),
+    Scenario("echo-plain", "echo", False, 200, "64 bytes of WebSocket echo on 200 connections"),
+    Scenario("echo-tls", "echo", True, 200, "64 bytes of WebSocket echo on 200 connections, TLS terminated"),
     Scenario("browser-plain", "browser", False, 64, "GET with a browser's 12 headers on 64 kept connections"),
     Scenario("browser-tls", "browser", True, 64, "the same, TLS terminated"),
     Scenario("post", "post", False, 64, "POST of 16 KiB on 64 kept connections"),
@@ -34,12 +62,50 @@ SCENARIOS = [
     Scenario("download-tls", "download", True, 4, "downloads of 100 MiB, 4 at a time, TLS terminated"),
     Scenario("upload-plain", "upload", False, 4, "uploads of 100 MiB, 4 at a time"),
     Scenario("upload-tls", "upload", True, 4, "uploads of 100 MiB, 4 at a time, TLS terminated"),
-    Scenario("echo-4k-plain", "echo-4k", False, 64, "4 KiB of WebSocket echo on 64 connections"),
-    Scenario("echo-4k-tls", "echo-4k", True, 64, "4 KiB of WebSocket echo on 64 connections, TLS terminated"),
+    Scenario("echo-4k-plain", "echo-4k", False, 200, "4 KiB of WebSocket echo on 200 connections"),
+    Scenario("echo-4k-tls", "echo-4k", True, 200, "4 KiB of WebSocket echo on 200 connections, TLS terminated"),
     Scenario("idle", "echo", True, 5000, "5,000 idle WebSockets, TLS terminated", idle),
     Scenario(
         "fairness", "quiet", True, 8, "64 bytes of WebSocket echo now and then, beside 2 downloads, all TLS", fairness
     ),
+    Scenario("latency-plain", "quiet", False, 1, "64 bytes of WebSocket echo now and then, nothing else", latency),
+    Scenario("latency-tls", "quiet", True, 1, "the same, TLS terminated", latency),
+    Scenario(
+        "access-log",
+        "get",
+        False,
+        64,
+        "small GET on 64 kept connections, with a line for each in a file",
+        states=(State("no access log"), State("access log", Setup(access_log=True))),
+    ),
+    Scenario(
+        "two-workers",
+        "get",
+        False,
+        200,
+        "small GET on 200 kept connections, with one and two workers",
+        capacity,
+        (State("one worker"), State("two workers", Setup(workers=2))),
+    ),
+    Scenario(
+        "crowd",
+        "get",
+        False,
+        64,
+        "small GET on 64 connections, beside 10 and 10,000 kept connections without a word",
+        states=(State("10 idle", crowd=10), State("10,000 idle", crowd=10_000)),
+    ),
+    Scenario(
+        "backends",
+        "many",
+        False,
+        64,
+        "small GET of 2,000 users on 64 connections, to 3 and 500 backends",
+        states=(State("3 backends", Setup(interval=10)), State("500 backends", _MANY)),
+    ),
+    _tail("reload", "reload", "while a changed file is put in force"),
+    _tail("swap", "swap", "while a weight changes"),
+    _tail("scrape", "scrape", "while metrics are read"),
 ]
 QUICK = SCENARIOS[:4]
 """The traffic that matters most."""

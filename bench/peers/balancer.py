@@ -2,12 +2,20 @@
 
 import sys
 
+from balancer.cli.client import Client, Unreachable
+from balancer.errors import Refused
+from bench.peers.asking import scrape
 from bench.peers.peer import Peer, Site
+from bench.process import BenchError
 
 _CONFIGURATION = """
-workers = 1
+workers = {workers}
+state_dir = "{folder}"
+[admin]
+socket = "{socket}"
+listen = "127.0.0.1:{admin}"
 [log]
-access = "off"
+access = "{log}"
 level = "warning"
 [[listener]]
 name = "plain"
@@ -22,27 +30,72 @@ certificates = [{{ cert = "{certificate}", key = "{key}" }}]
 [[pool]]
 name = "ide"
 [pool.health]
-type = "off"
+type = "http"
+path = "/"
+interval = "{interval}s"
 """
 _BACKEND = """
 [[pool.backend]]
-name = "ide-{number:02}"
+name = "ide-{number}"
 address = "127.0.0.1:{port}"
+weight = {weight}
 """
 
 
 def _command(path: str, site: Site) -> list[str]:
-    configuration = site.folder / "balancer.toml"
-    text = _CONFIGURATION.format(plain=site.plain, tls=site.tls, certificate=site.certificate, key=site.key)
-    for number, port in enumerate(site.backends, 1):
-        text += _BACKEND.format(number=number, port=port)
-    configuration.write_text(text)
-    return [path, "-m", "balancer", "--config", str(configuration)]
+    _configure(site, 1.0)
+    return [path, "-m", "balancer", "--config", str(site.folder / "balancer.toml")]
+
+
+def _configure(site: Site, weight: float) -> None:
+    """Write the file, with this weight for the first backend."""
+    text = _CONFIGURATION.format(
+        plain=site.plain,
+        tls=site.tls,
+        admin=site.admin,
+        folder=site.folder,
+        socket=site.socket,
+        certificate=site.certificate,
+        key=site.key,
+        workers=site.setup.workers,
+        interval=site.setup.interval,
+        log=site.access_log if site.setup.access_log else "off",
+    )
+    for number, port in enumerate(site.backends):
+        text += _BACKEND.format(number=number, port=port, weight=1.0 if number else weight)
+    (site.folder / "balancer.toml").write_text(text)
+
+
+def _reload(site: Site, pid: int, nth: int) -> None:
+    _configure(site, 1 + nth % 2 / 10)
+    _ask(site, "POST", "/v1/reload", {})
+
+
+def _swap(site: Site, pid: int, nth: int) -> None:
+    _ask(site, "PUT", "/v1/pools/ide/backends/ide-0/weight", {"weight": 1 + nth % 2 / 10})
+
+
+def _ask(site: Site, method: str, path: str, body: object) -> None:
+    try:
+        Client(str(site.socket)).ask(method, path, body)
+    except (Refused, Unreachable) as error:
+        raise BenchError(f"{method} {path}: {error}") from None
+
+
+def _scrape(site: Site, pid: int, nth: int) -> None:
+    scrape(site.admin)
 
 
 _VERSION = (
     "import platform, importlib.metadata as m; print(m.version('balancer'), 'on Python', platform.python_version())"
 )
 
-BALANCER = Peer("balancer", sys.executable, ["-c", _VERSION], "(.+)", _command)
+BALANCER = Peer(
+    "balancer",
+    sys.executable,
+    ["-c", _VERSION],
+    "(.+)",
+    _command,
+    {"reload": _reload, "swap": _swap, "scrape": _scrape},
+)
 """Its program is the Python that has it installed."""

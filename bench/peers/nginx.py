@@ -1,15 +1,18 @@
 """nginx: https://nginx.org/en/docs"""
 
+import os
+import signal
+
 from bench.peers.peer import Peer, Site
 
 _CONFIGURATION = """
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.err;
 events {{ worker_connections 16384; }}
 http {{
-    access_log off;
+    access_log {log};
     keepalive_requests 1000000000;
     client_max_body_size 0;
     client_body_temp_path {folder}/body;
@@ -21,7 +24,7 @@ http {{
     upstream ide {{
         hash $arg_token consistent;
         {servers}
-        keepalive 256;
+        keepalive 1024;
         keepalive_requests 1000000000;
     }}
     server {{
@@ -50,9 +53,16 @@ http {{
 
 
 def _command(path: str, site: Site) -> list[str]:
-    configuration = site.folder / "nginx.conf"
-    servers = " ".join(f"server 127.0.0.1:{port};" for port in site.backends)
-    configuration.write_text(
+    _configure(site, 1)
+    return [path, "-e", f"{site.folder}/nginx.err", "-c", str(site.folder / "nginx.conf")]
+
+
+def _configure(site: Site, weight: int) -> None:
+    """Write the file, with this weight for the first backend."""
+    servers = " ".join(
+        f"server 127.0.0.1:{port} weight={1 if number else weight};" for number, port in enumerate(site.backends)
+    )
+    (site.folder / "nginx.conf").write_text(
         _CONFIGURATION.format(
             folder=site.folder,
             servers=servers,
@@ -60,9 +70,15 @@ def _command(path: str, site: Site) -> list[str]:
             tls=site.tls,
             certificate=site.certificate,
             key=site.key,
+            workers=site.setup.workers,
+            log=site.access_log if site.setup.access_log else "off",
         )
     )
-    return [path, "-e", f"{site.folder}/nginx.err", "-c", str(configuration)]
 
 
-NGINX = Peer("nginx", "nginx", ["-v"], r"nginx/(.+)", _command)
+def _reload(site: Site, pid: int, nth: int) -> None:
+    _configure(site, 1 + nth % 2)
+    os.kill(pid, signal.SIGHUP)
+
+
+NGINX = Peer("nginx", "nginx", ["-v"], r"nginx/(.+)", _command, {"reload": _reload})

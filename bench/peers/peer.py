@@ -5,9 +5,21 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What differs between the proxies of one scenario and those of another."""
+
+    workers: int = 1
+    """Processes, or threads, that carry traffic."""
+    backends: int = 3
+    interval: int = 2
+    """Seconds between two health checks of a backend."""
+    access_log: bool = False
 
 
 @dataclass(frozen=True)
@@ -18,10 +30,32 @@ class Site:
     """Its own, for configuration and whatever it writes."""
     plain: int
     tls: int
-    """Ports of 127.0.0.1."""
+    admin: int
+    """Ports of 127.0.0.1; ``admin`` is that of its metrics."""
     backends: list[int]
     certificate: Path
     key: Path
+    setup: Setup
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket for operators, if it has one."""
+        return self.folder / "admin.sock"
+
+    @property
+    def access_log(self) -> Path:
+        """The file of the access log, if it is written."""
+        return self.folder / "access.log"
+
+
+ORDINARY = Setup()
+
+Event = Callable[[Site, int, int], None]
+"""Something that operators do to a running proxy, done when this returns or soon after.
+
+Takes where it stands, the process it was started as, and which time it is, so that each time changes something.
+Raises ``OSError``, ``HTTPException`` or ``BenchError``.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,6 +70,8 @@ class Peer:
     """What its answer to them says, with the version in a group."""
     command: Callable[[str, Site], list[str]]
     """Write the configuration; from the path of the program, the command that runs it in the foreground."""
+    events: Mapping[str, Event] = field(default_factory=dict)
+    """What can be done to it, by the names that scenarios have for it."""
 
     def path(self) -> str | None:
         """Where the program is, or None if it is not installed."""

@@ -15,7 +15,7 @@ VERSIONS = {SUBJECT: "1", "haproxy": "2 <3>", "nginx": "4"}
 def bars(*costs):
     """The bars drawn for rounds with these costs of us, haproxy and nginx: both ends, by title."""
     rounds = [dict(zip(VERSIONS, ({"cpu_microseconds": cost} for cost in turn), strict=True)) for turn in costs]
-    drawn = ElementTree.fromstring(svg([(SCENARIOS[0], rounds)], VERSIONS))
+    drawn = ElementTree.fromstring(svg([(SCENARIOS[0], {"": rounds})], VERSIONS))
     found = {}
     for group in drawn.iter(f"{SVG}g"):
         for rect in group.iter(f"{SVG}rect"):
@@ -43,7 +43,14 @@ def test_what_costs_a_peer_nothing_is_left_out():
 
 
 def test_versions_are_named():
-    drawn = svg(
-        [(SCENARIOS[0], [{SUBJECT: {"cpu_microseconds": 1.0}, "haproxy": {"cpu_microseconds": 1.0}}])], VERSIONS
-    )
+    rounds = [{SUBJECT: {"cpu_microseconds": 1.0}, "haproxy": {"cpu_microseconds": 1.0}}]
+    drawn = svg([(SCENARIOS[0], {"": rounds})], VERSIONS)
     assert "haproxy 2 <3>" in "".join(ElementTree.fromstring(drawn).itertext())
+
+
+def test_the_last_of_two_states_is_drawn_and_who_was_not_measured_is_not():
+    alone = {"cpu_microseconds": 1.0}
+    calm, busy = [{SUBJECT: alone, "nginx": alone}], [{SUBJECT: {"cpu_microseconds": 3.0}, "nginx": alone}]
+    drawn = svg([(SCENARIOS[0], {"calm": calm, "busy": busy})], VERSIONS)
+    assert "get-plain / nginx: 3.00 (3.00-3.00)" in drawn
+    assert "haproxy" not in drawn

@@ -10,10 +10,11 @@ import pytest
 
 from balancer.demo.certificate import make_certificate
 from bench.peers.envoy import ENVOY
+from bench.peers.peer import Setup
 from bench.peers.table import PEERS, SUBJECT
 from bench.report import noisy, record, text
 from bench.runner import run
-from bench.scenarios import SCENARIOS
+from bench.scenarios import SCENARIOS, State
 
 ROOT = Path(__file__).parent.parent.parent
 INSTALLED = {peer.name for peer in PEERS if peer.version()}
@@ -28,13 +29,14 @@ def test_a_scenario_gives_numbers_for_every_proxy(tmp_path):
     done = bench("tls-resumed", "--seconds", "0.1", "--rounds", "1", "--json", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     (scenario,) = json.loads(file.read_text())["scenarios"]
-    (turn,) = scenario["rounds"]
+    (state,) = scenario["states"]
+    (turn,) = state["rounds"]
     assert turn.keys() == INSTALLED
     for sample in turn.values():
         assert 1 < sample["cpu_microseconds"] < 50_000
         assert 0 < sample["p50_milliseconds"] <= sample["p99_milliseconds"]
-        assert 1 < sample["rss_mebibytes"] < 1000
-    assert scenario["ratios"].keys() == INSTALLED - {SUBJECT}
+        assert 1 < sample["memory_mebibytes"] < 1000
+    assert state["ratios"].keys() == INSTALLED - {SUBJECT}
     assert "tls-resumed: " in done.stdout
 
 
@@ -62,26 +64,51 @@ def test_the_program_of_a_peer_can_be_chosen(tmp_path):
     assert replace(ENVOY, program=str(tmp_path / "gone")).version() is None
 
 
-def measured(name, connections, folder):
-    """A sample of this balancer alone."""
-    scenario = next(scenario for scenario in SCENARIOS if scenario.name == name)
-    small = replace(scenario, connections=connections)
-    ((sample,),) = [turn.values() for turn in run(small, PEERS[:1], make_certificate(folder), folder, 1, 0.1)]
-    assert text(small, [{SUBJECT: sample}])
-    return sample
+def measured(name, folder, **smaller):
+    """Samples of this balancer alone, by state, of a scenario that was made smaller."""
+    scenario = replace(next(scenario for scenario in SCENARIOS if scenario.name == name), **smaller)
+    results = run(scenario, PEERS[:1], make_certificate(folder), folder, 1, 0.1)
+    assert text(scenario, results)
+    assert json.dumps(record(scenario, results))
+    return {state: turn[SUBJECT] for state, (turn,) in results.items()}
 
 
 def test_idle_connections_have_a_price(tmp_path):
-    sample = measured("idle", 40, tmp_path)
+    sample = measured("idle", tmp_path, connections=40)[""]
     assert sample["connections"] == 40
     assert 5 < sample["kibibytes_per_connection"] < 1000
     assert 0 <= sample["idle_cpu_percent"] < 100
 
 
 def test_quiet_users_are_measured_beside_a_copy(tmp_path):
-    sample = measured("fairness", 2, tmp_path)
+    sample = measured("fairness", tmp_path, connections=2)[""]
     assert 0 < sample["p50_milliseconds"] <= sample["p99_milliseconds"]
     assert sample["bulk_mebibytes_per_second"] > 1
+
+
+def test_a_proxy_adds_to_what_a_message_takes_without_it(tmp_path):
+    sample = measured("latency-tls", tmp_path)[""]
+    assert 0 < sample["added_milliseconds"] < sample["p50_milliseconds"]
+    assert sample["added_milliseconds"] + sample["direct_p50_milliseconds"] == pytest.approx(sample["p50_milliseconds"])
+
+
+def test_two_workers_share_the_work(tmp_path):
+    one, two = measured("two-workers", tmp_path).values()
+    assert one["capacity_per_second"] * 1.1 < two["capacity_per_second"]
+
+
+def test_a_crowd_is_there_while_others_are_served(tmp_path):
+    alone, crowded = measured("crowd", tmp_path, states=[State("alone"), State("crowded", crowd=300)]).values()
+    assert alone["memory_mebibytes"] + 0.5 < crowded["memory_mebibytes"]
+
+
+@pytest.mark.parametrize("event", ["reload", "swap", "scrape"])
+def test_operators_do_things_while_requests_are_steady(event, tmp_path):
+    few = Setup(backends=5)
+    calm, disturbed = measured(event, tmp_path, states=[State("calm", few), State(event, few, event=event)]).values()
+    assert 0 < calm["p50_milliseconds"] <= calm["p99_milliseconds"] <= calm["longest_milliseconds"]
+    assert disturbed["events"] >= 1
+    assert disturbed["reconnects"] == 0
 
 
 def rounds(ours, theirs):
@@ -96,21 +123,29 @@ def rounds(ours, theirs):
 
 
 def test_ratios_are_taken_within_a_round():
-    done = rounds([20.0, 30.0, 80.0], [10.0, 10.0, 40.0])  # the ratio of the medians would be 3
-    assert record(SCENARIOS[0], done)["ratios"]["haproxy"]["cpu_microseconds"] == 2.0
+    done = {"": rounds([20.0, 30.0, 80.0], [10.0, 10.0, 40.0])}  # the ratio of the medians would be 3
+    assert record(SCENARIOS[0], done)["states"][0]["ratios"]["haproxy"]["cpu_microseconds"] == 2.0
     assert "2.00 (2.00-3.00)" in text(SCENARIOS[0], done)
     assert "0.50 (0.50-0.50)" in text(SCENARIOS[0], done)
 
 
+def test_states_are_compared_within_a_round():
+    done = {"few": rounds([20.0, 30.0, 80.0], [1.0] * 3), "many": rounds([40.0, 30.0, 120.0], [1.0] * 3)}
+    assert record(SCENARIOS[0], done)["changes"][SUBJECT]["cpu_microseconds"] == 0.5
+    shown = text(SCENARIOS[0], done)
+    assert "many, against few:" in shown
+    assert "+50% (+0 to +100)" in shown
+
+
 def test_numbers_are_shown_with_three_digits():
-    done = text(SCENARIOS[0], rounds([0.01234], [123456.0]))
+    done = text(SCENARIOS[0], {"": rounds([0.01234], [123456.0])})
     assert "0.0123 ±0%" in done
     assert "123,456 ±0%" in done
 
 
 def test_nothing_is_no_divisor():
-    done = [{SUBJECT: {"idle_cpu_percent": 1.5}, "nginx": {"idle_cpu_percent": 0.0}}]
-    assert record(SCENARIOS[0], done)["ratios"] == {"nginx": {}}
+    done = {"": [{SUBJECT: {"idle_cpu_percent": 1.5}, "nginx": {"idle_cpu_percent": 0.0}}]}
+    assert record(SCENARIOS[0], done)["states"][0]["ratios"] == {"nginx": {}}
     assert text(SCENARIOS[0], done).splitlines()[-1].split() == ["/", "nginx", "-"]
 
 

@@ -1,0 +1,35 @@
+"""The numbers a sample may have."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """One of them."""
+
+    title: str
+    """What a table calls it."""
+    steady: bool = False
+    """Is it the same in every round on a quiet machine?"""
+    changes: bool = True
+    """Does it say something to compare it between two states of a proxy?"""
+
+
+COLUMNS = {
+    "operations_per_second": Column("ops/s"),
+    "cpu_microseconds": Column("CPU us/op", steady=True),
+    "capacity_per_second": Column("capacity/s"),
+    "direct_p50_milliseconds": Column("direct p50 ms"),
+    "added_milliseconds": Column("added p50 ms"),
+    "p50_milliseconds": Column("p50 ms"),
+    "p99_milliseconds": Column("p99 ms"),
+    "longest_milliseconds": Column("longest ms"),
+    "connections": Column("idle connections", changes=False),
+    "kibibytes_per_connection": Column("KiB/connection"),
+    "idle_cpu_percent": Column("CPU %"),
+    "bulk_mebibytes_per_second": Column("bulk MiB/s", steady=True),
+    "memory_mebibytes": Column("memory MiB"),
+    "reconnects": Column("reconnects", changes=False),
+    "events": Column("events", changes=False),
+}
+"""By the name that a sample has for it, which says the unit."""
