@@ -62,14 +62,14 @@ async def _measure(config: model.Config, seconds: float) -> tuple[int, int, floa
         keeper = Keeper(config, Journal(Path(folder)))
         async with trio.open_nursery() as nursery:
             await nursery.start(Prober(keeper, None, Random()).run)
-            states = keeper.book("ide").health.values()
-            before = sum(state.passed + state.failed for state in states)
+            checks = keeper.book("ide").checks.values()
+            before = sum(each.passed + each.failed for each in checks)
             clock, processor = time.perf_counter(), time.process_time()
             await trio.sleep(seconds)
             clock, processor = time.perf_counter() - clock, time.process_time() - processor
-            after = sum(state.passed + state.failed for state in states)
+            after = sum(each.passed + each.failed for each in checks)
             nursery.cancel_scope.cancel()
-        return after - before, sum(state.failed for state in states), clock, processor
+        return after - before, sum(each.failed for each in checks), clock, processor
 
 
 if __name__ == "__main__":

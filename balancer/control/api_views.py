@@ -43,6 +43,7 @@ async def ready(call: Call) -> Response:
 async def metrics(call: Call) -> Response:
     """For Prometheus."""
     body, content_type = await call.metrics.exposition(as_openmetrics=call.wants("application/openmetrics-text"))
+    call.operators.keep_counted()  # before anybody hears of it, so that it never is less afterwards
     return Response(200, body, content_type)
 
 

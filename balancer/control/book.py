@@ -8,7 +8,7 @@ import trio
 
 from balancer.config import model
 from balancer.config.scalars import Address
-from balancer.pool.health import Health
+from balancer.pool.health import Checks, Health, judged_by
 from balancer.pool.pool import Pool
 from balancer.ring.base import Ring
 from balancer.ring.overlay import Overlay
@@ -26,11 +26,19 @@ class Book:
     """Weights the ring was built with."""
     health: dict[str, Health] = field(default_factory=dict)
     """What probes, agents and traffic say of the backends, where anybody asks them."""
+    checks: dict[str, Checks] = field(default_factory=dict)
+    """What was counted of that, also of backends that nobody asks about at present."""
 
     @property
     def configured(self) -> dict[str, float]:
         """Weights in the configuration."""
         return {backend.name: backend.weight for backend in self.config.backend}
+
+    def begin_health(self, backend: str) -> Health:
+        """From now on somebody asks about this backend."""
+        checks = self.checks.setdefault(backend, Checks())
+        health = self.health[backend] = Health(judged_by(self.config, backend), checks)
+        return health
 
 
 def version(book: Book) -> str:

@@ -108,14 +108,14 @@ class Facts:
             "for": None if health.since is None else now - health.since,
             "last": health.text,
             "seconds": health.seconds,
-            "passed": health.passed,
-            "failed": health.failed,
-            "changes": health.changes,
+            "passed": health.checks.passed,
+            "failed": health.checks.failed,
+            "changes": health.checks.changes,
             "wish": health.wish or None,
             "percent": health.percent,
             "ejected": standing.ejected or None,
             "ejected_for": max(0.0, health.ejection.until - now) if standing.ejected else None,
-            "ejections": {outcome: health.ejections[outcome] for outcome in get_args(Outcome)},
+            "ejections": {outcome: health.checks.ejections[outcome] for outcome in get_args(Outcome)},
             "points": health.warmth(now),
         }
 

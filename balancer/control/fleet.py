@@ -79,10 +79,10 @@ class Worker:
 class Fleet:
     """``counted`` is what workers had counted whom a former control process knew, by number and process."""
 
-    def __init__(self, keeper: Keeper, force: Force, counted: dict[tuple[int, int], Counts]) -> None:
+    def __init__(self, keeper: Keeper, force: Force, counted: Mapping[tuple[int, int], Counts]) -> None:
         self.force = force
         self.workers: dict[int, Worker] = {}
-        self.counted = counted
+        self.counted = dict(counted)
         """What each worker has counted; of those that have ended, the sum, as worker -1."""
         self.counters: Counts = {}
         self.gauges: Counts = {}
@@ -96,6 +96,7 @@ class Fleet:
         """Workers that have not said yet which tunnels they have."""
         self._publisher = Publisher(keeper)
         self._seats = Seats()
+        self._add_up()
 
     async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
         """Talk with a worker until it is gone."""

@@ -6,7 +6,7 @@ import trio
 
 from balancer.control.book import Book
 from balancer.control.keeper import Keeper
-from balancer.pool.health import Health, Verdict
+from balancer.pool.health import Verdict
 from balancer.pool.outliers import Outcome, Outliers
 
 logger = logging.getLogger("balancer.health")
@@ -38,8 +38,7 @@ class Judge:
     def _judge_traffic(self, name: str, book: Book) -> None:
         now, backends = trio.current_time(), book.pool.backends
         for backend in backends.keys() - book.health.keys():
-            health = book.health[backend] = Health(book.config.health)
-            health.restore(Verdict.UP, now, "not probed")
+            book.begin_health(backend).restore(Verdict.UP, now, "not probed")
         for backend in book.health.keys() - backends.keys():
             del book.health[backend]
         outliers = self._outliers.setdefault(name, Outliers(book.config.health))

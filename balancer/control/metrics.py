@@ -255,13 +255,13 @@ class Metrics:
             for name, backend in book.pool.backends.items():
                 if (health := book.health.get(name)) is not None:
                     healthy.add_metric([pool, name], not backend.standing.trouble)
-                    checks.add_metric([pool, name, "passed"], health.passed)
-                    checks.add_metric([pool, name, "failed"], health.failed)
+                    checks.add_metric([pool, name, "passed"], health.checks.passed)
+                    checks.add_metric([pool, name, "failed"], health.checks.failed)
                     seconds.add_metric([pool, name], health.seconds)
-                    changes.add_metric([pool, name], health.changes)
+                    changes.add_metric([pool, name], health.checks.changes)
                     ejected.add_metric([pool, name], bool(backend.standing.ejected))
                     for outcome in get_args(Outcome):
-                        ejections.add_metric([pool, name, outcome], health.ejections[outcome])
+                        ejections.add_metric([pool, name, outcome], health.checks.ejections[outcome])
         yield from (healthy, checks, seconds, changes, ejected, ejections)
 
 

@@ -27,6 +27,8 @@ class Operators:
     """The clock of leases and health."""
     gauges: Callable[[], dict[str, Any]]
     """Numbers of the daemon that no pool has: see ``control.gauges``."""
+    keep_counted: Callable[[], None]
+    """Has what was counted up to now outlive this process."""
 
     @property
     def config(self) -> Config:

@@ -98,25 +98,24 @@ class Prober:
                 if probed(book.config, backend.name):
                     present.add(backend)
                     watch = self._watched.get(backend)
-                    if watch is None or watch.probe is not self._probes[name] or watch.book is not book:
-                        self._begin(nursery, _Watch(name, book, self._probes[name]), backend, watch)
+                    if watch is None or watch.probe is not self._probes[name]:
+                        if watch is not None:
+                            watch.scope.cancel()
+                        self._begin(nursery, _Watch(name, book, self._probes[name]), backend)
         for backend in self._watched.keys() - present:
             watch = self._watched.pop(backend)
             watch.scope.cancel()
             watch.book.health.pop(backend.name, None)
             watch.book.pool.stand({backend.name: WELL})
 
-    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: Backend, former: "_Watch | None") -> None:
-        book, health = watch.book, Health(judged_by(watch.book.config, backend.name))
-        if former is not None:  # what was held of it holds until proven otherwise
-            former.scope.cancel()
-            held = former.book.health.get(backend.name)
-            if held is not None and held.since is not None:
-                health.restore(held.state, held.since, held.text)
-        else:
+    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: Backend) -> None:
+        book, health = watch.book, watch.book.health.get(backend.name)
+        if health is None:
+            health = book.begin_health(backend.name)
             self._remember(watch, backend, health)
+        else:
+            health.configure(judged_by(book.config, backend.name))
         self._watched[backend] = watch
-        book.health[backend.name] = health
         self._judge.tell(book, backend.name)
         nursery.start_soon(self._attend, watch, backend, health)
 

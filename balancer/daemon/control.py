@@ -24,6 +24,7 @@ import trio
 from balancer.config.load import check
 from balancer.config.model import Config
 from balancer.control.api import AdminApi
+from balancer.control.counted import Counted, count_on, counted
 from balancer.control.doors import open_doors
 from balancer.control.fleet import Fleet
 from balancer.control.force import Force, Keepsake
@@ -119,13 +120,18 @@ class Control:
     async def _serve(self, force: Force, journal: Journal) -> None:
         config = force.config
         keeper = Keeper(config, journal)
-        fleet = self._fleet = Fleet(keeper, force, self._counted.load() or {})
+        former: Counted = self._counted.load() or Counted()
+        fleet = self._fleet = Fleet(keeper, force, former.workers)
         keeper.in_force, keeper.publish = fleet.settled, fleet.publish
         movers = Movers(
             keeper, fleet.end, trio.current_time, drain=config.timeouts.drain, spread=config.timeouts.close_spread
         )
+        count_on(former, keeper, movers)
         prober = Prober(keeper, HealthFile(journal.folder), Random())
         plans = Plans(keeper)
+
+        def keep_counted() -> None:
+            self._counted.save(counted(fleet, keeper, movers))
 
         def keep(force: Force) -> None:
             self._memory.save((force, str(journal.folder), self._life.started))
@@ -159,6 +165,7 @@ class Control:
             reloader,
             trio.current_time,
             partial(daemon_gauges, self._life, fleet),
+            keep_counted,
         )
         api = AdminApi(operators)
         doors = await _patiently(partial(_soon, open_doors, config.admin))
@@ -172,7 +179,7 @@ class Control:
             nursery.start_soon(movers.run)
             nursery.start_soon(fleet.run)
             await nursery.start(api.run, doors)
-            nursery.start_soon(self._keep_counted, fleet)
+            nursery.start_soon(_regularly, keep_counted)
             await nursery.start(prober.run)
             await self._informed.wait()
             await fleet.gathered()
@@ -266,10 +273,11 @@ class Control:
             self._told = status
             await self._channel.send("status", status=status)
 
-    async def _keep_counted(self, fleet: Fleet) -> None:
-        while True:
-            await trio.sleep(KEEP_EVERY)
-            self._counted.save(fleet.counted)
+
+async def _regularly(keep: Callable[[], None]) -> None:
+    while True:
+        await trio.sleep(KEEP_EVERY)
+        keep()
 
 
 def _warn_of_descriptors(config: Config) -> None:

@@ -12,7 +12,7 @@ no moment lies between its return and the ring that says so.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
 from typing import Literal
@@ -62,6 +62,19 @@ TRANSITIONS: dict[tuple[Verdict, bool], tuple[Verdict, str]] = {
 """From the verdict and whether a probe passed to the verdict this speaks for, and which threshold it has to reach."""
 
 
+@dataclass(slots=True)
+class Checks:
+    """What only grows of a backend's health; it outlives what is held of the backend."""
+
+    passed: int = 0
+    """Probes since the start; those that did not pass are ``failed``."""
+    failed: int = 0
+    changes: int = 0
+    """Changes of state."""
+    ejections: Counter[str] = field(default_factory=Counter)
+    """Times that its traffic showed it to be an outlier, by what became of it: see ``pool.outliers``."""
+
+
 SLOW_STEPS = 20
 """Steps of a slow start, as haproxy's: each is a new ring."""
 
@@ -83,20 +96,18 @@ def spread(interval: float, jitter: float, random: Random, *, first: bool) -> fl
 
 
 class Health:
-    """The state machine of one backend."""
+    """The state machine of one backend, which counts on in ``checks``."""
 
     __slots__ = (
         "_agent_mode",
         "_config",
         "_needed",
         "_out",
+        "_probes",
         "_wish",
         "agent_down",
-        "changes",
+        "checks",
         "ejection",
-        "ejections",
-        "failed",
-        "passed",
         "percent",
         "returned",
         "seconds",
@@ -106,16 +117,12 @@ class Health:
         "text",
     )
 
-    def __init__(self, config: model.Health) -> None:
-        self._config = config
-        self._needed = {"first": 1, "rise": config.rise, "fall": config.fall}
+    def __init__(self, config: model.Health, checks: Checks | None = None) -> None:
+        self.checks = Checks() if checks is None else checks
         self._wish: Wish = ""
-        self._agent_mode: Mode = "ready"
         self._out = False
         self.ejection = Ejection()
         """How long it has to stay out, whatever probes say."""
-        self.ejections: Counter[str] = Counter()
-        """Times that its traffic showed it to be an outlier, by what became of it: see ``pool.outliers``."""
         self.returned: float | None = None
         """When it last came back after it had been out; None if it never was."""
         self.state = Verdict.UNKNOWN
@@ -126,11 +133,19 @@ class Health:
         self.text = ""
         """What the last probe came to, and ``seconds`` how long it took."""
         self.seconds = 0.0
-        self.passed = 0
-        """Probes since the start; those that did not pass are ``failed``."""
-        self.failed = 0
-        self.changes = 0
-        """Changes of state."""
+        self._heed_nobody()
+        self.configure(config)
+
+    def configure(self, config: model.Health) -> None:
+        """Be judged so by probes that begin anew; what is held of the backend holds until they disagree."""
+        self._config = config
+        self._needed = {"first": 1, "rise": config.rise, "fall": config.fall}
+        self._probes = 0
+        if config.agent.port is None:
+            self._heed_nobody()
+
+    def _heed_nobody(self) -> None:
+        self._agent_mode: Mode = "ready"
         self.percent = 100
         """Share of the configured weight that the agent asks for."""
         self.agent_down = False
@@ -138,11 +153,12 @@ class Health:
     def observe(self, result: Result, now: float, seconds: float = 0.0) -> bool:
         """Take a probe that took ``seconds`` into account; has the state changed?"""
         self.text, self.seconds = result.text, seconds
+        self._probes += 1
         if result.ok:
-            self.passed += 1
+            self.checks.passed += 1
             self._wish = result.wish
         else:
-            self.failed += 1
+            self.checks.failed += 1
         target, threshold = TRANSITIONS[self.state, result.ok]
         self.streak = 0 if target is self.state else self.streak + 1
         changed = target is not self.state and self.streak >= self._needed[threshold]
@@ -150,7 +166,7 @@ class Health:
             if target is Verdict.DOWN and self.state is Verdict.UP:
                 self.ejection.went_down(now, self._config.ejection_time, self._config.max_ejection_time)
             self.state, self.since, self.streak = target, now, 0
-            self.changes += 1
+            self.checks.changes += 1
         return changed
 
     def heed(self, report: AgentReport) -> None:
@@ -175,7 +191,7 @@ class Health:
             interval = config.down_interval or config.interval
         else:
             interval = config.interval
-        return spread(interval, config.jitter, random, first=self.passed + self.failed <= 1)
+        return spread(interval, config.jitter, random, first=self._probes <= 1)
 
     def stand(self, now: float) -> Standing:
         """What follows for users from now on; called after every change, and when time may have ended an ejection."""

@@ -96,7 +96,7 @@ class Outliers:
                 outcome = self._outcome(health, healths, now)
                 ejection = health.ejection if outcome == "ejected" else suspect.spared
                 ejection.eject(f"ejected: {why}", now, self.config.ejection_time, self.config.max_ejection_time)
-                health.ejections[outcome] += 1
+                health.checks.ejections[outcome] += 1
                 found.append(Outlier(name, why, outcome))
         return found
 

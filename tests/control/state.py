@@ -70,7 +70,7 @@ def operating(keeper, gauges):
     fleet = Fleet(keeper, force, {})
     movers, plans = Movers(keeper, fleet.end, trio.current_time, drain=1, spread=1), Plans(keeper)
     reloader = Reloader(Path("/nonexistent"), keeper, plans, fleet, None, None, None)
-    return Operators(keeper, movers, plans, Passes(b"key"), fleet, reloader, trio.current_time, gauges)
+    return Operators(keeper, movers, plans, Passes(b"key"), fleet, reloader, trio.current_time, gauges, lambda: None)
 
 
 def pin(keeper, token, backend, **more):

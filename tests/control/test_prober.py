@@ -90,7 +90,7 @@ class Site:
 
 
 def checks(health):
-    return health.passed + health.failed
+    return health.checks.passed + health.checks.failed
 
 
 @asynccontextmanager
@@ -320,6 +320,28 @@ async def test_an_agent_steers_its_host(clock, caplog):
             agent.line = b"up"
             clock.jump(2.21)
             await until(lambda: site.pool.backends["a"].standing.clear)
+
+
+async def test_a_reload_goes_on_with_what_is_held(clock):
+    """An agent's word, how long an outlier stays out, what was counted; whatever has changed of how it is probed."""
+
+    async def tells(host, stream):
+        await stream.send_all(b"50%\n")
+
+    async with hosting(tells) as agent, hosting(silent) as b:
+        settings = {"agent": {"port": agent.address.port, "interval": "60s"}, "type": "tcp"}
+        addresses = {"a": agent.address, "b": b.address}
+        async with probing(config(addresses, **settings), clock) as site:
+            await until(lambda: site.health("a").percent == 50)
+            site.health("b").ejection.eject("ejected: tests", trio.current_time(), 300, 300)
+            count = checks(site.health("a"))
+            for changed, percent in [({"fall": 9}, 50), ({"agent": {}}, 100)]:
+                (await site.keeper.reconfigure(config(addresses, **settings | changed), "tests"))()
+                clock.jump(0.5)
+                await until(lambda before=count: checks(site.health("a")) > before)
+                count = checks(site.health("a"))
+                assert site.health("a").percent == percent
+                assert site.pool.backends["b"].standing.ejected == "ejected: tests"
 
 
 class TestMemory:

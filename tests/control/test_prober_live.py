@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from admin_rig import NAMES, AdminDaemon, eventually
 from prometheus_client.parser import text_string_to_metric_families as parse
+from scrape import counters, grown_since
 from wire import get
 
 HEALTH = {"type": "http", "interval": "100ms", "timeout": "5s", "rise": 1, "fall": 2}
@@ -111,6 +114,12 @@ def test_hosts_that_were_dead_before_get_nobody_and_those_that_die_are_left(tmp_
         assert served(daemon) == before, "everyone is back where they belong"
 
 
+def answered(daemon):
+    """Its counters, if control is there."""
+    with contextlib.suppress(OSError, AssertionError):
+        return counters(daemon.socket)
+
+
 def test_what_operators_see(tmp_path, hosts):
     with AdminDaemon(tmp_path, hosts, pool_keys={"health": HEALTH}) as daemon:
         assert daemon.ask("GET", "/readyz").status == 200
@@ -154,6 +163,10 @@ def test_what_operators_see(tmp_path, hosts):
         hosts[0].status = 200
         daemon.stderr.wait_for(lambda line: "pool ide: the panic is over: 33% of the pool is healthy" in line)
         assert not daemon.get("/v1/pools/ide")["panic"]
+
+        before = counters(daemon.socket)
+        os.kill(next(each["pid"] for each in daemon.get("/v1/status")["processes"]), signal.SIGKILL)
+        grown_since(before, eventually(lambda: (now := answered(daemon)) and before.keys() <= now.keys() and now))
 
 
 def test_a_restart_goes_on_with_what_was_known(tmp_path, hosts):

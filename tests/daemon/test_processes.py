@@ -13,7 +13,7 @@ import pytest
 from admin_rig import NAMES, AdminDaemon, UnixConnection
 from harness import listener, of_session
 from process_rig import Tunnel, command, happened, served
-from prometheus_client.parser import text_string_to_metric_families
+from scrape import counters, grown_since
 from wire import Backend, eventually, get, nobody
 
 BOTH = {0, 1}
@@ -55,16 +55,6 @@ class Processes(AdminDaemon):
 
         return eventually(look)
 
-    def counters(self):
-        """All counters of /metrics, but for those of the process that answers."""
-        families = text_string_to_metric_families(self.ask("GET", "/metrics").text)
-        return {
-            (sample.name, *sorted(sample.labels.items())): sample.value
-            for family in families
-            if family.type in ("counter", "histogram") and not family.name.startswith("process_")
-            for sample in family.samples
-        }
-
 
 @pytest.fixture(scope="module")
 def hosts():
@@ -101,12 +91,6 @@ def spread(daemon, hosts):
         host.forget()
 
 
-def grown_since(before, now):
-    """By how much each counter has grown; none may go back."""
-    assert not [(name, value, now.get(name, 0)) for name, value in before.items() if now.get(name, 0) < value]
-    return {name: value - before.get(name, 0) for name, value in now.items()}
-
-
 def all_of(tunnels):
     return [tunnel for each in tunnels.values() for tunnel in each]
 
@@ -114,7 +98,7 @@ def all_of(tunnels):
 def test_a_killed_worker_takes_only_its_own_along(daemon, hosts, spread):
     tunnels = spread("secret-1")
     place = tunnels[0][0].host
-    counters = daemon.counters()
+    before = counters(daemon.socket)
     pid = daemon.workers()[0]
     with socket.socket() as waiting:  # its sockets stay open: nobody is refused
         os.kill(pid, signal.SIGKILL)
@@ -126,7 +110,7 @@ def test_a_killed_worker_takes_only_its_own_along(daemon, hosts, spread):
         assert time.monotonic() - began < 3, "far more than a second, on a busy machine too"
     daemon.back(pid)
     assert all(tunnel.alive() for tunnel in tunnels[1])
-    grown = grown_since(counters, daemon.counters())
+    grown = grown_since(before, counters(daemon.socket))
     assert grown[CONNECTIONS] >= 6
     assert grown["balancer_process_starts_total", ("process", "worker 0")] == 1
     assert daemon.known("worker 0")["last_end"] == "signal SIGKILL"
@@ -136,7 +120,7 @@ def test_a_killed_worker_takes_only_its_own_along(daemon, hosts, spread):
 def test_a_killed_control_costs_no_traffic(daemon, hosts, spread):
     assert daemon.ask("PUT", "./backends/ide-02/state", {"state": "drain"}).status == 200
     tunnels = spread("secret-2")
-    counters, pid = daemon.counters(), daemon.control()
+    before, pid = counters(daemon.socket), daemon.control()
     os.kill(pid, signal.SIGKILL)
     assert all(tunnel.alive() for tunnel in all_of(tunnels))
     for _ in range(4):
@@ -145,7 +129,7 @@ def test_a_killed_control_costs_no_traffic(daemon, hosts, spread):
     assert all(tunnel.alive() for tunnel in all_of(tunnels))
     assert len(daemon.sessions()) == len(all_of(tunnels)), "it knows of all tunnels again"
     assert daemon.backend("ide-02")["state"] == "drain"
-    assert grown_since(counters, daemon.counters())[CONNECTIONS] >= 4
+    assert grown_since(before, counters(daemon.socket))[CONNECTIONS] >= 4
     daemon.reset()
 
 

@@ -79,8 +79,8 @@ class Machine(RuleBasedStateMachine):
             return
         health = self.health
         state, run, changes = self.expected()
-        assert (health.state, health.streak, health.changes) == (state, run, changes)
-        assert (health.passed, health.failed) == (sum(self.probes), len(self.probes) - sum(self.probes))
+        assert (health.state, health.streak, health.checks.changes) == (state, run, changes)
+        assert (health.checks.passed, health.checks.failed) == (sum(self.probes), len(self.probes) - sum(self.probes))
         assert health.since == self.began
         assert (health.percent, health.agent_down) == (self.agent.percent, self.agent.down)
         wish = self.wish if self.agent.mode == "ready" else self.agent.mode
@@ -121,7 +121,7 @@ def test_a_host_that_flaps_for_an_hour(up, down, rise, fall, seed):
                 assert now - changes[-1][0] >= (2 + (needed - 1)) * 0.9
             changes.append((now, health.state))
         now += health.delay(random)
-    assert len(changes) == health.changes
+    assert len(changes) == health.checks.changes
 
 
 @pytest.mark.parametrize(("state", "result", "other"), [(Verdict.UP, BAD, GOOD), (Verdict.DOWN, GOOD, BAD)])

@@ -129,7 +129,7 @@ class TestLimits:
         found = ward.look(**{name.replace("-", "_"): tally(0, clients(9)) for name in NAMES})
         assert Counter(outcome for *_, outcome in found) == {"ejected": 3, "limit": 7}
         assert len(ward.out()) == 3
-        assert ward.healths["host-9"].ejections == {"limit": 1}
+        assert ward.healths["host-9"].checks.ejections == {"limit": 1}
         assert ward.look(host_9=tally(0, clients(9))) == [], "it is said once, not at every look"
 
     def test_one_may_always_and_the_last_never(self):
@@ -151,7 +151,7 @@ class TestLimits:
             assert {outcome for *_, outcome in found} == {"ejected" if ward is wet else "dry_run"}
         assert counts[0] == counts[1] == 8
         assert dry.out() == []
-        assert dry.healths["host-0"].ejections == {"dry_run": 8}
+        assert dry.healths["host-0"].checks.ejections == {"dry_run": 8}
 
     def test_it_stays_out_for_longer_each_time(self):
         ward, spans = Ward(), []
