@@ -201,11 +201,11 @@ def _read_request(raw: bytes) -> Request | None:
         return None
     request = Request(method, target, 1 if minor == b"1" else 0)
     request.fields, special = _divided(raw, grammar.REQUEST_SPECIAL)
-    hosts = special.get(b"host")
-    if hosts is not None:
-        if len(hosts) > 1 or grammar.HOST.fullmatch(hosts[0]) is None:
+    host = special.get(b"host")
+    if host is not None:
+        if grammar.HOST.fullmatch(host) is None:
             raise _client("more than one Host, or one that is no host name")
-        request.host = hosts[0]
+        request.host = host
         if len(special) == 1 and request.minor:
             return request
     elif request.minor:
@@ -213,7 +213,7 @@ def _read_request(raw: bytes) -> Request | None:
     if claims := [name for name in special if name.startswith((b"x-", b"forwarded"))]:
         _put_aside(request, claims, special)
     if b"expect" in special and request.minor:  # in HTTP/1.0 it means nothing (RFC 9110, 10.1.1)
-        expect = b", ".join(special[b"expect"])
+        expect = special[b"expect"]
         request.fields += b"Expect: " + expect + b"\r\n"
         request.expect_continue = expect.lower() == b"100-continue"
     return request if _settled(request, special, _client) else None
@@ -243,16 +243,16 @@ def _read_response(raw: bytes, method: bytes) -> Response | None:
     return response
 
 
-def _divided(raw: bytes, special: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, list[bytes]]]:
-    """The lines to pass on, and the values of the special fields by name in lower case."""
+def _divided(raw: bytes, special: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, bytes]]:
+    """The lines to pass on, and the values of the special fields by name in lower case.
+
+    Lines of one field are one list (RFC 9110, 5.3), so there is a comma in whatever came more than once.
+    """
     parts = special.split(raw)  # text, name, value, text, name, value, ... text
-    found: dict[bytes, list[bytes]] = {}
+    found: dict[bytes, bytes] = {}
     for index in range(1, len(parts), 3):
         name, value = parts[index].lower(), parts[index + 1].strip(b" \t")
-        if name in found:
-            found[name].append(value)
-        else:
-            found[name] = [value]
+        found[name] = found[name] + b", " + value if name in found else value
     kept = b"".join(parts[::3])
     return kept[kept.index(b"\n") + 1 : -2], found
 
@@ -266,11 +266,11 @@ _CLAIMS = {
 }
 
 
-def _put_aside(request: Request, claims: list[bytes], special: dict[bytes, list[bytes]]) -> None:
+def _put_aside(request: Request, claims: list[bytes], special: dict[bytes, bytes]) -> None:
     """Put aside what the peer says about others; spellings with underscores are never believed."""
     others = []
     for name in claims:
-        value = b", ".join(special[name])  # lines of one field are one list (RFC 9110, 5.3)
+        value = special[name]
         if slot := _CLAIMS.get(name):
             setattr(request, slot, value)
         elif b"_" not in name:
@@ -278,24 +278,26 @@ def _put_aside(request: Request, claims: list[bytes], special: dict[bytes, list[
     request.other_claims = b"".join(others)
 
 
-def _settled(head: Head, special: dict[bytes, list[bytes]], fault: Callable[[str], ProxyError]) -> bool:
+def _settled(head: Head, special: dict[bytes, bytes], fault: Callable[[str], ProxyError]) -> bool:
     """Act on Connection and the framing fields; False if several lengths have to be merged first (RFC 9112, 6.3)."""
-    if b"connection" in special:
-        _connection(head, b",".join(special[b"connection"]), b", ".join(special.get(b"upgrade", ())))
+    connection = special.get(b"connection")
+    if connection == b"keep-alive":  # what browsers and servers say most, so it is not taken apart
+        head.keep_alive = True
+    elif connection is not None:
+        _connection(head, connection, special.get(b"upgrade", b""))
     elif head.minor == 0:
         head.keep_alive = False
-    lengths = special.get(b"content-length")
+    length = special.get(b"content-length")
     if b"transfer-encoding" in special:
-        if lengths is not None:
+        if length is not None:
             raise fault("both Content-Length and Transfer-Encoding")
         if head.minor == 0:
             raise fault("Transfer-Encoding in HTTP/1.0")
-        if b",".join(special[b"transfer-encoding"]).lower() != b"chunked":
+        if special[b"transfer-encoding"].lower() != b"chunked":
             raise fault("a Transfer-Encoding other than chunked")
         head.body = CHUNKED
-    elif lengths is not None:
-        length = lengths[0]
-        if len(lengths) > 1 or b"," in length:
+    elif length is not None:
+        if b"," in length:
             return False
         if not length.isdigit() or len(length) > 19 or int(length) > _MAX_LENGTH:
             raise fault("Content-Length is no length")
@@ -309,9 +311,6 @@ def _connection(head: Head, connection: bytes, upgrade: bytes) -> None:
 
     Host and framing fields are no longer among ``fields``, so naming them removes nothing.
     """
-    if connection == b"keep-alive":  # what browsers and servers say most, so it is not taken apart
-        head.keep_alive = True
-        return
     options = {option.strip(b" \t") for option in connection.lower().split(b",")}
     head.keep_alive = b"close" not in options and (head.minor == 1 or b"keep-alive" in options)
     if upgrade and b"upgrade" in options and head.minor == 1 and b"h2c" not in upgrade.lower():
