@@ -10,53 +10,69 @@ from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
-def effective_request_id(request: Request, trusted: bool, fresh: bytes) -> bytes:
-    """The id a request goes by: the received one if the peer is trusted and it is sane, else ``fresh``.
-
-    Sane is 1 to 128 visible ASCII characters. ``request_head`` decides with this too, so it may be given either id.
-    """
-    if trusted and request.request_id is not None and _REQUEST_ID.fullmatch(request.request_id):
-        return request.request_id
-    return fresh
-
-
-def request_head(request: Request, client: bytes, scheme: bytes, trusted: bool, request_id: bytes) -> bytes:
-    """The head for the backend, always HTTP/1.1.
+class RequestWriter:
+    """The request heads of one client connection as they leave for the backends, always HTTP/1.1.
 
     ``client`` is the peer's address as text, ``scheme`` is ``http`` or ``https``. A trusted peer's claims are kept and
     extended, anyone else's are replaced. An HTTP/1.0 request without Host gets an empty one (RFC 9112, 3.2).
+
+    A client that asks with the same fields again (see ``RequestReader``) gets them written from memory.
     """
-    chain, proto, host, claims = client, scheme, request.host, b""
-    if trusted:
-        if request.forwarded_for:
-            chain = request.forwarded_for + b", " + client
-        proto = request.forwarded_proto or scheme
-        host = request.forwarded_host or host
-        claims = request.other_claims
-        if request.forwarded is not None:
-            claims += b"Forwarded: " + request.forwarded + b"\r\n"
-        request_id = effective_request_id(request, trusted, request_id)
-    if host:
-        claims += b"X-Forwarded-Host: " + host + b"\r\n"
-    if request.body == CHUNKED:
-        claims += b"Transfer-Encoding: chunked\r\n"
-    elif request.content_length is not None:
-        claims += b"Content-Length: " + request.content_length + b"\r\n"
-    if request.upgrade is not None:
-        claims += b"Connection: Upgrade\r\nUpgrade: " + request.upgrade + b"\r\n"
-    return (
-        b"%b %b HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Request-ID: %b\r\n%b\r\n"
-        % (
-            request.method,
-            request.target,
-            request.host,
-            request.fields,
-            chain,
-            proto,
-            request_id,
-            claims,
+
+    __slots__ = ("_after_id", "_before_id", "_client", "_received_id", "_scheme", "_seen", "_trusted")
+
+    def __init__(self, client: bytes, scheme: bytes, trusted: bool) -> None:
+        self._client = client
+        self._scheme = scheme
+        self._trusted = trusted
+        self._seen: Request | None = None
+        self._before_id = self._after_id = b""
+        self._received_id: bytes | None = None
+
+    def write(self, request: Request, fresh: bytes) -> tuple[bytes, bytes]:
+        """The head, and the id the request goes by.
+
+        That is the received one if the peer is trusted and it is sane, which means 1 to 128 visible ASCII characters;
+        else ``fresh``.
+        """
+        if request is not self._seen:
+            self._prepare(request)
+        name = self._received_id or fresh
+        return b"%b %b%b%b%b" % (request.method, request.target, self._before_id, name, self._after_id), name
+
+    def _prepare(self, request: Request) -> None:
+        """Write down what is the same for all requests with these fields."""
+        self._seen = request
+        chain, proto, host, claims = self._client, self._scheme, request.host, b""
+        self._received_id = None
+        if self._trusted:
+            if request.forwarded_for:
+                chain = request.forwarded_for + b", " + chain
+            proto = request.forwarded_proto or proto
+            host = request.forwarded_host or host
+            claims = request.other_claims
+            if request.forwarded is not None:
+                claims += b"Forwarded: " + request.forwarded + b"\r\n"
+            if request.request_id is not None and _REQUEST_ID.fullmatch(request.request_id):
+                self._received_id = request.request_id
+        if host:
+            claims += b"X-Forwarded-Host: " + host + b"\r\n"
+        if request.body == CHUNKED:
+            claims += b"Transfer-Encoding: chunked\r\n"
+        elif request.content_length is not None:
+            claims += b"Content-Length: " + request.content_length + b"\r\n"
+        if request.upgrade is not None:
+            claims += b"Connection: Upgrade\r\nUpgrade: " + request.upgrade + b"\r\n"
+        self._before_id = (
+            b" HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Request-ID: "
+            % (
+                request.host,
+                request.fields,
+                chain,
+                proto,
+            )
         )
-    )
+        self._after_id = b"\r\n%b\r\n" % claims
 
 
 def response_head(response: Response, client_minor: int, keep_alive: bool) -> tuple[bytes, int]:

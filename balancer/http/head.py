@@ -92,6 +92,7 @@ class Request(Head):
         "other_claims",
         "request_id",
         "target",
+        "trace",
     )
 
     def __init__(self, method: bytes, target: bytes, minor: int) -> None:
@@ -112,6 +113,8 @@ class Request(Head):
         self.forwarded_host: bytes | None = None
         self.forwarded: bytes | None = None
         self.request_id: bytes | None = None
+        self.trace: bytes | None = None
+        """Value of X-Balancer-Trace, which asks why this backend was chosen: a pass, so it goes no further."""
         self.other_claims = b""
         """Lines of further fields of this kind, such as X-Forwarded-Port and X-Real-IP."""
 
@@ -263,6 +266,7 @@ _CLAIMS = {
     b"x-forwarded-host": "forwarded_host",
     b"forwarded": "forwarded",
     b"x-request-id": "request_id",
+    b"x-balancer-trace": "trace",
 }
 
 
@@ -297,9 +301,9 @@ def _settled(head: Head, special: dict[bytes, bytes], fault: Callable[[str], Pro
             raise fault("a Transfer-Encoding other than chunked")
         head.body = CHUNKED
     elif length is not None:
-        if b"," in length:
-            return False
         if not length.isdigit() or len(length) > 19 or int(length) > _MAX_LENGTH:
+            if b"," in length:
+                return False
             raise fault("Content-Length is no length")
         head.body = int(length)
         head.content_length = b"%d" % head.body

@@ -14,12 +14,12 @@ import re
 from balancer.http import grammar
 from balancer.http.head import Request, parse_request
 
-_LINE = re.compile(rb"(?!CONNECT )(" + grammar.TOKEN + rb") (/[!-\"$-~]*+)")
-"""Up to the version: method and target, where these are of no consequence for the rest."""
+_LINE = re.compile(rb"(?!CONNECT )(" + grammar.TOKEN + rb") (/[!-\"$-~]*+) HTTP/1\.")
+"""Up to the minor version: method and target, where these are of no consequence for the rest."""
 
 
 class RequestReader:
-    """Reads heads as ``parse_request`` does."""
+    """Reads heads as ``parse_request`` does. A request is good until the next is read."""
 
     __slots__ = ("_rest", "_seen")
 
@@ -28,17 +28,23 @@ class RequestReader:
         """What followed the line of ``_seen``, from the minor version on."""
         self._seen: Request | None = None
 
-    def read(self, head: bytes) -> Request:
-        """Read exactly one head. The request is good until the next is read. Raises what ``parse_request`` does."""
-        line, _, rest = head.partition(b" HTTP/1.")
-        plain = _LINE.fullmatch(line)
-        if plain is None:
-            return parse_request(head)
+    def again(self, data: bytes) -> Request | None:
+        """The request, if ``data`` is a head like the last one, and nothing else."""
         seen = self._seen
-        if seen is not None and rest == self._rest:
-            seen.method, seen.target = plain.groups()
-            return seen
-        self._seen = None
-        seen = self._seen = parse_request(head)
-        self._rest = rest
+        if seen is None or not data.endswith(self._rest):
+            return None
+        line = _LINE.fullmatch(data, 0, len(data) - len(self._rest))
+        if line is None:
+            return None
+        seen.method, seen.target = line.groups()
         return seen
+
+    def read(self, head: bytes) -> Request:
+        """Read exactly one head. Raises what ``parse_request`` does."""
+        request = self.again(head)
+        if request is None:
+            self._seen = None
+            request = parse_request(head)
+            if line := _LINE.match(head):
+                self._seen, self._rest = request, head[line.end() :]
+        return request

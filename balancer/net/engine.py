@@ -197,10 +197,14 @@ class Engine:
         """Let everybody else have a turn, then go on. Called by whoever has had 256 KiB or 16 operations."""
         task = self.current
         assert task is not None
+        self.wake_later(task)
+        yield
+
+    def wake_later(self, task: Task) -> None:
+        """Step a task that is about to park again when everybody else has had a turn."""
         if not task.queued:
             task.queued = True
             self._ready.append(task)
-        yield
 
     def _turn(self) -> bool:
         """Take one batch of events and step whoever they concern; false when there was nothing to do."""

@@ -99,7 +99,7 @@ class Pool:
         for name in known.keys() - self.backends.keys():
             _seat(known[name], None)
         self.placement = placement
-        self._owners: dict[bytes, str] = {}
+        self._owned: dict[bytes, Decision] = {}
         self._reckon()
         self._take_seats()
 
@@ -172,25 +172,24 @@ class Pool:
             return None
         lease = self.leases.get(token, now)
         if lease is not None:
-            name, rule = lease.place, "lease"
+            held = self.backends.get(lease.place)
+            if held is None:
+                return None
+            decision = Decision(held, "lease", ())
         elif self._bounded:
             return None
         else:
-            name, rule = self._owner(token), "owner"
-        backend = self.backends.get(name)
-        if backend is None or now < backend.held_until:
-            return None
-        return Decision(backend, rule, ()) if backend.standing.clear else None
+            decision = self._owned.get(token) or self._own(token)
+        backend = decision.backend
+        return decision if backend.standing.clear and now >= backend.held_until else None
 
-    def _owner(self, token: bytes) -> str:
-        """The token's owner, remembered: users come back with every request, and hashing costs ten times a look-up."""
-        owners = self._owners
-        name = owners.get(token)
-        if name is None:
-            if len(owners) >= OWNERS_KEPT:
-                owners.clear()
-            name = owners[token] = self.placement.ring.owner(token)
-        return name
+    def _own(self, token: bytes) -> Decision:
+        """The decision for the token's owner, remembered: users come back, and hashing costs ten times a look-up."""
+        owned = self._owned
+        if len(owned) >= OWNERS_KEPT:
+            owned.clear()
+        decision = owned[token] = Decision(self.backends[self.placement.ring.owner(token)], "owner", ())
+        return decision
 
     def candidates(
         self, token: bytes | None, now: float, after: Decision | None = None, why: str = FAILED

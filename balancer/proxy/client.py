@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from balancer.errors import ProxyError, Source
-from balancer.http.head import find_end, skip_blank
+from balancer.http.head import Request, find_end, skip_blank
 from balancer.http.proxy_protocol import parse as parse_proxy_header
 from balancer.http.reader import RequestReader
-from balancer.net.engine import Closed, TimedOut
+from balancer.net.engine import Closed, TimedOut, park
 from balancer.net.tls import TlsTransport
 from balancer.net.transport import TURN_BYTES, PlainTransport, reset
 from balancer.proxy.accesslog import Record
@@ -130,10 +130,9 @@ async def _serve_http(client: Client, data: bytes) -> None:
             await engine.give_way()
         record, first = first, Record(0.0)
         try:
-            head, rest = await _read_head(client, rest, record)
-            if not head:
+            request, rest = await _read_request(client, reader, rest, record)
+            if request is None:
                 return
-            request = reader.read(head)
         except ProxyError as error:
             await _refuse(client, record, error)
             break
@@ -146,8 +145,10 @@ async def _serve_http(client: Client, data: bytes) -> None:
     await client.linger()
 
 
-async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes, bytes]:
-    """The next request head and the bytes after it; an empty head when the client has gone between two requests."""
+async def _read_request(
+    client: Client, reader: RequestReader, data: bytes, record: Record
+) -> tuple[Request | None, bytes]:
+    """The next request and the bytes after its head; None when the client has gone between two requests."""
     plane, task, transport = client.plane, client.task, client.transport
     engine, limit = plane.engine, plane.max_head
     now = engine.now
@@ -162,17 +163,24 @@ async def _read_head(client: Client, data: bytes, record: Record) -> tuple[bytes
             if data and data != b"\r":
                 if not seen:
                     record.started = engine.now
+                    request = reader.again(data)
+                    if request is not None and len(data) <= limit:
+                        return request, b""
                 end = find_end(data, seen)
                 if end > limit or (end < 0 and len(data) > limit):
                     raise ProxyError(Source.CLIENT, 431, "the request head is too long")
                 if end > 0:
-                    return data[:end], data[end:]
+                    return reader.read(data[:end]), data[end:]
                 seen = len(data)
-            more = await transport.recv()
+            while not transport.pending():  # as ``recv`` does, without a coroutine for each request
+                await park()
+            more = transport.receive()
+            if more is None:
+                continue
             if not more:
                 if data:
                     raise ProxyError(Source.CLIENT, 400, "the client closed in the middle of a request head")
-                return b"", b""
+                return None, b""
             if client.idle:  # once: blank lines do not buy more time
                 client.idle = False
                 task.expires = engine.now + plane.timeouts.head

@@ -9,9 +9,10 @@ look at what can be moved. A request is sent again only while nothing has reache
 
 from balancer.errors import ProxyError, Retry, Source
 from balancer.http.body import Chunked, chunk, last_chunk
-from balancer.http.forward import effective_request_id, request_head, response_head
+from balancer.http.forward import response_head
 from balancer.http.frames import Frames
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
+from balancer.http.usual import read_usual
 from balancer.http.websocket import check_request, check_response, is_websocket
 from balancer.net.engine import Closed, Task, TimedOut, park
 from balancer.net.taking import taken
@@ -19,7 +20,7 @@ from balancer.net.transport import TURN_BYTES, Transport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.replies import reply
-from balancer.proxy.session import TRACE_FIELD, Client, explanation
+from balancer.proxy.session import Client, explanation
 from balancer.proxy.tunnel import tunnel
 from balancer.proxy.upload import TOO_LONG, Upload
 
@@ -59,11 +60,18 @@ class Exchange:
         """Serve the request. Returns the bytes that follow it, or None when the client connection must close."""
         record = self.record
         try:
-            response, rest = await self._ask()
-            assert self.connector is not None
-            backend = self.connector.backend
-            if response.status < 500 or not self.client.blame(backend, self.token, "5xx"):
-                backend.tally.answers += 1
+            head = self._begin()
+            connector = self.connector
+            assert connector is not None
+            backend = connector.kept(idempotent=self.request.method in IDEMPOTENT) or await connector.connect()
+            self.backend = backend
+            try:
+                response, rest = await self._send(backend, head)
+            except (ProxyError, TimedOut) as error:
+                response, rest = await self._again(head, error)
+            asked = connector.backend
+            if response.status < 500 or not self.client.blame(asked, self.token, "5xx"):
+                asked.tally.answers += 1
             if response.status == 101:
                 await self._tunnel(response, rest)
                 return None
@@ -82,40 +90,42 @@ class Exchange:
             if self.client.plane.log.enabled:
                 self.client.log("close" if record.status == 101 else "request", record)
 
-    async def _ask(self) -> tuple[Response, bytes]:
-        """Send the request to the best backend that takes it; the head of its answer and what came after it."""
+    def _begin(self) -> bytes:
+        """Check the request and look for its backend; the head as it goes there."""
         client, request, record = self.client, self.request, self.record
-        front = client.front
+        front, plane = client.front, client.plane
         if is_websocket(request):
             check_request(request)
-        plane = client.plane
         if request.body > plane.max_body > 0:
             raise ProxyError(Source.CLIENT, 413, TOO_LONG)
-        fresh = plane.next_request_id()
-        record.request_id = effective_request_id(request, client.trusted, fresh)
-        head = request_head(request, client.address_bytes, front.scheme, client.trusted, record.request_id)
-        self.explain = TRACE_FIELD in request.fields.lower() and client.may_see(request)
+        head, record.request_id = client.writer.write(request, plane.next_request_id())
+        self.explain = request.trace is not None and client.may_see(request.trace)
         if front.routes is not None:
             client.choose_pool(request)
         else:
             client.pool = front.pool  # a reload may have changed it
         token = self.token = client.token(request, record)
-        connector = self.connector = Connector(client, token, record)
-        idempotent = request.method in IDEMPOTENT
-        backend = self.backend = connector.kept(idempotent=idempotent) or await connector.connect()
+        self.connector = Connector(client, token, record)
+        return head
+
+    async def _again(self, head: bytes, caught: ProxyError | TimedOut) -> tuple[Response, bytes]:
+        """Send the request elsewhere after it has failed, and again, for as long as it may be; as ``_send``."""
+        connector = self.connector
+        assert connector is not None
         while True:
+            error = caught if isinstance(caught, ProxyError) else self._overdue()
+            if not (error.retry in REPEATED and self.request.method in IDEMPOTENT and self._replayable()):
+                raise error from None
+            if not (connector.reused and error.retry is Retry.UNANSWERED):
+                self._blame(error)
+            self.blamed = True
+            self._settle()
+            self.backend = await connector.again(error)
+            self.blamed = False
             try:
-                return await self._send(backend, head)
-            except (ProxyError, TimedOut) as caught:
-                error = caught if isinstance(caught, ProxyError) else self._overdue()
-                if not (error.retry in REPEATED and idempotent and self._replayable()):
-                    raise error from None
-                if not (connector.reused and error.retry is Retry.UNANSWERED):
-                    self._blame(error)
-                self.blamed = True
-                self._settle()
-                backend = self.backend = await connector.again(error)
-                self.blamed = False
+                return await self._send(self.backend, head)
+            except (ProxyError, TimedOut) as failed:
+                caught = failed
 
     def _count(self, status: int) -> None:
         """The request is done, or has become a tunnel."""
@@ -137,7 +147,8 @@ class Exchange:
         data = b""
         interim = 0
         while True:
-            more = await self._from_backend()
+            while (more := self._taken()) is None:
+                await park()
             if not more:
                 reason = (
                     "the backend closed in the middle of the head" if data else "the backend closed without an answer"
@@ -145,6 +156,8 @@ class Exchange:
                 raise ProxyError(Source.BACKEND, 502, reason, Retry.NEVER if data else Retry.UNANSWERED)
             if not data:
                 self.record.first_byte = engine.now
+            if not data and (usual := read_usual(more, request.method)):
+                return usual
             data = data + more if data else more
             while (end := find_response_end(data)) >= 0:
                 response = parse_response(data[:end], request.method)
@@ -242,25 +255,32 @@ class Exchange:
 
     async def _from_backend(self) -> bytes:
         """The backend's next bytes, ``b""`` at its end of stream; the request body goes on meanwhile."""
-        backend, client, upload = self.backend, self.client.transport, self.upload
+        while (data := self._taken()) is None:
+            await park()
+        return data
+
+    def _taken(self) -> bytes | None:
+        """What the backend has sent, after moving on the request body; None if the task has to park first."""
+        backend, task, upload = self.backend, self.task, self.upload
         assert backend is not None
         while True:
+            if task.spent >= TURN_BYTES:
+                backend.engine.wake_later(task)
+                return None
             if backend.pending():
-                if self.task.spent >= TURN_BYTES:
-                    await backend.engine.give_way()
                 data = backend.receive()
                 if data is not None:
                     self._await_backend()
                     return data
-            if upload is not None and upload.pump():
+            if upload is None:
+                if backend.unsent is not None:
+                    backend.flush()
+            elif upload.pump():
                 self._await_backend()
-                await backend.take_turn()
                 continue
-            if upload is None and backend.unsent is not None:
-                backend.flush()
-            if client.hung_up and (upload is None or upload.done):
+            if self.client.transport.hung_up and (upload is None or upload.done):
                 raise ProxyError(Source.CLIENT, 499, "the client left before the answer was complete")
-            await park()
+            return None
 
     async def _to_client(self, data: bytes) -> None:
         """Send to the client, the request body going on meanwhile."""

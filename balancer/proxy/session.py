@@ -8,6 +8,7 @@ from math import ceil
 from typing import Literal
 
 from balancer.errors import ProxyError, Source
+from balancer.http.forward import RequestWriter
 from balancer.http.head import Request
 from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.http.token import extract
@@ -26,8 +27,6 @@ Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail: see ``pool.health.passive.outcomes``."""
 _USERS = ("query", "header", "cookie")
 """Sources of tokens that name a user; what is asked for, or a server name, many have in common."""
-TRACE_FIELD = b"x-balancer-trace"
-"""Request field, in lower case, that asks for the decision; its value is a pass, or anything from a trusted network."""
 LINGER = 2.0
 """Seconds of silence after which a client has taken the answer that closes its connection."""
 LINGER_AT_MOST = 30.0
@@ -56,6 +55,7 @@ class Client:
         "transport",
         "trusted",
         "via",
+        "writer",
     )
 
     task: Task
@@ -94,6 +94,7 @@ class Client:
         self.address_bytes = address.encode()
         self.trusted = self.front.trusts(address)
         """Are the peer's ``X-Forwarded-*`` and ``X-Request-ID`` believed?"""
+        self.writer = RequestWriter(self.address_bytes, self.front.scheme, self.trusted)
 
     def connections(self) -> defaultdict[object, IdleConnections]:
         """The idle connections to choose from: everybody's, or the client's own where they carry its address."""
@@ -149,10 +150,9 @@ class Client:
             raise error
         self.metered = True
 
-    def may_see(self, request: Request) -> bool:
-        """May the client be told why it was placed where it was? It asks for it; trusted networks and passes may."""
-        asked = request.field(TRACE_FIELD)
-        return self.trusted or any(self.plane.passes.valid(value, time.time()) for value in asked)
+    def may_see(self, trace: bytes) -> bool:
+        """May the client be told why it was placed where it was? Trusted networks may, and who has a pass."""
+        return self.trusted or self.plane.passes.valid(trace, time.time())
 
     @contextmanager
     def tunnel(self, transport: Transport, backend: Backend, token: bytes | None) -> Iterator[None]:

@@ -12,7 +12,7 @@ import h11
 from balancer.config.model import Token
 from balancer.errors import ProxyError, Source
 from balancer.http.body import Chunked, chunk, last_chunk
-from balancer.http.forward import request_head, response_head
+from balancer.http.forward import RequestWriter, response_head
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, find_end, find_response_end, parse_request, parse_response
 from balancer.http.head import skip_blank as blank
 from balancer.http.token import extract, without_query
@@ -109,8 +109,8 @@ def _forwarded_requests(data: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], 
                 break
             request = parse_request(data[:end])
             data = data[end:]
-            head = request_head(request, b"127.0.0.1", b"https", False, b"id")
-            trusting = request_head(request, b"127.0.0.1", b"https", True, b"id")
+            head = RequestWriter(b"127.0.0.1", b"https", False).write(request, b"id")[0]
+            trusting = RequestWriter(b"127.0.0.1", b"https", True).write(request, b"id")[0]
             assert parse_request(trusting).body == parse_request(head).body == request.body
             if request.body == CHUNKED:
                 decoder = Chunked(Source.CLIENT)

@@ -16,7 +16,11 @@ def answer(*lines: bytes, status: bytes = b"200 OK", method: bytes = b"GET") -> 
 
 
 def sent(request: head.Request, trusted: bool = False) -> bytes:
-    return forward.request_head(request, b"192.0.2.7", b"https", trusted, b"fresh")
+    return forward.RequestWriter(b"192.0.2.7", b"https", trusted).write(request, b"fresh")[0]
+
+
+def goes_by(request: head.Request, trusted: bool) -> bytes:
+    return forward.RequestWriter(b"192.0.2.7", b"https", trusted).write(request, b"fresh")[1]
 
 
 CLAIMS = [
@@ -60,15 +64,15 @@ def test_a_trusted_peer_may_claim_nothing():
 @pytest.mark.parametrize("insane", [b"", b"a b", b"\xe9", b"x" * 129])
 def test_insane_request_ids_are_replaced(insane):
     request = get(b"X-Request-ID: " + insane)
-    assert forward.effective_request_id(request, True, b"fresh") == b"fresh"
+    assert goes_by(request, True) == b"fresh"
     assert b"X-Request-ID: fresh\r\n" in sent(request, trusted=True)
 
 
-def test_effective_request_id():
+def test_the_id_a_request_goes_by():
     request = get(b"X-Request-ID: " + b"x" * 128)
-    assert forward.effective_request_id(request, True, b"fresh") == b"x" * 128
-    assert forward.effective_request_id(request, False, b"fresh") == b"fresh"
-    assert forward.effective_request_id(get(*[b"X-Request-ID: a"] * 2), True, b"fresh") == b"fresh"
+    assert goes_by(request, True) == b"x" * 128
+    assert goes_by(request, False) == b"fresh"
+    assert goes_by(get(*[b"X-Request-ID: a"] * 2), True) == b"fresh"
 
 
 @pytest.mark.parametrize(
