@@ -43,12 +43,12 @@ def main() -> int:
     scenarios = args.scenario or (QUICK if args.quick else SCENARIOS)
     programs = dict(args.peer)
     known = [replace(peer, program=programs.get(peer.name, peer.program)) for peer in PEERS]
-    versions = {peer.name: peer.version() for peer in known}
-    peers = [peer for peer in known if versions[peer.name]]
-    print("; ".join(f"{name} {found or 'is not installed: left out'}" for name, found in versions.items()) + "\n")
     machine = report.machine()
     outcome: list[tuple[Scenario, Results]] = []
     try:
+        versions = {peer.name: peer.version() for peer in known}
+        peers = [peer for peer in known if versions[peer.name]]
+        print("; ".join(f"{name} {found or 'is not installed: left out'}" for name, found in versions.items()) + "\n")
         for scenario in scenarios:
             with tempfile.TemporaryDirectory(prefix="bench-") as name:
                 folder = Path(name)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from bench.load import Aim, load, ours
 from bench.messages import BULK
@@ -16,6 +17,8 @@ WARM_UP = 0.5
 """Seconds of load that nobody counts before a proxy's every run, at most as long as the run."""
 _COPIES = 2
 """Downloads at a time that a quiet user has beside him."""
+_TURNS = 10
+"""Of messages through the proxy, and of those without it."""
 _SPARE = 500
 """Descriptors a program needs for everything but its connections."""
 
@@ -118,19 +121,19 @@ def fairness(proxy: Proxy, folder: Path, seconds: float) -> Sample:
 def latency(proxy: Proxy, folder: Path, seconds: float) -> Sample:
     """How long a message takes that has the proxy for itself, and how much of that is the proxy's doing.
 
-    The rest is what the same client and the backend take without anybody, or TLS, in between.
+    The rest is what a client and the backend take without anybody, or TLS, in between; both ways are measured in turns,
+    and each number is the median of all turns.
     """
-    with ours(replace(proxy.aim, port=proxy.site.backends[0], certificate=None), folder) as direct:
-        direct.run(min(WARM_UP, seconds))
-        alone = direct.run(seconds)
-    with ours(proxy.aim, folder) as clients:
-        clients.run(min(WARM_UP, seconds))
-        result = clients.run(seconds)
+    direct = replace(proxy.aim, port=proxy.site.backends[0], certificate=None)
+    with ours(direct, folder) as alone, ours(proxy.aim, folder) as through:
+        alone.run(min(WARM_UP, seconds) / 2)
+        through.run(min(WARM_UP, seconds) / 2)
+        pairs = [(alone.run(seconds / _TURNS / 2), through.run(seconds / _TURNS / 2)) for _ in range(_TURNS)]
     return {
-        "added_milliseconds": (result.p50 - alone.p50) * 1000,
-        "p50_milliseconds": result.p50 * 1000,
-        "p99_milliseconds": result.p99 * 1000,
-        "direct_p50_milliseconds": alone.p50 * 1000,
+        "added_milliseconds": median(after.p50 - before.p50 for before, after in pairs) * 1000,
+        "p50_milliseconds": median(after.p50 for _, after in pairs) * 1000,
+        "p99_milliseconds": median(after.p99 for _, after in pairs) * 1000,
+        "direct_p50_milliseconds": median(before.p50 for before, _ in pairs) * 1000,
         "memory_mebibytes": memory(proxy.pid) / 2**20,
     }
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.process import BenchError
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -78,11 +80,14 @@ class Peer:
         return shutil.which(self.program, path=os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"])))
 
     def version(self) -> str | None:
-        """The version it names, or None if it is not installed."""
+        """The version it names, or None if it is not installed. Raises ``BenchError`` if the program is no good."""
         path = self.path()
         if path is None:
             return None
-        said = subprocess.run([path, *self.version_arguments], capture_output=True, text=True, check=True)
+        said = subprocess.run([path, *self.version_arguments], capture_output=True, text=True)
+        if said.returncode:
+            words = (said.stderr or said.stdout).strip().rpartition("\n")[2]
+            raise BenchError(f"{self.name}: {path} {' '.join(self.version_arguments)} failed: {words}")
         found = re.search(self.version_pattern, said.stdout + said.stderr)
         return found[1].strip() if found else "unknown"
 
