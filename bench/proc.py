@@ -5,6 +5,7 @@ are added up. The kernel's work on loopback packets is charged to whoever sends 
 """
 
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from bench.process import BenchError
@@ -32,13 +33,15 @@ def tree(root: int) -> list[int]:
 
 def processor_time(root: int) -> Times:
     """What it has spent until now."""
-    return {
-        process: {
-            entry.parent.name: int(entry.read_text().split()[0])
-            for entry in (_PROC / str(process) / "task").glob("*/schedstat")
-        }
-        for process in tree(root)
-    }
+    return {process: _threads(process) for process in tree(root)}
+
+
+def _threads(process: int) -> dict[str, int]:
+    found = {}
+    for entry in (_PROC / str(process) / "task").glob("*/schedstat"):
+        with suppress(OSError):  # it has just ended
+            found[entry.parent.name] = int(entry.read_text().split()[0])
+    return found
 
 
 def spent_since(before: Times, root: int) -> list[int]:
