@@ -1,7 +1,8 @@
 """``python -m bench.placement``: what it costs to place a token, and to build and compare rings.
 
 The targets: the first candidate of a token of 32 bytes within 3 us (maglev 2 us) at 100 backends, and a
-ring of 500 backends built within 300 ms. Each number is processor time, and the best of many runs.
+ring of 500 backends built within 300 ms. Each number is processor time, and the best of many runs. A second table has
+placements a second, and how long building takes, by the number of backends. Takes about a minute.
 """
 
 import argparse
@@ -35,6 +36,8 @@ _RINGS: dict[str, tuple[model.Ring, float | None]] = {
 """Settings, and the target in microseconds for the first candidate, if there is one."""
 _BUILD_TARGET = 300.0
 _REPEATS = 50
+_SIZES = (3, 10, 30, 100, 300, 1000)
+"""Backends in the second table."""
 
 
 def main() -> int:
@@ -60,8 +63,23 @@ def main() -> int:
             missed.append(f"{name}: {order[0]:.2f} us for the first candidate, above {target:.0f} us")
         if name.startswith("ring") and building > _BUILD_TARGET:
             missed.append(f"{name}: {building:.0f} ms to build a ring of 500 backends, above {_BUILD_TARGET:.0f} ms")
+    _by_size()
     print("\n".join(["", *missed]) if missed else "\nall targets met")
     return 1 if missed else 0
+
+
+def _by_size() -> None:
+    """Print what becomes of both with more backends."""
+    print("\n" + f"{'thousands of owners a second':30}" + "".join(f"{size:>9,}" for size in _SIZES))
+    building: dict[str, list[float]] = {}
+    for name, (settings, _) in _RINGS.items():
+        pools = [_pool(settings, size) for size in _SIZES]
+        building[name] = [_milliseconds(lambda: build(pool), repeats=3) for pool in pools]  # noqa: B023
+        rates = [1e3 / _microseconds(build(pool).owner, _TOKENS[32], repeats=5) for pool in pools]
+        print(f"{name:30}" + "".join(f"{rate:>9,.0f}" for rate in rates), flush=True)
+    print("\n" + f"{'ms to build':30}" + "".join(f"{size:>9,}" for size in _SIZES))
+    for name, times in building.items():
+        print(f"{name:30}" + "".join(f"{each:>9,.1f}" for each in times))
 
 
 def _pool(settings: model.Ring, backends: int) -> model.Pool:
@@ -79,9 +97,9 @@ def _first(ring: Ring) -> Callable[[bytes], str]:
     return lambda token: next(ring.order(token))
 
 
-def _microseconds(call: Callable[[bytes], object], token: bytes) -> float:
+def _microseconds(call: Callable[[bytes], object], token: bytes, repeats: int = _REPEATS) -> float:
     names: dict[str, object] = {"call": call, "token": token}
-    return min(timeit.repeat("call(token)", timer=process_time, globals=names, number=1000, repeat=_REPEATS)) * 1e3
+    return min(timeit.repeat("call(token)", timer=process_time, globals=names, number=1000, repeat=repeats)) * 1e3
 
 
 def _milliseconds(call: Callable[[], object], repeats: int = 5) -> float:
