@@ -3,82 +3,18 @@
 import contextlib
 import json
 import re
-import socket
-import socketserver
 import sys
 import threading
 
 import pytest
-from proxies import PATIENCE, ask, free_ports, haproxy, needs_haproxy, running
+from conversing import Host, Tunnel
+from proxies import ask, free_ports, haproxy, needs_haproxy, running
 
 from balancer.cli.command import main
 
 pytestmark = needs_haproxy
 
 USERS = [f"user-{number}" for number in range(300)]
-UPGRADE = "GET /ws?token={} HTTP/1.1\r\nHost: ide.example\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
-
-
-class Host(socketserver.ThreadingTCPServer):
-    """Says who it is, and echoes on what is upgraded."""
-
-    daemon_threads = False
-    allow_reuse_address = True
-
-    def __init__(self, name):
-        super().__init__(("127.0.0.1", 0), Conversation)
-        self.name = name.encode()
-        self._thread = threading.Thread(target=self.serve_forever, args=[0.01])
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
-
-
-class Conversation(socketserver.StreamRequestHandler):
-    def handle(self):
-        with contextlib.suppress(OSError):
-            while head := self.head():
-                mark = b"X-Host: " + self.server.name + b"\r\n"
-                if b"upgrade: echo" in head.lower():
-                    self.wfile.write(b"HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: echo\r\n" + mark + b"\r\n")
-                    while data := self.request.recv(4096):
-                        self.wfile.write(data)
-                    return
-                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + mark + b"\r\n")
-
-    def head(self):
-        lines = []
-        while (line := self.rfile.readline()) not in (b"\r\n", b""):
-            lines.append(line)
-        return b"".join(lines)
-
-
-class Tunnel:
-    """An open tunnel of a user; ``host`` is where it ends."""
-
-    def __init__(self, port, user):
-        self._sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        self._sock.sendall(UPGRADE.format(user).encode())
-        head = b""
-        while b"\r\n\r\n" not in head:
-            more = self._sock.recv(4096)
-            assert more, head
-            head += more
-        self.host = re.search(rb"(?i)x-host: (\S+)", head)[1].decode()
-
-    def lives(self):
-        with contextlib.suppress(ConnectionError):
-            self._sock.sendall(b"ping")
-            return self._sock.recv(4) == b"ping"
-
-    def close(self):
-        self._sock.close()
 
 
 @contextlib.contextmanager
@@ -126,7 +62,7 @@ def test_step_by_step(tmp_path, command):
         )
         stack.enter_context(haproxy(tmp_path, text, front))
         busy = stack.enter_context(load(front))
-        tunnels = [stack.enter_context(contextlib.closing(Tunnel(front, user))) for user in USERS[:20]]
+        tunnels = [stack.enter_context(contextlib.closing(Tunnel("127.0.0.1", front, user))) for user in USERS[:20]]
 
         file = tmp_path / "balancer.toml"
         command("import", "haproxy", tmp_path / "haproxy.cfg", "-o", file)
@@ -141,7 +77,7 @@ def test_step_by_step(tmp_path, command):
             asked = ["--against", f"http://127.0.0.1:{port}/", "--header", "X-Host", "--count", 300, "--rate", "1000/s"]
             assert "300 agree" in command("ring", "verify", "--config", file, *asked)
 
-        tunnels += [stack.enter_context(contextlib.closing(Tunnel(ours, user))) for user in USERS[:20]]
+        tunnels += [stack.enter_context(contextlib.closing(Tunnel("127.0.0.1", ours, user))) for user in USERS[:20]]
         assert [tunnel.host for tunnel in tunnels[:20]] == [tunnel.host for tunnel in tunnels[20:]]
         with load(ours) as moved:
             pass
