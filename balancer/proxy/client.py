@@ -139,7 +139,6 @@ async def _serve_http(client: Client, data: bytes) -> None:
         client.served = True
         record.head = engine.now
         record.method, record.target = request.method, request.target
-        task.expires = engine.now + plane.timeouts.response
         rest = await Exchange(client, request, rest, record).run()
         # A client that closed without our noticing yet ends in the next read.
     await client.linger()

@@ -39,6 +39,8 @@ class Connector:
     that closes an idle connection while a request is on its way cannot be told from one that has acted on it.
     """
 
+    backend: Backend
+    """The backend of the connection last handed out."""
     # Defaults of the class, not of each object: most requests change few of them.
     reused = False
     """The connection last handed out had served before."""
@@ -65,12 +67,6 @@ class Connector:
         if self._decision is None:
             self._candidates = pool.candidates(token, now)
             self._decision = next(self._candidates, None)
-
-    @property
-    def backend(self) -> Backend:
-        """The backend of the connection last handed out."""
-        assert self._decision is not None
-        return self._decision.backend
 
     def kept(self, *, idempotent: bool) -> Transport | None:
         """An idle connection to the best candidate, if there is one: the case of most requests, without waiting."""
@@ -286,5 +282,6 @@ class Connector:
         record.tries += 1
 
     def _chosen(self, decision: Decision) -> None:
+        self.backend = decision.backend
         self.pool.decisions[decision.reason] += 1
         self._record.connected = self._plane.engine.now

@@ -35,11 +35,11 @@ MAX_INTERIM = 32
 class Exchange:
     """State of one request; ``run`` does the whole of it and logs it."""
 
+    connector: Connector
     # Defaults of the class, not of each object: most requests change few of them.
     backend: Transport | None = None
     token: bytes | None = None
     upload: Upload | None = None
-    connector: Connector | None = None
     explain = False
     """The response is to say why this backend was chosen."""
     answered = False
@@ -62,7 +62,6 @@ class Exchange:
         try:
             head = self._begin()
             connector = self.connector
-            assert connector is not None
             backend = connector.kept(idempotent=self.request.method in IDEMPOTENT) or await connector.connect()
             self.backend = backend
             try:
@@ -111,7 +110,6 @@ class Exchange:
     async def _again(self, head: bytes, caught: ProxyError | TimedOut) -> tuple[Response, bytes]:
         """Send the request elsewhere after it has failed, and again, for as long as it may be; as ``_send``."""
         connector = self.connector
-        assert connector is not None
         while True:
             error = caught if isinstance(caught, ProxyError) else self._overdue()
             if not (error.retry in REPEATED and self.request.method in IDEMPOTENT and self._replayable()):
@@ -200,7 +198,6 @@ class Exchange:
             else:
                 await self._copy_until_close(head, framing, rest)
                 clean = False
-        self.record.ended = "ok"
         if clean and response.keep_alive and (self.upload is None or self.upload.done) and backend.unsent is None:
             self._settle(keep=True)
         if not keep or framing == UNTIL_CLOSE:
@@ -333,7 +330,6 @@ class Exchange:
         """After 101: bytes both ways until both sides are done."""
         client, backend, record = self.client, self.backend, self.record
         assert backend is not None
-        assert self.connector is not None
         head, _ = response_head(response, self.request.minor, True)
         if self.explain:
             head = self._explained(head)
@@ -358,7 +354,6 @@ class Exchange:
 
     def _blame(self, error: ProxyError) -> None:
         """The backend that was asked has failed."""
-        assert self.connector is not None
         backend = self.connector.backend
         backend.response_errors += 1
         # An idle connection that its backend closes is nobody's fault.
@@ -396,17 +391,17 @@ class Exchange:
         transport = self.backend
         if transport is None:
             return
-        assert self.connector is not None
         self.backend = None
-        backend = self.connector.backend
-        self.record.bytes_in += transport.sent
-        self.record.bytes_out += transport.received
+        connector, record = self.connector, self.record
+        backend = connector.backend
+        record.bytes_in += transport.sent
+        record.bytes_out += transport.received
         backend.bytes_in += transport.sent
         backend.bytes_out += transport.received
         backend.requests += 1
-        self.connector.leave()
+        connector.leave()
         if keep:
             transport.sent = transport.received = 0
-            self.connector.idle[self.connector.way].put(transport, self.client.plane.engine.now)
+            connector.idle[connector.way].put(transport, self.client.plane.engine.now)
         else:
             transport.close()
