@@ -41,16 +41,16 @@ class _Scale:
 
 def svg(results: Sequence[tuple[Scenario, Results]], versions: dict[str, str | None]) -> str:
     """All scenarios below each other, a bar for each peer; of two states the last."""
-    lasts = [(scenario, list(found.values())[-1]) for scenario, found in results]
-    measured = {peer for _, rounds in lasts for peer in rounds[0]}
+    lasts = [(scenario, *list(found.items())[-1]) for scenario, found in results]
+    measured = {peer for *_, rounds in lasts for peer in rounds[0]}
     peers = [peer for peer in versions if peer in measured and peer != SUBJECT]
     colours = dict(zip(peers, _COLOURS, strict=False))
-    rows = [(scenario, *_bars(rounds, peers)) for scenario, rounds in lasts]
-    scale = _Scale([ratio for _, _, bars in rows for found in bars.values() for ratio in found])
+    rows = [(scenario, state, *_bars(rounds, peers)) for scenario, state, rounds in lasts]
+    scale = _Scale([ratio for *_, bars in rows for found in bars.values() for ratio in found])
     y = _TOP
     body: list[str] = []
-    for scenario, cost, bars in rows:
-        body += _group(scenario, cost, y)
+    for scenario, state, cost, bars in rows:
+        body += _group(scenario, state, cost, y)
         for peer, found in bars.items():
             body.append(_bar(scale, colours[peer], f"{scenario.name} / {peer}", found, y))
             y += _BAR
@@ -91,11 +91,11 @@ def _grid(scale: _Scale, bottom: float) -> list[str]:
     return lines
 
 
-def _group(scenario: Scenario, cost: str, y: float) -> list[str]:
+def _group(scenario: Scenario, state: str, cost: str, y: float) -> list[str]:
     return [
         f"<g><title>{escape(scenario.about)}</title>",
         _text(16, y + 11, scenario.name, weight="bold"),
-        _text(16, y + 24, COSTS[cost], colour="#666"),
+        _text(16, y + 24, f"{COSTS[cost]}, {state}" if state else COSTS[cost], colour="#666"),
         "</g>",
     ]
 

@@ -41,9 +41,10 @@ class Scenario:
 _MANY = Setup(backends=500, interval=10)
 
 
-def _tail(name: str, event: str, about: str) -> Scenario:
-    states = State("left alone", _MANY), State(about, _MANY, event=event)
-    return Scenario(name, "steady", False, 32, f"500 GET a second, 500 backends, {about}", tail, states)
+def _tail(event: str, state: str, about: str) -> Scenario:
+    states = State("left alone", _MANY), State(state, _MANY, event=event)
+    about = f"500 GET a second, 500 backends, and {about} three times a second"
+    return Scenario(event, "steady", False, 32, about, tail, states)
 
 
 SCENARIOS = [
@@ -103,9 +104,9 @@ SCENARIOS = [
         "small GET of 2,000 users on 64 connections, to 3 and 500 backends",
         states=(State("3 backends", Setup(interval=10)), State("500 backends", _MANY)),
     ),
-    _tail("reload", "reload", "while a changed file is put in force"),
-    _tail("swap", "swap", "while a weight changes"),
-    _tail("scrape", "scrape", "while metrics are read"),
+    _tail("reload", "reloading", "a changed file put in force"),
+    _tail("swap", "swapping", "another ring, for a weight changes,"),
+    _tail("scrape", "scraping", "metrics read"),
 ]
 QUICK = SCENARIOS[:4]
 """The traffic that matters most."""
