@@ -105,7 +105,7 @@ SCENARIOS = [
         states=(State("3 backends", Setup(interval=10)), State("500 backends", _MANY)),
     ),
     _tail("reload", "reloading", "a changed file put in force"),
-    _tail("swap", "swapping", "another ring, for a weight changes,"),
+    _tail("swap", "swapping", "another ring, as a weight changes,"),
     _tail("scrape", "scraping", "metrics read"),
 ]
 QUICK = SCENARIOS[:4]
