@@ -42,6 +42,7 @@ def _run(args: argparse.Namespace, importer: Importer) -> int:
         outcome = importer(args.files, Surroundings(os.environ, _resolve))
     except ConfigError as error:
         print(error, file=sys.stderr)
+        print(f"{_found(len(error.problems))}; nothing was written", file=sys.stderr)
         return 1
     for remark in outcome.remarks:
         print(remark, file=sys.stderr)

@@ -340,6 +340,18 @@ def test_limits_and_retries(tmp_path):
     assert told == {9: "timeout queue"}
 
 
+def test_refusals_by_rate_have_a_counterpart(tmp_path):
+    rules = (
+        "  tcp-request connection reject if { src_conn_rate ge 50 }\n  http-request deny if { sc0_conn_cur gt 9 }\n"
+        "  http-request deny if { path /x }\n"
+    )
+    found = outcome(BASE.replace("backend ide\n  balance", f"{rules}backend ide\n  balance"), tmp_path)
+    told = {remark.line: remark.message for remark in found.remarks}
+    assert "limits.client_rate" in told[6]
+    assert "limits.max_connections_per_client" in told[7]
+    assert "let the backends refuse them" in told[8]
+
+
 def test_tls_and_proxy_headers_to_servers(tmp_path, certificates):
     text = BASE.replace(
         "  server a 192.0.2.1:80\n", "  default-server ssl verify required ca-file ca.pem send-proxy-v2\n"

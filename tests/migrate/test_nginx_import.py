@@ -209,8 +209,8 @@ def test_nginx_refuses_them_too(tmp_path):
 
 
 MOVING = {
-    "hash $arg_token;": "without consistent",
-    "ip_hash;": "no ring like it",
+    "hash $arg_token;": r"Say hash \$arg_token consistent in nginx first.* about 50% of the users",
+    "ip_hash;": r"Say hash \$remote_addr consistent in nginx first.* about 50% of the users",
     "hash $uri consistent;": "no way here gives the bytes",
     "hash $arg_a$arg_b consistent;": "no way here gives the bytes",
 }
@@ -219,7 +219,8 @@ MOVING = {
 @pytest.mark.parametrize(("method", "message"), MOVING.items())
 def test_what_would_move_users_is_refused(tmp_path, method, message):
     path = tmp_path / "nginx.conf"
-    path.write_text(GOOD.replace("hash $arg_token consistent;", method) + SERVER + "}")
+    two = GOOD.replace("127.0.0.1:4001;", "127.0.0.1:4001; server 127.0.0.1:4002; server 127.0.0.1:4003 backup;")
+    path.write_text(two.replace("hash $arg_token consistent;", method) + SERVER + "}")
     with pytest.raises(ConfigError, match=message):
         import_nginx([path], NOWHERE)
 
@@ -240,6 +241,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert load(ours, 0).pool[0].name == "ide"
     code, _, err = run(path, path)
     assert code == 1
+    assert err.endswith("\n1 problem: see above; nothing was written\n")
     assert "nginx has one file, which includes the others" in err
 
 

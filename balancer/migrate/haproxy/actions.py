@@ -131,10 +131,19 @@ def tell(line: Line, notes: Notes) -> None:
         message = _HEADER_SENT if field in _FORWARDED else _HEADERS
     elif name == "redirect":
         message = _REDIRECT
+    elif message is _REFUSE:
+        message = next((text for what, text in _LIMITS.items() if any(what in word for word in rest)), message)
     if message:
         _remark(line, " ".join((keyword, *ruleset, name)), message, notes)
 
 
+_LIMITS = {
+    "conn_rate": "refuses clients that connect too often: limits.client_rate does",
+    "sess_rate": "refuses clients that connect too often: limits.client_rate does",
+    "conn_cur": "refuses clients with too many connections: limits.max_connections_per_client does",
+    "http_req_rate": "refuses clients that ask too often: limits.client_rate counts their connections, not requests",
+}
+"""What refusals are for, by a part of the fetches in their conditions."""
 _REDIRECT = "redirects: there are none; let the backends, or a small web server on that address, redirect"
 _HEADERS = "changes headers of requests: let the backends do without, or set them there"
 _HEADER_SENT = "this header is always sent, and replaced if a client sends it itself (but for listener.trusted)"

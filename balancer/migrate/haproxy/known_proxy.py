@@ -11,7 +11,10 @@ _CAPTURE = "headers in the log: the access log has its own fixed fields"
 _FAST = "a shortcut of haproxy's own data path: nothing to do"
 _CHECK = "a step of a scripted check: the probe is one request with an expected answer (pool.health)"
 _EMAIL = "mails about state changes: alert on balancer_backend_up of /metrics"
-_PERSIST = "cookie or table stickiness: a user's place comes from the token, open connections and pins"
+_PERSIST = (
+    "keeps users where they were first: here the token says where they belong, and open connections and pins; "
+    "whom it kept elsewhere moves once"
+)
 _REWRITE = "rewrites requests: let the backends do it"
 _PROTOCOL_CHECK = "a check in this protocol: probed with a TCP connection instead"
 _LOG = "form of log lines: the access log is JSON with all fields"
@@ -148,7 +151,8 @@ KEYWORDS = {
     "srvtcpka-intvl": _KEEPALIVE,
     "stats": "",
     "stick": _PERSIST,
-    "stick-table": f"a table over users or addresses: {_PERSIST}",
+    "stick-table": "a table over users or addresses: there are none; limits of addresses are limits.client_rate and "
+    "limits.max_connections_per_client",
     "tcp-check": _CHECK,
     "tcp-request": "",
     "tcp-response": "rules on the bytes of servers: none are read",

@@ -20,7 +20,7 @@ def write_limits(pool: Table, proxy: Proxy, servers: Sequence[Server], hashed: b
     if any(limit(server) for server in servers):
         _queue(pool, proxy, servers, notes)
     elif line := proxy.last("timeout queue"):
-        notes.remark(line.file, line.number, "timeout queue", "no server has a maxconn, so nobody ever waits")
+        notes.remark(line.file, line.number, "timeout queue", "where no server has a maxconn nobody ever waits")
     retry = pool.table("retry")
     if (line := proxy.last("retries")) and len(line.words) > 1:
         try:

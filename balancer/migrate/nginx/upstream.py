@@ -121,6 +121,17 @@ def write_pool(top: Table, name: str, given: Upstream, surroundings: Surrounding
     return pool
 
 
+def _instead(method: str, servers: Sequence[Server]) -> str:
+    """What to do in nginx, and what it costs: two placements that know nothing of each other agree by chance only."""
+    weights = [server.weight for server in servers if not server.backup and not server.down]
+    whole = sum(weights)
+    moved = 1 - sum((weight / whole) ** 2 for weight in weights) if whole else 0.0
+    return (
+        f"Say {method} in nginx first, and import again: about {moved:.0%} of the users get another server then, once, "
+        "so do it at a time when that is cheap; coming here moves nobody after it"
+    )
+
+
 def _method(pool: Table, given: Upstream, notes: Notes) -> bool:
     """``pool.token`` and ``pool.ring``; true if users are placed by nginx's ring."""
     method, token, ring = given.method, pool.table("token"), pool.table("ring")
@@ -131,15 +142,15 @@ def _method(pool: Table, given: Upstream, notes: Notes) -> bool:
                 ring.set("algorithm", "nginx", f"hash ... consistent ({method})")
             return True
         message = (
-            "without consistent nearly everybody moves with each change of servers, and there is no ring like it here: "
-            "users would be placed elsewhere. Say consistent in nginx first, at a time when moving users is cheap"
+            "without consistent nearly everybody moves with each change of servers, and there is no ring like it here. "
+            + _instead(f"hash {method.args[0]} consistent", given.servers)
         )
         notes.problem(method.file, method.line, "hash", message)
         return False
     if method is not None and method.name == "ip_hash":
         message = (
-            "there is no ring like it here: users would be placed elsewhere. Say hash $remote_addr consistent in nginx "
-            "first, at a time when moving users is cheap"
+            "there is no ring like it here: nearly everybody moves with each change of servers, and of IPv4 addresses "
+            "the last byte does not count. " + _instead("hash $remote_addr consistent", given.servers)
         )
         notes.problem(method.file, method.line, "ip_hash", message)
         return False
