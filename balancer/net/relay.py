@@ -83,7 +83,10 @@ async def relay(
             task.expires = engine.now + idle
             if task.spent >= TURN_BYTES:
                 await engine.give_way()
-        elif client.unsent is None and backend.unsent is None:
+            # A second look at two sides that have nothing to say would cost 15 % of a small message.
+            if up.ended or down.ended or client.pending() or backend.pending():
+                continue
+        if client.unsent is None and backend.unsent is None:
             stall = None
             await park()
         else:
