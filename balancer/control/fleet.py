@@ -152,11 +152,11 @@ class Fleet:
                 worker.link.post(update)
 
     async def settled(self, patience: float = PATIENCE) -> None:
-        """Until all workers have put in force what was sent so far, or their time is up."""
+        """Until all workers, those that are coming too, have put in force what was sent so far, or their time is up."""
         self.publish()
         number = self._last
         with trio.move_on_after(patience):
-            while any(worker.applied < number for worker in self.workers.values()):
+            while self._joining or any(worker.applied < number for worker in self.workers.values()):
                 await self._news.wait()
 
     async def gathered(self) -> None:
@@ -284,6 +284,7 @@ class Fleet:
             generation=force.generation,
             config=force.config,
             keys=force.keys,
+            sockets=force.sockets,
             seats=self._seats.assign("", force.keys),
             certificates=force.certificates,
             secret=self.keeper.secret,

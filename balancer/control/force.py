@@ -33,6 +33,8 @@ class Force:
     """Of each listener, the keys of its sockets."""
     bound: Mapping[str, tuple[str, ...]]
     """By key, where they are bound."""
+    sockets: int
+    """The version of the supervisor's sockets that has them."""
     level: Level
     """From which log lines are written."""
 

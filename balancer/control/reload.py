@@ -43,8 +43,8 @@ class Supervisor(Protocol):
     async def want(self, sockets: Mapping[str, Address], workers: int) -> Mapping[str, tuple[str, ...]]:
         """Have these sockets ready; where they are bound, by key. Raises ``Refused``."""
 
-    async def commit(self, config: Config) -> None:
-        """Put in force what was wanted last."""
+    async def commit(self, config: Config) -> int:
+        """Put in force what was wanted last; the version of the sockets that is."""
 
     async def abort(self) -> None:
         """Forget what was wanted last."""
@@ -212,11 +212,12 @@ class Reloader:
             except Refused:
                 await self._supervisor.abort()
                 raise
-            await self._supervisor.commit(config)
+            sockets = await self._supervisor.commit(config)
             put_pools()
             put_here()
             level = force.level if config.log.level == force.config.log.level else config.log.level
-            self._put(Force(force.generation + 1, time.time(), config, certificates, socket_keys(config), bound, level))
+            keys = socket_keys(config)
+            self._put(Force(force.generation + 1, time.time(), config, certificates, keys, bound, sockets, level))
         # A worker hears of its sockets and of this by different ways: the next reload must not overtake.
         await self._fleet.settled(config.timeouts.hang)
         self._seen = self._stamps()

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -99,7 +100,7 @@ class Control:
         if kept is not None:
             force, folder, self._life.started = kept
             start_logs(force.config.log.model_copy(update={"level": force.level}), os.environ)
-            return force, folder
+            return await self._resumed(force), folder
         report = check(self._path, time.time())
         if report.config is None:
             raise ConfigError(report.problems)
@@ -112,10 +113,19 @@ class Control:
         certificates = read_certificates(config)
         workers = workers_of(config)
         bound = await _patiently(lambda: self._supervisor.want(addresses_of(config), workers))
-        await self._supervisor.commit(config)
+        sockets = await self._supervisor.commit(config)
         _warn_of_descriptors(config)
-        force = Force(1, time.time(), config, certificates, socket_keys(config), bound, config.log.level)
+        force = Force(1, time.time(), config, certificates, socket_keys(config), bound, sockets, config.log.level)
         return force, folder
+
+    async def _resumed(self, force: Force) -> Force:
+        """What was in force, with its sockets: a process that died in the middle of a reload may have left others."""
+        try:
+            bound = await self._supervisor.want(addresses_of(force.config), workers_of(force.config))
+        except Refused as error:
+            logger.error("not all is as it was: %s", error)
+            return force
+        return replace(force, bound=bound, sockets=await self._supervisor.commit(force.config))
 
     async def _serve(self, force: Force, journal: Journal) -> None:
         config = force.config

@@ -43,6 +43,8 @@ class Supervisor:
     def __init__(self, config: Path, handed: list[socket.socket], manager: Manager) -> None:
         self._manager = manager
         self._sockets = Sockets(handed)
+        self._version = 0
+        """How often there were other sockets, or might have been."""
         self._phase: Phase = "starting"
         self._status = "connections: 0, tunnels: 0"
         self._counted = trio.Event()
@@ -173,9 +175,9 @@ class Supervisor:
         await self._tell_processes()
 
     async def _started_worker(self, worker: Child) -> None:
+        await self._introduce(worker)  # first: a reload waits for who is known to control
         if worker in self._workers:
             await self._hand_sockets(worker)
-        await self._introduce(worker)
         if not worker.wanted:
             await worker.tell("drain")  # it was told before it could hear
         if worker.starts > 1:
@@ -197,14 +199,14 @@ class Supervisor:
             await worker.tell("link", [other.fileno()])
 
     async def _hand_sockets(self, worker: Child) -> None:
-        """Give a worker its sockets; those it has already it does not take twice."""
-        keys: list[str] = []
-        fds: list[int] = []
-        for key, sockets in self._sockets.of(self._workers.index(worker)).items():
-            keys += [key] * len(sockets)
-            fds += sockets
+        """Give a worker its sockets; those it has already it does not take twice, others there are no more."""
+        given = self._sockets.of(self._workers.index(worker))
+        keys = [key for key, sockets in given.items() for _ in sockets]
+        fds = [fd for sockets in given.values() for fd in sockets]
         for i in range(0, len(fds), MOST_FDS):
-            await worker.tell("sockets", fds[i : i + MOST_FDS], keys=keys[i : i + MOST_FDS])
+            await worker.tell(
+                "sockets", fds[i : i + MOST_FDS], keys=keys[i : i + MOST_FDS], version=self._version, all=list(given)
+            )
 
     async def _hear_worker(self, worker: Child, message: Message) -> None:
         """That it has lost control out of sight, or that it drains."""
@@ -236,7 +238,7 @@ class Supervisor:
                 start_logs(Log.model_validate(fields["log"]), os.environ)
                 if self._phase != "draining":
                     await self._commit(fields["workers"], fields["hang"])
-                await control.tell("committed")
+                await control.tell("committed", version=self._version)
             case "ready":
                 if self._phase == "starting":
                     self._phase = "serving"
@@ -255,6 +257,7 @@ class Supervisor:
     async def _commit(self, workers: int, hang: float) -> None:
         """Put in force what was prepared: sockets, and how many workers there are."""
         self._sockets.commit()
+        self._version += 1
         self._control.hang = hang
         leaving, self._workers = self._workers[workers:], self._workers[:workers]
         for worker in leaving:

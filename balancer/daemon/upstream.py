@@ -27,9 +27,11 @@ class Upstream(Supervisor):
             raise Refused(answer["why"])
         return {key: tuple(bound) for key, bound in answer["bound"].items()}
 
-    async def commit(self, config: Config) -> None:
+    async def commit(self, config: Config) -> int:
         log = config.log.model_dump(include={"format", "level"})
-        await self._ask("commit", workers=workers_of(config), hang=config.timeouts.hang, log=log)
+        answer = await self._ask("commit", workers=workers_of(config), hang=config.timeouts.hang, log=log)
+        version: int = answer["version"]
+        return version
 
     async def abort(self) -> None:
         await self._channel.send("abort")

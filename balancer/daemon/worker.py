@@ -68,7 +68,8 @@ class Worker:
         while (message := await self._channel.receive()) is not None:
             match message.kind:
                 case "sockets":
-                    self._sockets.bring(message.fields["keys"], message.fds)
+                    fields = message.fields
+                    self._sockets.bring(fields["version"], fields["all"], fields["keys"], message.fds)
                 case "link":
                     if self._talking is not None:
                         self._talking.cancel()

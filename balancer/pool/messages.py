@@ -40,6 +40,8 @@ class Setup:
     config: Config
     keys: Mapping[str, tuple[str, ...]]
     """Of each listener, the keys of its sockets."""
+    sockets: int
+    """The version of the supervisor's sockets that has them."""
     seats: Mapping[str, int]
     """Of each listener, its number on the board."""
     certificates: Mapping[str, tuple[Pem, ...]]

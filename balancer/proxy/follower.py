@@ -28,15 +28,26 @@ SOCKETS_TIME = 5.0
 
 
 class Sockets:
-    """Listening sockets that have come from the supervisor, by key, until their listener takes them."""
+    """Listening sockets that have come from the supervisor, by key, until their listener takes them.
+
+    What control says of listeners comes by another way, and may be older or newer than the sockets that are here; so
+    each says which version of them it means. A version that is over by the time somebody asks for its sockets has none:
+    what is here under the same key may be another socket, for whatever control says next.
+    """
 
     def __init__(self) -> None:
+        self._version = 0
         self._waiting: dict[str, list[socket.socket]] = {}
         self._taken: set[str] = set()
         self._arrived = trio.Event()
 
-    def bring(self, keys: Sequence[str], fds: Sequence[int]) -> None:
-        """They come, the ones we have already among them."""
+    def bring(self, version: int, everything: Collection[str], keys: Sequence[str], fds: Sequence[int]) -> None:
+        """Some come, the ones we have already among them; in this version there are none but ``everything``."""
+        self._version = version
+        self._taken.intersection_update(everything)
+        for key in self._waiting.keys() - everything:
+            for sock in self._waiting.pop(key):
+                sock.close()
         fresh = {key for key in keys if key not in self._taken and key not in self._waiting}
         for key, fd in zip(keys, fds, strict=True):
             if key in fresh:
@@ -46,21 +57,17 @@ class Sockets:
         self._arrived.set()
         self._arrived = trio.Event()
 
-    async def take(self, key: str) -> list[socket.socket]:
-        """The sockets of a key, once they are here; none after ``SOCKETS_TIME``."""
+    async def take(self, key: str, version: int) -> list[socket.socket]:
+        """The sockets of a key, once they are here; none if the version is over, or after ``SOCKETS_TIME``."""
         with trio.move_on_after(SOCKETS_TIME):
-            while key not in self._waiting:
+            while self._version < version or (self._version == version and key not in self._waiting):
                 await self._arrived.wait()
-            self._taken.add(key)
-            return self._waiting.pop(key)
+            if self._version == version:
+                self._taken.add(key)
+                return self._waiting.pop(key)
+            return []
+        logger.error("the sockets of %s have not come", key)
         return []
-
-    def keep(self, keys: Collection[str]) -> None:
-        """All others are not wanted any more."""
-        self._taken.intersection_update(keys)
-        for key in [key for key in self._waiting if key not in keys]:
-            for sock in self._waiting.pop(key):
-                sock.close()
 
 
 class Follower:
@@ -166,8 +173,7 @@ class Follower:
                 front = self.fronts[listener.name] = Front(listener, pools, room, certificates)
             else:
                 front.configure(listener, pools, certificates)
-            await self._listen(front, setup.keys[listener.name], moved)
-        self._sockets.keep({key for keys in setup.keys.values() for key in keys})
+            await self._listen(front, setup.keys[listener.name], setup.sockets, moved)
         self.generation = setup.generation
 
     def _pool(self, config: model.Pool, state: PoolState) -> Pool:
@@ -207,7 +213,9 @@ class Follower:
             self._dismiss(self.fronts.pop(name))
         return moved
 
-    async def _listen(self, front: Front, keys: Sequence[str], moved: Mapping[str, list[Acceptor]]) -> None:
+    async def _listen(
+        self, front: Front, keys: Sequence[str], version: int, moved: Mapping[str, list[Acceptor]]
+    ) -> None:
         """Accept from the sockets of these keys, as the listener is now."""
         gate, handle = self.plane.gate, handler(self.plane, front)
         crowded = (gate.handshakes,) if front.tls is not None else ()
@@ -218,12 +226,11 @@ class Follower:
                 acceptor.serve(front.room, handle, crowded)
             if key in front.acceptors:
                 continue
-            sockets = await self._sockets.take(key)
-            if not sockets:
-                logger.error('listener "%s": its socket %s has not come', front.config.name, key)
-            front.acceptors[key] = [Acceptor(gate, front.room, sock, handle, crowded) for sock in sockets]
-            for acceptor in front.acceptors[key]:
-                acceptor.start()
+            sockets = await self._sockets.take(key, version)
+            if sockets:
+                front.acceptors[key] = [Acceptor(gate, front.room, sock, handle, crowded) for sock in sockets]
+                for acceptor in front.acceptors[key]:
+                    acceptor.start()
 
     def _dismiss(self, front: Front) -> None:
         """A listener is gone: its connections have the time of a drain."""

@@ -66,7 +66,7 @@ async def keeping(folder=None, settings=None):
 
 def operating(keeper, gauges):
     """What the admin API stands on, without workers."""
-    force = Force(1, START, config(), {}, {}, {}, "info")
+    force = Force(1, START, config(), {}, {}, {}, 0, "info")
     fleet = Fleet(keeper, force, {})
     movers, plans = Movers(keeper, fleet.end, trio.current_time, drain=1, spread=1), Plans(keeper)
     reloader = Reloader(Path("/nonexistent"), keeper, plans, fleet, None, None, None)

@@ -5,18 +5,20 @@ import os
 import signal
 import socket
 import time
+import tomllib
 from collections import Counter
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from admin_rig import NAMES, AdminDaemon, UnixConnection
-from harness import listener, of_session
-from process_rig import Tunnel, command, happened, served
+from harness import listener, of_session, toml
+from process_rig import Tunnel, command, happened, reached, served
 from scrape import counters, grown_since
-from wire import Backend, eventually, get, nobody
+from wire import Backend, answer, eventually, get, nobody
 
 BOTH = {0, 1}
+TURNS = ("balancer_event_loop_lag_seconds_count",)
 CONNECTIONS = ("balancer_listener_connections_total", ("listener", "web"))
 
 
@@ -188,6 +190,62 @@ def test_a_user_stays_on_one_host_whichever_worker_they_come_to(daemon, hosts, s
             assert tab.host == other
             assert all(tunnel.client.rest()[:1] == b"\x88" for tunnel in all_of(tunnels))
     daemon.reset()
+
+
+def test_a_worker_that_comes_in_the_middle_of_reloads(daemon, hosts):
+    """It ends with the last of them, and with the sockets of a listener that came and went meanwhile."""
+    before = Path(daemon.config).read_text()
+    config = tomllib.loads(before)
+    with nobody() as address:
+        daemon.ports["extra"] = [int(address.rpartition(":")[2])]
+    extra = listener("extra", bind=[address])
+    generation = daemon.get("/v1/reload")["generation"]
+    pid = daemon.workers()[0]
+    os.kill(pid, signal.SIGKILL)
+    number = 0
+    while number % 2 == 0 or daemon.workers().get(0) in (None, pid):
+        number += 1
+        changed = {**config, "limits": {"max_connections": 1000 + number}}
+        changed["listener"] = [*config["listener"], *([extra] if number % 2 else [])]
+        Path(daemon.config).write_text("".join(f"{key} = {toml(value)}\n" for key, value in changed.items()))
+        answer = daemon.ask("POST", "/v1/reload", {})
+        assert answer.status == 200, answer.text
+    daemon.back(pid)
+    assert {each["generation"] for each in daemon.get("/v1/status")["workers"]} == {generation + number}
+    for number in range(12):
+        assert served(daemon, hosts, f"secret-{number}", client=daemon.connect("extra"))
+    Path(daemon.config).write_text(before)
+    assert daemon.ask("POST", "/v1/reload", {}).status == 200
+
+
+def test_connections_are_limited_for_both_workers_together(daemon, hosts, spread):
+    tunnels = spread("secret-7")
+    most = len(all_of(tunnels)) + 4
+    before = Path(daemon.config).read_text()
+
+    def reload(text):
+        Path(daemon.config).write_text(text)
+        assert daemon.ask("POST", "/v1/reload", {}).status == 200
+
+    def connected():
+        return sum(each["connections"] for each in daemon.get("/v1/status")["workers"])
+
+    reload(f"{before}limits = {{max_connections = {most}}}\n")
+    with ExitStack() as stack:
+        for _ in range(12):  # and it is full, whichever of the workers they come to
+            stack.enter_context(daemon.connect())
+        last = stack.enter_context(daemon.connect())
+        last.send(get("/?token=secret-7", "Connection: close"))
+        assert all(tunnel.alive() for tunnel in all_of(tunnels))
+        turns = counters(daemon.socket)[TURNS]
+        eventually(lambda: counters(daemon.socket)[TURNS] > turns + 10)  # so both have counted since
+        assert connected() == most
+        assert all(host.untouched() for host in hosts)
+        reload(before)  # who has waited is let in
+        _, peer = reached(hosts)
+        peer.request()
+        peer.send(answer())
+        assert last.response().status == 200
 
 
 def test_limits_hold_for_both_workers_together(daemon, hosts, spread):

@@ -135,10 +135,14 @@ class TestListeners:
         assert added[0] == f'listener "new" opens 127.0.0.1:{port}'
         client = Tunnel(daemon, hosts, "secret-2", client=daemon.at(port))
         with closing(client):
-            assert daemon.reload()[0] == f'listener "new" closes 127.0.0.1:{port}; its connections may finish'
+            patient = {"timeouts": {"drain": "2s"}}
+            gone = daemon.reload(lambda config: config.update(patient))
+            assert gone[0] == f'listener "new" closes 127.0.0.1:{port}; its connections may finish'
             with pytest.raises(ConnectionRefusedError):
                 daemon.at(port)
             assert client.alive()
+            daemon.reload(lambda config: config.update(patient, limits={"max_connections": 999}))
+            assert client.alive(), "whatever else changes meanwhile"
             assert client.client.rest()[:1] == b"\x88", "after timeouts.drain"
         assert tunnel.alive()
         daemon.stderr.wait_for(lambda line: f'"new" accepts no more on 127.0.0.1:{port}' in line)
@@ -248,6 +252,21 @@ class TestPools:
         assert len(answer) == 3
         assert served(daemon, hosts, "secret-1") == tunnel.host
         assert tunnel.alive()
+
+    def test_another_algorithm_leaves_who_is_connected_and_counts_them_as_strays(self, daemon, hosts):
+        with contextlib.ExitStack() as stack:
+            tokens = [f"secret-{n}" for n in range(6)]
+            tunnels = {token: stack.enter_context(closing(Tunnel(daemon, hosts, token))) for token in tokens}
+            eventually(lambda: daemon.get("/v1/pools/ide")["users"] == len(tunnels))
+            daemon.write(lambda config: ide(config).update(ring={"algorithm": "rendezvous"}))
+            (plan,) = daemon.ask("POST", "/v1/reload", {}).json["plans"]
+            homes = {token: daemon.ask("POST", "./explain", {"token": token}).json["owner"] for token in tunnels}
+            astray = [token for token, tunnel in tunnels.items() if tunnel.host != homes[token]]
+            assert plan["users"] == {"connected": 6, "moving": len(astray), "tunnels": len(astray)}
+            assert daemon.get("./strays")["count"] == len(astray) > 0
+            for token, tunnel in tunnels.items():
+                assert served(daemon, hosts, token) == tunnel.host
+                assert tunnel.alive()
 
     def test_one_comes_and_goes_with_a_route_to_it(self, daemon, hosts):
         with closing(Backend()) as other:
