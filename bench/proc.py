@@ -59,7 +59,8 @@ def spent_since(before: Times, root: int) -> list[int]:
 def memory(root: int) -> int:
     """Bytes of memory held now, summed over processes.
 
-    Pages that several processes share are counted once (the proportional set size), where the kernel lets us know.
+    Pages that several processes share are counted once (the proportional set size), where the kernel lets us know. So
+    another proxy that runs the same program takes its part of what both share.
     """
     return sum(map(_held, tree(root)))
 

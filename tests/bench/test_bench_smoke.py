@@ -178,8 +178,9 @@ def test_two_workers_share_the_work(tmp_path):
 
 
 def test_a_crowd_is_there_while_others_are_served(tmp_path):
-    alone, crowded = measured("crowd", tmp_path, states=[State("alone"), State("crowded", crowd=300)]).values()
-    assert alone["memory_mebibytes"] + 0.5 < crowded["memory_mebibytes"]
+    alone, crowded = measured("crowd", tmp_path, states=[State("alone"), State("crowded", crowd=1000)]).values()
+    assert crowded["connections"] == 1000
+    assert alone["memory_mebibytes"] + 1 < crowded["memory_mebibytes"]
 
 
 @pytest.mark.parametrize("event", ["reload", "swap", "scrape"])
