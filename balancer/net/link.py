@@ -13,6 +13,9 @@ from collections.abc import AsyncIterator
 
 import trio
 
+PART = 1 << 16
+"""Bytes received at a time. A buffer of so many is made for each part and cut to what came: large ones would lie behind
+one another in the heap, each with a small rest that keeps it from shrinking."""
 MOST_QUEUED = 50_000
 """Messages that may wait for a peer that does not read."""
 
@@ -55,7 +58,7 @@ class Link:
         """The messages of the other end, one after another."""
         data = bytearray()
         try:
-            while part := await self._stream.receive_some(1 << 20):
+            while part := await self._stream.receive_some(PART):
                 data += part
                 while len(data) >= 8 and len(data) >= (end := 8 + int.from_bytes(data[:8])):
                     batch = pickle.loads(data[8:end])

@@ -233,10 +233,11 @@ class Follower:
                     acceptor.start()
 
     def _dismiss(self, front: Front) -> None:
-        """A listener is gone: its connections have the time of a drain."""
+        """A listener is gone: its connections, if there are any, have the time of a drain."""
         self.plane.drain([front])
-        self._leaving.add(front)
-        self._nursery.start_soon(self._see_off, front)
+        if front.room.held:
+            self._leaving.add(front)
+            self._nursery.start_soon(self._see_off, front)
 
     async def _see_off(self, front: Front) -> None:
         await trio.sleep(self.plane.timeouts.drain)

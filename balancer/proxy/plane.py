@@ -188,14 +188,16 @@ class Plane:
                 self.engine.throw(session.task, Closed(why))
 
     def tidy(self) -> None:
-        """Called every second: what has lingered ends, backend connections nobody has used for long are closed, and the
-        gate looks at memory and tells whom it refused.
+        """Called every second: what has lingered ends, what pools that are gone have left is dropped, backend
+        connections nobody has used for long are closed, and the gate looks at memory and tells whom it refused.
         """
         self.gate.weigh()
         self.gate.report()
         for pool in self.pools.values():
             pool.leases.expire(self.engine.now)
         ways = {backend.way for pool in self.pools.values() for backend in pool.backends.values()}
+        for name in self._secured.keys() - self.pools.keys():
+            del self._secured[name]
         oldest = self.engine.now - self.timeouts.idle
         for way, connections in list(self.idle.items()):
             connections.expire(oldest if way in ways else math.inf)
