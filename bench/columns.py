@@ -18,6 +18,7 @@ class Column:
 COLUMNS = {
     "operations_per_second": Column("ops/s"),
     "cpu_microseconds": Column("CPU us/op", steady=True),
+    "marginal_microseconds": Column("beyond rest us/op", steady=True),
     "capacity_per_second": Column("capacity/s"),
     "direct_p50_milliseconds": Column("direct p50 ms"),
     "added_milliseconds": Column("added p50 ms"),
@@ -26,7 +27,7 @@ COLUMNS = {
     "longest_milliseconds": Column("longest ms"),
     "connections": Column("idle connections", changes=False),
     "kibibytes_per_connection": Column("KiB/connection"),
-    "idle_cpu_percent": Column("CPU %"),
+    "idle_cpu_percent": Column("CPU % at rest"),
     "bulk_mebibytes_per_second": Column("bulk MiB/s", steady=True),
     "memory_mebibytes": Column("memory MiB"),
     "reconnects": Column("reconnects", changes=False),

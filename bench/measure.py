@@ -61,6 +61,19 @@ def capacity(proxy: Proxy, folder: Path, seconds: float) -> Sample:
     return {**sample, "capacity_per_second": busiest}
 
 
+def beyond_rest(proxy: Proxy, folder: Path, seconds: float) -> Sample:
+    """The same, with what operations cost beyond what the proxy spends anyway: on health checks, timers, counting."""
+    before, began = processor_time(proxy.pid), time.perf_counter()
+    time.sleep(seconds)
+    rest = sum(spent_since(before, proxy.pid)) / 1e9 / (time.perf_counter() - began)
+    sample, _ = _loaded(proxy, folder, seconds)
+    return {
+        **sample,
+        "idle_cpu_percent": rest * 100,
+        "marginal_microseconds": sample["cpu_microseconds"] - rest * 1e6 / sample["operations_per_second"],
+    }
+
+
 def _loaded(proxy: Proxy, folder: Path, seconds: float) -> tuple[Sample, float]:
     """The sample, and operations per second of the busiest thread's processor time."""
     with load(proxy.aim, folder) as generator:

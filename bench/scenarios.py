@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.measure import Measure, capacity, fairness, idle, latency, tail, throughput
+from bench.measure import Measure, beyond_rest, capacity, fairness, idle, latency, tail, throughput
 from bench.peers.peer import ORDINARY, Peer, Setup
 
 
@@ -94,7 +94,8 @@ SCENARIOS = [
         False,
         64,
         "small GET on 64 connections, beside 10 and 10,000 kept connections without a word",
-        states=(State("10 idle", crowd=10), State("10,000 idle", crowd=10_000)),
+        beyond_rest,
+        (State("10 idle", crowd=10), State("10,000 idle", crowd=10_000)),
     ),
     Scenario(
         "backends",
@@ -102,7 +103,8 @@ SCENARIOS = [
         False,
         64,
         "small GET of 2,000 users on 64 connections, to 3 and 500 backends",
-        states=(State("3 backends", Setup(interval=10)), State("500 backends", _MANY)),
+        beyond_rest,
+        (State("3 backends", Setup(interval=10)), State("500 backends", _MANY)),
     ),
     _tail("reload", "reloading", "a changed file put in force"),
     _tail("swap", "swapping", "another ring, as a weight changes,"),
