@@ -97,13 +97,15 @@ def _pair_findings(at: Key, certificate: Certificate, now: float, *, served: boo
 
 
 def _validity_findings(at: Key, path: Path, info: CertificateInfo, now: float) -> Iterator[Finding]:
+    # Not problems: a daemon that does not start, and a file that cannot be put in force, would help nobody.
     if now > info.not_after:
-        yield Finding(at, f"{_name(path)} expired on {_date(info.not_after)}; renew it")
+        yield Finding(at, f"{_name(path)} expired on {_date(info.not_after)}; renew it", warning=True)
     elif info.not_after - now < EXPIRY_NOTICE:
         days = int((info.not_after - now) / 86400)
         yield Finding(at, f"{_name(path)} expires in {days} days, on {_date(info.not_after)}", warning=True)
     if now < info.not_before:
-        yield Finding(at, f"{_name(path)} is not valid before {_date(info.not_before)}; is the clock right?")
+        message = f"{_name(path)} is not valid before {_date(info.not_before)}; is the clock right?"
+        yield Finding(at, message, warning=True)
 
 
 def _key_findings(at: Key, certificate: Certificate, chain: list[x509.Certificate]) -> Iterator[Finding]:

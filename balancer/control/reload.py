@@ -16,10 +16,10 @@ from typing import Protocol
 
 import trio
 
-from balancer.config.certificates import findings, read
+from balancer.config.certificates import describe_pem, findings, read
 from balancer.config.difference import Difference, differences
 from balancer.config.load import check
-from balancer.config.model import Config
+from balancer.config.model import Certificate, Config
 from balancer.config.pem import Pem
 from balancer.config.scalars import Address
 from balancer.control.fleet import Fleet
@@ -31,6 +31,9 @@ from balancer.errors import ConfigError, Problem, Refused
 from balancer.net.contexts import server_context
 
 logger = logging.getLogger("balancer.reload")
+
+Certificates = Mapping[str, tuple[Pem, ...]]
+"""Of each listener with TLS, in their order."""
 
 LOOK_EVERY = 1.0
 """Seconds between two looks whether certificate files have changed. They are read once two looks find the same: a chain
@@ -112,6 +115,23 @@ def read_certificates(config: Config) -> dict[str, tuple[Pem, ...]]:
     return found
 
 
+def _none_worse(config: Config, old: Certificates, new: Certificates) -> None:
+    """Raises ``Refused`` for certificates that are out of date in the place of ones that are not."""
+    now = time.time()
+
+    def in_date(certificate: Certificate, pem: Pem) -> bool:
+        about = describe_pem(certificate.cert, pem.cert)
+        return about.not_before <= now <= about.not_after
+
+    for listener in config.listener:
+        named = listener.tls.certificates if listener.tls else ()
+        for certificate, before, after in zip(
+            named, old.get(listener.name, ()), new.get(listener.name, ()), strict=True
+        ):
+            if in_date(certificate, before) and not in_date(certificate, after):
+                raise Refused(f'listener "{listener.name}": {certificate.cert} is out of date')
+
+
 class Reloader:
     """``path`` is the file.
 
@@ -181,6 +201,7 @@ class Reloader:
             if bad:
                 raise Refused("; ".join(each.message for each in bad))
             certificates = await trio.to_thread.run_sync(read_certificates, force.config)
+            _none_worse(force.config, force.certificates, certificates)
         except Refused as error:
             logger.error("certificates have changed and are not taken, the last good ones stay: %s", error)
             self._keeper.events.emit("certificate", f"not taken, the last good ones stay: {error}", ok=False)

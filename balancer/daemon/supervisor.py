@@ -118,7 +118,9 @@ class Supervisor:
             await self._counted.wait()
             await self._drained.wait()
         self._sockets.close()  # who comes now is refused, rather than left waiting
-        logger.info("%s: no new connections; open ones may finish", signal.Signals(number).name)
+        logger.info(
+            "%s: no new connections; open ones may finish, a second signal ends them", signal.Signals(number).name
+        )
         self._notify()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hurry, signals)

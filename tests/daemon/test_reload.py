@@ -189,8 +189,13 @@ class TestListeners:
             renewed = eventually(lambda: (shown := daemon.serial()) != serial and shown)
             (shown,) = daemon.get("/v1/certificates")["certificates"]
             assert shown["days_left"] > 0
+            daemon.authority.issue("ide.example", days=-1)
+            daemon.stderr.wait_for(lambda line: "not taken, the last good ones stay" in line and "out of date" in line)
+            assert daemon.serial() == renewed
+            (warning,) = daemon.ask("POST", "/v1/reload", {"dry_run": True}).json["warnings"]
+            assert "expired on" in warning  # who asks for it gets it
             shutil.copy(daemon.authority.file, files["cert"])  # its key is another
-            daemon.stderr.wait_for(lambda line: "not taken, the last good ones stay" in line)
+            daemon.stderr.wait_for(lambda line: "not taken, the last good ones stay" in line and "not the key" in line)
             assert daemon.serial() == renewed
             assert daemon.ask("POST", "/v1/reload", {}).status == 409
             assert secured.alive()

@@ -22,12 +22,12 @@ class Authority:
         self.file = folder / "authority.pem"
         self.file.write_bytes(self._cert.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, *names):
-        """A certificate for those DNS names, as the configuration wants it."""
+    def issue(self, *names, days=30):
+        """A certificate for those DNS names, as the configuration wants it; it ends in so many days."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-        cert = self._signed(subject, key, alternatives)
+        cert = self._signed(subject, key, alternatives, days)
         stem = names[0].replace("*", "any")
         chain, secret = self._folder / f"{stem}.crt", self._folder / f"{stem}.key"
         chain.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
@@ -67,9 +67,9 @@ class Authority:
             self.client().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
         return outgoing.read()
 
-    def _signed(self, subject, key, extension):
+    def _signed(self, subject, key, extension, days=30):
         now = datetime.now(UTC)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
         builder = builder.serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=30))
+        builder = builder.not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=days))
         return builder.add_extension(extension, critical=False).sign(self._key, hashes.SHA256())
