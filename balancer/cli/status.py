@@ -52,7 +52,9 @@ def attention(found: dict[str, Any]) -> Iterator[str]:
         yield "the daemon is stopping: it accepts no new connections"
     last = found["last_reload"]
     if last is not None and not last["ok"]:
-        yield f"the last reload was refused, the former configuration is in force: {last['problems'][0]}"
+        first, *others = last["problems"]
+        more = f" (and {len(others)} more: balancer reload --dry-run)" if others else ""
+        yield f"the last reload was refused, the former configuration is in force: {first}{more}"
     for worker in found["workers"]:
         if not worker["agrees"]:
             yield f"worker {worker['worker']} does not have the configuration and rings in force yet"

@@ -78,7 +78,8 @@ class Child:
             if not self.wanted:
                 return status
             wait = min(FIRST_WAIT * 2 ** (self._quick_ends - 1), LONGEST_WAIT) if self._quick_ends else 0.0
-            logger.error("%s ended (%s); it is started again in %.1f s", self.name, self.ended, wait)
+            when = f"in {wait:.1f} s" if wait else "at once"
+            logger.error("%s ended (%s); it is started again %s", self.name, self.ended, when)
             await trio.sleep(wait)
             if not self.wanted:
                 return status

@@ -213,7 +213,9 @@ class TestErrors:
         said, code = command(daemon, "reload")
         assert code == 1
         assert "workers" in said
-        assert "the last reload was refused, the former configuration is in force" in command(daemon, "status")[0]
+        shown = command(daemon, "status")[0]
+        assert "the last reload was refused, the former configuration is in force" in shown
+        assert f"(and {len(last['problems']) - 1} more: balancer reload --dry-run)" in shown
         assert tunnel.alive()
         served(daemon, hosts)
 
