@@ -1,11 +1,13 @@
 """Metrics as text, in the format of Prometheus and in that of OpenMetrics.
 
-The library's own writers look at every letter of every label name and value each time; with 500 backends that took
-0.15 s of a processor at each scrape. Here a set of labels is written once for all the metrics that have it. The
-formats differ in the name of a counter's family (OpenMetrics leaves out ``_total``) and in the types they know.
+The library's own families make an object and a dict of each sample, and its writers look at every letter of every label
+name and value each time; with 500 backends that took 0.2 s of a processor at each scrape. Here a sample is a tuple, and
+a set of labels is written once for all the metrics and scrapes that have it. The formats differ in the name of a
+counter's family (OpenMetrics leaves out ``_total``) and in the types they know.
 """
 
-import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from prometheus_client.core import Metric
 
@@ -14,18 +16,41 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 EOF = "# EOF\n"
 """What ends a text in OpenMetrics."""
 
+Labels = tuple[tuple[str, ...], tuple[str, ...]]
+"""Names and values."""
+
 _AS_GAUGE = {"info": "_info"}
 """Types that Prometheus' own format does not know, with the ending of their samples."""
+_ODD = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
+
+
+class Family:
+    """Numbers of one name: what ``GaugeMetricFamily`` and ``CounterMetricFamily`` of the library are, for less."""
+
+    __slots__ = ("documentation", "labels", "name", "samples", "type")
+
+    def __init__(self, kind: Literal["counter", "gauge"], name: str, documentation: str, labels: Sequence[str]) -> None:
+        self.type = kind
+        self.name = name
+        self.documentation = documentation
+        self.labels = tuple(labels)
+        self.samples: list[tuple[tuple[str, ...], float]] = []
+
+    def add(self, value: float, *labels: str) -> None:
+        """One sample, with the values of the labels."""
+        self.samples.append((labels, value))
 
 
 class Writer:
-    """Writes families one after another; ``openmetrics`` says in which format."""
+    """Writes the families of one scrape; ``openmetrics`` says in which format, ``known`` has labels of the last one."""
 
-    def __init__(self, *, openmetrics: bool) -> None:
+    def __init__(self, *, openmetrics: bool, known: Mapping[Labels, str] | None = None) -> None:
         self._openmetrics = openmetrics
-        self._labels: dict[tuple[tuple[str, str], ...], str] = {}
+        self._former = known or {}
+        self.labels: dict[Labels, str] = {}
+        """Those of this scrape, as they are written."""
 
-    def text(self, family: Metric) -> str:
+    def text(self, family: Metric | Family) -> str:
         """One family: its help, its type and its samples."""
         name, kind = family.name, family.type
         if not self._openmetrics:
@@ -35,26 +60,29 @@ class Writer:
         if not self._openmetrics:  # where quotes stand for themselves in this place
             about = about.replace(r"\"", '"')
         lines = [f"# HELP {name} {about}\n# TYPE {name} {kind}\n"]
-        known = self._labels
-        for sample in family.samples:
-            key = tuple(sample.labels.items())
-            labels = known.get(key)
-            if labels is None:
-                labels = known[key] = _written(sample.labels)
-            lines.append(f"{sample.name}{labels} {_number(sample.value)}\n")
+        if isinstance(family, Family):
+            ending = "_total" if family.type == "counter" else ""
+            known, names, sample_name = self.labels, family.labels, family.name + ending
+            for values, value in family.samples:
+                key = (names, values)
+                number = repr(float(value))
+                lines.append(f"{sample_name}{known.get(key) or self._known(key)} {_ODD.get(number) or number}\n")
+        else:
+            for sample in family.samples:
+                number = repr(float(sample.value))
+                labels = _written(tuple(sample.labels), tuple(sample.labels.values()))
+                lines.append(f"{sample.name}{labels} {_ODD.get(number) or number}\n")
         return "".join(lines)
 
+    def _known(self, key: Labels) -> str:
+        text = self.labels[key] = self._former.get(key) or _written(*key)
+        return text
 
-def _written(labels: dict[str, str]) -> str:
-    pairs = [f'{name}="{_escaped(value)}"' for name, value in labels.items()]
+
+def _written(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    pairs = [f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)]
     return f"{{{','.join(pairs)}}}" if pairs else ""
 
 
 def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _number(value: float) -> str:
-    if math.isfinite(value):
-        return repr(float(value))
-    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"

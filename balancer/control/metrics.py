@@ -11,16 +11,10 @@ from typing import Any, get_args
 
 import trio
 from prometheus_client import ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
 
 from balancer.config.certificates import describe_pem
-from balancer.control.exposition import EOF, OPENMETRICS, PLAIN, Writer
+from balancer.control.exposition import EOF, OPENMETRICS, PLAIN, Family, Labels, Writer
 from balancer.control.facts import Facts
 from balancer.control.force import Force
 from balancer.control.operators import Operators
@@ -62,7 +56,6 @@ _BACKEND_COUNTERS = {
     "bytes_sent": ("balancer_backend_sent_bytes", "Bytes sent to the backend."),
     "bytes_received": ("balancer_backend_received_bytes", "Bytes received from the backend."),
 }
-_Numbers = CounterMetricFamily | GaugeMetricFamily
 
 
 class Metrics:
@@ -72,18 +65,21 @@ class Metrics:
         self._operators = operators
         self._facts = facts
         self._process = ProcessCollector(registry=None)
+        self._labels: Mapping[Labels, str] = {}
+        """As they were written at the last scrape."""
 
     async def exposition(self, *, as_openmetrics: bool) -> tuple[bytes, str]:
         """All metrics in the text format or the one of OpenMetrics, and its content type."""
-        writer, parts = Writer(openmetrics=as_openmetrics), []
+        writer, parts = Writer(openmetrics=as_openmetrics, known=self._labels), []
         for family in self._families():
             parts.append(writer.text(family))
             await trio.lowlevel.checkpoint()
+        self._labels = writer.labels
         if as_openmetrics:
             return "".join([*parts, EOF]).encode(), OPENMETRICS
         return "".join(parts).encode(), PLAIN
 
-    def _families(self) -> Iterator[Metric]:
+    def _families(self) -> Iterator[Metric | Family]:
         yield from self._of_daemon()
         yield from self._of_listeners()
         yield from self._of_pools()
@@ -92,161 +88,149 @@ class Metrics:
         yield from self._of_health()
         yield from self._process.collect()
 
-    def _of_daemon(self) -> Iterator[Metric]:
+    def _of_daemon(self) -> Iterator[Metric | Family]:
         gauges = self._operators.gauges()
         about = {"version": installed("balancer"), "python": platform.python_version()}
         yield InfoMetricFamily("balancer_build", "What is running.", value=about)
         for key, (name, text) in _DAEMON_GAUGES.items():
-            yield GaugeMetricFamily(name, text, value=gauges[key])
+            yield _gauge(name, text, value=gauges[key])
         for key, (name, text) in _DAEMON_COUNTERS.items():
-            yield CounterMetricFamily(name, text, value=gauges[key])
+            yield _counter(name, text, value=gauges[key])
         yield from self._of_processes(gauges)
         lag = "How late the data plane's tasks get their turn."
         yield _histogram("balancer_event_loop_lag_seconds", lag, {"": gauges["loop_lag"]})
-        refused = CounterMetricFamily(
+        refused = _counter(
             "balancer_connections_refused", "Connections closed before they were served.", labels=["reason"]
         )
         for reason, number in gauges["refused_connections"].items():
-            refused.add_metric([reason], number)
+            refused.add(number, reason)
         yield refused
         settled = "Users sent home by `balancer ring settle`."
-        yield CounterMetricFamily("balancer_settled_users", settled, value=self._operators.movers.settled)
+        yield _counter("balancer_settled_users", settled, value=self._operators.movers.settled)
         sequence = "Number of the last entry in the journal."
-        yield GaugeMetricFamily("balancer_journal_sequence", sequence, value=self._operators.keeper.seq)
-        expiry = GaugeMetricFamily(
+        yield _gauge("balancer_journal_sequence", sequence, value=self._operators.keeper.seq)
+        expiry = _gauge(
             "balancer_tls_certificate_expiry_timestamp_seconds",
             "When the certificate ends, in Unix time.",
             labels=["listener", "file"],
         )
         for listener, file, end in _certificates(self._operators.fleet.force):
-            expiry.add_metric([listener, file], end)
+            expiry.add(end, listener, file)
         yield expiry
 
-    def _of_processes(self, gauges: Mapping[str, Any]) -> Iterator[Metric]:
-        starts = CounterMetricFamily(
-            "balancer_process_starts", "Times a process of the daemon was started.", labels=["process"]
-        )
+    def _of_processes(self, gauges: Mapping[str, Any]) -> Iterator[Metric | Family]:
+        starts = _counter("balancer_process_starts", "Times a process of the daemon was started.", labels=["process"])
         for process in gauges["processes"]:
-            starts.add_metric([process["name"]], process["starts"])
-        connections = GaugeMetricFamily("balancer_worker_connections", "Open connections.", labels=["worker"])
+            starts.add(process["starts"], process["name"])
+        connections = _gauge("balancer_worker_connections", "Open connections.", labels=["worker"])
         for worker in gauges["workers"]:
-            connections.add_metric([str(worker["worker"])], worker["connections"])
+            connections.add(worker["connections"], str(worker["worker"]))
         yield from (starts, connections)
         agree = sum(worker["agrees"] for worker in gauges["workers"])
-        yield GaugeMetricFamily("balancer_workers", "Workers that serve.", value=len(gauges["workers"]))
-        yield GaugeMetricFamily(
+        yield _gauge("balancer_workers", "Workers that serve.", value=len(gauges["workers"]))
+        yield _gauge(
             "balancer_workers_agreeing", "Workers that have the configuration and rings in force.", value=agree
         )
         force, last = self._operators.fleet.force, self._operators.reloader.last
-        yield GaugeMetricFamily(
-            "balancer_config_generation", "How often the configuration has changed.", value=force.generation
-        )
-        yield GaugeMetricFamily(
+        yield _gauge("balancer_config_generation", "How often the configuration has changed.", value=force.generation)
+        yield _gauge(
             "balancer_config_last_change_timestamp_seconds", "When it last did, in Unix time.", value=force.since
         )
-        yield GaugeMetricFamily(
+        yield _gauge(
             "balancer_config_last_reload_success", "0 if the last reload was refused.", value=last is None or last.ok
         )
 
-    def _of_listeners(self) -> Iterator[Metric]:
+    def _of_listeners(self) -> Iterator[Metric | Family]:
         listeners = self._operators.gauges()["listeners"]
-        families: dict[str, _Numbers] = {
-            **{key: GaugeMetricFamily(*about, labels=["listener"]) for key, about in _LISTENER_GAUGES.items()},
-            **{key: CounterMetricFamily(*about, labels=["listener"]) for key, about in _LISTENER_COUNTERS.items()},
+        families: dict[str, Family] = {
+            **{key: _gauge(*about, labels=["listener"]) for key, about in _LISTENER_GAUGES.items()},
+            **{key: _counter(*about, labels=["listener"]) for key, about in _LISTENER_COUNTERS.items()},
         }
         for key, family in families.items():
             for listener, numbers in listeners.items():
-                family.add_metric([listener], numbers[key])
+                family.add(numbers[key], listener)
             yield family
 
-    def _of_pools(self) -> Iterator[Metric]:
-        decisions = CounterMetricFamily(
+    def _of_pools(self) -> Iterator[Metric | Family]:
+        decisions = _counter(
             "balancer_decisions", "Requests and connections placed, by the rule that did.", labels=["pool", "reason"]
         )
-        pins = GaugeMetricFamily("balancer_pins", "Pins.", labels=["pool"])
-        versions = GaugeMetricFamily("balancer_overlay_version", "Changes made by operators.", labels=["pool"])
-        panic = GaugeMetricFamily(
+        pins = _gauge("balancer_pins", "Pins.", labels=["pool"])
+        versions = _gauge("balancer_overlay_version", "Changes made by operators.", labels=["pool"])
+        panic = _gauge(
             "balancer_pool_panic", "1 while health is ignored, for too little of the pool is healthy.", labels=["pool"]
         )
-        healthy = GaugeMetricFamily(
-            "balancer_pool_healthy_ratio", "Share of the pool's weight that is healthy.", labels=["pool"]
-        )
-        strays = GaugeMetricFamily("balancer_strays", "Connected users who belong elsewhere.", labels=["pool"])
-        requests = CounterMetricFamily(
-            "balancer_requests", "Requests by the class of their answers.", labels=["pool", "status"]
-        )
-        retries = CounterMetricFamily("balancer_retries", "Tries of requests after their first.", labels=["pool"])
-        given_up = CounterMetricFamily(
+        healthy = _gauge("balancer_pool_healthy_ratio", "Share of the pool's weight that is healthy.", labels=["pool"])
+        strays = _gauge("balancer_strays", "Connected users who belong elsewhere.", labels=["pool"])
+        requests = _counter("balancer_requests", "Requests by the class of their answers.", labels=["pool", "status"])
+        retries = _counter("balancer_retries", "Tries of requests after their first.", labels=["pool"])
+        given_up = _counter(
             "balancer_retries_given_up", "Requests that failed for want of a retry, by limit.", labels=["pool", "limit"]
         )
-        metered = CounterMetricFamily(
+        metered = _counter(
             "balancer_requests_refused", "Requests of tokens with too many new connections.", labels=["pool"]
         )
         for name, book in self._operators.keeper.books.items():
-            retries.add_metric([name], book.pool.retries.made)
+            retries.add(book.pool.retries.made, name)
             for limit, count in book.pool.retries.given_up.items():
-                given_up.add_metric([name, limit], count)
-            metered.add_metric([name], book.pool.refused)
+                given_up.add(count, name, limit)
+            metered.add(book.pool.refused, name)
             for status, count in book.pool.traffic.by_class().items():
-                requests.add_metric([name, status], count)
+                requests.add(count, name, status)
             for reason, count in book.pool.decisions.items():
-                decisions.add_metric([name, reason], count)
-            pins.add_metric([name], len(book.overlay.pins))
-            panic.add_metric([name], book.pool.panic)
-            healthy.add_metric([name], book.pool.healthy)
-            versions.add_metric([name], book.overlay.version)
+                decisions.add(count, name, reason)
+            pins.add(len(book.overlay.pins), name)
+            panic.add(book.pool.panic, name)
+            healthy.add(book.pool.healthy, name)
+            versions.add(book.overlay.version, name)
             if name in self._facts.scan.strays:
-                strays.add_metric([name], self._facts.scan.strays[name])
+                strays.add(self._facts.scan.strays[name], name)
         yield from (requests, retries, given_up, metered, decisions, pins, versions, panic, healthy, strays)
         took = "From the first byte of a request to the last of its answer, or to the 101 of a tunnel."
         seconds = {name: book.pool.traffic.seconds.plain() for name, book in self._operators.keeper.books.items()}
         yield _histogram("balancer_request_seconds", took, seconds, ["pool"])
 
-    def _of_rings(self) -> Iterator[Metric]:
+    def _of_rings(self) -> Iterator[Metric | Family]:
         info = InfoMetricFamily("balancer_ring", "The ring in force.", labels=["pool"])
-        shares = GaugeMetricFamily(
+        shares = _gauge(
             "balancer_ring_share_ratio", "Share of all tokens the backend owns on the ring.", labels=["pool", "backend"]
         )
-        points = GaugeMetricFamily("balancer_ring_points", "Points or slots on the ring.", labels=["pool", "backend"])
+        points = _gauge("balancer_ring_points", "Points or slots on the ring.", labels=["pool", "backend"])
         for name, book in self._operators.keeper.books.items():
             about = {"algorithm": book.config.ring.algorithm, "fingerprint": book.ring.fingerprint}
             info.add_metric([name], about)
             if (facts := self._facts.scan.rings.get(name)) is not None:
                 for backend, share in facts.shares.items():
-                    shares.add_metric([name, backend], share)
+                    shares.add(share, name, backend)
                 for backend, count in facts.points.items():
-                    points.add_metric([name, backend], count)
+                    points.add(count, name, backend)
         yield from (info, shares, points)
 
-    def _of_backends(self) -> Iterator[Metric]:
+    def _of_backends(self) -> Iterator[Metric | Family]:
         labels = ["pool", "backend"]
-        families: dict[str, _Numbers] = {
-            **{key: GaugeMetricFamily(*about, labels=labels) for key, about in _BACKEND_GAUGES.items()},
-            **{key: CounterMetricFamily(*about, labels=labels) for key, about in _BACKEND_COUNTERS.items()},
+        families: dict[str, Family] = {
+            **{key: _gauge(*about, labels=labels) for key, about in _BACKEND_GAUGES.items()},
+            **{key: _counter(*about, labels=labels) for key, about in _BACKEND_COUNTERS.items()},
         }
-        states = GaugeMetricFamily(
-            "balancer_backend_state", "1 for the admin state it is in.", labels=[*labels, "state"]
-        )
+        states = _gauge("balancer_backend_state", "1 for the admin state it is in.", labels=[*labels, "state"])
         for pool, book in self._operators.keeper.books.items():
             for facts in self._facts.backends(book):
                 for key, family in families.items():
-                    family.add_metric([pool, facts["name"]], float(facts[key]))
+                    family.add(facts[key], pool, facts["name"])
                 for state in get_args(State):
-                    states.add_metric([pool, facts["name"], state], float(facts["state"] == state))
+                    states.add(facts["state"] == state, pool, facts["name"], state)
         yield from (*families.values(), states)
 
-    def _of_health(self) -> Iterator[Metric]:
+    def _of_health(self) -> Iterator[Metric | Family]:
         labels = ["pool", "backend"]
-        healthy = GaugeMetricFamily(
-            "balancer_backend_healthy", "1 if the backend passes its health checks.", labels=labels
-        )
-        checks = CounterMetricFamily("balancer_health_checks", "Health checks made.", labels=[*labels, "result"])
-        seconds = GaugeMetricFamily("balancer_health_check_seconds", "How long the last one took.", labels=labels)
-        changes = CounterMetricFamily("balancer_health_changes", "Times it came up or went down.", labels=labels)
-        ejected = GaugeMetricFamily(
+        healthy = _gauge("balancer_backend_healthy", "1 if the backend passes its health checks.", labels=labels)
+        checks = _counter("balancer_health_checks", "Health checks made.", labels=[*labels, "result"])
+        seconds = _gauge("balancer_health_check_seconds", "How long the last one took.", labels=labels)
+        changes = _counter("balancer_health_changes", "Times it came up or went down.", labels=labels)
+        ejected = _gauge(
             "balancer_backend_ejected", "1 while it has to stay out, for its traffic or for flapping.", labels=labels
         )
-        ejections = CounterMetricFamily(
+        ejections = _counter(
             "balancer_ejections",
             "Times its traffic failed, by what became of it: ejected, counted in a dry run, left in by the limit.",
             labels=[*labels, "outcome"],
@@ -254,14 +238,14 @@ class Metrics:
         for pool, book in self._operators.keeper.books.items():
             for name, backend in book.pool.backends.items():
                 if (health := book.health.get(name)) is not None:
-                    healthy.add_metric([pool, name], not backend.standing.trouble)
-                    checks.add_metric([pool, name, "passed"], health.checks.passed)
-                    checks.add_metric([pool, name, "failed"], health.checks.failed)
-                    seconds.add_metric([pool, name], health.seconds)
-                    changes.add_metric([pool, name], health.checks.changes)
-                    ejected.add_metric([pool, name], bool(backend.standing.ejected))
+                    healthy.add(not backend.standing.trouble, pool, name)
+                    checks.add(health.checks.passed, pool, name, "passed")
+                    checks.add(health.checks.failed, pool, name, "failed")
+                    seconds.add(health.seconds, pool, name)
+                    changes.add(health.checks.changes, pool, name)
+                    ejected.add(bool(backend.standing.ejected), pool, name)
                     for outcome in get_args(Outcome):
-                        ejections.add_metric([pool, name, outcome], health.checks.ejections[outcome])
+                        ejections.add(health.checks.ejections[outcome], pool, name, outcome)
         yield from (healthy, checks, seconds, changes, ejected, ejections)
 
 
@@ -271,6 +255,21 @@ def _certificates(force: Force) -> Iterator[tuple[str, str, float]]:
         files = listener.tls.certificates if listener.tls else ()
         for certificate, pem in zip(files, force.certificates.get(listener.name, ()), strict=True):
             yield listener.name, str(certificate.cert), describe_pem(certificate.cert, pem.cert).not_after
+
+
+def _gauge(name: str, text: str, labels: Sequence[str] = (), value: float | None = None) -> Family:
+    return _family(Family("gauge", name, text, labels), value)
+
+
+def _counter(name: str, text: str, labels: Sequence[str] = (), value: float | None = None) -> Family:
+    return _family(Family("counter", name, text, labels), value)
+
+
+def _family(family: Family, value: float | None) -> Family:
+    """With ``value``, if there is one, as its only sample."""
+    if value is not None:
+        family.add(value)
+    return family
 
 
 def _histogram(name: str, text: str, values: Mapping[str, Any], labels: Sequence[str] = ()) -> Metric:

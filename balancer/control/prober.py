@@ -94,14 +94,13 @@ class Prober:
             known = self._probes.get(name)
             if known is None or (known.config is not book.config and known.config != book.config):
                 self._probes[name] = Probe(book.config)
-            for backend in book.pool.backends.values():
-                if probed(book.config, backend.name):
-                    present.add(backend)
-                    watch = self._watched.get(backend)
-                    if watch is None or watch.probe is not self._probes[name]:
-                        if watch is not None:
-                            watch.scope.cancel()
-                        self._begin(nursery, _Watch(name, book, self._probes[name]), backend)
+            for backend in map(book.pool.backends.__getitem__, probed(book.config, book.pool.backends)):
+                present.add(backend)
+                watch = self._watched.get(backend)
+                if watch is None or watch.probe is not self._probes[name]:
+                    if watch is not None:
+                        watch.scope.cancel()
+                    self._begin(nursery, _Watch(name, book, self._probes[name]), backend)
         for backend in self._watched.keys() - present:
             watch = self._watched.pop(backend)
             watch.scope.cancel()

@@ -4,13 +4,14 @@ Two kinds, kept apart: ``counters`` only grow and outlive the worker, ``gauges``
 """
 
 from collections import Counter
+from operator import add
 from typing import Any
 
 from balancer.pool.backend import Backend
 from balancer.pool.pool import Pool
 
 Counts = dict[str, Any]
-"""Numbers, by names, in dicts and lists of any depth."""
+"""Numbers, or lists of numbers, by names, in dicts of any depth."""
 
 
 def added(one: Any, other: Any) -> Any:  # noqa: ANN401  # a Counts, or what is in one
@@ -19,7 +20,7 @@ def added(one: Any, other: Any) -> Any:  # noqa: ANN401  # a Counts, or what is 
         names = {**one, **other}
         return {name: added(one[name], other[name]) if name in one and name in other else names[name] for name in names}
     if isinstance(one, list):
-        return [added(*pair) for pair in zip(one, other, strict=True)]
+        return list(map(add, one, other))
     return one + other
 
 

@@ -12,6 +12,7 @@ no moment lies between its return and the ring that says so.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
@@ -79,9 +80,12 @@ SLOW_STEPS = 20
 """Steps of a slow start, as haproxy's: each is a new ring."""
 
 
-def probed(pool: model.Pool, backend: str) -> bool:
-    """Is this backend probed at all?"""
-    return pool.health.type != "off" and all(each.check for each in pool.backend if each.name == backend)
+def probed(pool: model.Pool, backends: Iterable[str]) -> list[str]:
+    """Those of them that are probed at all; also such as are not in the configuration."""
+    if pool.health.type == "off":
+        return []
+    left_alone = {each.name for each in pool.backend if not each.check}
+    return [name for name in backends if name not in left_alone]
 
 
 def judged_by(pool: model.Pool, backend: str) -> model.Health:

@@ -255,7 +255,7 @@ class Pool:
 
     def _at_first(self, name: str) -> Standing:
         """How a new backend stands: if it is probed, nothing is known of it."""
-        return UNKNOWN if probed(self.config, name) else WELL
+        return UNKNOWN if probed(self.config, [name]) else WELL
 
     def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
         """Every backend with the rule that names it, in the order of the rules; some more than once.

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from balancer.control.exposition import EOF, Writer
+from balancer.control.exposition import EOF, Family, Writer
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_characters="\n"), max_size=12)
 VALUES = st.floats(allow_nan=False) | st.integers(-(2**53), 2**53)
@@ -48,6 +48,23 @@ def test_both_formats_say_what_the_library_says(label, help_text, value):
         assert list(parse_openmetrics(text + EOF)) == list(
             parse_openmetrics(generate_openmetrics(Registry(family)).decode())
         )
+
+
+@given(TEXT, TEXT, VALUES | st.booleans())
+@example("", "", math.nan)
+def test_families_of_ours_are_written_as_the_library_s(label, help_text, value):
+    theirs, *_ = families(label, help_text, value)
+    ours = Family("gauge", theirs.name, help_text, ["pool", "file"])
+    for first, second, number in [(label, "x", value), ("x", label, -value)]:
+        ours.add(number, first, second)
+    counter = Family("counter", "balancer_counter", help_text, [])
+    counter.add(value)
+    for openmetrics in (False, True):
+        writer = Writer(openmetrics=openmetrics)
+        assert writer.text(ours) == Writer(openmetrics=openmetrics).text(theirs)
+        assert Writer(openmetrics=openmetrics, known=writer.labels).text(ours) == writer.text(ours)
+        expected = CounterMetricFamily("balancer_counter", help_text, value=value)
+        assert writer.text(counter) == Writer(openmetrics=openmetrics).text(expected)
 
 
 def test_a_number_that_is_none():
