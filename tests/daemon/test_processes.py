@@ -234,6 +234,7 @@ def test_connections_are_limited_for_both_workers_together(daemon, hosts, spread
     with ExitStack() as stack:
         for _ in range(12):  # and it is full, whichever of the workers they come to
             stack.enter_context(daemon.connect())
+        eventually(lambda: connected() >= most)
         last = stack.enter_context(daemon.connect())
         last.send(get("/?token=secret-7", "Connection: close"))
         assert all(tunnel.alive() for tunnel in all_of(tunnels))
