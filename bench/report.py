@@ -30,7 +30,7 @@ def ratios(rounds: Sequence[Round], peer: str, column: str) -> list[float]:
 def spread(numbers: Sequence[float]) -> float:
     """Largest minus smallest, as a share of the median; 0 if there is nothing to share."""
     middle = median(numbers)
-    return (max(numbers) - min(numbers)) / middle if middle else 0.0
+    return (max(numbers) - min(numbers)) / abs(middle) if middle else 0.0
 
 
 def noisy(rounds: Sequence[Round]) -> list[str]:
@@ -144,7 +144,7 @@ def _changes(results: Results) -> dict[str, dict[str, float]]:
 
 def _shown(number: float) -> str:
     """With three digits that say something, or all before the point."""
-    digits = 2 if number == 0 else max(0, 2 - math.floor(math.log10(number)))
+    digits = 2 if number == 0 else max(0, 2 - math.floor(math.log10(abs(number))))
     return f"{number:,.{digits}f}"
 
 
