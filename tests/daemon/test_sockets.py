@@ -1,18 +1,24 @@
 """Socket activation: the real daemon with sockets somebody else has opened, and keeps."""
 
+import errno
 import os
 import re
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+import pytest
 from harness import listener, pool
 from hypothesis import given
 from hypothesis import strategies as st
 from manager_rig import Unit, connect, listening
 from wire import answer, get
 
+from balancer.config.scalars import Address
+from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import handed_sockets
+from balancer.errors import Refused
+from balancer.net.listen import advice
 
 
 def served(client, backend):
@@ -154,3 +160,15 @@ def test_removes_the_variables_and_believes_no_nonsense(environ):
     rest = {name: value for name, value in environ.items() if name == "HOME"}
     assert handed_sockets(environ) == []
     assert environ == rest
+
+
+def test_an_address_that_cannot_be_had_comes_with_advice():
+    with socket.create_server(("127.0.0.1", 0)) as taken, closing(Sockets([])) as sockets:
+        for address, words in (
+            (Address(*taken.getsockname()), "Address already in use; another program listens there: `ss -ltnp`"),
+            (Address("192.0.2.1", 443), "this machine does not have that address"),
+        ):
+            with pytest.raises(Refused, match=words):
+                sockets.prepare({"web": address}, 1)
+        assert "CAP_NET_BIND_SERVICE" in advice(PermissionError(errno.EACCES, "Permission denied"))
+        assert advice(OSError(errno.EIO, "?")) == ""
