@@ -70,10 +70,22 @@ class Room:
         self.held += 1
         self._cell.put(self.held)
 
-    def leave(self) -> None:
-        """One connection less."""
+    def claim(self) -> bool:
+        """Enter, if there is a place. Counts first and looks then: another worker may do the same at this moment."""
+        self.enter()
+        if 0 < self.limit < self._cell.total():
+            self.disclaim()
+            return False
+        return True
+
+    def disclaim(self) -> None:
+        """Nobody has taken the place that was claimed."""
         self.held -= 1
         self._cell.put(self.held)
+
+    def leave(self) -> None:
+        """One connection less."""
+        self.disclaim()
         if self.waiting:
             for task in list(self.waiting):
                 self._engine.wake(task)

@@ -154,6 +154,19 @@ class Acceptor(Watch):
     def _full(self) -> Room | None:
         return next((room for room in self._crowded if room.full()), None)
 
+    def _claim(self) -> bool:
+        """A place for the next client, before it is accepted."""
+        if not self._gate.connections.claim():
+            return False
+        if not self._room.claim():
+            self._gate.connections.disclaim()
+            return False
+        return True
+
+    def _disclaim(self) -> None:
+        self._room.disclaim()
+        self._gate.connections.disclaim()
+
     async def _wait(self, room: Room) -> None:
         """Until somebody leaves: here, or in another worker by the next look at the deadlines."""
         task = self.task
@@ -177,12 +190,16 @@ class Acceptor(Watch):
         """One batch; false when there is no room for the next client, not even to refuse it."""
         gate = self._gate
         for _ in range(ACCEPT_BATCH):
+            if not self._claim():
+                break
             try:
                 client, peer = self.sock.accept()
             except BlockingIOError:
+                self._disclaim()
                 self.readable = False
                 break
             except OSError as error:
+                self._disclaim()
                 if error.errno in _NO_ROOM:
                     if not gate.refuse_next(self.sock):
                         return False
@@ -190,10 +207,9 @@ class Acceptor(Watch):
                     raise
                 continue
             if gate.starved:
+                self._disclaim()
                 gate.refuse(client, "memory")
                 continue
-            gate.connections.enter()
-            self._room.enter()
             client.setblocking(False)
             try:
                 self._handle(client, peer)
