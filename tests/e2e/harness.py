@@ -198,8 +198,9 @@ def _resident(pid, what):
 
 
 def children(pid):
-    """Processes that it has started: of the daemon, control and the workers."""
-    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    """Processes that it has started, whichever of its threads did: of the daemon, control and the workers."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for children in lists for child in children.read_text().split()]
 
 
 def _descendants(pid):

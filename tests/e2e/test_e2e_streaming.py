@@ -1,11 +1,12 @@
 """Large bodies pass through, byte for byte, at the pace of the slower side and in little memory."""
 
+import contextlib
 import os
 import threading
 
 import pytest
 from harness import listener, pool
-from wire import PATIENCE, get
+from wire import PATIENCE, answer, get
 
 BLOCK = os.urandom(1 << 20)
 GIB = 1024
@@ -102,6 +103,20 @@ def test_upload(daemon, backend, authority, name, blocks):
         peer.head()
         with Sender(client, blocks, plain):
             receive(peer, blocks)
+
+
+def test_who_moved_much_keeps_little(daemon, backend, authority):
+    """The buffers of TLS stay as large as they once were: with no care taken, 100 connections would keep 50 MiB."""
+    with contextlib.ExitStack() as stack, daemon.bounded(24 << 20):
+        for _ in range(100):
+            client = stack.enter_context(connect(daemon, authority, "safe"))
+            with Sender(client, 1, lambda body: get("/?token=secret-1", f"Content-Length: {len(body)}", body=body)):
+                peer = backend.peer()
+                peer.head()
+                receive(peer, 1)
+            with Sender(peer, 1, lambda body: answer(body)):
+                client.head()
+                receive(client, 1)
 
 
 @pytest.mark.parametrize("name", ["web", "safe"])

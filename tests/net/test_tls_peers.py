@@ -31,19 +31,12 @@ async def test_key_updates(context, client_context, tmp_path, requested):
         theirs.keylog_filename = str(tmp_path / "keys")
         line = Line(engine, context, theirs)
         records = await take_over(line, tmp_path / "keys")
-        stream = b""
         for number in range(5):
-            stream += records.data(b"%d" % number) + records.key_update(requested)
-        line.client.sock.send(stream + records.data(b"end"))
-        data = b""
-        while not data.endswith(b"end"):
-            data += await line.ours(lambda tls: tls.recv()).outcome()
+            stream = records.data(b"%d" % number) + records.key_update(requested) + records.key_update(requested)
+            line.client.sock.send(stream + records.data(b"end"))
+            assert await line.ours(lambda tls: tls.recv()).outcome() == b"%dend" % number
             await line.ours(lambda tls: tls.send(b".")).outcome()
-        assert data == b"01234end"
-        answer = b""
-        while len(answer) < 6:
-            answer += await line.client.recv()  # under the keys we have moved to, if asked to
-        assert answer == b"......"
+            assert await line.client.recv() == b"."  # under the keys we have moved to, if asked to
         line.close()
 
 
