@@ -16,7 +16,7 @@ Some facts, and what we chose:
   anything being wrong: ``quiet`` reads them. A handshake with one of them saves both sides the signatures.
 - A memory buffer of OpenSSL grows by a third more than it is given, and keeps what it has until the connection ends:
   with 256 KiB at a time, a tunnel that had moved one large file held 532 KiB for the rest of its days. So it is given
-  small pieces, and either way 64 KiB are what a tunnel keeps at most. Pieces are sent one by one: to join them first
+  small pieces, and both buffers together keep some 110 KiB at most. Pieces are sent one by one: to join them first
   costs more than the calls it saves (a download took half as long again).
 - ``SSL_shutdown`` sends our ``close_notify`` first and only then looks for the peer's. Finding nothing is an error to
   it and none to us: reading goes on after it. Finding data breaks the connection, so it finds what has arrived gone.
