@@ -144,7 +144,7 @@ def go(tmp_path, attempts, slowest):
         try:
             tunnels.turn()
             before = descriptors(daemon)
-            with daemon.bounded(), Pinger(control) as pinger:
+            with daemon.bounded(64 << 20), Pinger(control) as pinger:
                 assert flood(daemon.ports["web"][0], attempts, tunnels.turn) == attempts
                 tunnels.turn()
             assert tunnels.turns > attempts // 100
