@@ -157,14 +157,13 @@ async def _read_request(
     client.idle = not data
     try:
         while True:
-            if not seen and data[:1] == b"\r":
+            if data and not seen:
+                record.started = engine.now
+                request = reader.again(data)
+                if request is not None and len(data) <= limit:
+                    return request, b""
                 data = data[skip_blank(data) :]
             if data and data != b"\r":
-                if not seen:
-                    record.started = engine.now
-                    request = reader.again(data)
-                    if request is not None and len(data) <= limit:
-                        return request, b""
                 end = find_end(data, seen)
                 if end > limit or (end < 0 and len(data) > limit):
                     raise ProxyError(Source.CLIENT, 431, "the request head is too long")

@@ -83,7 +83,8 @@ class Exchange:
             record.ended, record.by = str(closed), Source.INTERNAL
             raise
         finally:
-            self._settle()
+            if self.backend is not None:
+                self._settle()
             if record.status != 101:
                 self._count(record.status)
             if self.client.plane.log.enabled:
