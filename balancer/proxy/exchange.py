@@ -2,9 +2,7 @@
 
 token → candidates → idle or new backend connection → send → answer (or tunnel, after 101) → the next request's bytes.
 
-The request body travels while we wait for the backend (``Upload.pump``), because a backend may answer before it has
-read everything, or answer and read at the same time. Waiting is always for both sides at once: whichever wakes us, we
-look at what can be moved. A request is sent again only while nothing has reached the client and all of it is at hand.
+A request is sent again only while nothing has reached the client and all of it is at hand.
 """
 
 from balancer.errors import ProxyError, Retry, Source
@@ -14,13 +12,13 @@ from balancer.http.frames import Frames
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
 from balancer.http.usual import read_usual
 from balancer.http.websocket import check_request, check_response, is_websocket
-from balancer.net.engine import Closed, Task, TimedOut, park
-from balancer.net.taking import taken
-from balancer.net.transport import TURN_BYTES, Transport
+from balancer.net.engine import Closed, TimedOut, park
+from balancer.net.transport import Transport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.replies import reply
 from balancer.proxy.session import Client, explanation
+from balancer.proxy.sides import Sides
 from balancer.proxy.tunnel import tunnel
 from balancer.proxy.upload import TOO_LONG, Upload
 
@@ -32,29 +30,25 @@ MAX_INTERIM = 32
 """Interim (1xx) responses to one request."""
 
 
-class Exchange:
+class Exchange(Sides):
     """State of one request; ``run`` does the whole of it and logs it."""
 
     connector: Connector
     # Defaults of the class, not of each object: most requests change few of them.
-    backend: Transport | None = None
     token: bytes | None = None
-    upload: Upload | None = None
     explain = False
     """The response is to say why this backend was chosen."""
-    answered = False
-    """Something of the response has been sent: from here on an error can only cut it short."""
     blamed = False
     """The backend has been blamed for the error that is on its way."""
 
     def __init__(self, client: Client, request: Request, early: bytes, record: Record) -> None:
         self.client = client
-        self.task: Task = client.task
+        self.task = client.task
+        self.patience = client.plane.timeouts.response
         self.request = request
         self.early = early
         """Bytes that came with the head: of the body, of a tunnel, or of the next request."""
         self.record = record
-        self.patience = client.plane.timeouts.response
 
     async def run(self) -> bytes | None:
         """Serve the request. Returns the bytes that follow it, or None when the client connection must close."""
@@ -244,88 +238,6 @@ class Exchange:
                 break
         if framing == CHUNKED:
             await self._to_client(last_chunk(b""))
-
-    async def _more_from_backend(self) -> bytes:
-        data = await self._from_backend()
-        if not data:
-            raise ProxyError(Source.BACKEND, 502, "the backend closed in the middle of its answer")
-        return data
-
-    async def _from_backend(self) -> bytes:
-        """The backend's next bytes, ``b""`` at its end of stream; the request body goes on meanwhile."""
-        while (data := self._taken()) is None:
-            await park()
-        return data
-
-    def _taken(self) -> bytes | None:
-        """What the backend has sent, after moving on the request body; None if the task has to park first."""
-        backend, task, upload = self.backend, self.task, self.upload
-        assert backend is not None
-        while True:
-            if task.spent >= TURN_BYTES:
-                backend.engine.wake_later(task)
-                return None
-            if backend.pending():
-                data = backend.receive()
-                if data is not None:
-                    self._await_backend()
-                    return data
-            if upload is None:
-                if backend.unsent is not None:
-                    backend.flush()
-            elif upload.pump():
-                self._await_backend()
-                continue
-            if self.client.transport.hung_up and (upload is None or upload.done):
-                raise ProxyError(Source.CLIENT, 499, "the client left before the answer was complete")
-            return None
-
-    async def _to_client(self, data: bytes) -> None:
-        """Send to the client, the request body going on meanwhile."""
-        if not self.client.transport.transmit(data):
-            await self._until_taken()
-
-    async def _until_taken(self) -> None:
-        """Wait until the client has taken what is unsent, the request body going on meanwhile."""
-        client, upload, plane = self.client.transport, self.upload, self.client.plane
-        mark = None
-        self.task.expires = client.engine.now + plane.timeouts.send
-        while not client.flush():
-            if mark is None:
-                mark = taken(client)
-            try:
-                if upload is not None and upload.pump():
-                    await client.take_turn()
-                else:
-                    await park()
-            except TimedOut:
-                so_far = taken(client)
-                if so_far - mark < max(1, plane.gate.limits.min_rate * plane.timeouts.send):
-                    raise
-                mark = so_far
-                self.task.expires = client.engine.now + plane.timeouts.send
-        self._await_backend()
-
-    def _await_backend(self) -> None:
-        """Restart the deadline: something has moved."""
-        plane, upload = self.client.plane, self.upload
-        if upload is None or upload.done:
-            self.task.expires = plane.engine.now + self.patience
-        else:
-            self.task.expires = upload.due(plane.engine.now, plane.timeouts.idle, plane.gate.limits.min_rate)
-
-    def _overdue(self) -> ProxyError:
-        """Who kept us waiting when the deadline passed."""
-        upload = self.upload
-        if self.client.transport.unsent is not None:
-            return ProxyError(Source.CLIENT, 408, "the client reads too slowly, or not at all")
-        if self.backend is not None and self.backend.unsent is not None:
-            return ProxyError(Source.BACKEND, 504, "the backend stopped reading the request")
-        if upload is not None and not upload.done:
-            return ProxyError(Source.CLIENT, 408, "the request body comes too slowly, or not at all")
-        if self.answered:
-            return ProxyError(Source.BACKEND, 504, "the backend stopped in the middle of its answer")
-        return ProxyError(Source.BACKEND, 504, "the backend did not answer in time", Retry.ELSEWHERE)
 
     async def _tunnel(self, response: Response, rest: bytes) -> None:
         """After 101: bytes both ways until both sides are done."""
