@@ -142,7 +142,8 @@ async def test_a_stopping_engine_closes_every_coroutine_and_descriptor(caplog):
         started = []
         _, idle_peer = pair(engine)  # one that no task owns, such as an idle connection
         engine.spawn(parent())
-        await trio.lowlevel.checkpoint()
+        while len(started) < 7:  # on a busy machine the engine gives way after fewer
+            await trio.lowlevel.checkpoint()
     assert set(range(5)) < set(ends) < set(started)
     for peer in [*peers, idle_peer]:
         drain(peer)
