@@ -41,18 +41,18 @@ def _special(names: list[str]) -> bytes:
     """One of ``names``, in any case, a hyphen written as underscore included."""
     initials = "".join(sorted({name[0] + name[0].upper() for name in names}))
     spellings = "|".join(names).replace("-", "[-_]").encode().replace(b"TOKEN", TOKEN)
-    return rb"(?=[%b])(?i:(%b))" % (initials.encode(), spellings)
+    return rb"(?=[%b])(?i:%b)" % (initials.encode(), spellings)
 
 
 # Underscores: servers that turn fields into CGI variables cannot tell X_Forwarded_For from X-Forwarded-For.
 REQUEST_SPECIAL = re.compile(
-    rb"\n" + _special([*_HOP_BY_HOP, "host", "content-length", "expect", *_CLAIMS]) + rb":([^\r]*+)\r"
+    rb"\n(" + _special([*_HOP_BY_HOP, "host", "content-length", "expect", *_CLAIMS]) + rb"):([^\r]*+)\r"
 )
 """From line feed to carriage return: name, value with its white space, of each field a request does not just pass."""
 
 _RESPONSE_SPECIAL = _special([*_HOP_BY_HOP, "content-length"])
-RESPONSE_SPECIAL = re.compile(rb"\n" + _RESPONSE_SPECIAL + rb":([^\r]*+)\r")
+RESPONSE_SPECIAL = re.compile(rb"\n(" + _RESPONSE_SPECIAL + rb"):([^\r]*+)\r")
 """The same for responses."""
 
-NO_RESPONSE_SPECIAL = rb"(?!" + _RESPONSE_SPECIAL.replace(b"(?i:(", b"(?i:(?:") + rb":)"
+NO_RESPONSE_SPECIAL = rb"(?!" + _RESPONSE_SPECIAL + rb":)"
 """Nothing, in front of a field that a response just passes."""

@@ -68,7 +68,7 @@ class TlsTransport(Transport):
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=ours, server_hostname=server_name, session=session
         )
-        self._raw = b""
+        self._raw: bytes | memoryview = b""
         """Ciphertext that OpenSSL has not been given yet."""
         self._more = False
         """Ciphertext or decrypted bytes may be waiting inside."""
@@ -129,7 +129,7 @@ class TlsTransport(Transport):
                 raw = self._read()
                 if not raw:
                     return raw
-                self._raw = raw
+                self._raw = raw if len(raw) <= _PIECE else memoryview(raw)  # its pieces cost no copy
             data = self._opened()
             if data is not None:
                 return data
