@@ -47,6 +47,11 @@ class _Watch:
     probe: Probe
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
+    @property
+    def over(self) -> bool:
+        """Whether its tasks are to end: what arrived in the same turn of the loop is too late."""
+        return self.scope.cancel_called
+
 
 class Prober:
     """``file`` is where verdicts outlive a restart, if they do; ``random`` spreads the probes."""
@@ -137,7 +142,7 @@ class Prober:
             async with self._slots:
                 began = trio.current_time()
                 result = await self._probe(watch.probe, watch.pool, backend, health)
-            if result is not None:
+            if result is not None and not watch.over:
                 self._note(watch.pool, watch.book, backend, health, result, trio.current_time() - began)
             await trio.sleep_until(began + health.delay(self._random))
 
@@ -189,7 +194,7 @@ class Prober:
             except Exception:
                 logger.exception("asking the agent of backend %s of pool %s crashed: no more of it", backend.name, pool)
                 return
-            if report is not None:
+            if report is not None and not watch.over:
                 before = (health.wish, health.percent, health.agent_down)
                 health.heed(report)
                 self._judge.tell(watch.book, backend.name)

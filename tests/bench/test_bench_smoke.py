@@ -183,8 +183,7 @@ def test_two_workers_share_the_work(tmp_path):
 def test_a_crowd_is_there_while_others_are_served(tmp_path):
     states = [State("alone"), State("crowded", crowd=1000)]
     alone, crowded = measured("crowd", tmp_path, kind="knock", states=states).values()
-    assert crowded["connections"] == 1000
-    assert alone["memory_mebibytes"] + 1 < crowded["memory_mebibytes"]
+    assert (alone.get("connections"), crowded["connections"]) == (None, 1000)
 
 
 @pytest.mark.parametrize("event", ["reload", "swap", "scrape"])

@@ -344,6 +344,30 @@ async def test_a_reload_goes_on_with_what_is_held(clock):
                 assert site.pool.backends["b"].standing.ejected == "ejected: tests"
 
 
+async def test_what_arrives_as_a_reload_takes_effect_is_too_late(clock):
+    """In one turn of the loop an agent's answer is read and its task cancelled, in either order."""
+    asked = []
+
+    async def hesitates(host, stream):
+        asked.append(stream)
+        await trio.sleep_forever()
+
+    async with hosting(hesitates) as agent, hosting(silent) as a:
+        ignored = config({"a": a.address}, type="tcp")
+        heeded = config({"a": a.address}, type="tcp", agent={"port": agent.address.port, "interval": "60s"})
+        async with probing(ignored, clock) as site:
+            for _ in range(12):
+                (await site.keeper.reconfigure(heeded, "tests"))()
+                clock.jump(0.5)
+                await until(lambda: asked)
+                (await site.keeper.reconfigure(ignored, "tests"))()
+                count = checks(site.health("a"))
+                clock.jump(0.5)
+                await asked.pop().send_all(b"50%\n")
+                await until(lambda before=count: checks(site.health("a")) > before)
+                assert site.health("a").percent == 100
+
+
 class TestMemory:
     async def written(self, path, condition):
         def good():
