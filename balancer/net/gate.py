@@ -6,7 +6,8 @@ Where one client has too many, or is too fast, or memory runs out, waiting would
 the connection is accepted and reset, before TLS, which costs some microseconds and leaves nothing behind.
 
 Half-finished handshakes give way to newcomers, as in a SYN queue: at the limit those that have taken longer than a
-second are cut, so that clients who never go on cannot keep the others out.
+second are cut, one for each newcomer that waits, so that clients who never go on cannot keep the others out. When many
+come back at once, slow ones among them, nobody is cut to no purpose.
 
 All limits hold for all workers together (``balancer.pool.board``). A worker that is full on account of others looks
 again with every look at the deadlines.
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
+from itertools import islice, takewhile
 
 from balancer.config.model import Limits
 from balancer.net.engine import Engine, Task, TimedOut, Watch
@@ -31,7 +33,7 @@ logger = logging.getLogger("balancer.gate")
 HANDSHAKE_TURN = 1.0
 """Seconds that a handshake may take while others wait to begin theirs."""
 HANDSHAKES_CUT = 64
-"""Handshakes cut at once."""
+"""Handshakes cut at once, at most."""
 RELIEF = 0.95
 """Connections are let in again below this share of the memory limit."""
 REPORT_INTERVAL = 10.0
@@ -90,8 +92,8 @@ class Room:
             for task in list(self.waiting):
                 self._engine.wake(task)
 
-    def press(self) -> None:
-        """Somebody waits for room."""
+    def press(self, newcomers: int) -> None:
+        """So many wait for room; a kind whose connections may be cut makes some."""
 
 
 class Handshakes(Room):
@@ -114,14 +116,15 @@ class Handshakes(Room):
         if self._began.pop(client, None) is not None:
             self.leave()
 
-    def press(self) -> None:
-        """Cut those that have had their turn."""
+    def press(self, newcomers: int) -> None:
+        """Cut as many as there are newcomers, of those that have had their turn; their places are free at once."""
         oldest = self._engine.now - HANDSHAKE_TURN
-        late = [client for client, began in self._began.items() if began <= oldest][:HANDSHAKES_CUT]
-        for client in late:
+        late = takewhile(lambda client: self._began[client] <= oldest, self._began)
+        for client in list(islice(late, min(newcomers, HANDSHAKES_CUT))):
+            self.end(client)
             if client.task is not None:
                 self._engine.throw(client.task, TimedOut())
-        self.cut += len(late)
+            self.cut += 1
 
 
 class Gate:

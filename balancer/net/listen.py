@@ -10,6 +10,7 @@ Where there is no room (``balancer.net.gate``) we stop accepting instead: client
 import errno
 import math
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -21,6 +22,9 @@ from balancer.net.gate import Gate, Room
 BACKLOG = 4096
 ACCEPT_BATCH = 64
 """Connections accepted before everybody else gets a turn."""
+
+_QUEUED = struct.Struct("24xI")
+"""``struct tcp_info`` of linux/tcp.h up to ``tcpi_unacked``."""
 
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _ADVICE = {
@@ -85,6 +89,12 @@ def listening(sock: socket.socket) -> None:
     sock.listen(BACKLOG)
 
 
+def queued(sock: socket.socket) -> int:
+    """How many clients wait at a listening socket: what ``tcpi_unacked`` of tcp(7) is there, and ss(8) shows."""
+    waiting: int = _QUEUED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUED.size))[0]
+    return waiting
+
+
 class Acceptor(Watch):
     """A listening socket in the engine; ``handle`` gets each accepted socket (non-blocking) and the peer's address.
 
@@ -128,8 +138,9 @@ class Acceptor(Watch):
                     await park()
                 room = self._full()
                 if room is not None:
-                    room.press()
-                    await self._wait(room)
+                    room.press(queued(self.sock))
+                    if room.full():
+                        await self._wait(room)
                 elif self._accept_some():
                     await gate.engine.give_way()
                 else:

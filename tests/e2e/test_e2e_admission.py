@@ -137,8 +137,9 @@ def test_handshakes_that_never_end_give_way(daemon, backend, authority, control)
         with daemon.connect("safe", authority.client(), "ide.example") as client:
             assert served(client, backend)
         assert 0.9 < time.monotonic() - began < 4  # two times two of them had their second; the timeout is 10 s
-        assert all(peer.ended() for peer in silent)
-    assert connections_refused(control, "handshakes") == 4
+        assert all(peer.ended() for peer in silent[:3])
+        assert waits(silent[3])  # nobody else has come in whose place it could be
+    assert connections_refused(control, "handshakes") == 3
 
 
 def test_without_memory_nobody_new_comes_in(tmp_path, home, control):

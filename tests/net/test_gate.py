@@ -161,15 +161,16 @@ class TestHandshakes:
             await passes(clock, HANDSHAKE_TURN / 2)
             shake("second")
             assert gate.handshakes.full()
-            gate.handshakes.press()
+            gate.handshakes.press(1)
             await settle()
             assert ended == []
             await passes(clock, HANDSHAKE_TURN / 2)
-            gate.handshakes.press()
+            gate.handshakes.press(5)
+            assert not gate.handshakes.full()
             await settle()
             assert ended == ["first"]
-            assert not gate.handshakes.full()
             assert gate.refused["handshakes"] == 1
+            assert gate.handshakes.held == 1
             gate.close()
 
 

@@ -8,11 +8,12 @@ from itertools import pairwise
 
 import pytest
 import trio
-from net_rig import Job, connected, gate_for, passes, running, settle
+from net_rig import Job, connected, gate_for, parked, passes, running, settle
 
 from balancer.config.scalars import Address
 from balancer.errors import Source
-from balancer.net.engine import Closed
+from balancer.net.engine import SWEEP_INTERVAL, Closed
+from balancer.net.gate import HANDSHAKE_TURN
 from balancer.net.listen import ACCEPT_BATCH, Acceptor, open_listener
 from balancer.net.transport import PlainTransport
 
@@ -127,6 +128,44 @@ async def test_at_the_limit_clients_wait_in_the_backlog_and_are_served_when_one_
             client.close()
         await settle()
         gate.close()
+
+
+async def test_a_handshake_is_cut_for_each_client_that_waits_and_for_nobody_else(clock):
+    async with running() as engine:
+        gate = gate_for(engine, max_handshakes=3)
+        sock = open_listener(LOOPBACK)
+        address = sock.getsockname()
+        room = gate.room(0, 0)
+        begun, ended = [], []
+
+        def handle(client, peer):
+            transport = PlainTransport(engine, client, Source.CLIENT, None)
+            gate.handshakes.begin(transport)
+            transport.task = engine.spawn(shake(transport, peer))
+            begun.append(peer)
+
+        async def shake(transport, peer):
+            try:
+                await parked()
+            finally:
+                ended.append(peer)
+                gate.handshakes.end(transport)
+                transport.close()
+                room.leave()
+                gate.connections.leave()
+
+        acceptor = Acceptor(gate, room, sock, handle, (gate.handshakes,))
+        acceptor.start()
+        clients = [connected(address) for _ in range(3)]
+        await passes(clock, 2 * HANDSHAKE_TURN)
+        assert ended == []
+        clients += [connected(address) for _ in range(2)]
+        await passes(clock, SWEEP_INTERVAL)
+        assert [begun.index(peer) for peer in ended] == [0, 1]
+        assert len(begun) == 5
+        gate.close()
+    for client in clients:
+        client.close()
 
 
 async def test_a_waiting_client_is_served_when_another_is_ended_from_outside():
