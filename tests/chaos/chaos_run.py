@@ -32,7 +32,7 @@ def chaos(
     with World(folder, hosts, seed, {"health": HEALTH, "retry": RETRY}, timeouts=TIMEOUTS, workers=2) as world:
         began = time.monotonic()
         before = trio.run(_play, world, tunnels, seconds, every)
-        after = trio.run(_at_rest, world, before[0])
+        after = trio.run(at_rest, world, before[0])
     ledger = world.ledger
     if "nothing has changed" in str(world.daemon.stderr):
         ledger.violated("a reload was refused")
@@ -57,10 +57,10 @@ def chaos(
 async def _play(world: World, tunnels: int, seconds: float, every: float) -> tuple[int, int]:
     """The same clients twice, in peace and in chaos; the footprint between the two."""
     await trio.to_thread.run_sync(world.admin, "PUT", "/backends/host-0/weight", {"weight": 2.0})  # all are at work
-    at_rest, _ = world.footprint()
+    started, _ = world.footprint()
     async with Crowd(world, tunnels, every):
         pass
-    before = await _at_rest(world, at_rest)
+    before = await at_rest(world, started)
     async with Crowd(world, tunnels, every) as users:
         await rampage(world, users, seconds, pace=0.5)
         await trio.sleep(1)
@@ -113,7 +113,7 @@ class Crowd:
         self._talking -= 1
 
 
-async def _at_rest(world: World, descriptors: int) -> tuple[int, int]:
+async def at_rest(world: World, descriptors: int) -> tuple[int, int]:
     """The footprint as soon as it has no more descriptors than that, or when time is up."""
     end = time.monotonic() + SETTLED
     while (now := world.footprint())[0] > descriptors and time.monotonic() < end:
