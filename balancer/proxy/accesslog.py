@@ -9,6 +9,7 @@ import json
 import os
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import trio
@@ -70,6 +71,9 @@ class AccessLog:
         self.enabled = target != "off"
         self.dropped = 0
         """Lines lost because the writer could not keep up or could not write."""
+        self._told = -1.0
+        """The ``now`` of the line written last, and its time of day."""
+        self._time = ""
         self._lines: list[str] = []
         self._size = 0
         self._fd = -1
@@ -84,19 +88,22 @@ class AccessLog:
         if self._size > MAX_BUFFERED:
             self.dropped += 1
             return
-        stamp = time.time()
-        began = record.started
+        if now != self._told:  # requests of one turn share it
+            self._told, self._time = now, _clock(time.time())
+        began, queued = record.started, record.queued
         head, connected, first = record.head, record.connected, record.first_byte
+        # Formatted in place: a function for milliseconds would take a fifth of the time this takes.
         line = (
-            f'{{"time":"{_clock(stamp)}","event":"{event}","client":{_quote(client)},"listener":"{listener}"'
+            f'{{"time":"{self._time}","event":"{event}","client":{_quote(client)},"listener":"{listener}"'
             f',"pool":"{pool}","backend":"{record.backend}","why":"{record.reason}","tries":{record.tries}'
             f',"skipped":{json.dumps(dict(record.skipped)) if record.skipped else "{}"}'
             f',"method":{_quote(record.method.decode("latin-1"))},"path":{_quote(without_query(record.target))}'
             f',"status":{record.status},"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out}'
-            f',"tls_ms":{_ms(record.tls_seconds)},"head_ms":{_ms(head - began) if head else "null"}'
-            f',"queue_ms":{_ms(record.queued)}'
-            f',"connect_ms":{_ms(connected - head - record.queued) if connected else "null"}'
-            f',"first_byte_ms":{_ms(first - connected) if first else "null"},"total_ms":{_ms(now - began)}'
+            f',"tls_ms":{record.tls_seconds * 1000:.1f}'
+            f',"head_ms":{f"{(head - began) * 1000:.1f}" if head else "null"},"queue_ms":{queued * 1000:.1f}'
+            f',"connect_ms":{f"{(connected - head - queued) * 1000:.1f}" if connected else "null"}'
+            f',"first_byte_ms":{f"{(first - connected) * 1000:.1f}" if first else "null"}'
+            f',"total_ms":{(now - began) * 1000:.1f}'
             f',"tls":"{tls}","request_id":{_quote(record.request_id.decode("latin-1"))}'
             f',"token":"{record.digest}","ended":{_quote(record.ended)},"by":"{record.by}"}}\n'
         )
@@ -147,17 +154,6 @@ def _write_all(fd: int, data: bytes) -> None:
             fcntl.lockf(fd, fcntl.LOCK_UN)
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.1f}"
-
-
 def _clock(stamp: float) -> str:
-    """RFC 3339 in UTC with milliseconds; the second's text is made once a second."""
-    second = int(stamp)
-    if _second[0] != second:
-        _second[0] = second
-        _second[1] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-    return f"{_second[1]}.{int((stamp - second) * 1000):03d}Z"
-
-
-_second: list[object] = [0, ""]
+    """RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(stamp, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
