@@ -1,6 +1,8 @@
 """The architecture as a test: imports point downwards only, and the pure layers touch no I/O and no clock."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,11 @@ def test_no_import_inside_functions(path):
 def test_no_logic_in_packages(path):
     body = ast.parse(path.read_text()).body
     assert all(isinstance(node, ast.Expr | ast.Import | ast.ImportFrom) for node in body)
+
+
+def test_the_supervisor_is_small():
+    """It holds sockets and starts processes; what reads configurations would double its memory and its start."""
+    program = "import sys, balancer.daemon.main; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "balancer.daemon.supervisor" in loaded
+    assert not {"pydantic", "cryptography", "balancer.config.model"} & set(loaded)

@@ -4,44 +4,30 @@ Everything is frozen: a loaded configuration is a value, and a reload makes a ne
 Paths are absolute once loaded (relative ones start at the configuration file).
 """
 
-from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from balancer.config.scalars import (
-    Address,
+from balancer.config.fields import (
+    AmountOfMemory,
+    BackendAddress,
     Duration,
-    Memory,
+    File,
+    HostPattern,
+    LogTarget,
+    Network,
     Rate,
-    parse_address,
-    parse_file,
-    parse_host_pattern,
-    parse_log_target,
-    parse_memory,
-    parse_network,
-    parse_path,
-    parse_status,
-    parse_workers,
+    Status,
+    UrlPath,
+    Workers,
 )
+from balancer.config.scalars import Form, Level, Memory
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Field(strict=False)]
 """A TOML array; strict mode would refuse to turn a list into a tuple."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-BackendAddress = Annotated[
-    Address,
-    BeforeValidator(parse_address),
-    PlainSerializer(str),
-    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8443", "[::1]:8443", "unix:/run/ide.sock"]}),
-]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
-File = Annotated[Path, BeforeValidator(parse_file)]
-Status = Annotated[str, BeforeValidator(parse_status)]
-HostPattern = Annotated[str, BeforeValidator(parse_host_pattern)]
-UrlPath = Annotated[str, BeforeValidator(parse_path)]
 HttpToken = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
 
@@ -69,10 +55,10 @@ class Admin(Section):
 class Log(Section):
     """Where lines go."""
 
-    access: Annotated[Literal["stdout", "off"] | Path, BeforeValidator(parse_log_target)] = "stdout"
+    access: LogTarget = "stdout"
     """JSON lines, one per request and two per tunnel."""
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
+    level: Level = "info"
+    format: Form = "text"
     """Of the messages on standard error; in the systemd journal they are entries with fields of their own."""
 
 
@@ -99,7 +85,7 @@ class Limits(Section):
 
     On average over ``timeouts.idle`` and ``timeouts.send``, the time in which it had to wait for others left out.
     """
-    memory: Annotated[Memory, BeforeValidator(parse_memory), PlainSerializer(str)] = Memory(share=0.75)
+    memory: AmountOfMemory = Memory(share=0.75)
     """What the daemon's processes may hold together; beyond it new connections are reset, and open ones kept."""
     max_head_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 32768
     max_body_bytes: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
@@ -422,7 +408,7 @@ class Pool(Section):
 class Config(Section):
     """The whole file."""
 
-    workers: Annotated[Literal["auto"] | int, BeforeValidator(parse_workers)] = "auto"
+    workers: Workers = "auto"
     state_dir: File | None = None
     admin: Admin = Admin()
     log: Log = Log()

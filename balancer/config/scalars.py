@@ -1,24 +1,24 @@
 """Scalars of the configuration file: durations, addresses, networks, paths.
 
 Each parser raises ``ValueError`` with a message that says what was expected; the loader adds file, line and key.
+Nothing here needs pydantic (``config.fields`` does), so that whoever only names an address need not load it.
 """
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from pathlib import Path
-from typing import Annotated
-
-from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
+from typing import Literal
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _STATUS = re.compile(r"[2-5](?:xx|[0-9]{2})")
 _HOST_PATTERN = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
 _PATH = re.compile(r'/[!"$->@-~]*')
 _MAX_DURATION = 366 * 86400.0
 MOST_WORKERS = 64
+Level = Literal["debug", "info", "warning", "error"]
+Form = Literal["text", "json"]
+"""From which messages are written, and how they look on standard error."""
 _SLOWEST, _FASTEST = 1 / 3600, 1e6
 """Bounds of a rate, a second."""
 
@@ -42,21 +42,13 @@ def shown(value: object, most: int = 60) -> str:
 
 def parse_duration(value: object) -> float:
     """``"10s"``, ``"500ms"``, ``"1h"``: a positive number and a unit (ms, s, m, h, d), in seconds."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    match = DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f'a duration is a number and a unit, such as "500ms", "10s", "5m", "1h", not {shown(value)}')
     seconds = float(match[1]) * _UNITS[match[2]]
     if not 0 < seconds <= _MAX_DURATION:
         raise ValueError(f"a duration lies above zero and at most one year, not {shown(value)}")
     return seconds
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    PlainSerializer(lambda seconds: f"{Decimal(repr(seconds)):f}s", when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["500ms", "10s", "1h"]}),
-]
 
 
 def span(seconds: float) -> str:
@@ -129,9 +121,6 @@ def parse_rate(value: object) -> float:
     return rate
 
 
-Rate = Annotated[float, BeforeValidator(parse_rate)]
-
-
 @dataclass(frozen=True)
 class Memory:
     """An amount of memory: a ``share`` of what there is, or ``bytes``; neither is no limit."""
@@ -168,21 +157,6 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
         return ip_network(value if isinstance(value, str) else "")
     except ValueError:
         raise ValueError(f'a network is "10.0.0.0/8" or "2001:db8::/32" (host bits zero), not {shown(value)}') from None
-
-
-def parse_file(value: object, info: ValidationInfo) -> Path:
-    """A path; a relative one starts at the folder of the configuration file (``context["base"]``)."""
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(f"a path is a non-empty string, not {shown(value)}")
-    base: Path = (info.context or {}).get("base", Path())
-    return base / value
-
-
-def parse_log_target(value: object, info: ValidationInfo) -> Path | str:
-    """``"stdout"``, ``"off"`` or the path of a file."""
-    return value if value in ("stdout", "off") and isinstance(value, str) else parse_file(value, info)
 
 
 def parse_status(value: object) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from balancer.config.model import Many, Name, Section
+from balancer.config.scalars import Level
 from balancer.control.journal import RingConfig
-from balancer.control.log_level import Level
 from balancer.errors import Refused
 from balancer.ring.overlay import MAX_WEIGHT, Change, State, Text
 

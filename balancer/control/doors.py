@@ -18,7 +18,7 @@ import trio
 from balancer.config.model import Admin
 from balancer.config.scalars import Address
 from balancer.errors import Refused
-from balancer.net.listen import advice, open_listener
+from balancer.net.bind import advice, open_listener
 
 MODE = 0o660
 """Permission of the Unix socket: its owner and its group."""

@@ -17,10 +17,10 @@ from typing import Any
 
 import trio
 
+from balancer.config.scalars import Level
 from balancer.control.book import Book
 from balancer.control.force import Force
 from balancer.control.keeper import Keeper
-from balancer.control.log_level import Level
 from balancer.control.publisher import Publisher
 from balancer.net.link import Link
 from balancer.pool.board import Seats

@@ -12,7 +12,7 @@ from typing import Any
 
 from balancer.config.model import Config
 from balancer.config.pem import Pem
-from balancer.control.log_level import Level
+from balancer.config.scalars import Level
 
 _SLOTS = (1 << 12, 1 << 40)
 """Where the two copies are: the one that counts, and the one that is being written. The file is sparse."""

@@ -12,7 +12,8 @@ from typing import Annotated
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from balancer.config.model import BackendAddress, Name, Section
+from balancer.config.fields import BackendAddress
+from balancer.config.model import Name, Section
 from balancer.pool.health import Verdict
 
 logger = logging.getLogger("balancer.health")

@@ -1,9 +1,9 @@
 """How serious a message must be to be written, changed while the daemon runs."""
 
 import logging
-from typing import Literal, get_args
+from typing import get_args
 
-Level = Literal["debug", "info", "warning", "error"]
+from balancer.config.scalars import Level
 
 
 def set_level(level: Level) -> None:

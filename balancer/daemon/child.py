@@ -17,7 +17,6 @@ from typing import Any
 
 import trio
 
-from balancer.config.model import Log
 from balancer.daemon.channel import Channel, Message, pair
 from balancer.daemon.logs import start_logs
 
@@ -155,4 +154,4 @@ def begin() -> None:
     """What a child does first: signals are the supervisor's business, and lines go where the daemon's go."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    start_logs(Log(), os.environ)
+    start_logs(os.environ)

@@ -99,13 +99,13 @@ class Control:
         kept: tuple[Force, str, float] | None = self._memory.load()
         if kept is not None:
             force, folder, self._life.started = kept
-            start_logs(force.config.log.model_copy(update={"level": force.level}), os.environ)
+            start_logs(os.environ, force.level, force.config.log.format)
             return await self._resumed(force), folder
         report = check(self._path, time.time())
         if report.config is None:
             raise ConfigError(report.problems)
         config = report.config
-        start_logs(config.log, os.environ)
+        start_logs(os.environ, config.log.level, config.log.format)
         for warning in report.warnings:
             logger.warning("%s", warning)
         check_target(config.log.access)
@@ -159,7 +159,7 @@ class Control:
                 nursery.start_soon(announce, fleet.force.keys)
                 movers.drain, movers.spread = new.timeouts.drain, new.timeouts.close_spread
                 if new.log != old.log:
-                    start_logs(new.log, os.environ)
+                    start_logs(os.environ, new.log.level, new.log.format)
                 if new.limits != old.limits or new.workers != old.workers:
                     _warn_of_descriptors(new)
 
@@ -291,7 +291,7 @@ async def _regularly(keep: Callable[[], None]) -> None:
 
 
 def _warn_of_descriptors(config: Config) -> None:
-    warning = too_few(config.limits, workers_of(config))
+    warning = too_few(config.limits.max_connections, workers_of(config))
     if warning:
         logger.warning("%s", warning)
 

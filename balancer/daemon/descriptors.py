@@ -6,8 +6,6 @@ for the sake of programs that use select(2), of which we are none.
 
 import resource
 
-from balancer.config.model import Limits
-
 OTHERS = 256
 """Descriptors of a worker beside its clients: listeners, idle connections to backends, and its own."""
 
@@ -18,13 +16,13 @@ def raise_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def too_few(limits: Limits, workers: int) -> str:
-    """What to warn of, if so many workers cannot hold ``limits.max_connections``; else nothing."""
+def too_few(max_connections: int, workers: int) -> str:
+    """What to warn of, if so many workers cannot hold ``max_connections``; else nothing."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 2 * -(-limits.max_connections // workers) + OTHERS  # a client's own, and one to its backend
+    needed = 2 * -(-max_connections // workers) + OTHERS  # a client's own, and one to its backend
     if limit == resource.RLIM_INFINITY or needed <= limit:
         return ""
     return (
-        f"limits.max_connections = {limits.max_connections} takes about {needed} file descriptors in each worker, and "
+        f"limits.max_connections = {max_connections} takes about {needed} file descriptors in each worker, and "
         f"a process may have {limit}: further clients will be refused; raise LimitNOFILE of the service"
     )

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from balancer.config import model
+from balancer.config.scalars import Form, Level
 from balancer.control.log_level import set_level
 from balancer.daemon.journald import PRIORITIES, JournalHandler
 from balancer.daemon.log_limit import Limited
@@ -25,14 +25,14 @@ ABOUT = ("pool", "backend", "listener")
 """What a message may be about: attributes of its record."""
 
 
-def start_logs(config: model.Log, environ: Mapping[str, str]) -> None:
+def start_logs(environ: Mapping[str, str], level: Level = "info", form: Form = "text") -> None:
     """Send the messages of this process where its standard error leads; once more to follow another configuration."""
     root = logging.getLogger()
     for former in [each for each in root.handlers if isinstance(each, Limited)]:
         root.removeHandler(former)
         former.close()
-    root.addHandler(Limited(_handler(config, environ, sys.stderr.fileno())))
-    set_level(config.level)
+    root.addHandler(Limited(_handler(form, environ, sys.stderr.fileno())))
+    set_level(level)
 
 
 def about(record: logging.LogRecord) -> dict[str, str]:
@@ -78,14 +78,12 @@ class PriorityFormatter(logging.Formatter):
         return "\n".join(prefix + line for line in super().format(record).split("\n"))
 
 
-def _handler(config: model.Log, environ: Mapping[str, str], fd: int) -> logging.Handler:
+def _handler(form: Form, environ: Mapping[str, str], fd: int) -> logging.Handler:
     to_journal = _leads_to_journal(environ, fd)
     if to_journal and (path := _entry_socket(fd)) is not None:
         return JournalHandler(path, about)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        PriorityFormatter() if to_journal else JsonFormatter() if config.format == "json" else TextFormatter()
-    )
+    handler.setFormatter(PriorityFormatter() if to_journal else JsonFormatter() if form == "json" else TextFormatter())
     return handler
 
 

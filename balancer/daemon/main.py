@@ -14,7 +14,6 @@ from types import FrameType
 
 import trio
 
-from balancer.config.model import Log
 from balancer.daemon.descriptors import raise_limit
 from balancer.daemon.logs import start_logs
 from balancer.daemon.supervisor import Supervisor
@@ -25,7 +24,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def run(config_path: Path) -> int:
     """Run the daemon in the foreground; the exit code."""
-    start_logs(Log(), os.environ)
+    start_logs(os.environ)
     raise_limit()
     handed = handed_sockets(os.environ)
     _on_signals(_leave)

@@ -17,7 +17,7 @@ from ipaddress import ip_address
 
 from balancer.config.scalars import Address
 from balancer.errors import Refused
-from balancer.net.listen import advice, bound, listening
+from balancer.net.bind import advice, bound, listening
 
 logger = logging.getLogger("balancer.sockets")
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import trio
 
-from balancer.config.model import Log
 from balancer.config.scalars import MOST_WORKERS, Address
 from balancer.daemon.channel import MOST_FDS, Message
 from balancer.daemon.child import Child
@@ -237,7 +236,7 @@ class Supervisor:
             case "abort":
                 self._sockets.give_up()
             case "commit":
-                start_logs(Log.model_validate(fields["log"]), os.environ)
+                start_logs(os.environ, fields["log_level"], fields["log_form"])
                 if self._phase != "draining":
                     await self._commit(fields["workers"], fields["hang"])
                 await control.tell("committed", version=self._version)

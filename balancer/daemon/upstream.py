@@ -28,8 +28,8 @@ class Upstream(Supervisor):
         return {key: tuple(bound) for key, bound in answer["bound"].items()}
 
     async def commit(self, config: Config) -> int:
-        log = config.log.model_dump(include={"format", "level"})
-        answer = await self._ask("commit", workers=workers_of(config), hang=config.timeouts.hang, log=log)
+        log = {"log_level": config.log.level, "log_form": config.log.format}
+        answer = await self._ask("commit", workers=workers_of(config), hang=config.timeouts.hang, **log)
         version: int = answer["version"]
         return version
 

@@ -114,7 +114,7 @@ class Worker:
 
     def _log_to(self, setup: Setup) -> None:
         """Open the access log, if it is another now; what the old one still holds is written."""
-        start_logs(setup.config.log.model_copy(update={"level": setup.level}), os.environ)
+        start_logs(os.environ, setup.level, setup.config.log.format)
         target = setup.config.log.access
         if self._logging is not None and self._log.target == target:
             return

@@ -1,4 +1,4 @@
-"""Listening sockets and the coroutine that accepts from one.
+"""The coroutine that accepts from a listening socket.
 
 What accept(2) may say and what we do (after trio's review of the literature in ``_highlevel_socket.py``): errors of the
 one connection that was about to be accepted are skipped; a lack of descriptors or memory must not spin and must not
@@ -15,11 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from balancer.config.scalars import Address
 from balancer.net.engine import Closed, TimedOut, Watch, park
 from balancer.net.gate import Gate, Room
 
-BACKLOG = 4096
 ACCEPT_BATCH = 64
 """Connections accepted before everybody else gets a turn."""
 
@@ -27,12 +25,6 @@ _QUEUED = struct.Struct("24xI")
 """``struct tcp_info`` of linux/tcp.h up to ``tcpi_unacked``."""
 
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-_ADVICE = {
-    errno.EADDRINUSE: "; another program listens there: `ss -ltnp` tells which",
-    errno.EACCES: "; ports below 1024 are for root, or a service with AmbientCapabilities=CAP_NET_BIND_SERVICE",
-    errno.EADDRNOTAVAIL: "; this machine does not have that address (`ip address`): bind 0.0.0.0 or [::], or, "
-    "for one that comes and goes, set the sysctl net.ipv4.ip_nonlocal_bind or net.ipv6.ip_nonlocal_bind",
-}
 _ITS_OWN_FAULT = {
     errno.ECONNABORTED,
     errno.EPERM,
@@ -45,48 +37,6 @@ _ITS_OWN_FAULT = {
     errno.EOPNOTSUPP,
     errno.ENETUNREACH,
 }
-
-
-def open_listener(address: Address) -> socket.socket:
-    """A non-blocking listening TCP socket, alone on its address. Raises ``OSError`` when it cannot be bound."""
-    sock = bound(address, alone=True)
-    try:
-        listening(sock)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def bound(address: Address, *, alone: bool) -> socket.socket:
-    """A non-blocking TCP socket bound to ``address``; ``alone``: fails if anybody listens there, else beside ours.
-
-    Either way later ones that are not alone may be bound beside it (see ``daemon.sockets``). Raises ``OSError``.
-    """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, not alone)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
-        sock.bind((address.host, address.port))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def advice(error: OSError) -> str:
-    """What to do about an address that cannot be had, behind the system's words for why; empty if nobody knows."""
-    return _ADVICE.get(error.errno or 0, "")
-
-
-def listening(sock: socket.socket) -> None:
-    """Let clients connect; they wait until somebody accepts. May be repeated. Raises ``OSError``."""
-    sock.listen(BACKLOG)
 
 
 def queued(sock: socket.socket) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from balancer.config.model import Config
 from balancer.config.pem import Pem
+from balancer.config.scalars import Level
 from balancer.pool.counts import Counts
 from balancer.pool.leases import Place
 from balancer.pool.placement import Placement
@@ -48,7 +49,7 @@ class Setup:
     """Of each listener with TLS, in the order of the configuration."""
     secret: bytes = field(repr=False)
     """Key of the digests of tokens."""
-    level: str
+    level: Level
     """From which log lines are written."""
     pools: Mapping[str, PoolState]
 

@@ -16,7 +16,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, StringConstraints
 
-from balancer.config.model import BackendAddress, Name, Section
+from balancer.config.fields import BackendAddress
+from balancer.config.model import Name, Section
 from balancer.errors import Refused
 
 MAX_WEIGHT = 256.0

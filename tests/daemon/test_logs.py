@@ -204,9 +204,9 @@ def test_other_readers(tmp_path):
 def test_another_configuration():
     """Messages appear once, in the form and from the level of the last one."""
     program = (
-        "import logging, os; from balancer.config.model import Log; from balancer.daemon.logs import start_logs\n"
+        "import logging; from balancer.daemon.logs import start_logs\n"
         "for form, level in ('text', 'info'), ('json', 'warning'):\n"
-        "    start_logs(Log(format=form, level=level), {})\n"
+        "    start_logs({}, level, form)\n"
         "    logging.getLogger('balancer').info('one'); logging.getLogger('balancer').warning('two')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

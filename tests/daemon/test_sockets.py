@@ -18,7 +18,7 @@ from balancer.config.scalars import Address
 from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import handed_sockets
 from balancer.errors import Refused
-from balancer.net.listen import advice
+from balancer.net.bind import advice
 
 
 def served(client, backend):

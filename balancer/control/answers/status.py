@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from balancer.config.scalars import Level
 from balancer.control.answers.common import answer
 from balancer.control.answers.pools import Histogram, PoolWithBackends
 from balancer.control.answers.reload import LastReload
-from balancer.control.log_level import Level
 
 
 @answer

@@ -1,0 +1,62 @@
+"""The scalars of the configuration file as types of fields: how pydantic reads, writes and describes each."""
+
+from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
+
+from balancer.config.scalars import (
+    DURATION,
+    Address,
+    Memory,
+    parse_address,
+    parse_duration,
+    parse_host_pattern,
+    parse_memory,
+    parse_network,
+    parse_path,
+    parse_rate,
+    parse_status,
+    parse_workers,
+    shown,
+)
+
+
+def parse_file(value: object, info: ValidationInfo) -> Path:
+    """A path; a relative one starts at the folder of the configuration file (``context["base"]``)."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"a path is a non-empty string, not {shown(value)}")
+    base: Path = (info.context or {}).get("base", Path())
+    return base / value
+
+
+def parse_log_target(value: object, info: ValidationInfo) -> Path | str:
+    """``"stdout"``, ``"off"`` or the path of a file."""
+    return value if value in ("stdout", "off") and isinstance(value, str) else parse_file(value, info)
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(lambda seconds: f"{Decimal(repr(seconds)):f}s", when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^{DURATION.pattern}$", "examples": ["500ms", "10s", "1h"]}),
+]
+Rate = Annotated[float, BeforeValidator(parse_rate)]
+AmountOfMemory = Annotated[Memory, BeforeValidator(parse_memory), PlainSerializer(str)]
+BackendAddress = Annotated[
+    Address,
+    BeforeValidator(parse_address),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8443", "[::1]:8443", "unix:/run/ide.sock"]}),
+]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
+File = Annotated[Path, BeforeValidator(parse_file)]
+LogTarget = Annotated[Literal["stdout", "off"] | Path, BeforeValidator(parse_log_target)]
+Status = Annotated[str, BeforeValidator(parse_status)]
+HostPattern = Annotated[str, BeforeValidator(parse_host_pattern)]
+UrlPath = Annotated[str, BeforeValidator(parse_path)]
+Workers = Annotated[Literal["auto"] | int, BeforeValidator(parse_workers)]

@@ -1,0 +1,56 @@
+"""Listening sockets: how they are opened, and what to do when an address cannot be had."""
+
+import errno
+import socket
+
+from balancer.config.scalars import Address
+
+BACKLOG = 4096
+_ADVICE = {
+    errno.EADDRINUSE: "; another program listens there: `ss -ltnp` tells which",
+    errno.EACCES: "; ports below 1024 are for root, or a service with AmbientCapabilities=CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "; this machine does not have that address (`ip address`): bind 0.0.0.0 or [::], or, "
+    "for one that comes and goes, set the sysctl net.ipv4.ip_nonlocal_bind or net.ipv6.ip_nonlocal_bind",
+}
+
+
+def open_listener(address: Address) -> socket.socket:
+    """A non-blocking listening TCP socket, alone on its address. Raises ``OSError`` when it cannot be bound."""
+    sock = bound(address, alone=True)
+    try:
+        listening(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def bound(address: Address, *, alone: bool) -> socket.socket:
+    """A non-blocking TCP socket bound to ``address``; ``alone``: fails if anybody listens there, else beside ours.
+
+    Either way later ones that are not alone may be bound beside it (see ``daemon.sockets``). Raises ``OSError``.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, not alone)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
+        sock.bind((address.host, address.port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def advice(error: OSError) -> str:
+    """What to do about an address that cannot be had, behind the system's words for why; empty if nobody knows."""
+    return _ADVICE.get(error.errno or 0, "")
+
+
+def listening(sock: socket.socket) -> None:
+    """Let clients connect; they wait until somebody accepts. May be repeated. Raises ``OSError``."""
+    sock.listen(BACKLOG)
