@@ -42,6 +42,8 @@ _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _UPGRADE = _HOST + (
     f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {_KEY}\r\n"
 )
+_PING, _PONG = 0x89, 0x8A
+"""First bytes of control frames (RFC 6455, 5.2)."""
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -95,7 +97,7 @@ def frame(payload: bytes, *, masked: bool) -> bytes:
 
 
 def unmasked(received: bytearray) -> bytes:
-    """Take the whole frames from ``received``, each masked with zeros; what a server sends to echo them."""
+    """Take the whole frames from ``received``; what a server sends to echo them, pongs for pings."""
     answer = b""
     while len(received) > 3:
         size = received[1] & 127
@@ -106,6 +108,10 @@ def unmasked(received: bytearray) -> bytes:
         end = start + 4 + size
         if len(received) < end:
             break
-        answer += bytes((received[0], received[1] & 127)) + received[2:start] + received[start + 4 : end]
+        opcode = _PONG if received[0] == _PING else received[0]
+        payload = received[start + 4 : end]
+        if any(mask := received[start : start + 4]):  # nobody who is measured here, as our own have zeros
+            payload = bytearray(byte ^ mask[number % 4] for number, byte in enumerate(payload))
+        answer += bytes((opcode, received[1] & 127)) + received[2:start] + payload
         del received[:end]
     return answer

@@ -2,8 +2,12 @@
 
 What the other side sends never gets into those words: a backend may have been taken over, and logs are read in
 terminals.
+
+There may be hundreds of probes a second, so it waits only for what is not there yet; the sockets of trio take a turn of
+its scheduler with every call.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -35,7 +39,7 @@ class NoSocket(Exception):
 class Link:
     """An open connection. Whoever opens it closes it."""
 
-    def __init__(self, sock: trio.socket.SocketType) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._tls: trio.SSLStream[trio.SocketStream] | None = None
         self._left = MAX_ANSWER
@@ -45,19 +49,22 @@ class Link:
         """Connect. Raises ``Failed`` or ``NoSocket``."""
         family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
-            sock = trio.socket.socket(family, socket.SOCK_STREAM)
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError:
             raise NoSocket from None
         try:
-            await sock.connect(address.path or (address.host, address.port))
-            if address.path:
-                sock.getpeername()  # trio takes EAGAIN, a full backlog, for a connection on its way
+            error = sock.connect_ex(address.path or (address.host, address.port))
+            if error == errno.EINPROGRESS:
+                await trio.lowlevel.wait_writable(sock)
+                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, "")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        except OSError as error:
+        except OSError as fault:
             sock.close()
-            if error.errno in _OWN_FAULTS:
+            if fault.errno in _OWN_FAULTS:
                 raise NoSocket from None
-            raise Failed(_words(error)) from None
+            raise Failed(_words(fault)) from None
         except BaseException:
             sock.close()
             raise
@@ -65,9 +72,8 @@ class Link:
 
     async def handshake(self, context: ssl.SSLContext, name: str) -> None:
         """Complete a TLS handshake with ``name`` (none if empty); what follows goes over it. Raises ``Failed``."""
-        stream = trio.SSLStream(
-            trio.SocketStream(self._sock), context, server_hostname=name or None, https_compatible=True
-        )
+        plain = trio.SocketStream(trio.socket.from_stdlib_socket(self._sock))
+        stream = trio.SSLStream(plain, context, server_hostname=name or None, https_compatible=True)
         try:
             await stream.do_handshake()
         except trio.BrokenResourceError as error:
@@ -81,7 +87,10 @@ class Link:
                 await self._tls.send_all(data)
                 return
             while data:
-                data = data[await self._sock.send(data) :]
+                try:
+                    data = data[self._sock.send(data) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._sock)
         except OSError as error:
             raise Failed(_words(error)) from None
         except trio.BrokenResourceError as error:
@@ -92,13 +101,19 @@ class Link:
         if self._left <= 0:
             raise Failed("the answer is too long")
         try:
-            data = bytes(await (self._sock.recv(_SIP) if self._tls is None else self._tls.receive_some(_SIP)))
+            data = await self._sip() if self._tls is None else bytes(await self._tls.receive_some(_SIP))
         except OSError as error:
             raise Failed(_words(error)) from None
         except trio.BrokenResourceError as error:
             raise Failed(_words(error.__cause__)) from None
         self._left -= len(data)
         return data
+
+    async def _sip(self) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            with contextlib.suppress(BlockingIOError):
+                return self._sock.recv(_SIP)
 
     def close(self) -> None:
         """At once."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balancer.http.frames import CLOSE, NORMAL, PING, client_frame
 from bench.backends import backends
 from bench.load import Aim, Wrk, load, ours
 from bench.messages import field, frame, request, switching, unmasked
@@ -111,6 +112,11 @@ def test_frames_are_echoed_once_they_are_whole(payloads, cut):
     assert received == last[:cut]
     received += last[cut:]
     assert unmasked(received) == frame(b"0123456789", masked=False)
+
+
+def test_a_ping_has_its_pong():
+    ping, close = client_frame(PING, b"01234567", b"\1\2\3\4"), client_frame(CLOSE, NORMAL, b"\5\6\7\x08")
+    assert unmasked(bytearray(ping + close)) == b"\x8a\x0801234567" + b"\x88\x02" + NORMAL
 
 
 def test_a_browser_sends_twelve_fields():

@@ -181,7 +181,7 @@ async def test_a_unix_socket_whose_backlog_is_full(tmp_path):
         full.listen(0)
         stack.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
         result = await probe(Address(path=path), type="tcp")
-        assert result == Result(False, "transport endpoint is not connected")
+        assert result == Result(False, "resource temporarily unavailable")
 
 
 async def test_tcp_asks_for_nothing():
