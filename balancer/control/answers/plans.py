@@ -41,21 +41,25 @@ class PlanUsers:
 
 
 @answer
-class Plan:
-    """What a change would do; nothing has been changed."""
+class RingPlan:
+    """What a change does to the ring of a pool. Texts below fields would be left out of what is derived from it."""
 
     pool: str
     id: str
-    moved: float
-    """Share of all tokens."""
+    moved: Annotated[float, Field(description="Share of all tokens.")]
     needless: float
-    exact: bool
-    """Or counted with a sample."""
+    exact: Annotated[bool, Field(description="Or counted with a sample.")]
     sample: int
     standard_error: float
     moves: list[Move]
     before: Side
     after: Side
+
+
+@answer
+class Plan(RingPlan):
+    """What a change would do; nothing has been changed."""
+
     based_on: str
     """Version of the pool."""
     changes: list[Change]

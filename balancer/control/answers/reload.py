@@ -3,8 +3,7 @@
 from typing import Any
 
 from balancer.control.answers.common import answer
-from balancer.control.answers.plans import Move
-from balancer.control.answers.ring import Side
+from balancer.control.answers.plans import RingPlan
 
 
 @answer
@@ -46,19 +45,9 @@ class ReloadUsers:
 
 
 @answer
-class ReloadPlan:
+class ReloadPlan(RingPlan):
     """What a reload does to a ring."""
 
-    pool: str
-    id: str
-    moved: float
-    needless: float
-    exact: bool
-    sample: int
-    standard_error: float
-    moves: list[Move]
-    before: Side
-    after: Side
     users: ReloadUsers
 
 
