@@ -179,6 +179,8 @@ class Backend:
 
     def accept(self):
         peer = Peer(self.listener.accept()[0])
+        # What it says out of turn leaves at once, and not with the next request's acknowledgement.
+        peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.peers.append(peer)
         if self._tls is not None:
             peer.secure(self._tls)

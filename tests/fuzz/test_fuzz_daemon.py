@@ -302,7 +302,7 @@ def host():
     played.close()
 
 
-@pytest.mark.parametrize("examples", [15, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("examples", [15, pytest.param(500, marks=pytest.mark.soak)])
 def test_hostile_clients_and_a_hostile_host(tmp_path, host, examples):
     listeners = [listener(), listener("proxied", proxy_protocol="accept", trusted=["127.0.0.1"])]
     with Daemon(tmp_path, listeners=listeners, pool=[pool(host)], timeouts=TIMEOUTS) as daemon:

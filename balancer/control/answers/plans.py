@@ -42,8 +42,9 @@ class PlanUsers:
 
 @answer
 class RingPlan:
-    """What a change does to the ring of a pool. Texts below fields would be left out of what is derived from it."""
+    """What a change does to the ring of a pool."""
 
+    # Texts below fields would be missing from the description of the types that inherit them.
     pool: str
     id: str
     moved: Annotated[float, Field(description="Share of all tokens.")]
