@@ -70,3 +70,7 @@ class ConfigError(Exception):
 
 class Refused(Exception):
     """An operator's request, refused: the message says what was wrong and what to do; nothing changed."""
+
+
+class InUse(Refused):
+    """Refused because another program has what is asked for; it may let go of it in a moment."""

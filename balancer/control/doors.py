@@ -17,8 +17,8 @@ import trio
 
 from balancer.config.model import Admin
 from balancer.config.scalars import Address
-from balancer.errors import Refused
-from balancer.net.bind import advice, open_listener
+from balancer.errors import InUse, Refused
+from balancer.net.bind import open_listener, refusal
 
 MODE = 0o660
 """Permission of the Unix socket: its owner and its group."""
@@ -122,14 +122,14 @@ def _clear(path: Path) -> None:
         return
     except OSError as error:
         raise Refused(f"admin.socket {path}: {error.strerror or error}") from None
-    raise Refused(f"admin.socket {path} is in use by another daemon; stop that one first, or give each its own")
+    raise InUse(f"admin.socket {path} is in use by another daemon; stop that one first, or give each its own")
 
 
 def _tcp_door(address: Address) -> Door:
     try:
         sock = open_listener(address)
     except OSError as error:
-        raise Refused(f"admin.listen {address}: {error.strerror}{advice(error)}") from None
+        raise refusal(f"admin.listen {address}", error) from None
     return Door(sock, str(address), str(Address(*sock.getsockname()[:2])))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from balancer.config.model import Backend, Name, Ring, Section
-from balancer.errors import Refused
+from balancer.errors import InUse, Refused
 from balancer.ring.overlay import Change, Overlay
 
 logger = logging.getLogger("balancer.state")
@@ -86,7 +86,7 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
-            raise Refused(f"state_dir {folder} is in use by another daemon; give each its own") from None
+            raise InUse(f"state_dir {folder} is in use by another daemon; give each its own") from None
         self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self.key = self._load_key()

@@ -43,7 +43,7 @@ from balancer.daemon.child import BEAT, begin
 from balancer.daemon.descriptors import too_few
 from balancer.daemon.logs import start_logs
 from balancer.daemon.upstream import Upstream
-from balancer.errors import ConfigError, Refused
+from balancer.errors import ConfigError, InUse, Refused
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import check_target
 
@@ -302,7 +302,7 @@ async def _patiently(get: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await get()
-        except Refused:
+        except InUse:
             if trio.current_time() > until:
                 raise
         await trio.sleep(TAKEOVER / 20)

@@ -17,7 +17,7 @@ from ipaddress import ip_address
 
 from balancer.config.scalars import Address
 from balancer.errors import Refused
-from balancer.net.bind import advice, bound, listening
+from balancer.net.bind import bound, listening, refusal
 
 logger = logging.getLogger("balancer.sockets")
 
@@ -96,7 +96,7 @@ class Sockets:
             for (sock,) in mine:
                 listening(sock)
         except OSError as error:
-            raise Refused(f"a listener cannot be opened: {key}: {error.strerror}{advice(error)}") from None
+            raise refusal(f"a listener cannot be opened: {key}", error) from None
         return mine
 
 

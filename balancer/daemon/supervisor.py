@@ -25,7 +25,7 @@ from balancer.daemon.child import Child
 from balancer.daemon.logs import start_logs
 from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import Manager, Phase
-from balancer.errors import Refused
+from balancer.errors import InUse, Refused
 from balancer.pool.board import KEY_BYTES, clear, prepare, size
 
 logger = logging.getLogger("balancer.supervisor")
@@ -230,7 +230,7 @@ class Supervisor:
                         raise Refused("too many workers still finish what they hold; try again when some have ended")
                     bound = self._sockets.prepare(wanted, fields["workers"])
                 except Refused as error:
-                    await control.tell("refused", why=str(error))
+                    await control.tell("refused", why=str(error), in_use=isinstance(error, InUse))
                 else:
                     await control.tell("granted", bound=bound)
             case "abort":

@@ -9,7 +9,7 @@ from balancer.config.model import Config
 from balancer.config.scalars import Address
 from balancer.control.reload import Supervisor, workers_of
 from balancer.daemon.channel import Channel
-from balancer.errors import Refused
+from balancer.errors import InUse, Refused
 
 
 class Upstream(Supervisor):
@@ -24,7 +24,7 @@ class Upstream(Supervisor):
         where = {key: [address.host, address.port] for key, address in sockets.items()}
         answer = await self._ask("want", sockets=where, workers=workers)
         if "why" in answer:
-            raise Refused(answer["why"])
+            raise InUse(answer["why"]) if answer["in_use"] else Refused(answer["why"])
         return {key: tuple(bound) for key, bound in answer["bound"].items()}
 
     async def commit(self, config: Config) -> int:

@@ -4,6 +4,7 @@ import errno
 import socket
 
 from balancer.config.scalars import Address
+from balancer.errors import InUse, Refused
 
 BACKLOG = 4096
 _ADVICE = {
@@ -46,9 +47,10 @@ def bound(address: Address, *, alone: bool) -> socket.socket:
     return sock
 
 
-def advice(error: OSError) -> str:
-    """What to do about an address that cannot be had, behind the system's words for why; empty if nobody knows."""
-    return _ADVICE.get(error.errno or 0, "")
+def refusal(what: str, error: OSError) -> Refused:
+    """``what`` cannot be had: why, in the system's words, and what to do about it if anybody knows."""
+    kind = InUse if error.errno == errno.EADDRINUSE else Refused
+    return kind(f"{what}: {error.strerror}{_ADVICE.get(error.errno or 0, '')}")
 
 
 def listening(sock: socket.socket) -> None:

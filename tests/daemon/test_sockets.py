@@ -18,7 +18,7 @@ from balancer.config.scalars import Address
 from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import handed_sockets
 from balancer.errors import Refused
-from balancer.net.bind import advice
+from balancer.net.bind import refusal
 
 
 def served(client, backend):
@@ -170,5 +170,5 @@ def test_an_address_that_cannot_be_had_comes_with_advice():
         ):
             with pytest.raises(Refused, match=words):
                 sockets.prepare({"web": address}, 1)
-        assert "CAP_NET_BIND_SERVICE" in advice(PermissionError(errno.EACCES, "Permission denied"))
-        assert advice(OSError(errno.EIO, "?")) == ""
+        assert "CAP_NET_BIND_SERVICE" in str(refusal("web", PermissionError(errno.EACCES, "Permission denied")))
+        assert str(refusal("web", OSError(errno.EIO, "?"))) == "web: ?"
