@@ -1,10 +1,11 @@
 """Child processes of a benchmark: started, waited for until they listen, always stopped."""
 
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 STARTS_WITHIN = 20.0
@@ -17,12 +18,10 @@ class BenchError(Exception):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 nobody listens on; all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
+    """Ports of 127.0.0.1 nobody listens on; all different, and none of those that the system gives to clients."""
+    clients_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    untried = iter(random.sample(range(clients_from // 2, clients_from), clients_from // 2))
+    return [next(port for port in untried if _free(port)) for _ in range(count)]
 
 
 @contextmanager
@@ -65,6 +64,13 @@ def tail(log: Path) -> str:
     """The last lines of a log, indented."""
     lines = log.read_text(errors="replace").splitlines()[-8:]
     return "\n".join(f"  {line}" for line in lines) or "  (it printed nothing)"
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as sock, suppress(OSError):
+        sock.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def _listens(port: int) -> bool:

@@ -186,13 +186,15 @@ def test_a_crowd_is_there_while_others_are_served(tmp_path):
     assert (alone.get("connections"), crowded["connections"]) == (None, 1000)
 
 
-@pytest.mark.parametrize("event", ["reload", "swap", "scrape"])
-def test_operators_do_things_while_requests_are_steady(event, tmp_path):
+def test_operators_do_things_while_requests_are_steady(tmp_path):
     few = Setup(backends=5)
-    calm, disturbed = measured(event, tmp_path, states=[State("calm", few), State(event, few, event=event)]).values()
+    events = ("reload", "swap", "scrape")
+    states = [State("calm", few), *(State(event, few, event=event) for event in events)]
+    calm, *disturbed = measured("reload", tmp_path, states=states).values()
     assert 0 < calm["p50_milliseconds"] <= calm["p99_milliseconds"] <= calm["longest_milliseconds"]
-    assert disturbed["events"] >= 1
-    assert disturbed["reconnects"] == 0
+    for each in disturbed:
+        assert each["events"] >= 1
+        assert each["reconnects"] == 0
 
 
 def rounds(ours, theirs):

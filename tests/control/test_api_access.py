@@ -33,7 +33,7 @@ def reading(tmp_path_factory):
 def start_fails(daemon):
     """What a daemon says that cannot start."""
     try:
-        assert daemon.process.wait(20) == 1
+        assert daemon.ended() == 1
         daemon.stderr.join()
         return str(daemon.stderr)
     finally:

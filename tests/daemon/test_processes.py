@@ -109,7 +109,7 @@ def test_a_killed_worker_takes_only_its_own_along(daemon, hosts, spread):
         assert all(tunnel.client.ended() for tunnel in tunnels[0])
         for _ in range(6):
             assert served(daemon, hosts, "secret-1") == place, "the user's other tunnels are there"
-        assert time.monotonic() - began < 3, "far more than a second, on a busy machine too"
+        assert time.monotonic() - began < 10, "far more than a second, on a busy machine too"
     daemon.back(pid)
     assert all(tunnel.alive() for tunnel in tunnels[1])
     grown = grown_since(before, counters(daemon.socket))

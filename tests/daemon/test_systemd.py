@@ -90,9 +90,8 @@ def test_does_not_feed_the_watchdog_of_another_process(tmp_path, backend, notify
         assert unit.ended()
 
 
-@pytest.mark.parametrize("path", ["/nonexistent/notify", "vsock:2:9", "@", "x" * 200])
-def test_serves_without_a_manager_who_listens(tmp_path, backend, path):
-    variables = {"NOTIFY_SOCKET": path}
+def test_serves_without_a_manager_who_listens(tmp_path, backend):
+    variables = {"NOTIFY_SOCKET": "/nonexistent/notify"}
     with Unit(tmp_path, variables=variables, listener=[listener()], pool=[pool(backend)]) as unit:
         unit.stderr.wait_for(lambda line: line.startswith("<4>") and "NOTIFY_SOCKET is of no use" in line)
         connect(*unit.accepts()).close()
@@ -107,6 +106,15 @@ def test_outlives_the_manager(tmp_path, backend, notify):
         unit.stderr.wait_for(lambda line: "does not listen any more" in line)
         connect(*unit.accepts()).close()
         unit.stop()
+
+
+@pytest.mark.parametrize("path", ["/nonexistent/notify", "vsock:2:9", "@", "x" * 200])
+def test_an_address_of_no_use_is_said_once(caplog, path):
+    with closing(Manager({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "30000000"})) as manager:
+        for _ in range(2):
+            manager.tell("serving", "", alive=True)
+    (said,) = caplog.messages
+    assert said.startswith("NOTIFY_SOCKET is of no use: ")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 from wire import PATIENCE, Peer, end_with_parent
@@ -81,7 +80,7 @@ class Daemon:
 
     def __init__(self, folder: Path, *, listeners=None, stdout=subprocess.PIPE, **sections):
         config = {"workers": 1, "listener": listeners or [listener()], **sections}
-        config["timeouts"] = {"drain": "5s", **sections.get("timeouts", {})}
+        config["timeouts"] = {"drain": "1h", **sections.get("timeouts", {})}
         self._config = config
         self._file = folder / "balancer.toml"
         self.configure()
@@ -112,7 +111,7 @@ class Daemon:
     def __exit__(self, kind=None, *_):
         try:
             if kind is None and self.process.poll() is None:
-                assert self.stop() < 4, "connections were left behind: the drain waited for them"
+                self.stop()
         finally:
             self.process.kill()
             self.process.wait()
@@ -163,12 +162,10 @@ class Daemon:
         assert "Traceback" not in str(self.stderr), f"the daemon's errors:\n{self.stderr}"
 
     def stop(self, signals=1):
-        """SIGTERM, so many times; how long it took to end. It must end well and leave nothing behind."""
-        began = time.monotonic()
+        """SIGTERM, so many times. It must end well, without waiting for the drain, and leave nothing behind."""
         for _ in range(signals):
             self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(PATIENCE)
-        took = time.monotonic() - began
+        code = self.ended()
         self.stderr.join()
         self.check()
         assert code == 0, f"it ended with {code}:\n{self.stderr}"
@@ -179,7 +176,10 @@ class Daemon:
         leaks = [line for line in written.splitlines() if SECRET in line]
         assert not leaks, f"a token was written: {leaks}"
         assert not of_session(self.process.pid), "a child process was left behind"
-        return took
+
+    def ended(self):
+        """Its exit code, once it has ended: if it is told to, it waits for open connections only."""
+        return self.process.wait(PATIENCE)
 
 
 def of_session(leader):

@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds any wait of a test may take before it fails."""
 CRLF = b"\r\n"
 _LIBC = ctypes.CDLL(None)
