@@ -32,7 +32,7 @@ BEAT = 0.25
 
 
 class Child:
-    """``module`` run as ``name``.
+    """``main`` of ``module`` run as ``name``.
 
     ``words`` gives its arguments after the channel, and the descriptors it inherits; ``hear`` takes what it says.
     """
@@ -104,7 +104,7 @@ class Child:
         words, fds = self._words()
         with theirs:
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", self._module, str(theirs.fileno()), *words],
+                [sys.executable, "-m", "balancer.daemon.start", self._module, str(theirs.fileno()), *words],
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C in a terminal is for us alone
                 pass_fds=[theirs.fileno(), *fds],

@@ -314,7 +314,7 @@ async def _soon(get: Callable[[U], T], what: U) -> T:
 
 
 def main() -> int:
-    """``python -m balancer.daemon.control CHANNEL MEMORY COUNTED CONFIG``."""
+    """Of ``balancer.daemon.start``; the words are CHANNEL MEMORY COUNTED CONFIG."""
     begin()
     channel, memory, counted = map(int, sys.argv[1:4])
     try:
@@ -327,7 +327,3 @@ def main() -> int:
             print(error, file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -180,13 +180,9 @@ async def _turn(engine: Engine, turned: trio.Event) -> None:
 
 
 def main() -> None:
-    """``python -m balancer.daemon.worker CHANNEL BOARD NUMBER``."""
+    """Of ``balancer.daemon.start``; the words are CHANNEL BOARD NUMBER."""
     begin()
     sys.unraisablehook = unraisable
     channel, board, number = map(int, sys.argv[1:])
     view = memoryview(mmap.mmap(board, 0))
     trio.run(Worker(Channel(socket.socket(fileno=channel)), Board(view, number)).run)
-
-
-if __name__ == "__main__":
-    main()
