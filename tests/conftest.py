@@ -1,5 +1,6 @@
 """Every ``async def test_`` runs under trio; no test may leave a descriptor open."""
 
+import faulthandler
 import gc
 import inspect
 import os
@@ -21,6 +22,11 @@ def pytest_configure(config):
         folder = tempfile.TemporaryDirectory(prefix="balancer-bytecode-")
         config.add_cleanup(folder.cleanup)
         os.environ.setdefault("PYTHONPYCACHEPREFIX", folder.name)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("soak"):  # takes its time, which is no reason to print where every thread is
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.hookimpl(tryfirst=True)
