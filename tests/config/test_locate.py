@@ -2,7 +2,7 @@
 
 import tomllib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balancer.config.locate import lines, nearest
@@ -202,6 +202,7 @@ def strings(text):
     return found
 
 
+@settings(max_examples=50)  # each a long document
 @given(DOCUMENTS, st.data())
 def test_the_line_of_every_key(document, data):
     writer = Writer(data.draw)
