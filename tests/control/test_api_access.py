@@ -57,10 +57,11 @@ class TestUnixSocket:
 
     def test_it_is_removed_at_the_end_and_that_of_a_killed_daemon_replaced(self, tmp_path):
         with AdminDaemon(tmp_path) as killed:
-            all_of_it = of_session(killed.process.pid)
-            for how in (signal.SIGSTOP, signal.SIGKILL):  # nobody sees another one die first
-                for pid in all_of_it:
-                    os.kill(pid, how)
+            leader = killed.process.pid
+            children = [pid for pid in of_session(leader) if pid != leader]
+            os.kill(leader, signal.SIGSTOP)  # nobody is started again; stopped children would go on at its end
+            for pid in (*children, leader):
+                os.kill(pid, signal.SIGKILL)
             killed.process.wait()
         assert os.path.exists(killed.socket)
         with AdminDaemon(tmp_path) as next_one:
