@@ -20,6 +20,7 @@ from random import Random
 
 from authority import Authority
 from harness import Daemon, listener, pool
+from wire import free_port
 
 HERE = Path(__file__).parent
 AFTERMATH = 4.0
@@ -38,8 +39,7 @@ class Host:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.trouble = ""
         """What is being done to it just now."""
         self.start()

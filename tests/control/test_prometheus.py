@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 from admin_rig import ADMIN, NAMES, AdminDaemon, eventually
 from harness import listener
-from wire import PATIENCE, end_with_parent
+from wire import PATIENCE, end_with_parent, free_port
 
 HERE = Path(__file__).parent
 CONF = HERE.parents[1] / "conf"
@@ -94,9 +93,7 @@ class Prometheus:
     """The real one, scraping ``target`` each second, with the rules."""
 
     def __init__(self, folder, target):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         (folder / "alerts.yml").write_text(RULES)
         scrape = f'{{job_name: balancer, scrape_interval: 1s, static_configs: [{{targets: ["{target}"]}}]}}'
         (folder / "prometheus.yml").write_text(f"rule_files: [alerts.yml]\nscrape_configs: [{scrape}]\n")

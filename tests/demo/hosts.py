@@ -6,14 +6,17 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from websockets.sync.client import connect
 
+sys.path.append(str(Path(__file__).parents[1] / "e2e"))
+
+from wire import free_port
+
 
 def free_address():
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()
+    return "127.0.0.1", free_port()
 
 
 class HostProcess:

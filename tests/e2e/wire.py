@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
+import random
 import signal
 import socket
 import ssl
 import time
+from pathlib import Path
 
 PATIENCE = 30.0
 """Seconds any wait of a test may take before it fails."""
@@ -221,11 +223,21 @@ def reached(backends):
                 return number, each.peers[-1]
 
 
+def free_port():
+    """A port of 127.0.0.1 that nobody has, and none of those that the system gives to clients: it stays free."""
+    clients_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(clients_from // 2, clients_from)
+        with contextlib.suppress(OSError), socket.socket() as trial:
+            trial.bind(("127.0.0.1", port))
+            return port
+
+
 @contextlib.contextmanager
 def nobody():
-    """An address where connecting is refused, for as long as the context lasts."""
+    """An address where connecting is refused, for as long as the context lasts; afterwards somebody may have it."""
     with socket.socket() as bound:  # bound, so that nobody else gets it, and not listening
-        bound.bind(("127.0.0.1", 0))
+        bound.bind(("127.0.0.1", free_port()))
         yield "{}:{}".format(*bound.getsockname())
 
 
