@@ -74,8 +74,10 @@ class AccessLog:
         self._told = -1.0
         """The ``now`` of the line written last, and its time of day."""
         self._time = ""
-        self._lines: list[str] = []
-        self._size = 0
+        self._lines = bytearray()
+        self._count = 0
+        self._leaving = 0
+        """Bytes that the writer is at."""
         self._fd = -1
         self._wake = trio.Event()
         if target == "stdout":
@@ -85,7 +87,7 @@ class AccessLog:
 
     def write(self, event: str, record: Record, *, client: str, listener: str, pool: str, tls: str, now: float) -> None:
         """Note one event (``request``, ``open``, ``close``) about ``record``."""
-        if self._size > MAX_BUFFERED:
+        if len(self._lines) + self._leaving > MAX_BUFFERED:
             self.dropped += 1
             return
         if now != self._told:  # requests of one turn share it
@@ -99,17 +101,19 @@ class AccessLog:
             f',"skipped":{json.dumps(dict(record.skipped)) if record.skipped else "{}"}'
             f',"method":{_quote(record.method.decode("latin-1"))},"path":{_quote(without_query(record.target))}'
             f',"status":{record.status},"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out}'
-            f',"tls_ms":{record.tls_seconds * 1000:.1f}'
-            f',"head_ms":{f"{(head - began) * 1000:.1f}" if head else "null"},"queue_ms":{queued * 1000:.1f}'
+            f',"tls_ms":{f"{record.tls_seconds * 1000:.1f}" if record.tls_seconds else "0.0"}'
+            f',"head_ms":{f"{(head - began) * 1000:.1f}" if head else "null"}'
+            f',"queue_ms":{f"{queued * 1000:.1f}" if queued else "0.0"}'
             f',"connect_ms":{f"{(connected - head - queued) * 1000:.1f}" if connected else "null"}'
             f',"first_byte_ms":{f"{(first - connected) * 1000:.1f}" if first else "null"}'
             f',"total_ms":{(now - began) * 1000:.1f}'
             f',"tls":"{tls}","request_id":{_quote(record.request_id.decode("latin-1"))}'
             f',"token":"{record.digest}","ended":{_quote(record.ended)},"by":"{record.by}"}}\n'
         )
-        self._lines.append(line)
-        self._size += len(line)
-        if len(self._lines) == 1:
+        # One buffer: thousands of strings that wait would push everything else out of the processor's cache.
+        self._lines += line.encode()
+        self._count += 1
+        if self._count == 1:
             self._wake.set()
 
     async def run(self) -> None:
@@ -126,19 +130,20 @@ class AccessLog:
                 os.close(self._fd)
 
     async def _write_out(self) -> None:
-        lines, self._lines = self._lines, []
+        lines, self._lines = self._lines, bytearray()
+        count, self._count = self._count, 0
         self._wake = trio.Event()
-        batch = "".join(lines).encode()
+        self._leaving = len(lines)
         try:
-            if batch:
-                await trio.to_thread.run_sync(_write_all, self._fd, batch, abandon_on_cancel=True)
+            if lines:
+                await trio.to_thread.run_sync(_write_all, self._fd, lines, abandon_on_cancel=True)
         except OSError:
-            self.dropped += len(lines)
+            self.dropped += count
         finally:
-            self._size = sum(map(len, self._lines))
+            self._leaving = 0
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _write_all(fd: int, data: bytearray) -> None:
     """Write lines whole, one worker at a time: in a pipe, more than PIPE_BUF bytes of several would mix (pipe(7)).
 
     The lock is that of the target itself (fcntl(2)), and ends with whoever holds it. What cannot be locked is written.

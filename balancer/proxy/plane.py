@@ -5,6 +5,7 @@ import os
 import ssl
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import count
 from typing import Protocol, runtime_checkable
@@ -31,6 +32,9 @@ from balancer.proxy.roll import Roll
 GRACE = 1.0
 """Seconds a client that has connected but not asked anything yet has left for it when the daemon drains: its request is
 likely to be on the way, and a client whose first request meets a closed connection may not try again."""
+
+DIGESTS_KEPT = 4096
+"""Tokens whose digests are remembered; hashing one for each line of the access log would be a sixth of its cost."""
 
 
 @runtime_checkable
@@ -111,7 +115,7 @@ class Plane:
     def __init__(self, config: model.Config, engine: Engine, log: AccessLog, secret: bytes, board: Board) -> None:
         self.engine = engine
         self.log = log
-        self.digest = Digest(secret)
+        self.digest = lru_cache(DIGESTS_KEPT)(Digest(secret))
         self.passes = Passes(secret)
         self.gate = Gate(engine, config.limits, board)
         self.pools: Mapping[str, Pool] = {}
