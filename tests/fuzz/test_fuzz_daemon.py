@@ -31,8 +31,9 @@ from wire import Backend, Peer, get
 TIMEOUTS = {"handshake": "400ms", "head": "400ms", "idle": "400ms", "response": "400ms", "tunnel_idle": "400ms"}
 ENDS = 6.0
 """Seconds after which a connection has come to its end: a timeout, a retry, two seconds of lingering, and patience."""
-TOKEN = re.compile(rb"secret-c(\d+)")
-ASKED = re.compile(rb" /(?:\d+|b)\?token=(secret-c\d+) HTTP")
+TOKEN = re.compile(rb"secret-c(\d{6})")
+"""All of one length: what is left of one that was cut short is nobody else's."""
+ASKED = re.compile(rb" /(?:\d+|b)\?token=(secret-c\d{6}) HTTP")
 """Who asks, in a request line that is none within a body."""
 numbers = itertools.count()
 
@@ -72,7 +73,7 @@ class Client:
     def __init__(self, daemon, name):
         self.number = next(numbers)
         self.peer = daemon.connect(name)
-        self.token = b"secret-c%d" % self.number
+        self.token = b"secret-c%06d" % self.number
         self.sent = self.got = b""
         self.begun = time.monotonic()
 
@@ -212,7 +213,7 @@ class Wires(RuleBasedStateMachine):
             link.close()
             self._judge(link)
         for client in self.open:
-            others = set(TOKEN.findall(client.got)) - {b"%d" % client.number}
+            others = set(TOKEN.findall(client.got)) - {b"%06d" % client.number}
             assert not others, f"client {client.number} got the answers of {others}"
             self._whole(client)
 
@@ -240,7 +241,7 @@ class Wires(RuleBasedStateMachine):
                 return  # the last one may be cut short
             owners = set(TOKEN.findall(head.target))
             assert len(owners) == 1, f"nobody's request: {head.target!r}"
-            client = next(each for each in self.open if b"%d" % each.number in owners)
+            client = next(each for each in self.open if b"%06d" % each.number in owners)
             sent = _refereed_requests(client.sent)
             assert (head.method, head.target, body) in sent, f"{head.method!r} {head.target!r} was never sent"
             if any(name == b"upgrade" for name, _ in head.headers):
