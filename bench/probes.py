@@ -16,9 +16,9 @@ import trio
 
 from balancer.config import model
 from balancer.config.scalars import Address
-from balancer.control.journal import Journal
-from balancer.control.keeper import Keeper
+from balancer.control.placement_controller import Keeper
 from balancer.control.prober import Prober
+from balancer.store.journal import Journal
 from bench.backends import backends
 
 _TARGET = 25.0

@@ -15,16 +15,19 @@ FLOORS = [
     {"cli"},
     {"demo"},
     {"daemon"},
+    {"admin"},
     {"control", "proxy"},
-    {"net"},
-    {"pool", "migrate"},
+    {"probes", "ipc", "store"},
+    {"net", "pool", "migrate"},
+    {"overlay"},
     {"ring"},
-    {"http"},
+    {"health", "http"},
+    {"shared"},
     {"config"},
     {"errors"},
 ]
 FLOOR = {package: level for level, packages in enumerate(FLOORS) for package in packages}
-PURE = {"config", "http", "ring", "pool", "migrate", "errors"}
+PURE = {"config", "http", "ring", "pool", "overlay", "health", "shared", "migrate", "errors"}
 BANNED_IN_PURE = {"trio", "socket", "ssl", "time", "select", "asyncio", "threading"}
 
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

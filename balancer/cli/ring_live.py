@@ -22,8 +22,8 @@ from balancer.cli.tables import count, moment, parse_moment, parse_rate, table
 from balancer.config.load import load
 from balancer.config.scalars import parse_duration
 from balancer.errors import Refused
-from balancer.ring.overlay import Change
-from balancer.ring.words import words
+from balancer.overlay.describe import words
+from balancer.overlay.overlay import Change
 
 _change: TypeAdapter[Change] = TypeAdapter(Change)
 _LOOK = 0.5

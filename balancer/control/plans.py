@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from balancer.control.book import Book, addresses, extended, version
 from balancer.control.compute import compute
-from balancer.control.journal import Entry, RingConfig, configured_weights, replayed
-from balancer.control.keeper import Keeper, Outdated
-from balancer.control.movers import CHUNK
+from balancer.control.evictions import CHUNK
+from balancer.control.placement_controller import Keeper, Outdated
+from balancer.control.pool_state import Book, addresses, extended, version
 from balancer.errors import Refused
+from balancer.overlay.entries import Entry, RingConfig, configured_weights
+from balancer.overlay.overlay import Change, Overlay
+from balancer.overlay.replay import replayed
 from balancer.pool.placement import Placement
 from balancer.ring.base import Ring
 from balancer.ring.build import build
 from balancer.ring.explain import Candidate, Explanation, explain
-from balancer.ring.overlay import Change, Overlay
 from balancer.ring.picture import svg
 from balancer.ring.plan import Plan, plan
 

@@ -15,15 +15,16 @@ from random import Random
 import trio
 
 from balancer.config.scalars import Address
-from balancer.control.book import Book
-from balancer.control.health_file import HealthFile, Known, Memory
-from balancer.control.judge import Judge
-from balancer.control.keeper import Keeper
-from balancer.control.probe import Probe
-from balancer.control.probe_agent import ask_agent
+from balancer.control.outlier_monitor import Judge
+from balancer.control.placement_controller import Keeper
+from balancer.control.pool_state import Book
+from balancer.health.availability import WELL
+from balancer.health.results import Result, Verdict
+from balancer.health.tracker import Health, judged_by, probed, spread
 from balancer.pool.backend import Backend
-from balancer.pool.health import Health, Result, Verdict, judged_by, probed, spread
-from balancer.pool.standing import WELL
+from balancer.probes.agent import ask_agent
+from balancer.probes.probe import Probe
+from balancer.store.health_file import HealthFile, Known, Memory
 
 logger = logging.getLogger("balancer.health")
 

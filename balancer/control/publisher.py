@@ -8,12 +8,12 @@ ring, so no worker ever has the one without the other.
 from collections import defaultdict
 from collections.abc import Iterator
 
-from balancer.control.book import Book
-from balancer.control.keeper import Keeper
+from balancer.control.placement_controller import Keeper
+from balancer.control.pool_state import Book
+from balancer.health.availability import Standing
+from balancer.ipc.messages import PoolState, Update
 from balancer.pool.leases import Place
-from balancer.pool.messages import PoolState, Update
 from balancer.pool.placement import Placement
-from balancer.pool.standing import Standing
 
 
 class Publisher:

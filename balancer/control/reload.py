@@ -22,13 +22,13 @@ from balancer.config.load import check
 from balancer.config.model import Certificate, Config
 from balancer.config.pem import Pem
 from balancer.config.scalars import Address
-from balancer.control.fleet import Fleet
-from balancer.control.force import Force
-from balancer.control.journal import RingConfig
-from balancer.control.keeper import Keeper
+from balancer.control.active_config import Force
+from balancer.control.placement_controller import Keeper
 from balancer.control.plans import LivePlan, Plans
+from balancer.control.worker_registry import Fleet
 from balancer.errors import ConfigError, Problem, Refused
 from balancer.net.contexts import server_context
+from balancer.overlay.entries import RingConfig
 
 logger = logging.getLogger("balancer.reload")
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import trio
 
-from balancer.daemon.channel import Channel, Message, pair
 from balancer.daemon.logs import start_logs
+from balancer.ipc.channel import Channel, Message, pair
 
 logger = logging.getLogger("balancer.supervisor")
 

@@ -22,30 +22,31 @@ from typing import Any, TypeVar
 
 import trio
 
+from balancer.admin.api import AdminApi
+from balancer.admin.daemon_gauges import Life, daemon_gauges
+from balancer.admin.listeners import open_doors
+from balancer.admin.services import Operators
 from balancer.config.load import check
 from balancer.config.model import Config
-from balancer.control.api import AdminApi
-from balancer.control.counted import Counted, count_on, counted
-from balancer.control.doors import open_doors
-from balancer.control.fleet import Fleet
-from balancer.control.force import Force, Keepsake
-from balancer.control.gauges import Life, daemon_gauges
-from balancer.control.health_file import HealthFile
-from balancer.control.journal import Journal
-from balancer.control.keeper import Keeper
-from balancer.control.movers import Movers
-from balancer.control.operators import Operators
+from balancer.control.active_config import Force
+from balancer.control.evictions import Movers
+from balancer.control.placement_controller import Keeper
 from balancer.control.plans import Plans
 from balancer.control.prober import Prober
 from balancer.control.reload import Reloader, addresses_of, read_certificates, socket_keys, workers_of
-from balancer.daemon.channel import Channel
+from balancer.control.saved_counters import Counted, count_on, counted
+from balancer.control.worker_registry import Fleet
 from balancer.daemon.child import BEAT, begin
 from balancer.daemon.descriptors import too_few
 from balancer.daemon.logs import start_logs
-from balancer.daemon.upstream import Upstream
+from balancer.daemon.supervisor_client import Upstream
 from balancer.errors import ConfigError, InUse, Refused
+from balancer.ipc.channel import Channel
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import check_target
+from balancer.store.health_file import HealthFile
+from balancer.store.journal import Journal
+from balancer.store.memory_file import Keepsake
 
 logger = logging.getLogger("balancer")
 

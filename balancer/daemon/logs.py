@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from balancer.config.scalars import Form, Level
-from balancer.control.log_level import set_level
 from balancer.daemon.journald import PRIORITIES, JournalHandler
 from balancer.daemon.log_limit import Limited
+from balancer.shared.log_level import set_level
 
 ABOUT = ("pool", "backend", "listener")
 """What a message may be about: attributes of its record."""

@@ -20,13 +20,13 @@ from pathlib import Path
 import trio
 
 from balancer.config.scalars import MOST_WORKERS, Address
-from balancer.daemon.channel import MOST_FDS, Message
 from balancer.daemon.child import Child
 from balancer.daemon.logs import start_logs
 from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import Manager, Phase
 from balancer.errors import InUse, Refused
-from balancer.pool.board import KEY_BYTES, clear, prepare, size
+from balancer.ipc.channel import MOST_FDS, Message
+from balancer.shared.counters import KEY_BYTES, clear, prepare, size
 
 logger = logging.getLogger("balancer.supervisor")
 

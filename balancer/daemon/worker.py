@@ -13,17 +13,18 @@ import sys
 
 import trio
 
-from balancer.daemon.channel import Channel
 from balancer.daemon.child import BEAT, begin
 from balancer.daemon.logs import start_logs
+from balancer.ipc.channel import Channel
+from balancer.ipc.link import Link
+from balancer.ipc.messages import Attached, Setup
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
-from balancer.net.link import Link
-from balancer.pool.board import Board
-from balancer.pool.messages import Attached, Setup
 from balancer.proxy.accesslog import AccessLog
-from balancer.proxy.follower import Follower, Sockets
-from balancer.proxy.plane import Plane
+from balancer.proxy.control_client import Follower
+from balancer.proxy.listening_sockets import Sockets
+from balancer.proxy.worker_state import Plane
+from balancer.shared.counters import Board
 
 logger = logging.getLogger("balancer.worker")
 

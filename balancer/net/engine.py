@@ -31,7 +31,7 @@ from inspect import CORO_CREATED, getcoroutinestate
 
 import trio
 
-from balancer.pool.histogram import Histogram
+from balancer.shared.histogram import Histogram
 
 logger = logging.getLogger("balancer.engine")
 

@@ -4,7 +4,7 @@ What accept(2) may say and what we do (after trio's review of the literature in 
 one connection that was about to be accepted are skipped; a lack of descriptors or memory must not spin and must not
 leave the client hanging, so one descriptor is kept in reserve, given up to accept and close that client, and taken
 again (libuv's trick); where even that fails, accepting rests until the next look at the deadlines.
-Where there is no room (``balancer.net.gate``) we stop accepting instead: clients wait in the kernel's backlog.
+Where there is no room (``balancer.net.admission``) we stop accepting instead: clients wait in the kernel's backlog.
 """
 
 import errno
@@ -15,8 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from balancer.net.admission import Gate
+from balancer.net.connection_limit import Room
 from balancer.net.engine import Closed, TimedOut, Watch, park
-from balancer.net.gate import Gate, Room
 
 ACCEPT_BATCH = 64
 """Connections accepted before everybody else gets a turn."""

@@ -10,7 +10,7 @@ import math
 from balancer.errors import ProxyError, Source
 from balancer.http.frames import Frames
 from balancer.net.engine import Task, TimedOut, park
-from balancer.net.taking import Stall
+from balancer.net.send_progress import Stall
 from balancer.net.transport import TURN_BYTES, Transport
 
 

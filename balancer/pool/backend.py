@@ -4,10 +4,10 @@ from operator import attrgetter
 from typing import Any
 
 from balancer.config.scalars import Address
-from balancer.pool.ejection import Ejection
+from balancer.health.availability import WELL, Standing
+from balancer.health.ejection import Ejection
+from balancer.health.tally import Tally
 from balancer.pool.load import Load
-from balancer.pool.standing import WELL, Standing
-from balancer.pool.tally import Tally
 
 HOLD_OFF = 5.0
 """Seconds for which a backend that failed to connect is not tried before others; more if that happens often."""

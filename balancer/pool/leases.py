@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import takewhile
 
-from balancer.pool.board import Cell
+from balancer.shared.counters import Cell
 
 Place = tuple[str, bool]
 """A backend, and whether the user has tunnels there or only lingers."""

@@ -3,7 +3,7 @@
 from collections import deque
 from typing import Generic, TypeVar
 
-from balancer.pool.board import Board, Kind
+from balancer.shared.counters import Board, Kind
 
 W = TypeVar("W")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from balancer.config.scalars import Address
+from balancer.overlay.overlay import Overlay, State
 from balancer.pool.leases import Lease
 from balancer.ring.base import Ring
-from balancer.ring.overlay import Overlay, State
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from itertools import count
 from typing import Any
 
 from balancer.config import model
+from balancer.health.availability import DEGRADED, UNKNOWN, WELL, Standing
+from balancer.health.panic import healthy_share
+from balancer.health.tracker import probed
 from balancer.pool.backend import Backend
-from balancer.pool.board import Board
-from balancer.pool.health import probed
-from balancer.pool.histogram import Traffic
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.load import Load
-from balancer.pool.panic import healthy_share
 from balancer.pool.placement import Placement
 from balancer.pool.retries import Retries
-from balancer.pool.standing import DEGRADED, UNKNOWN, WELL, Standing
+from balancer.pool.traffic import Traffic
 from balancer.ring.bounded import bounded
+from balancer.shared.counters import Board
 
 FAILED = "failed to connect"
 FULL = "full"

@@ -14,10 +14,11 @@ from balancer.net.tls import TlsTransport
 from balancer.net.transport import TURN_BYTES, PlainTransport, reset
 from balancer.proxy.accesslog import Record
 from balancer.proxy.exchange import Exchange
-from balancer.proxy.plane import GRACE, Front, Plane
+from balancer.proxy.listener_state import GRACE, Front
 from balancer.proxy.replies import reply
 from balancer.proxy.session import Client
 from balancer.proxy.tcp import serve_tcp
+from balancer.proxy.worker_state import Plane
 
 
 def handler(plane: Plane, front: Front) -> Callable[[socket.socket, Any], None]:

@@ -12,16 +12,17 @@ from balancer.http.forward import RequestWriter
 from balancer.http.head import Request
 from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.http.token import extract
+from balancer.net.admission import client_key
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Task, TimedOut
-from balancer.net.gate import client_key
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
-from balancer.pool.board import Places
 from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import Record
-from balancer.proxy.plane import Front, Plane
-from balancer.proxy.roll import Tunnel
+from balancer.proxy.listener_state import Front
+from balancer.proxy.tunnel_registry import Tunnel
+from balancer.proxy.worker_state import Plane
+from balancer.shared.sketch import Places
 
 Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail: see ``pool.health.passive.outcomes``."""

@@ -7,7 +7,7 @@ look at what can be moved.
 
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.engine import Task, TimedOut, park
-from balancer.net.taking import taken
+from balancer.net.send_progress import taken
 from balancer.net.transport import TURN_BYTES, Transport
 from balancer.proxy.session import Client
 from balancer.proxy.upload import Upload

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from balancer.control.api import ROUTES
-from balancer.control.openapi import document
+from balancer.admin.api import ROUTES
+from balancer.admin.openapi import document
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import trio
 from state import config
 
-from balancer.control.journal import Journal
-from balancer.control.keeper import Keeper
-from balancer.ring.overlay import Pin
+from balancer.control.placement_controller import Keeper
+from balancer.overlay.overlay import Pin
+from balancer.store.journal import Journal
 
 
 async def add_pins(folder):

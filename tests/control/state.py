@@ -8,17 +8,17 @@ from pathlib import Path
 import trio
 import trio.testing
 
+from balancer.admin.services import Operators
 from balancer.config import model
-from balancer.control.fleet import Fleet
-from balancer.control.force import Force
-from balancer.control.journal import Journal
-from balancer.control.keeper import TICK, Keeper
-from balancer.control.movers import Movers
-from balancer.control.operators import Operators
+from balancer.control.active_config import Force
+from balancer.control.evictions import Movers
+from balancer.control.placement_controller import TICK, Keeper
 from balancer.control.plans import Plans
 from balancer.control.reload import Reloader
+from balancer.control.worker_registry import Fleet
+from balancer.overlay.overlay import Pin
 from balancer.pool.tracing import Passes
-from balancer.ring.overlay import Pin
+from balancer.store.journal import Journal
 
 START = 1_700_000_000.0
 TOKEN = b"a-token-that-must-stay-secret"

@@ -9,13 +9,13 @@ import pytest
 import trio
 from state import operating
 
+from balancer.admin import server
+from balancer.admin.api import AdminApi
+from balancer.admin.listeners import Door
+from balancer.admin.server import Response
 from balancer.config.model import Config
-from balancer.control import server
-from balancer.control.api import AdminApi
-from balancer.control.doors import Door
-from balancer.control.journal import Journal
-from balancer.control.keeper import Keeper
-from balancer.control.server import Response
+from balancer.control.placement_controller import Keeper
+from balancer.store.journal import Journal
 
 CONFIG = {
     "listener": [{"name": "web", "bind": ["127.0.0.1:0"], "pool": "ide"}],

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from balancer.control.exposition import EOF, Family, Writer
+from balancer.admin.exposition import EOF, Family, Writer
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_characters="\n"), max_size=12)
 VALUES = st.floats(allow_nan=False) | st.integers(-(2**53), 2**53)

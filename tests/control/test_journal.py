@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from state import START, TOKEN, journal, keeping, pin
 
 from balancer.config.model import Backend, Ring
-from balancer.control.journal import Entry, Journal, RingConfig, _entry
 from balancer.errors import Refused
-from balancer.ring.overlay import Add, Overlay, Pin, Remove, SetState, SetWeight, Steer, Unpin
+from balancer.overlay.entries import Entry, RingConfig
+from balancer.overlay.overlay import Add, Overlay, Pin, Remove, SetState, SetWeight, Steer, Unpin
+from balancer.store.journal import Journal, _entry
 
 PINNER = Path(__file__).with_name("pinner.py")
 names = st.sampled_from(["a", "b", "c"])

@@ -9,14 +9,15 @@ import trio
 from state import START, config, keeping, pin, ticks, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from balancer.control.book import version
-from balancer.control.journal import replayed
-from balancer.control.keeper import TICK, Outdated
+from balancer.control.placement_controller import TICK, Outdated
+from balancer.control.pool_state import version
 from balancer.errors import Refused
-from balancer.pool.health import AgentReport, Health, Result
-from balancer.pool.standing import WELL
+from balancer.health.availability import WELL
+from balancer.health.results import AgentReport, Result
+from balancer.health.tracker import Health
+from balancer.overlay.overlay import Add, Overlay, Remove, SetState, SetWeight, Steer
+from balancer.overlay.replay import replayed
 from balancer.ring.build import build
-from balancer.ring.overlay import Add, Overlay, Remove, SetState, SetWeight, Steer
 
 TOKENS = [b"token-%d" % number for number in range(500)]
 

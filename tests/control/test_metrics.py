@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from state import config, keeping, operating
 from wire import answer, get
 
-from balancer.control.facts import Facts
-from balancer.control.metrics import Metrics
-from balancer.control.scan import Scan
-from balancer.pool.histogram import Histogram
+from balancer.admin.metrics import Metrics
+from balancer.admin.periodic_counts import Scan
+from balancer.admin.views import Facts
+from balancer.shared.histogram import Histogram
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import trio
 from state import config, keeping, pin
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from balancer.control.movers import Movers, Stray
+from balancer.control.evictions import Movers, Stray
 from balancer.errors import Refused
-from balancer.pool.standing import WELL, Standing
-from balancer.ring.overlay import SetState
+from balancer.health.availability import WELL, Standing
+from balancer.overlay.overlay import SetState
 
 DRAIN, SPREAD = 600.0, 30.0
 

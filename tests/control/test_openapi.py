@@ -12,9 +12,9 @@ import pytest
 from admin_rig import AdminDaemon, eventually
 from described import DESCRIPTION, EXERCISED, check
 
-from balancer.control import bodies
-from balancer.control.api import ROUTES
-from balancer.control.openapi import OPERATIONS
+from balancer.admin import requests
+from balancer.admin.api import ROUTES
+from balancer.admin.openapi import OPERATIONS
 
 HANDLERS = {(method, path): handler for path, methods in ROUTES.items() for method, handler in methods.items()}
 
@@ -42,7 +42,7 @@ def test_it_is_what_the_standard_wants():
 def test_bodies_queries_and_statuses_are_those_of_the_code(key):
     tree = ast.parse(textwrap.dedent(inspect.getsource(HANDLERS[key])))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    taken = [getattr(bodies, call.args[0].attr) for call in calls if call.func.attr == "body"]
+    taken = [getattr(requests, call.args[0].attr) for call in calls if call.func.attr == "body"]
     assert taken == ([OPERATIONS[key].body] if OPERATIONS[key].body is not None else [])
     numbers = [call.args[0].value for call in calls if call.func.attr == "number"]
     assert numbers == list(OPERATIONS[key].query or {})

@@ -6,10 +6,10 @@ import pytest
 from state import START, config, keeping, pin
 from trio.testing import MockClock
 
-from balancer.control.keeper import Outdated
+from balancer.control.placement_controller import Outdated
 from balancer.control.plans import KEPT, Plans, live_explanation, past_explanation
 from balancer.errors import Refused
-from balancer.ring.overlay import Add, Remove, SetState, SetWeight, Unpin
+from balancer.overlay.overlay import Add, Remove, SetState, SetWeight, Unpin
 
 WEIGHTS = {"a": 1.0, "b": 1.0, "c": 2.0, "d": 1.0}
 TOKENS = [b"token-%d" % number for number in range(300)]

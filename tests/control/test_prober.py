@@ -14,13 +14,13 @@ from state import START, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.config import model
-from balancer.control.health_file import HealthFile
-from balancer.control.journal import Journal
-from balancer.control.keeper import Keeper
-from balancer.control.probe import Probe
+from balancer.control.placement_controller import Keeper
 from balancer.control.prober import AT_ONCE, PATIENCE, Prober
-from balancer.pool.health import Verdict
-from balancer.ring.overlay import Add, Remove
+from balancer.health.results import Verdict
+from balancer.overlay.overlay import Add, Remove
+from balancer.probes.probe import Probe
+from balancer.store.health_file import HealthFile
+from balancer.store.journal import Journal
 
 INTERVAL = 2.0
 

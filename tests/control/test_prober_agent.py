@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from probed import hosting, silent
 
 from balancer.config.scalars import Address
-from balancer.control.probe_agent import ask_agent, parse_report
-from balancer.pool.health import AgentReport
+from balancer.health.results import AgentReport
+from balancer.probes.agent import ask_agent, parse_report
 
 WORDS = {
     b"75%": AgentReport(percent=75),

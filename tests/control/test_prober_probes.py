@@ -16,8 +16,8 @@ from websockets.utils import accept_key
 
 from balancer.config import model
 from balancer.config.scalars import Address
-from balancer.control.probe import Probe
-from balancer.pool.health import Result
+from balancer.health.results import Result
+from balancer.probes.probe import Probe
 
 
 def pool(address, backend=(), of=(), **keys):

@@ -5,8 +5,8 @@ import trio
 from state import keeping, pin, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from balancer.control.movers import Movers
-from balancer.control.scan import INTERVAL, PAUSE, Scan
+from balancer.admin.periodic_counts import INTERVAL, PAUSE, Scan
+from balancer.control.evictions import Movers
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.daemon.channel import MOST_FDS, Channel, Message, pair
+from balancer.ipc.channel import MOST_FDS, Channel, Message, pair
 
 values = st.recursive(st.none() | st.integers() | st.text(max_size=50), lambda inner: st.lists(inner, max_size=3))
 fields = st.dictionaries(st.sampled_from(["a", "b", "c"]), values)

@@ -8,11 +8,11 @@ import trio
 import trio.testing
 
 from balancer.config import model
-from balancer.control.probe_agent import parse_report
-from balancer.control.probe_http import ask_http, health_request
-from balancer.control.probe_link import MAX_ANSWER, Failed
-from balancer.control.probe_websocket import ask_websocket
-from balancer.pool.health import Result
+from balancer.health.results import Result
+from balancer.probes.agent import parse_report
+from balancer.probes.connection import MAX_ANSWER, Failed
+from balancer.probes.http import ask_http, health_request
+from balancer.probes.websocket import ask_websocket
 
 KEY = re.compile(rb"Sec-WebSocket-Key: (\S+)\r\n", re.IGNORECASE)
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

@@ -12,18 +12,26 @@ import h11
 import trio
 import trio.testing
 
+from balancer.admin import requests, server
 from balancer.config.load import check
 from balancer.config.model import Backend, Config, Listener, Pool, Ring, Section
-from balancer.control import bodies, server
-from balancer.control.health_file import HealthFile
-from balancer.control.journal import Entry, Journal
-from balancer.control.keeper import Keeper
+from balancer.control.placement_controller import Keeper
 from balancer.errors import Refused
-from balancer.ring.overlay import Overlay, Pin
+from balancer.overlay.entries import Entry
+from balancer.overlay.overlay import Overlay, Pin
+from balancer.store.health_file import HealthFile
+from balancer.store.journal import Journal
 
 _BODIES = [
-    *(bodies.TokenBody, bodies.ExplainBody, bodies.PinBody, bodies.PlanBody, bodies.StateBody, bodies.WeightBody),
-    *(bodies.RampBody, bodies.SettleBody, bodies.TraceBody),
+    *(
+        requests.TokenBody,
+        requests.ExplainBody,
+        requests.PinBody,
+        requests.PlanBody,
+        requests.StateBody,
+        requests.WeightBody,
+    ),
+    *(requests.RampBody, requests.SettleBody, requests.TraceBody),
 ]
 _WEIGHTS = {"ide-01": 1.0, "ide-02": 2.0, "ide-03": 0.0}
 _NOW = 1_700_000_000.0
@@ -42,10 +50,10 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="balancer-fuzz-")
 
 def admin_body(data: bytes) -> None:
     """A body of the admin API, of the kind the first byte says; the changes of a plan are made on an overlay."""
-    kind = _BODIES[data[0] % len(_BODIES)] if data else bodies.PlanBody
+    kind = _BODIES[data[0] % len(_BODIES)] if data else requests.PlanBody
     try:
-        body = bodies.parse(kind, data[1:])
-        if isinstance(body, bodies.PlanBody):
+        body = requests.parse(kind, data[1:])
+        if isinstance(body, requests.PlanBody):
             overlay = Overlay()
             for change in body.changes:
                 overlay = overlay.apply(change, _WEIGHTS, _NOW)
@@ -54,7 +62,7 @@ def admin_body(data: bytes) -> None:
         assert str(error)
         return
     assert isinstance(body, Section)
-    assert bodies.parse(kind, body.model_dump_json().encode()) == body, "a body is not what it says of itself"
+    assert requests.parse(kind, body.model_dump_json().encode()) == body, "a body is not what it says of itself"
 
 
 def admin_wire(data: bytes) -> None:

@@ -13,10 +13,10 @@ from trio.testing import wait_all_tasks_blocked as settle
 
 from balancer.config.model import Limits
 from balancer.errors import Source
+from balancer.net.admission import Gate
 from balancer.net.engine import Engine, park
-from balancer.net.gate import Gate
 from balancer.net.transport import PlainTransport
-from balancer.pool.board import Board, size
+from balancer.shared.counters import Board, size
 
 __all__ = [
     "Job",

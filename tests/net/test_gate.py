@@ -9,9 +9,10 @@ from net_rig import gate_for, pair, parked, passes, running, settle
 
 from balancer.config.model import Limits
 from balancer.config.scalars import Memory
+from balancer.net.admission import REPORT_INTERVAL, client_key
+from balancer.net.connection_limit import HANDSHAKE_TURN
 from balancer.net.engine import Engine, TimedOut
-from balancer.net.gate import HANDSHAKE_TURN, REPORT_INTERVAL, client_key
-from balancer.pool.board import Board, size
+from balancer.shared.counters import Board, size
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.net import link as module
-from balancer.net.link import Link
+from balancer.ipc import link as module
+from balancer.ipc.link import Link
 
 
 def links():

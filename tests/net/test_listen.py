@@ -13,8 +13,8 @@ from net_rig import Job, connected, gate_for, parked, passes, running, settle
 from balancer.config.scalars import Address
 from balancer.errors import Source
 from balancer.net.bind import open_listener
+from balancer.net.connection_limit import HANDSHAKE_TURN
 from balancer.net.engine import SWEEP_INTERVAL, Closed
-from balancer.net.gate import HANDSHAKE_TURN
 from balancer.net.listen import ACCEPT_BATCH, Acceptor
 from balancer.net.transport import PlainTransport
 

@@ -1,11 +1,11 @@
 """Pools as the data plane has them, steered as operators steer them."""
 
 from balancer.config import model
+from balancer.overlay.overlay import Overlay
 from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.ring.build import build
-from balancer.ring.overlay import Overlay
 
 DIGEST = Digest(b"a key")
 NOW = 1_700_000_000.0

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from pools import DIGEST, NOW, told
 
 from balancer.config import model
+from balancer.health.availability import Standing
+from balancer.overlay.overlay import Overlay, SetState
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
-from balancer.pool.standing import Standing
 from balancer.ring.build import build
-from balancer.ring.overlay import Overlay, SetState
 
 NAMES = ["a", "b", "x", "y"]
 BACKUPS = ["x", "y"]

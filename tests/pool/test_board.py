@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from balancer.errors import Refused
-from balancer.pool.board import CAPACITY, Board, Kind, Metered, Seats, prepare, size
+from balancer.shared.buckets import Metered
+from balancer.shared.counters import CAPACITY, Board, Kind, prepare, size
+from balancer.shared.slots import Seats
 
 ROWS = 3
 WORKERS = st.integers(0, ROWS - 1)
@@ -123,7 +125,7 @@ def test_buckets_are_shared_by_workers_and_not_by_clients_or_kinds():
 
 CHILD = """
 import mmap, sys
-from balancer.pool.board import Board, Kind
+from balancer.shared.counters import Board, Kind
 file, row = sys.argv[1], int(sys.argv[2])
 with open(file, "r+b") as opened:
     board = Board(memoryview(mmap.mmap(opened.fileno(), 0)), row)

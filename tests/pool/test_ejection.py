@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.config import model
-from balancer.pool.ejection import Ejection
-from balancer.pool.health import SLOW_STEPS, Health, Result, Verdict
-from balancer.pool.standing import Standing
+from balancer.health.availability import Standing
+from balancer.health.ejection import Ejection
+from balancer.health.results import Result, Verdict
+from balancer.health.tracker import SLOW_STEPS, Health
 
 BASE, MOST = 30.0, 300.0
 GOOD, BAD = Result(True, "200"), Result(False, "status 500")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from balancer.config import model
-from balancer.pool.health import AgentReport, Health, Result, Verdict, judged_by, probed
+from balancer.health.results import AgentReport, Result, Verdict
+from balancer.health.tracker import Health, judged_by, probed
 
 GOOD, BAD = Result(True, "200"), Result(False, "connection refused")
 WISHES = {"": "", "degraded": "degraded", "drain": "asks to be drained", "maint": "asks for maintenance"}

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.pool.histogram import REQUEST_BOUNDS, Histogram, Traffic
+from balancer.pool.traffic import REQUEST_BOUNDS, Traffic
+from balancer.shared.histogram import Histogram
 
 BOUNDS = (0.1, 1.0, 2.5)
 

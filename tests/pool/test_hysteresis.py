@@ -7,8 +7,9 @@ import pytest
 from pools import config, steered
 
 from balancer.config import model
-from balancer.pool.health import Health, Result, Verdict
-from balancer.pool.outliers import Outliers
+from balancer.health.outliers import Outliers
+from balancer.health.results import Result, Verdict
+from balancer.health.tracker import Health
 from balancer.pool.pool import Pool
 from balancer.ring.build import build
 

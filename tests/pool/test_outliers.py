@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.config import model
-from balancer.pool.health import Health, Verdict
-from balancer.pool.outliers import Outliers
-from balancer.pool.tally import KEPT, Tally
+from balancer.health.outliers import Outliers
+from balancer.health.results import Verdict
+from balancer.health.tally import KEPT, Tally
+from balancer.health.tracker import Health
 
 NAMES = [f"host-{n}" for n in range(10)]
 LOOK = 0.5

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from pools import config, steered, told
 
 from balancer.config import model
-from balancer.pool.panic import healthy_share
+from balancer.health.availability import UNKNOWN, WELL, Standing
+from balancer.health.panic import healthy_share
+from balancer.overlay.overlay import SetState
 from balancer.pool.pool import Pool
-from balancer.pool.standing import UNKNOWN, WELL, Standing
 from balancer.ring.build import build
-from balancer.ring.overlay import SetState
 
 NAMES = ["a", "b", "c", "d"]
 DOWN, EJECTED = Standing("unhealthy: status 500", down=True), Standing(ejected="ejected: 5 failures in a row")

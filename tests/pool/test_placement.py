@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import DIGEST, NOW, config, steered
 
+from balancer.overlay.overlay import Overlay, Pin, SetState
 from balancer.pool.placement import Placement
 from balancer.ring.build import build
-from balancer.ring.overlay import Overlay, Pin, SetState
 
 SETTINGS = config(["a", "b", "c"])
 RING = build(SETTINGS)

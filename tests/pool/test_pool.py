@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import DIGEST, config, open_pool, steered, told
 
+from balancer.overlay.overlay import Add, Pin, Remove, SetState, SetWeight
 from balancer.pool.pool import Pool
 from balancer.ring.build import build
-from balancer.ring.overlay import Add, Pin, Remove, SetState, SetWeight
 
 NAMES = ["a", "b", "c", "d"]
 RINGS = [

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import config, steered, told
 
+from balancer.health.availability import UNKNOWN, WELL, Standing
+from balancer.overlay.overlay import SetState
 from balancer.pool.pool import Pool
-from balancer.pool.standing import UNKNOWN, WELL, Standing
-from balancer.ring.overlay import SetState
 
 NAMES = ["a", "b", "c", "d"]
 LOOKS = {

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from pools import config, steered, told
 
 from balancer.config import model
-from balancer.pool.board import Board, size
 from balancer.pool.pool import FULL, Pool
 from balancer.ring.build import build
+from balancer.shared.counters import Board, size
 
 NAMES = ["a", "b", "c"]
 SEATS = {name: number for number, name in enumerate(NAMES)}

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pydantic import TypeAdapter, ValidationError
 
 from balancer.errors import Refused
-from balancer.ring.overlay import RAMP_STEPS, Add, Change, Overlay, Pin, Remove, SetState, SetWeight, Steer, Unpin
+from balancer.overlay.overlay import RAMP_STEPS, Add, Change, Overlay, Pin, Remove, SetState, SetWeight, Steer, Unpin
 
 CONFIGURED = {"a": 1.0, "b": 2.0, "c": 0.0}
 START = 1_700_000_000.0

@@ -1,0 +1,129 @@
+"""One request to the admin API, as its handlers see it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import trio
+from pydantic_core import to_json
+
+from balancer.admin import requests
+from balancer.admin.metrics import Metrics
+from balancer.admin.server import Request, Response
+from balancer.admin.services import Operators
+from balancer.admin.views import Facts
+from balancer.config.model import Section
+from balancer.control.pool_state import Book, version
+from balancer.errors import ProxyError, Refused
+from balancer.http.token import given
+
+T = TypeVar("T", bound=Section)
+
+_DIGEST = re.compile(r"digest:([0-9a-f]{16})")
+
+
+class Failure(Exception):
+    """A request that is answered with ``status`` and a message."""
+
+    def __init__(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, what its path says, who sent it, and what it is about."""
+
+    operators: Operators
+    facts: Facts
+    metrics: Metrics
+    nursery: trio.Nursery
+    """For what goes on after the answer."""
+    request: Request
+    args: Mapping[str, str]
+    who: str
+
+    @cached_property
+    def book(self) -> Book:
+        """The book of the pool in the path."""
+        try:
+            return self.operators.keeper.book(self.args["pool"])
+        except Refused as error:
+            raise Failure(404, str(error)) from None
+
+    @property
+    def pool(self) -> str:
+        """Name of the pool in the path."""
+        return self.book.config.name
+
+    @cached_property
+    def backend(self) -> str:
+        """The backend in the path."""
+        name = self.args["backend"]
+        known = sorted(self.book.pool.backends)
+        if name not in known:
+            raise Failure(404, f'pool "{self.pool}" has no such backend; it has {", ".join(known)}')
+        return name
+
+    @property
+    def only_at(self) -> str | None:
+        """The version of the pool that the client insists on (RFC 9110, 13.1.1)."""
+        value = self.request.headers.get("if-match")
+        return None if value in (None, "*") else str(value).strip('"')
+
+    def body(self, kind: type[T]) -> T:
+        """The body as ``kind``."""
+        return requests.parse(kind, self.request.body)
+
+    def number(self, name: str, default: int, most: int, least: int = 0) -> int:
+        """A whole number from ``least`` to ``most`` in the query."""
+        text = self.request.query.get(name, str(default))
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
+            raise Failure(400, f"{name}: expected a whole number from {least} to {most}")
+        return int(text)
+
+    def wants(self, content_type: str) -> bool:
+        """Does the client prefer this type to JSON?"""
+        return content_type in self.request.headers.get("accept", "")
+
+    def token(self, text: str) -> bytes:
+        """What the data plane hashes for this token."""
+        try:
+            token = given(text.encode(), self.book.config.token)
+        except ProxyError as error:
+            raise Failure(400, error.reason) from None
+        if token is None:
+            raise Failure(400, "the token is empty")
+        return token
+
+    def digest(self, text: str, *, prefix: bool = False) -> tuple[str, int | None]:
+        """The digest of a token, or of a beginning of tokens with its length; ``digest:`` and a digest is one."""
+        if not text.startswith("digest:"):
+            token = self.token(text)
+            return self.operators.keeper.digest(token), len(token) if prefix else None
+        known = _DIGEST.fullmatch(text)
+        if known is None:
+            raise Failure(400, "a digest is 16 hex digits, as in the access log")
+        if prefix:
+            raise Failure(
+                400, "the digest of a whole token says nothing about its beginning; give the beginning itself"
+            )
+        return known[1], None
+
+    def answer(self, value: Mapping[str, Any], status: int = 200) -> Response:
+        """JSON, with the pool's version where there is a pool."""
+        tags = (("ETag", f'"{version(self.book)}"'),) if "pool" in self.args else ()
+        return Response(status, as_json(value), "application/json", tags)
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """One object, for people too."""
+    return to_json(value, indent=1) + b"\n"
+
+
+def as_text(text: str) -> Response:
+    """Lines to be read by people."""
+    return Response(200, text.encode() + b"\n", "text/plain; charset=utf-8")

@@ -1,0 +1,54 @@
+"""Numbers of the daemon that no pool has, added up over its workers."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from balancer.control.worker_registry import Fleet
+from balancer.net.admission import REASONS
+from balancer.net.engine import LAG_BOUNDS
+from balancer.shared.histogram import Histogram
+
+
+@dataclass
+class Life:
+    """What control knows of the daemon beside its workers."""
+
+    started: float = field(default_factory=time.time)
+    """Unix time."""
+    draining: bool = False
+    processes: list[dict[str, Any]] = field(default_factory=list)
+    """As the supervisor tells of them."""
+
+
+def daemon_gauges(life: Life, fleet: Fleet) -> dict[str, Any]:
+    """The numbers, by name."""
+    force, counters, gauges = fleet.force, fleet.counters, fleet.gauges
+    lag = Histogram(LAG_BOUNDS)
+    if counters:
+        lag.counts, lag.sum = counters["loop_lag"], counters["loop_lag_sum"]
+    return {
+        "started": life.started,
+        "draining": life.draining,
+        "accepting": fleet.ready.is_set() and bool(fleet.workers),
+        "connections": gauges.get("connections", 0),
+        "max_connections": force.config.limits.max_connections,
+        "starved": bool(gauges.get("starved", 0)),
+        "refused_connections": counters.get("refused_connections") or dict.fromkeys(REASONS, 0),
+        "crashes": counters.get("crashes", 0),
+        "loop_lag": lag.plain(),
+        "log_lines_dropped": counters.get("log_lines_dropped", 0),
+        "processes": life.processes,
+        "workers": fleet.facts(),
+        "listeners": {
+            listener.name: {
+                **{"connections": 0, "handshake_failures": 0, "open": 0},
+                **counters.get("listeners", {}).get(listener.name, {}),
+                **gauges.get("listeners", {}).get(listener.name, {}),
+                "max_connections": listener.max_connections,
+                "pool": listener.pool,
+                "bind": [address for key in force.keys[listener.name] for address in force.bound[key]],
+            }
+            for listener in force.config.listener
+        },
+    }

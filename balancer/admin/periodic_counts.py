@@ -1,0 +1,70 @@
+"""What takes too long to count whenever somebody looks: strays, and the shares of a ring. Counted when something has
+changed, and now and then: users come and go."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import trio
+
+from balancer.control.compute import compute
+from balancer.control.evictions import Movers
+from balancer.control.placement_controller import Keeper
+from balancer.errors import Refused
+from balancer.ring.base import Ring
+
+logger = logging.getLogger("balancer.scan")
+
+INTERVAL = 5.0
+"""Seconds between two counts while nothing happens."""
+PAUSE = 0.2
+"""Seconds between two counts at least, however much happens."""
+
+
+@dataclass(frozen=True)
+class RingFacts:
+    """A ring in numbers, by backend."""
+
+    fingerprint: str
+    shares: Mapping[str, float]
+    points: Mapping[str, int]
+
+
+class Scan:
+    """The last counts, by pool; none of a pool before its first."""
+
+    def __init__(self, keeper: Keeper, movers: Movers) -> None:
+        self.strays: dict[str, int] = {}
+        self.rings: dict[str, RingFacts] = {}
+        self._keeper = keeper
+        self._movers = movers
+
+    async def run(self) -> None:
+        """Count until cancelled."""
+        while True:
+            place = self._keeper.events.newest(0)
+            try:
+                for name in list(self._keeper.books):
+                    await self._count(name)
+            except Refused as error:
+                logger.warning("strays and shares are as they were: %s", error)
+            except Exception:  # numbers that are late must not end the daemon
+                logger.exception("counting strays and shares failed")
+            await trio.sleep(PAUSE)
+            with trio.move_on_after(INTERVAL):
+                await self._keeper.events.wait_behind(place)
+
+    async def _count(self, name: str) -> None:
+        book = self._keeper.books.get(name)
+        if book is None:  # gone with a reload meanwhile
+            return
+        ring = book.ring
+        self.strays[name] = await self._movers.count_strays(name)
+        known = self.rings.get(name)
+        if known is None or known.fingerprint != ring.fingerprint:
+            self.rings[name] = await compute(ring_facts, ring)
+
+
+def ring_facts(ring: Ring) -> RingFacts:
+    """The numbers of a ring; takes long for a large one."""
+    return RingFacts(ring.fingerprint, ring.shares(), ring.point_counts())

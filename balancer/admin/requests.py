@@ -1,0 +1,142 @@
+"""What the admin API takes: the bodies of its requests as types, and what is wrong with one in plain words.
+
+A body may hold a token, so no message quotes one: pydantic's own words for a problem do not.
+"""
+
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from balancer.config.model import Many, Name, Section
+from balancer.config.scalars import Level
+from balancer.errors import Refused
+from balancer.overlay.entries import RingConfig
+from balancer.overlay.overlay import MAX_WEIGHT, Change, State, Text
+
+T = TypeVar("T", bound=Section)
+
+Token = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+"""A token as it stands in the URL, or ``digest:`` and its digest as the access log has it."""
+Seconds = Annotated[float, Field(gt=0, le=366 * 86400.0, allow_inf_nan=False)]
+
+
+class BadBody(Refused):
+    """A body that is not what the request needs."""
+
+
+class TokenBody(Section):
+    """Which token, or which beginning of tokens."""
+
+    token: Token
+    prefix: bool = False
+
+
+class ExplainBody(Section):
+    """Where a token goes, now or ``at`` a Unix time that has passed."""
+
+    token: Token
+    at: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class PinBody(Section):
+    """A pin; it ends by itself after ``seconds``."""
+
+    token: Token
+    prefix: bool = False
+    backend: Name
+    seconds: Seconds | None = None
+    reason: Text = ""
+
+
+class ReloadBody(Section):
+    """Whether only to look."""
+
+    dry_run: bool = False
+
+
+class PlanBody(Section):
+    """Changes to be looked at before they are made, or the ring and backends of another configuration."""
+
+    changes: Annotated[Many[Change], Field(max_length=1000)] = ()
+    to: RingConfig | None = None
+
+    @model_validator(mode="after")
+    def one_of_both(self) -> Self:
+        if bool(self.changes) == (self.to is not None):
+            raise ValueError('give "changes", at least one, or "to"')
+        return self
+
+
+class StateBody(Section):
+    """An admin state."""
+
+    state: State
+
+
+class WeightBody(Section):
+    """A weight, to be reached in ``over`` seconds."""
+
+    weight: Annotated[float, Field(ge=0.0, le=MAX_WEIGHT, allow_inf_nan=False)]
+    over: Annotated[float, Field(ge=0.0, le=30 * 86400.0, allow_inf_nan=False)] = 0.0
+
+
+class RampBody(Section):
+    """What becomes of a weight that is changing."""
+
+    action: Literal["pause", "resume", "rollback"]
+
+
+class LogLevelBody(Section):
+    """The least serious messages to write."""
+
+    level: Level
+
+
+class SettleBody(Section):
+    """Users a second."""
+
+    rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+
+
+class TraceBody(Section):
+    """For how long a pass is good."""
+
+    seconds: Annotated[float, Field(ge=1, le=7 * 86400.0, allow_inf_nan=False)]
+
+
+def parse(kind: type[T], body: bytes) -> T:
+    """The body as ``kind``. Raises ``BadBody`` with every problem."""
+    try:
+        return kind.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        # A list whose elements are all wrong is not short of elements.
+        deep = [each for each in problems if each["type"] != "too_short"] or problems
+        lines = [": ".join(filter(None, [_path(each["loc"]), _words(each["msg"])])) for each in deep]
+    raise BadBody("; ".join(lines))
+
+
+def _path(key: tuple[int | str, ...]) -> str:
+    """``changes #2 > weight``."""
+    parts: list[str] = []
+    for part in key:
+        if isinstance(part, int) and parts:
+            parts[-1] += f" #{part + 1}"
+        else:
+            parts.append(str(part))
+    return " > ".join(parts)
+
+
+def _words(message: str) -> str:
+    for pydantic, ours in (
+        ("Input should be ", "expected "),
+        ("String should match pattern", "expected a string that matches"),
+        ("Extra inputs are not permitted", "unknown here"),
+        ("Field required", "missing"),
+        ("Tuple should have at least 1 item", "expected at least one"),
+        ("Value error, ", ""),
+        ("Invalid JSON: ", "this is not JSON: "),
+    ):
+        if message.startswith(pydantic):
+            return ours + message.removeprefix(pydantic)
+    return message

@@ -1,0 +1,86 @@
+"""What operators have changed, and what they know tokens by."""
+
+from typing import Any
+
+from balancer.admin.responses.common import answer
+from balancer.admin.responses.pools import Backend
+from balancer.overlay.overlay import Pin
+
+
+@answer
+class Made:
+    """A change, as the journal has it."""
+
+    pool: str
+    seq: int
+    """Number of the entry in the journal."""
+    who: str
+    before: str
+    """Fingerprint of the ring."""
+    after: str
+    version: str
+    """Of the pool, for ``If-Match``."""
+
+
+@answer
+class BackendChanged(Made):
+    """A change of a backend, and how it is now."""
+
+    backend: Backend
+
+
+@answer
+class Pinned(Made):
+    """A pin that was made."""
+
+    digest: str
+    prefix: int | None
+    """Length in bytes of the beginning that is pinned; null for a whole token."""
+    until: float | None
+    """Unix time; null if it does not end by itself."""
+
+
+@answer
+class Unpinned(Made):
+    """A pin that was taken away."""
+
+    digest: str
+    prefix: int | None
+
+
+@answer
+class Digest:
+    """What a token is known by."""
+
+    digest: str
+    prefix: int | None
+    """Length in bytes of the beginning that was digested; null for a whole token."""
+
+
+@answer
+class Pins:
+    """The pins of a pool."""
+
+    pool: str
+    pins: list[Pin]
+
+
+@answer
+class Journal:
+    """The newest entries of a pool's journal, oldest first."""
+
+    pool: str
+    kept: bool
+    """Is there a state directory?"""
+    count: int
+    entries: list[dict[str, Any]]
+
+
+@answer
+class Trace:
+    """A request header with which a client is told why it is placed where it is."""
+
+    header: str
+    value: str
+    until: int
+    """Unix time."""

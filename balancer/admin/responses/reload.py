@@ -1,0 +1,90 @@
+"""The configuration in force, its certificates, and reloads."""
+
+from typing import Any
+
+from balancer.admin.responses.common import answer
+from balancer.admin.responses.plans import RingPlan
+
+
+@answer
+class LastReload:
+    """How a reload went."""
+
+    time: float
+    who: str
+    ok: bool
+    problems: list[str]
+
+
+@answer
+class ReloadState:
+    """The configuration in force, and the last reload."""
+
+    generation: int
+    since: float
+    """Unix time."""
+    last_reload: LastReload | None
+
+
+@answer
+class ConfigChange:
+    """One thing that a reload changes."""
+
+    kind: str
+    key: str
+    text: str
+
+
+@answer
+class ReloadUsers:
+    """Whom of the connected users a reload concerns."""
+
+    connected: int
+    moving: int
+    tunnels: int
+
+
+@answer
+class ReloadPlan(RingPlan):
+    """What a reload does to a ring."""
+
+    users: ReloadUsers
+
+
+@answer
+class Reloaded(ReloadState):
+    """What a reload has changed, or would change."""
+
+    dry_run: bool
+    changes: list[ConfigChange]
+    warnings: list[str]
+    plans: list[ReloadPlan]
+
+
+@answer
+class ConfigInForce:
+    """The configuration, without its secrets."""
+
+    generation: int
+    since: float
+    config: dict[str, Any]
+
+
+@answer
+class CertificateFacts:
+    """A certificate in force."""
+
+    listener: str
+    file: str
+    names: list[str]
+    not_before: float
+    not_after: float
+    days_left: float
+    fingerprint: str
+
+
+@answer
+class Certificates:
+    """Certificates in force."""
+
+    certificates: list[CertificateFacts]

@@ -1,0 +1,96 @@
+"""Rings, and where a token goes."""
+
+from balancer.admin.responses.common import answer
+
+
+@answer
+class Load:
+    """A backend's share of all tokens in relation to the share its weight stands for: 1 is fair."""
+
+    backend: str
+    of_fair: float
+
+
+@answer
+class Loss(Load):
+    """The worst that the loss of one backend can do: the load of its heir."""
+
+    lost: str
+
+
+@answer
+class Side:
+    """A ring in numbers."""
+
+    fingerprint: str
+    weights: dict[str, float]
+    shares: dict[str, float]
+    fullest: Load
+    worst_loss: Loss | None
+    """Null with a single backend."""
+
+
+@answer
+class Ring(Side):
+    """The ring in force."""
+
+    pool: str
+    algorithm: str
+    points: dict[str, int]
+    balance: str
+    """How even it is, in words."""
+
+
+@answer
+class Candidate:
+    """A backend in a token's order."""
+
+    backend: str
+    skipped: str | None
+    """Why it is passed over, if it is."""
+
+
+@answer
+class Live:
+    """Where a user is connected."""
+
+    place: str
+    tunnels: int
+
+
+@answer
+class Explanation:
+    """Where a token goes, or went, and why."""
+
+    pool: str
+    fingerprint: str
+    position: str
+    """The token's hash."""
+    point: str
+    """The end of its owner's arc, or what stands for it."""
+    owner: str
+    candidates: list[Candidate]
+    members: int
+    """Backends on the ring."""
+    rule: str | None
+    """What overrides the ring, in words."""
+    placed: str | None
+    if_lost: str | None
+    """Where the token goes if that backend is lost."""
+    digest: str
+
+
+@answer
+class ExplanationNow(Explanation):
+    """Where a token goes."""
+
+    live: Live | None
+    """Null for a user who is not connected."""
+
+
+@answer
+class ExplanationThen(Explanation):
+    """Where a token went."""
+
+    at: float
+    """Unix time."""

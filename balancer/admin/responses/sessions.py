@@ -1,0 +1,35 @@
+"""Open tunnels."""
+
+from balancer.admin.responses.common import answer
+
+
+@answer
+class SessionFacts:
+    """An open tunnel."""
+
+    session: str
+    pool: str
+    listener: str
+    user: str | None
+    """By digest."""
+    backend: str
+    client: str
+    since: float
+    bytes_in: int
+    bytes_out: int
+
+
+@answer
+class Sessions:
+    """Open tunnels, the oldest first."""
+
+    count: int
+    sessions: list[SessionFacts]
+
+
+@answer
+class SessionEnded:
+    """A tunnel that was ended."""
+
+    session: str
+    ended: bool

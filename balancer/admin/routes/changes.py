@@ -1,0 +1,110 @@
+"""What operators can change: pins, states and weights of backends, strays sent home, passes to see decisions."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from balancer.admin import requests
+from balancer.admin.call import Call, Failure
+from balancer.admin.server import Response
+from balancer.admin.views import settling_facts
+from balancer.control.pool_state import version
+from balancer.overlay.entries import Entry
+from balancer.overlay.overlay import Change, Pin, SetState, SetWeight, Steer, Unpin
+from balancer.shared.log_level import set_level
+
+TRACE_HEADER = "X-Balancer-Trace"
+"""The request header that carries a pass."""
+
+
+async def digest(call: Call) -> Response:
+    """The digest under which a token, or a beginning of tokens, is known here."""
+    body = call.body(requests.TokenBody)
+    found, prefix = call.digest(body.token, prefix=body.prefix)
+    return call.answer({"digest": found, "prefix": prefix})
+
+
+async def pin(call: Call) -> Response:
+    """Bind a token to a backend."""
+    body = call.body(requests.PinBody)
+    found, prefix = call.digest(body.token, prefix=body.prefix)
+    until = None if body.seconds is None else call.operators.keeper.wall() + body.seconds
+    change = Pin(digest=found, prefix=prefix, backend=body.backend, until=until, reason=body.reason, author=call.who)
+    return await _changed(call, change, {"digest": found, "prefix": prefix, "until": until}, status=201)
+
+
+async def unpin(call: Call) -> Response:
+    """Take a pin away."""
+    prefix = call.number("prefix", 0, 8192) or None
+    found = call.args["digest"]
+    pins = call.book.overlay.pins.values()
+    if not any((each.digest, each.prefix) == (found, prefix) for each in pins):
+        raise Failure(404, "there is no such pin; `balancer pins` lists them")
+    return await _changed(call, Unpin(digest=found, prefix=prefix), {"digest": found, "prefix": prefix})
+
+
+async def set_state(call: Call) -> Response:
+    """Ready, drain or maint."""
+    return await _backend_changed(call, SetState(backend=call.backend, state=call.body(requests.StateBody).state))
+
+
+async def set_weight(call: Call) -> Response:
+    """A weight, at once or over a time."""
+    body = call.body(requests.WeightBody)
+    return await _backend_changed(call, SetWeight(backend=call.backend, weight=body.weight, over=body.over))
+
+
+async def steer(call: Call) -> Response:
+    """Pause, resume or roll back a weight that is changing."""
+    return await _backend_changed(call, Steer(backend=call.backend, action=call.body(requests.RampBody).action))
+
+
+async def settle(call: Call) -> Response:
+    """Begin to send strays home; it goes on after the answer."""
+    rate = call.body(requests.SettleBody).rate
+    work = await call.nursery.start(partial(call.operators.movers.settle, call.pool, rate))
+    return call.answer({"settling": settling_facts(work)}, status=202)
+
+
+async def stop_settling(call: Call) -> Response:
+    """Leave the other strays where they are."""
+    call.operators.movers.stop_settling(call.pool)
+    return call.answer({"settling": settling_facts(call.operators.movers.settling(call.pool))})
+
+
+async def trace(call: Call) -> Response:
+    """A pass with which a client is told why it is placed where it is."""
+    until = int(call.operators.keeper.wall() + call.body(requests.TraceBody).seconds)
+    return call.answer({"header": TRACE_HEADER, "value": call.operators.passes.issue(until), "until": until})
+
+
+async def set_log_level(call: Call) -> Response:
+    """Write more or fewer messages, until the daemon ends."""
+    level = call.body(requests.LogLevelBody).level
+    set_level(level)
+    await call.operators.fleet.relevel(level)
+    call.operators.keeper.events.emit("log-level", f"messages from {level} on are written", level=level, who=call.who)
+    return call.answer({"level": level})
+
+
+def made(call: Call, entry: Entry) -> dict[str, Any]:
+    """What the journal says of a change, and the version it has led to."""
+    return {
+        "pool": entry.pool,
+        "seq": entry.seq,
+        "who": entry.who,
+        "before": entry.before,
+        "after": entry.after,
+        "version": version(call.operators.keeper.book(entry.pool)),
+    }
+
+
+async def _changed(call: Call, change: Change, more: dict[str, Any], status: int = 200) -> Response:
+    changes: Sequence[Change] = [change]
+    entry = await call.operators.keeper.change(call.pool, changes, call.who, call.only_at)
+    return call.answer({**made(call, entry), **more}, status)
+
+
+async def _backend_changed(call: Call, change: SetState | SetWeight | Steer) -> Response:
+    entry = await call.operators.keeper.change(call.pool, [change], call.who, call.only_at)
+    return call.answer({**made(call, entry), "backend": call.facts.backend(call.book, change.backend)})

@@ -1,0 +1,141 @@
+"""Explanations, past and present, and plans: made, looked at as JSON, text or picture, and applied."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import trio
+
+from balancer.admin import requests
+from balancer.admin.call import Call, Failure, as_text
+from balancer.admin.routes.changes import made
+from balancer.admin.server import Response
+from balancer.control.evictions import CHUNK
+from balancer.control.plans import LivePlan, live_explanation, past_explanation
+from balancer.errors import Refused
+from balancer.overlay.overlay import Change, Pin
+from balancer.pool.leases import Lease
+from balancer.ring.explain import Explanation
+from balancer.ring.report import explain_json, explain_text, plan_json, plan_text
+
+SVG = "image/svg+xml"
+_CANDIDATES_SHOWN = 8
+
+
+async def explain(call: Call) -> Response:
+    """Where a token goes, or went, and why. The token comes in the body and does not come back."""
+    body = call.body(requests.ExplainBody)
+    token = await _token(call, body.token)
+    digest = call.operators.keeper.digest(token)
+    if body.at is not None:
+        found = await past_explanation(call.operators.keeper, call.pool, token, body.at)
+        when = f"{datetime.fromtimestamp(body.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        words = f"user digest:{digest} at {when}, as the journal tells it (health and tunnels are not in it)"
+        about: dict[str, Any] = {"digest": digest, "at": body.at}
+    else:
+        found = live_explanation(call.book, token, call.operators.now())
+        lease = call.book.pool.leases.get(token, call.operators.now())
+        words = f"user digest:{digest}: {_presence(lease)}"
+        live = {"place": lease.place, "tunnels": len(lease.sessions)} if lease is not None else None
+        about = {"digest": digest, "live": live}
+    if call.wants("text/plain"):
+        return as_text(f"{words}\n{explain_text(call.pool, _shortened(found))}")
+    return call.answer({**explain_json(call.pool, found), **about})
+
+
+async def make(call: Call) -> Response:
+    """A plan of changes; nothing is changed."""
+    body = call.body(requests.PlanBody)
+    changes = [_authored(change, call.who) for change in body.changes]
+    plan = await call.operators.plans.make(call.pool, changes, body.to)
+    return _shown(call, plan)
+
+
+async def show(call: Call) -> Response:
+    """A plan that was made before."""
+    plan = _known(call)
+    if call.wants(SVG):
+        return Response(200, (await call.operators.plans.picture(plan.plan.id)).encode(), SVG)
+    return _shown(call, plan)
+
+
+async def apply(call: Call) -> Response:
+    """Make the changes of a plan, if the ring is still the one it was made on."""
+    plan = _known(call)
+    entry = await call.operators.plans.apply(plan.plan.id, call.who)
+    return call.answer({**made(call, entry), "plan": plan.plan.id, "changes": _changes(plan.changes)})
+
+
+def _known(call: Call) -> LivePlan:
+    try:
+        return call.operators.plans.get(call.args["plan"])
+    except Refused as error:
+        raise Failure(404, str(error)) from None
+
+
+def _authored(change: Change, who: str) -> Change:
+    """Pins carry their author's name; it is not the author's to choose."""
+    return change.model_copy(update={"author": who}) if isinstance(change, Pin) else change
+
+
+def _shown(call: Call, plan: LivePlan) -> Response:
+    if call.wants("text/plain"):
+        return as_text("\n".join(plan_lines(plan)))
+    moves = [{"from": a, "to": b, "users": users} for (a, b), users in sorted(plan.moves.items())]
+    live = {"connected": plan.users, "moving": sum(plan.moves.values()), "tunnels": plan.tunnels, "moves": moves}
+    return call.answer(
+        {
+            **plan_json(plan.pool, plan.plan),
+            "based_on": plan.based_on,
+            "changes": _changes(plan.changes),
+            "users": live,
+        }
+    )
+
+
+def plan_lines(plan: LivePlan) -> list[str]:
+    """A plan for people."""
+    return [plan_text(plan.pool, plan.plan), *_users(plan)]
+
+
+def _changes(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    return [change.model_dump(mode="json", exclude={"since"}) for change in changes]
+
+
+def _users(plan: LivePlan) -> list[str]:
+    """Whom of the people connected now it concerns."""
+    moving = sum(plan.moves.values())
+    head = f"{moving} of {plan.users} connected users would belong elsewhere, with {plan.tunnels} open tunnels"
+    moves = [f"  {a} -> {b}: {users}" for (a, b), users in sorted(plan.moves.items(), key=lambda each: -each[1])]
+    stay = ["they stay where they are while connected; `balancer ring settle` sends them home"] if moving else []
+    apply = [f"apply it: balancer ring apply {plan.plan.id}"] if plan.changes else []
+    return [head, *moves, *stay, *apply]
+
+
+def _shortened(found: Explanation) -> Explanation:
+    """As many candidates as a reader wants to see: the first, and on to the one that would take over."""
+    usable = [index for index, each in enumerate(found.candidates) if each.skipped is None]
+    return replace(found, candidates=found.candidates[: max([_CANDIDATES_SHOWN - 1, *usable[:2]]) + 1])
+
+
+def _presence(lease: Lease | None) -> str:
+    if lease is None:
+        return "not connected"
+    if not lease.sessions:
+        return f"left {lease.place} a moment ago"
+    tunnels = len(lease.sessions)
+    return f"{tunnels} open tunnel{'' if tunnels == 1 else 's'}, on {lease.place}"
+
+
+async def _token(call: Call, text: str) -> bytes:
+    """The token of a body; one given by its digest is looked for among the users who are connected."""
+    if not text.startswith("digest:"):
+        return call.token(text)
+    wanted, _ = call.digest(text)
+    for number, lease in enumerate(call.book.pool.leases.live()):
+        if number % CHUNK == CHUNK - 1:
+            await trio.lowlevel.checkpoint()
+        if call.operators.keeper.digest(lease.token) == wanted:
+            return lease.token
+    raise Failure(404, "no connected user has this digest; who is not connected can only be found by the token itself")

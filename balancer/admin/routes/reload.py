@@ -1,0 +1,91 @@
+"""The configuration in force, its certificates, and how it gives way to the one in the file."""
+
+import time
+from typing import Any
+
+import trio
+
+from balancer.admin import requests
+from balancer.admin.call import Call, Failure, as_text
+from balancer.admin.routes.plans import plan_lines
+from balancer.admin.server import Response
+from balancer.admin.views import reload_facts
+from balancer.config.certificates import describe_pem
+from balancer.config.difference import masked
+from balancer.control.reload import Changes
+from balancer.errors import ConfigError
+from balancer.ring.report import plan_json
+
+DAY = 86400.0
+
+
+async def reload(call: Call) -> Response:
+    """Put the file in force, or with ``dry_run`` say what that would change."""
+    body = call.body(requests.ReloadBody)
+    reloader = call.operators.reloader
+    try:
+        changes = await (reloader.preview() if body.dry_run else reloader.reload(call.who))
+    except ConfigError as error:
+        raise Failure(409, str(error)) from None
+    if call.wants("text/plain"):
+        return as_text("\n".join(_lines(changes, dry=body.dry_run)))
+    return call.answer({**reload_facts(call.operators), "dry_run": body.dry_run, **_json(changes)})
+
+
+async def last(call: Call) -> Response:
+    """How the last reload went."""
+    return call.answer(reload_facts(call.operators))
+
+
+async def config(call: Call) -> Response:
+    """The configuration in force, without its secrets."""
+    force = call.operators.fleet.force
+    return call.answer({"generation": force.generation, "since": force.since, "config": masked(force.config)})
+
+
+async def certificates(call: Call) -> Response:
+    """Certificates in force, and how many days they have left."""
+    force = call.operators.fleet.force
+    found = []
+    for listener in force.config.listener:
+        files = listener.tls.certificates if listener.tls else ()
+        for certificate, pem in zip(files, force.certificates.get(listener.name, ()), strict=True):
+            about = await trio.to_thread.run_sync(describe_pem, certificate.cert, pem.cert)
+            found.append(
+                {
+                    "listener": listener.name,
+                    "file": str(certificate.cert),
+                    "names": list(about.names),
+                    "not_before": about.not_before,
+                    "not_after": about.not_after,
+                    "days_left": round((about.not_after - time.time()) / DAY, 1),
+                    "fingerprint": about.fingerprint,
+                }
+            )
+    return call.answer({"certificates": found})
+
+
+def _json(changes: Changes) -> dict[str, Any]:
+    return {
+        "changes": [{"kind": each.kind, "key": each.key, "text": each.text} for each in changes.differences],
+        "warnings": [str(each) for each in changes.warnings],
+        "plans": [
+            {
+                **plan_json(each.pool, each.plan),
+                "users": {"connected": each.users, "moving": sum(each.moves.values()), "tunnels": each.tunnels},
+            }
+            for each in changes.plans
+        ],
+    }
+
+
+def _lines(changes: Changes, *, dry: bool) -> list[str]:
+    lines = [f"warning: {each}" for each in changes.warnings]
+    lines += [each.text for each in changes.differences]
+    for plan in changes.plans:
+        lines += ["", *plan_lines(plan)]
+    if not changes.differences:
+        lines.append("the configuration is the one in force")
+    else:
+        lines += ["", "nothing was changed: a dry run" if dry else "all of this is in force now"]
+    return lines

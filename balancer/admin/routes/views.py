@@ -1,0 +1,129 @@
+"""What operators can look at: the daemon, its pools and backends, pins, strays and the journal."""
+
+from dataclasses import asdict
+from importlib.metadata import version as installed
+
+import trio
+
+from balancer.admin.call import Call, as_text
+from balancer.admin.server import Response
+from balancer.admin.views import reload_facts, settling_facts
+from balancer.control.compute import compute
+from balancer.control.events import KEPT, Follower
+from balancer.ring.report import show_json, show_text
+from balancer.shared.log_level import level
+
+_LISTED = 1000
+"""Strays and entries listed at most, unless the client says another number."""
+_MOST = 100_000
+
+
+async def health(call: Call) -> Response:
+    """The process lives."""
+    return call.answer({"ok": True})
+
+
+async def ready(call: Call) -> Response:
+    """The daemon accepts connections, and there is a backend to take them."""
+    operators = call.operators
+    gauges = operators.gauges()
+    books = operators.keeper.books.values()
+    served = any(call.facts.takes_new(book, backend) for book in books for backend in book.pool.backends)
+    if gauges["draining"]:
+        why = "the daemon is stopping"
+    elif not gauges["accepting"]:
+        why = "the daemon is starting: backends are being probed"
+    elif gauges["starved"]:
+        why = "new connections are refused for want of memory (limits.memory)"
+    else:
+        why = "" if served else "no backend is available"
+    return call.answer({"ready": not why, "why": why or None}, status=503 if why else 200)
+
+
+async def metrics(call: Call) -> Response:
+    """For Prometheus."""
+    body, content_type = await call.metrics.exposition(as_openmetrics=call.wants("application/openmetrics-text"))
+    call.operators.keep_counted()  # before anybody hears of it, so that it never is less afterwards
+    return Response(200, body, content_type)
+
+
+async def status(call: Call) -> Response:
+    """Everything at a glance."""
+    operators = call.operators
+    return call.answer(
+        {
+            "version": installed("balancer"),
+            "uptime": operators.keeper.wall() - operators.gauges()["started"],
+            **operators.gauges(),
+            **reload_facts(operators),
+            "state_kept": operators.keeper.persistent,
+            "pools": [
+                {**call.facts.pool(book), "backend": call.facts.backends(book)}
+                for book in operators.keeper.books.values()
+            ],
+        }
+    )
+
+
+async def pools(call: Call) -> Response:
+    """All pools."""
+    books = call.operators.keeper.books.values()
+    return call.answer({"pools": [call.facts.pool(book) for book in books]})
+
+
+async def pool(call: Call) -> Response:
+    """One pool."""
+    return call.answer(call.facts.pool(call.book))
+
+
+async def backends(call: Call) -> Response:
+    """The backends of a pool."""
+    return call.answer({"pool": call.pool, "backends": call.facts.backends(call.book)})
+
+
+async def ring(call: Call) -> Response:
+    """The ring in force: shares, points, balance."""
+    book = call.book
+    algorithm = book.config.ring.algorithm
+    if call.wants("text/plain"):
+        return as_text(await compute(show_text, call.pool, algorithm, book.ring))
+    return call.answer(await compute(show_json, call.pool, algorithm, book.ring))
+
+
+async def pins(call: Call) -> Response:
+    """The pins of a pool, by digest."""
+    found = [pin.model_dump(mode="json", exclude={"op"}) for pin in call.book.overlay.pins.values()]
+    return call.answer({"pool": call.pool, "pins": found})
+
+
+async def strays(call: Call) -> Response:
+    """Users who are not where they belong, and how far sending them home is."""
+    movers = call.operators.movers
+    found = await movers.strays(call.pool)
+    settling = settling_facts(movers.settling(call.pool))
+    listed = [asdict(stray) for stray in found[: call.number("limit", _LISTED, _MOST)]]
+    return call.answer({"pool": call.pool, "count": len(found), "settling": settling, "strays": listed})
+
+
+async def journal(call: Call) -> Response:
+    """The newest entries of a pool's journal, oldest first."""
+    limit = call.number("limit", _LISTED, _MOST, least=1)
+    entries = [each for each in await trio.to_thread.run_sync(call.operators.keeper.entries) if each.pool == call.pool]
+    secret = {"config": {"ring": {"seed"}}}
+    listed = [entry.model_dump(mode="json", exclude_none=True, exclude=secret) for entry in entries[-limit:]]
+    kept = call.operators.keeper.persistent
+    return call.answer({"pool": call.pool, "kept": kept, "count": len(entries), "entries": listed})
+
+
+async def events(call: Call) -> Response:
+    """What changes, as it happens (server-sent events), behind ``Last-Event-ID`` or from the ``last`` few on."""
+    found = call.operators.keeper.events
+    seen = call.request.headers.get("last-event-id")
+    place = found.newest(call.number("last", 0, KEPT)) if seen is None else found.place_of(seen)
+    follower = Follower(found, place)
+    return Response(200, b"", "text/event-stream", (("X-Accel-Buffering", "no"),), more=follower.piece)
+
+
+async def log_level(call: Call) -> Response:
+    """How serious a message must be to be written."""
+    return call.answer({"level": level()})

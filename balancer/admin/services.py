@@ -1,0 +1,36 @@
+"""Everything the admin API stands on, put together once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from balancer.config.model import Config
+from balancer.control.evictions import Movers
+from balancer.control.placement_controller import Keeper
+from balancer.control.plans import Plans
+from balancer.control.reload import Reloader
+from balancer.control.worker_registry import Fleet
+from balancer.pool.tracing import Passes
+
+
+@dataclass(frozen=True)
+class Operators:
+    """What operators can see and change."""
+
+    keeper: Keeper
+    movers: Movers
+    plans: Plans
+    passes: Passes
+    fleet: Fleet
+    reloader: Reloader
+    now: Callable[[], float]
+    """The clock of leases and health."""
+    gauges: Callable[[], dict[str, Any]]
+    """Numbers of the daemon that no pool has: see ``control.gauges``."""
+    keep_counted: Callable[[], None]
+    """Has what was counted up to now outlive this process."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.fleet.force.config

@@ -1,0 +1,205 @@
+"""Moving users on purpose: the end of a drain, a backend that is down, strays that an operator sends home; at a pace.
+
+A user is moved as a whole: all tunnels on a backend are ended together and the lease with them, so that the tabs come
+back together, somewhere else. Nobody is moved on our own account before a drain's time is up, nor off a backend that is
+down unless ``on_down = "close"`` says so.
+"""
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import trio
+
+from balancer.control.placement_controller import Keeper
+from balancer.control.pool_state import Book
+from balancer.errors import Refused
+from balancer.pool.leases import Lease
+
+logger = logging.getLogger("balancer.movers")
+
+CHUNK = 200
+"""Users looked at before the data plane gets its turn."""
+TICK = 0.5
+"""Seconds between two looks at which backends are to be empty."""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A user with live tunnels on another backend than the ring, its overlay considered, says."""
+
+    digest: str
+    place: str
+    home: str
+    tunnels: int
+
+
+@dataclass
+class Settling:
+    """Strays being sent home."""
+
+    rate: float
+    """Users a second."""
+    strays: int
+    """Users to be sent home."""
+    moved: int = 0
+    """Users sent home so far."""
+    skipped: int = 0
+    """Users left where they are: their home cannot be reached, or they have left meanwhile."""
+    done: bool = False
+    """It has come to its end, or was stopped."""
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+class Movers:
+    """``end`` closes a session and says why, ``now`` is the clock of the data plane, ``drain``, ``spread``: seconds."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        end: Callable[[object, str], None],
+        now: Callable[[], float],
+        *,
+        drain: float,
+        spread: float,
+    ) -> None:
+        self._keeper = keeper
+        self._end = end
+        self._now = now
+        self.drain = drain
+        self.spread = spread
+        self._settling: dict[str, Settling] = {}
+        self._closing: set[tuple[str, str]] = set()
+        self._drained: dict[str, set[str]] = {}
+        self.settled = 0
+        """Users sent home since the start."""
+
+    async def run(self) -> None:
+        """End what is left on backends that are to be empty, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(TICK)
+                for name, book in self._keeper.books.items():
+                    self._note_drained(name, book)
+                    for backend, why in self._to_empty(book).items():
+                        if (name, backend) not in self._closing:
+                            self._closing.add((name, backend))
+                            nursery.start_soon(self._empty, book, name, backend, why)
+
+    async def strays(self, pool: str) -> list[Stray]:
+        """Every stray of a pool."""
+        book = self._keeper.book(pool)
+        return [
+            Stray(self._keeper.digest(lease.token), lease.place, home, len(lease.sessions))
+            for lease, home in await self._astray(book)
+        ]
+
+    async def count_strays(self, pool: str) -> int:
+        """How many there are."""
+        return len(await self._astray(self._keeper.book(pool)))
+
+    async def settle(
+        self, pool: str, rate: float, *, task_status: trio.TaskStatus[Settling] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Send the strays of a pool home, ``rate`` users a second. A second call replaces the first."""
+        if not 0 < rate <= 1000:
+            raise Refused("a rate lies above 0 and at most 1000 users a second")
+        book = self._keeper.book(pool)
+        tokens = [lease.token for lease, _ in await self._astray(book)]
+        self.stop_settling(pool)
+        work = self._settling[pool] = Settling(rate, len(tokens))
+        task_status.started(work)
+        try:
+            with work.scope:
+                for token in tokens:
+                    if self._send_home(book, token):
+                        work.moved += 1
+                        self.settled += 1
+                        await trio.sleep(1 / rate)
+                    else:
+                        work.skipped += 1
+        except Exception:  # nobody waits for it who could be told
+            logger.exception("settling the strays of %s failed", pool)
+        finally:
+            work.done = True
+
+    def settling(self, pool: str) -> Settling | None:
+        """How far the last ``settle`` of a pool is, or was when it ended."""
+        return self._settling.get(pool)
+
+    def stop_settling(self, pool: str) -> None:
+        """Leave the strays that have not been sent home where they are."""
+        work = self._settling.get(pool)
+        if work is not None:
+            work.scope.cancel()
+
+    async def _astray(self, book: Book) -> list[tuple[Lease, str]]:
+        found = []
+        for number, lease in enumerate(book.pool.leases.live()):
+            if number % CHUNK == CHUNK - 1:
+                await trio.lowlevel.checkpoint()
+            home = book.pool.placement.home(lease.token)
+            if home != lease.place:
+                found.append((lease, home))
+        return found
+
+    def _send_home(self, book: Book, token: bytes) -> bool:
+        """Move a user who is still astray, wherever their tunnels are, if there is a home to go to."""
+        pool, now = book.pool, self._now()
+        lease = pool.leases.get(token, now)
+        home = pool.placement.home(token)
+        if lease is None or lease.place == home or pool.placement.refuses(home, lease):
+            return False
+        if pool.left_out(pool.backends[home], lease, now):
+            return False
+        return self._move(book, lease, set(lease.sessions.values()) - {home}, f"settled: belongs on {home}")
+
+    def _note_drained(self, pool: str, book: Book) -> None:
+        """Let those who look on know, once, that nobody is left on a backend that was to be left."""
+        left = {name for name in book.overlay.states if name in book.pool.backends}
+        drained = {name for name in left if not book.pool.backends[name].active}
+        for name in sorted(drained - self._drained.get(pool, set())):
+            self._keeper.events.emit("drained", f"{name} is drained: nobody is left there", pool=pool, backend=name)
+        self._drained[pool] = drained
+
+    def _to_empty(self, book: Book) -> dict[str, str]:
+        """Backends on which no tunnel is to stay, and why. In panic it counts for nothing that they are down."""
+        started_by = self._keeper.wall() - self.drain
+        over = [name for name, change in book.overlay.states.items() if change.since <= started_by]
+        empty = {name: f"the drain of {name} is over" for name in over}
+        if book.config.health.on_down == "close" and not book.pool.panic:
+            backends = book.pool.backends.values()
+            down = [backend.name for backend in backends if backend.standing.down]
+            if len(down) < len(backends):
+                empty |= {name: f"{name} is down" for name in down}
+        return empty
+
+    async def _empty(self, book: Book, pool: str, backend: str, why: str) -> None:
+        """End the tunnels left on a backend, user by user, over the spread; stop if there is no more reason to."""
+        try:
+            leases = []
+            for number, lease in enumerate(book.pool.leases.live(), start=1):
+                if number % CHUNK == 0:
+                    await trio.lowlevel.checkpoint()
+                if backend in lease.sessions.values():
+                    leases.append(lease)
+            nobodys = [session for session, place in book.pool.leases.nobodys.items() if place == backend]
+            left = len(leases) + len(nobodys)
+            if left:
+                logger.info("%s: %s; ending the tunnels of %d users", pool, why, left)
+            for each in (*leases, *nobodys):
+                if backend not in self._to_empty(book):
+                    return
+                if isinstance(each, Lease):
+                    self._move(book, each, {backend}, why)
+                elif each in book.pool.leases.nobodys:
+                    self._end(each, why)
+                await trio.sleep(self.spread / left)
+        finally:
+            self._closing.discard((pool, backend))
+
+    def _move(self, book: Book, lease: Lease, backends: Collection[str], why: str) -> bool:
+        sessions = book.pool.leases.leave(lease, backends)
+        for session in sessions:
+            self._end(session, why)
+        return bool(sessions)

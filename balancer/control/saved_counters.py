@@ -1,0 +1,34 @@
+"""What only grows, as it outlives a control process: no counter ever goes back because one has died."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from balancer.control.evictions import Movers
+from balancer.control.placement_controller import Keeper
+from balancer.control.worker_registry import Fleet
+from balancer.health.tracker import Checks
+from balancer.pool.counts import Counts
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What workers have counted, and what control has."""
+
+    workers: Mapping[tuple[int, int], Counts] = field(default_factory=dict)
+    """By number and process."""
+    checks: Mapping[str, Mapping[str, Checks]] = field(default_factory=dict)
+    """By pool and backend."""
+    settled: int = 0
+    """Users sent home."""
+
+
+def counted(fleet: Fleet, keeper: Keeper, movers: Movers) -> Counted:
+    """All of it at this moment."""
+    return Counted(fleet.counted, {name: book.checks for name, book in keeper.books.items()}, movers.settled)
+
+
+def count_on(former: Counted, keeper: Keeper, movers: Movers) -> None:
+    """Have control go on where a former one was; the workers' part is for the ``Fleet``."""
+    for name, book in keeper.books.items():
+        book.checks.update(former.checks.get(name, {}))
+    movers.settled = former.settled

@@ -1,0 +1,1 @@
+"""Health of backends: state machine, availability, outliers, ejection, panic. Pure."""

@@ -1,0 +1,1 @@
+"""Messages between the processes of one daemon, and the sockets that carry them."""

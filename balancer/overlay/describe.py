@@ -1,0 +1,25 @@
+"""Changes of the overlay in words, for people who read of them in the journal, the events and the log."""
+
+from balancer.config.scalars import span
+from balancer.overlay.overlay import Add, Change, Pin, Remove, SetState, SetWeight, Steer, Unpin, pin_key
+
+
+def words(change: Change) -> str:
+    """One change, as an operator would tell it."""
+    match change:
+        case Pin():
+            reason = f" ({change.reason})" if change.reason else ""
+            return f"pin digest:{change.key} to {change.backend}{reason}"
+        case Unpin():
+            return f"unpin digest:{pin_key(change.digest, change.prefix)}"
+        case SetState():
+            return f"{change.backend} {change.state}"
+        case SetWeight():
+            over = f" over {span(change.over)}" if change.over else ""
+            return f"weight of {change.backend} {change.weight:g}{over}"
+        case Steer():
+            return f"{change.action} the weight of {change.backend}"
+        case Add():
+            return f"add {change.name} at {change.address}"
+        case Remove():
+            return f"remove {change.name}"

@@ -1,0 +1,33 @@
+"""Entries of the journal: what changed in a pool, when, and by whom. Pure."""
+
+from balancer.config.model import Backend, Name, Ring, Section
+from balancer.overlay.overlay import Change
+
+
+class RingConfig(Section):
+    """What the configuration says about a pool's ring: kept in the journal so that one can look back."""
+
+    ring: Ring
+    backends: tuple[Backend, ...]
+
+
+class Entry(Section):
+    """One line of the journal."""
+
+    seq: int
+    time: float
+    """Unix time in seconds."""
+    who: str
+    pool: Name
+    changes: tuple[Change, ...] = ()
+    """What an operator, or the passing of time, has changed."""
+    config: RingConfig | None = None
+    """What a start or a reload has changed."""
+    before: str | None = None
+    """Fingerprint of the ring before; null before the first."""
+    after: str
+
+
+def configured_weights(config: RingConfig) -> dict[str, float]:
+    """Weights by name, as the configuration has them."""
+    return {backend.name: backend.weight for backend in config.backends}

@@ -1,0 +1,1 @@
+"""Health probes: HTTP, TCP, TLS, WebSocket and agent checks over one bounded connection."""

@@ -1,0 +1,1 @@
+"""Pieces that several processes or packages share: counters in shared memory, histograms, the log level."""

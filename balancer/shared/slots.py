@@ -1,0 +1,35 @@
+"""Which cell of the shared counters belongs to which backend."""
+
+from collections.abc import Iterable
+
+from balancer.errors import Refused
+from balancer.shared.counters import CAPACITY
+
+
+class Seats:
+    """Gives each backend the index of its cells, and keeps it while the backend is there.
+
+    Whoever configures the workers has one. A number that became free is given out last, so that a worker which has not
+    heard of it yet does not count for somebody else.
+    """
+
+    def __init__(self) -> None:
+        self._seats: dict[tuple[str, str], int] = {}
+        self._next = 0
+
+    def assign(self, pool: str, backends: Iterable[str]) -> dict[str, int]:
+        """The seat of every backend of the pool; those that are not named any more lose theirs."""
+        names = dict.fromkeys(backends)
+        for key in [key for key in self._seats if key[0] == pool and key[1] not in names]:
+            del self._seats[key]
+        taken = set(self._seats.values())
+        for name in names:
+            if (pool, name) not in self._seats:
+                if len(taken) == CAPACITY:
+                    raise Refused(f"more than {CAPACITY} backends")
+                while self._next in taken:
+                    self._next = (self._next + 1) % CAPACITY
+                self._seats[pool, name] = self._next
+                taken.add(self._next)
+                self._next = (self._next + 1) % CAPACITY
+        return {name: self._seats[pool, name] for name in names}

@@ -1,0 +1,1 @@
+"""Files that outlive a process: the journal, the health file, atomic replacement."""

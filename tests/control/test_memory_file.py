@@ -1,0 +1,56 @@
+"""What outlives the control process: the value saved last, whatever a process that was killed had half written."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balancer.store import memory_file as module
+from balancer.store.memory_file import Keepsake
+
+
+@pytest.fixture
+def fd():
+    fd = os.memfd_create("test")
+    yield fd
+    os.close(fd)
+
+
+@given(st.lists(st.binary(max_size=10_000), max_size=6))
+def test_the_value_that_was_saved_last(values):
+    fd = os.memfd_create("test")
+    try:
+        assert Keepsake(fd).load() is None
+        for value in values:
+            Keepsake(fd).save(value)  # as often by another process
+            assert Keepsake(fd).load() == value
+    finally:
+        os.close(fd)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("writes", range(2))
+def test_a_process_killed_while_it_writes_loses_nothing(fd, monkeypatch, writes):
+    """After so many writes of the second value, the last of which would have made it count."""
+    Keepsake(fd).save({"first": 1})
+    left = [writes]
+
+    def pwrite(fd, data, at):
+        if not left[0]:
+            written(fd, bytes(data)[: len(data) // 2] if at else b"", at)
+            raise KilledError
+        left[0] -= 1
+        return written(fd, data, at)
+
+    written = os.pwrite
+    monkeypatch.setattr(module.os, "pwrite", pwrite)
+    with pytest.raises(KilledError):
+        Keepsake(fd).save({"second": 2})
+    monkeypatch.undo()
+    assert Keepsake(fd).load() == {"first": 1}
+    Keepsake(fd).save({"third": 3})
+    assert Keepsake(fd).load() == {"third": 3}
