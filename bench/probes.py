@@ -16,7 +16,7 @@ import trio
 
 from balancer.config import model
 from balancer.config.scalars import Address
-from balancer.control.placement_controller import Keeper
+from balancer.control.placement_controller import PlacementController
 from balancer.control.prober import Prober
 from balancer.store.journal import Journal
 from bench.backends import backends
@@ -59,7 +59,7 @@ def _config(kind: str, count: int, ports: list[int]) -> model.Config:
 async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:
     """Probes, those that failed, and seconds by the clock and of the processor."""
     with tempfile.TemporaryDirectory() as folder:
-        keeper = Keeper(config, Journal(Path(folder)))
+        keeper = PlacementController(config, Journal(Path(folder)))
         async with trio.open_nursery() as nursery:
             await nursery.start(Prober(keeper, None, Random()).run)
             checks = keeper.book("ide").checks.values()

@@ -12,16 +12,16 @@ from ipaddress import ip_address
 
 import trio
 
-from balancer.admin.call import Call, Failure, as_json
-from balancer.admin.listeners import Door, open_doors, who
+from balancer.admin.call import ApiError, Call, as_json
+from balancer.admin.listeners import AdminListener, open_doors, who
 from balancer.admin.metrics import Metrics
 from balancer.admin.openapi import document
-from balancer.admin.periodic_counts import Scan
-from balancer.admin.requests import BadBody
+from balancer.admin.periodic_counts import PeriodicCounts
+from balancer.admin.requests import InvalidBody
 from balancer.admin.routes import changes, plans, reload, sessions, views
-from balancer.admin.server import Request, Response, serve
-from balancer.admin.services import Operators
-from balancer.admin.views import Facts
+from balancer.admin.server import ApiRequest, ApiResponse, serve
+from balancer.admin.services import Services
+from balancer.admin.views import Views
 from balancer.config.model import Admin
 from balancer.control.compute import compute
 from balancer.control.placement_controller import Outdated
@@ -29,7 +29,7 @@ from balancer.errors import Refused
 
 logger = logging.getLogger("balancer.admin")
 
-Handler = Callable[[Call], Awaitable[Response]]
+RouteHandler = Callable[[Call], Awaitable[ApiResponse]]
 
 HEAR_OUT = 1.0
 """Seconds for which a door that is to be closed still serves."""
@@ -39,13 +39,13 @@ _AUTHOR = re.compile(r"[A-Za-z0-9@._+ -]{0,64}")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:]*)(?::[0-9]+)?")
 
 
-async def description(call: Call) -> Response:
+async def description(call: Call) -> ApiResponse:
     """This description."""
     return call.answer(await compute(document, ROUTES))
 
 
 _PUBLIC = {"/healthz", "/readyz", "/metrics"}
-ROUTES: dict[str, dict[str, Handler]] = {
+ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/healthz": {"GET": views.health},
     "/readyz": {"GET": views.ready},
     "/metrics": {"GET": views.metrics},
@@ -86,31 +86,33 @@ _PATTERNS = [
 class AdminApi:
     """Serves the admin API through doors that may change while it runs."""
 
-    def __init__(self, operators: Operators) -> None:
+    def __init__(self, operators: Services) -> None:
         self._operators = operators
-        self._scan = Scan(operators.keeper, operators.movers)
-        self._facts = Facts(operators, self._scan)
+        self._scan = PeriodicCounts(operators.keeper, operators.movers)
+        self._facts = Views(operators, self._scan)
         self._metrics = Metrics(operators, self._facts)
-        self._open: dict[Door, trio.CancelScope] = {}
+        self._open: dict[AdminListener, trio.CancelScope] = {}
 
-    async def run(self, doors: list[Door], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, doors: list[AdminListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Serve until cancelled, through ``doors`` at first; all are closed then."""
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._scan.run)
             self.change_doors(doors)
             task_status.started()
 
-    def prepare_doors(self, admin: Admin) -> list[Door]:
+    def prepare_doors(self, admin: Admin) -> list[AdminListener]:
         """The doors for another configuration, those that are open already among them. Raises ``Refused``."""
         return open_doors(admin, list(self._open))
 
-    def give_up_doors(self, doors: list[Door]) -> None:
+    def give_up_doors(self, doors: list[AdminListener]) -> None:
         """Close those of them that are not in use."""
         for door in doors:
             if door not in self._open:
                 door.close()
 
-    def change_doors(self, doors: list[Door]) -> None:
+    def change_doors(self, doors: list[AdminListener]) -> None:
         """Serve through these from now on; who has come through another one is heard out."""
         for door in self._open.keys() - set(doors):
             self._open.pop(door).cancel()
@@ -121,8 +123,8 @@ class AdminApi:
                 self._nursery.start_soon(self._serve, door, self._open[door])
                 logger.info("the admin API answers on %s", door.name)
 
-    async def _serve(self, door: Door, accepting: trio.CancelScope) -> None:
-        desk = _Desk(self._operators, self._facts, self._metrics, self._nursery, door)
+    async def _serve(self, door: AdminListener, accepting: trio.CancelScope) -> None:
+        desk = Handler(self._operators, self._facts, self._metrics, self._nursery, door)
         async with trio.open_nursery() as clients:
             try:
                 with accepting:
@@ -132,32 +134,34 @@ class AdminApi:
             clients.cancel_scope.deadline = trio.current_time() + HEAR_OUT
 
 
-class _Desk:
+class Handler:
     """Answers what comes through one door."""
 
-    def __init__(self, operators: Operators, facts: Facts, metrics: Metrics, nursery: trio.Nursery, door: Door) -> None:
+    def __init__(
+        self, operators: Services, facts: Views, metrics: Metrics, nursery: trio.Nursery, door: AdminListener
+    ) -> None:
         self._operators = operators
         self._facts = facts
         self._metrics = metrics
         self._nursery = nursery
         self._door = door
 
-    async def __call__(self, request: Request, sock: trio.socket.SocketType) -> Response:
+    async def __call__(self, request: ApiRequest, sock: trio.socket.SocketType) -> ApiResponse:
         route = "no route"
         try:
             self._admit(request)
             handler, route, args = _find(request)
             author = request.headers.get(AUTHOR, "")
             if not _AUTHOR.fullmatch(author):
-                raise Failure(400, f"{AUTHOR}: expected at most 64 letters, digits, spaces and @ . _ + -")
+                raise ApiError(400, f"{AUTHOR}: expected at most 64 letters, digits, spaces and @ . _ + -")
             by = who(sock, author)
             if request.path != "/healthz":
                 await self._operators.fleet.refresh()
             call = Call(self._operators, self._facts, self._metrics, self._nursery, request, args, by)
             return await handler(call)
-        except Failure as error:
+        except ApiError as error:
             return _error(error.status, str(error), error.headers)
-        except BadBody as error:
+        except InvalidBody as error:
             return _error(400, str(error))
         except Outdated as error:
             return _error(412 if "if-match" in request.headers else 409, str(error))
@@ -167,26 +171,26 @@ class _Desk:
             logger.exception("%s %s failed", request.method, route)
             return _error(500, "the balancer made a mistake; its log has the details")
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: ApiRequest) -> None:
         """May this client do this? The socket's file permission has answered for a Unix socket."""
         if self._door.local:
             return
         if self._door.token is None:
             # Listening on loopback only: a web page could have its own name point here (DNS rebinding).
             if not _is_loopback(request.headers.get("host", "")):
-                raise Failure(421, "ask by the address 127.0.0.1, [::1] or localhost")
+                raise ApiError(421, "ask by the address 127.0.0.1, [::1] or localhost")
             if request.method not in {"GET", "HEAD"}:
-                raise Failure(403, "this address only reads: use the admin socket, or set admin.token_file")
+                raise ApiError(403, "this address only reads: use the admin socket, or set admin.token_file")
         elif request.path not in _PUBLIC:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             good = hmac.compare_digest(token.strip().encode("latin-1"), self._door.token)
             if scheme.lower() != "bearer" or not good:
-                raise Failure(
+                raise ApiError(
                     401, "this needs the token of admin.token_file", (("WWW-Authenticate", 'Bearer realm="balancer"'),)
                 )
 
 
-def _find(request: Request) -> tuple[Handler, str, dict[str, str]]:
+def _find(request: ApiRequest) -> tuple[RouteHandler, str, dict[str, str]]:
     """The handler for a request, the path it is for, and what stands in that path's braces."""
     method = "GET" if request.method == "HEAD" else request.method
     for pattern, path, methods in _PATTERNS:
@@ -194,9 +198,9 @@ def _find(request: Request) -> tuple[Handler, str, dict[str, str]]:
         if match is not None:
             if method not in methods:
                 allowed = ", ".join(["HEAD", *methods] if "GET" in methods else methods)
-                raise Failure(405, f"this takes {allowed}", (("Allow", allowed),))
+                raise ApiError(405, f"this takes {allowed}", (("Allow", allowed),))
             return methods[method], path, match.groupdict()
-    raise Failure(404, "there is nothing here; /v1/status is a good place to begin")
+    raise ApiError(404, "there is nothing here; /v1/status is a good place to begin")
 
 
 def _is_loopback(host: str) -> bool:
@@ -208,5 +212,5 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _error(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    return Response(status, as_json({"error": message}), "application/json", headers)
+def _error(status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> ApiResponse:
+    return ApiResponse(status, as_json({"error": message}), "application/json", headers)

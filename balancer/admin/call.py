@@ -11,11 +11,11 @@ from pydantic_core import to_json
 
 from balancer.admin import requests
 from balancer.admin.metrics import Metrics
-from balancer.admin.server import Request, Response
-from balancer.admin.services import Operators
-from balancer.admin.views import Facts
+from balancer.admin.server import ApiRequest, ApiResponse
+from balancer.admin.services import Services
+from balancer.admin.views import Views
 from balancer.config.model import Section
-from balancer.control.pool_state import Book, version
+from balancer.control.pool_state import PoolState, version
 from balancer.errors import ProxyError, Refused
 from balancer.http.token import given
 
@@ -24,7 +24,7 @@ T = TypeVar("T", bound=Section)
 _DIGEST = re.compile(r"digest:([0-9a-f]{16})")
 
 
-class Failure(Exception):
+class ApiError(Exception):
     """A request that is answered with ``status`` and a message."""
 
     def __init__(self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
@@ -37,22 +37,22 @@ class Failure(Exception):
 class Call:
     """A request, what its path says, who sent it, and what it is about."""
 
-    operators: Operators
-    facts: Facts
+    operators: Services
+    facts: Views
     metrics: Metrics
     nursery: trio.Nursery
     """For what goes on after the answer."""
-    request: Request
+    request: ApiRequest
     args: Mapping[str, str]
     who: str
 
     @cached_property
-    def book(self) -> Book:
+    def book(self) -> PoolState:
         """The book of the pool in the path."""
         try:
             return self.operators.keeper.book(self.args["pool"])
         except Refused as error:
-            raise Failure(404, str(error)) from None
+            raise ApiError(404, str(error)) from None
 
     @property
     def pool(self) -> str:
@@ -65,7 +65,7 @@ class Call:
         name = self.args["backend"]
         known = sorted(self.book.pool.backends)
         if name not in known:
-            raise Failure(404, f'pool "{self.pool}" has no such backend; it has {", ".join(known)}')
+            raise ApiError(404, f'pool "{self.pool}" has no such backend; it has {", ".join(known)}')
         return name
 
     @property
@@ -82,7 +82,7 @@ class Call:
         """A whole number from ``least`` to ``most`` in the query."""
         text = self.request.query.get(name, str(default))
         if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
-            raise Failure(400, f"{name}: expected a whole number from {least} to {most}")
+            raise ApiError(400, f"{name}: expected a whole number from {least} to {most}")
         return int(text)
 
     def wants(self, content_type: str) -> bool:
@@ -94,9 +94,9 @@ class Call:
         try:
             token = given(text.encode(), self.book.config.token)
         except ProxyError as error:
-            raise Failure(400, error.reason) from None
+            raise ApiError(400, error.reason) from None
         if token is None:
-            raise Failure(400, "the token is empty")
+            raise ApiError(400, "the token is empty")
         return token
 
     def digest(self, text: str, *, prefix: bool = False) -> tuple[str, int | None]:
@@ -106,17 +106,17 @@ class Call:
             return self.operators.keeper.digest(token), len(token) if prefix else None
         known = _DIGEST.fullmatch(text)
         if known is None:
-            raise Failure(400, "a digest is 16 hex digits, as in the access log")
+            raise ApiError(400, "a digest is 16 hex digits, as in the access log")
         if prefix:
-            raise Failure(
+            raise ApiError(
                 400, "the digest of a whole token says nothing about its beginning; give the beginning itself"
             )
         return known[1], None
 
-    def answer(self, value: Mapping[str, Any], status: int = 200) -> Response:
+    def answer(self, value: Mapping[str, Any], status: int = 200) -> ApiResponse:
         """JSON, with the pool's version where there is a pool."""
         tags = (("ETag", f'"{version(self.book)}"'),) if "pool" in self.args else ()
-        return Response(status, as_json(value), "application/json", tags)
+        return ApiResponse(status, as_json(value), "application/json", tags)
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:
@@ -124,6 +124,6 @@ def as_json(value: Mapping[str, Any]) -> bytes:
     return to_json(value, indent=1) + b"\n"
 
 
-def as_text(text: str) -> Response:
+def as_text(text: str) -> ApiResponse:
     """Lines to be read by people."""
-    return Response(200, text.encode() + b"\n", "text/plain; charset=utf-8")
+    return ApiResponse(200, text.encode() + b"\n", "text/plain; charset=utf-8")

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from balancer.control.worker_registry import Fleet
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.net.admission import REASONS
 from balancer.net.engine import LAG_BOUNDS
 from balancer.shared.histogram import Histogram
@@ -21,7 +21,7 @@ class Life:
     """As the supervisor tells of them."""
 
 
-def daemon_gauges(life: Life, fleet: Fleet) -> dict[str, Any]:
+def daemon_gauges(life: Life, fleet: WorkerRegistry) -> dict[str, Any]:
     """The numbers, by name."""
     force, counters, gauges = fleet.force, fleet.counters, fleet.gauges
     lag = Histogram(LAG_BOUNDS)

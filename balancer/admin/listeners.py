@@ -28,7 +28,7 @@ MIN_TOKEN = 16
 
 
 @dataclass(eq=False)
-class Door:
+class AdminListener:
     """A listening socket."""
 
     sock: socket.socket
@@ -58,14 +58,14 @@ class Door:
                     self.path.unlink()
 
 
-def open_doors(admin: Admin, present: Sequence[Door] = ()) -> list[Door]:
+def open_doors(admin: Admin, present: Sequence[AdminListener] = ()) -> list[AdminListener]:
     """The sockets the configuration asks for; of ``present`` ones those it asks for still.
 
     Raises ``Refused`` when one cannot be had; then nothing has changed.
     """
     token = _read_token(admin.token_file) if admin.token_file is not None else None
     kept = {door.wanted: door for door in present}
-    doors: list[Door] = []
+    doors: list[AdminListener] = []
     try:
         if admin.socket is not None:
             doors.append(kept.get(str(admin.socket)) or _unix_door(admin.socket))
@@ -92,14 +92,14 @@ def who(sock: trio.socket.SocketType, author: str) -> str:
     return f"{author} ({known})" if author else known
 
 
-def _unix_door(path: Path) -> Door:
+def _unix_door(path: Path) -> AdminListener:
     _clear(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     mask = os.umask(0o777 & ~MODE)
     try:
         sock.bind(str(path))
         sock.listen(BACKLOG)
-        return Door(sock, str(path), f"unix:{path}", path=path, inode=path.stat().st_ino)
+        return AdminListener(sock, str(path), f"unix:{path}", path=path, inode=path.stat().st_ino)
     except OSError as error:
         sock.close()
         raise Refused(f"admin.socket {path}: {error.strerror or error}; is its folder there and writable?") from None
@@ -125,12 +125,12 @@ def _clear(path: Path) -> None:
     raise InUse(f"admin.socket {path} is in use by another daemon; stop that one first, or give each its own")
 
 
-def _tcp_door(address: Address) -> Door:
+def _tcp_door(address: Address) -> AdminListener:
     try:
         sock = open_listener(address)
     except OSError as error:
         raise refusal(f"admin.listen {address}", error) from None
-    return Door(sock, str(address), str(Address(*sock.getsockname()[:2])))
+    return AdminListener(sock, str(address), str(Address(*sock.getsockname()[:2])))
 
 
 def _read_token(path: Path) -> bytes:

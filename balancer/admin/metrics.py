@@ -14,10 +14,10 @@ from prometheus_client import ProcessCollector
 from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
 
 from balancer.admin.exposition import EOF, OPENMETRICS, PLAIN, Family, Labels, Writer
-from balancer.admin.services import Operators
-from balancer.admin.views import Facts
+from balancer.admin.services import Services
+from balancer.admin.views import Views
 from balancer.config.certificates import describe_pem
-from balancer.control.active_config import Force
+from balancer.control.active_config import ActiveConfig
 from balancer.health.outliers import Outcome
 from balancer.overlay.overlay import State
 
@@ -61,7 +61,7 @@ _BACKEND_COUNTERS = {
 class Metrics:
     """Collects when scraped, a family at a time: all of 500 backends at once would hold up the data plane for 0.1 s."""
 
-    def __init__(self, operators: Operators, facts: Facts) -> None:
+    def __init__(self, operators: Services, facts: Views) -> None:
         self._operators = operators
         self._facts = facts
         self._process = ProcessCollector(registry=None)
@@ -249,7 +249,7 @@ class Metrics:
         yield from (healthy, checks, seconds, changes, ejected, ejections)
 
 
-def _certificates(force: Force) -> Iterator[tuple[str, str, float]]:
+def _certificates(force: ActiveConfig) -> Iterator[tuple[str, str, float]]:
     """Listener, file and end of every certificate."""
     for listener in force.config.listener:
         files = listener.tls.certificates if listener.tls else ()

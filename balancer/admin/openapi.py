@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from balancer.admin import requests
 from balancer.admin.responses import changes, common, plans, pools, reload, ring, sessions, status
-from balancer.admin.server import Response
+from balancer.admin.server import ApiResponse
 from balancer.config.model import Section
 
 TEXT = "text/plain"
@@ -22,7 +22,7 @@ SVG = "image/svg+xml"
 EVENTS = "text/event-stream"
 JSON = "application/json"
 
-Routes = Mapping[str, Mapping[str, Callable[..., Awaitable[Response]]]]
+Routes = Mapping[str, Mapping[str, Callable[..., Awaitable[ApiResponse]]]]
 """By path and method."""
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import trio
 
 from balancer.control.compute import compute
-from balancer.control.evictions import Movers
-from balancer.control.placement_controller import Keeper
+from balancer.control.evictions import Evictions
+from balancer.control.placement_controller import PlacementController
 from balancer.errors import Refused
 from balancer.ring.base import Ring
 
@@ -30,10 +30,10 @@ class RingFacts:
     points: Mapping[str, int]
 
 
-class Scan:
+class PeriodicCounts:
     """The last counts, by pool; none of a pool before its first."""
 
-    def __init__(self, keeper: Keeper, movers: Movers) -> None:
+    def __init__(self, keeper: PlacementController, movers: Evictions) -> None:
         self.strays: dict[str, int] = {}
         self.rings: dict[str, RingFacts] = {}
         self._keeper = keeper

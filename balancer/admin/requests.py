@@ -20,7 +20,7 @@ Token = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
 Seconds = Annotated[float, Field(gt=0, le=366 * 86400.0, allow_inf_nan=False)]
 
 
-class BadBody(Refused):
+class InvalidBody(Refused):
     """A body that is not what the request needs."""
 
 
@@ -105,7 +105,7 @@ class TraceBody(Section):
 
 
 def parse(kind: type[T], body: bytes) -> T:
-    """The body as ``kind``. Raises ``BadBody`` with every problem."""
+    """The body as ``kind``. Raises ``InvalidBody`` with every problem."""
     try:
         return kind.model_validate_json(body or b"{}")
     except ValidationError as error:
@@ -113,7 +113,7 @@ def parse(kind: type[T], body: bytes) -> T:
         # A list whose elements are all wrong is not short of elements.
         deep = [each for each in problems if each["type"] != "too_short"] or problems
         lines = [": ".join(filter(None, [_path(each["loc"]), _words(each["msg"])])) for each in deep]
-    raise BadBody("; ".join(lines))
+    raise InvalidBody("; ".join(lines))
 
 
 def _path(key: tuple[int | str, ...]) -> str:

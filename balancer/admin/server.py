@@ -31,7 +31,7 @@ LINGER = 1.0
 
 
 @dataclass(frozen=True)
-class Request:
+class ApiRequest:
     """A request as it arrived."""
 
     method: str
@@ -43,7 +43,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Response:
+class ApiResponse:
     """What is answered."""
 
     status: int
@@ -54,7 +54,7 @@ class Response:
     """Makes the next piece of an answer that goes on until the client leaves."""
 
 
-Answer = Callable[[Request, trio.socket.SocketType], Awaitable[Response]]
+Answer = Callable[[ApiRequest, trio.socket.SocketType], Awaitable[ApiResponse]]
 """From a request, and the socket it came by, to the response."""
 
 
@@ -99,7 +99,7 @@ async def converse(stream: trio.SocketStream, answer: Answer, streams: trio.Sema
         pass
 
 
-async def _receive(stream: trio.SocketStream, wire: h11.Connection) -> Request | None:
+async def _receive(stream: trio.SocketStream, wire: h11.Connection) -> ApiRequest | None:
     """The next request, or None when the client has ended the connection."""
     head: h11.Request | None = None
     body = bytearray()
@@ -124,9 +124,9 @@ async def _receive(stream: trio.SocketStream, wire: h11.Connection) -> Request |
                     wire.receive_data(await stream.receive_some(65536))
 
 
-def _request(head: h11.Request, body: bytes) -> Request:
+def _request(head: h11.Request, body: bytes) -> ApiRequest:
     path, _, query = head.target.decode("ascii").partition("?")
-    return Request(
+    return ApiRequest(
         method=head.method.decode("ascii"),
         path=path,
         query=dict(parse_qsl(query, keep_blank_values=True)),
@@ -135,7 +135,7 @@ def _request(head: h11.Request, body: bytes) -> Request:
     )
 
 
-async def _send(stream: trio.SocketStream, wire: h11.Connection, response: Response, *, head_only: bool) -> None:
+async def _send(stream: trio.SocketStream, wire: h11.Connection, response: ApiResponse, *, head_only: bool) -> None:
     parts = [wire.send(_head(response, [("Content-Length", str(len(response.body)))]))]
     if response.body and not head_only:
         parts.append(wire.send(h11.Data(data=response.body)))
@@ -146,7 +146,7 @@ async def _send(stream: trio.SocketStream, wire: h11.Connection, response: Respo
 async def _stream(
     stream: trio.SocketStream,
     wire: h11.Connection,
-    response: Response,
+    response: ApiResponse,
     more: Callable[[], Awaitable[bytes]],
     streams: trio.Semaphore,
 ) -> None:
@@ -155,7 +155,7 @@ async def _stream(
         streams.acquire_nowait()
     except trio.WouldBlock:
         body = b'{"error": "too many clients have a stream open"}\n'
-        await _send(stream, wire, Response(503, body, "application/json"), head_only=False)
+        await _send(stream, wire, ApiResponse(503, body, "application/json"), head_only=False)
         return
     try:
         await _pass_on(stream, wire.send(_head(response, [("Connection", "close")])))
@@ -175,7 +175,7 @@ async def _until_heard(stream: trio.SocketStream, scope: trio.CancelScope) -> No
     scope.cancel()
 
 
-def _head(response: Response, framing: list[tuple[str, str]]) -> h11.Response:
+def _head(response: ApiResponse, framing: list[tuple[str, str]]) -> h11.Response:
     return h11.Response(
         status_code=response.status,
         headers=[
@@ -200,7 +200,7 @@ async def _refuse(stream: trio.SocketStream, wire: h11.Connection, status: int) 
     text = {413: "the body is too long", 431: "the head is too long"}.get(status, "this is no HTTP/1.1 request")
     body = f'{{"error": "{text}"}}\n'.encode()
     try:
-        refusal = Response(status, body, "application/json", (("Connection", "close"),))
+        refusal = ApiResponse(status, body, "application/json", (("Connection", "close"),))
         await _send(stream, wire, refusal, head_only=False)
         await stream.send_eof()
         with trio.move_on_after(LINGER):

@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from balancer.config.model import Config
-from balancer.control.evictions import Movers
-from balancer.control.placement_controller import Keeper
+from balancer.control.evictions import Evictions
+from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import Plans
 from balancer.control.reload import Reloader
-from balancer.control.worker_registry import Fleet
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.pool.tracing import Passes
 
 
 @dataclass(frozen=True)
-class Operators:
+class Services:
     """What operators can see and change."""
 
-    keeper: Keeper
-    movers: Movers
+    keeper: PlacementController
+    movers: Evictions
     plans: Plans
     passes: Passes
-    fleet: Fleet
+    fleet: WorkerRegistry
     reloader: Reloader
     now: Callable[[], float]
     """The clock of leases and health."""

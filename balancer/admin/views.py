@@ -3,24 +3,24 @@
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from balancer.admin.periodic_counts import Scan
-from balancer.admin.services import Operators
+from balancer.admin.periodic_counts import PeriodicCounts
+from balancer.admin.services import Services
 from balancer.control.evictions import Settling
-from balancer.control.pool_state import Book, version
-from balancer.health.availability import Standing
+from balancer.control.pool_state import PoolState, version
+from balancer.health.availability import Availability
 from balancer.health.outliers import Outcome
-from balancer.health.tracker import Health
+from balancer.health.tracker import HealthTracker
 from balancer.overlay.overlay import Ramp
 
 
-class Facts:
+class Views:
     """Reads counters and decisions where they are; what takes long to count is that of the last ``scan``."""
 
-    def __init__(self, operators: Operators, scan: Scan) -> None:
+    def __init__(self, operators: Services, scan: PeriodicCounts) -> None:
         self.scan = scan
         self._operators = operators
 
-    def takes_new(self, book: Book, backend: str) -> bool:
+    def takes_new(self, book: PoolState, backend: str) -> bool:
         """Would a new user be placed there now?"""
         placement = book.pool.placement
         if placement.refuses(backend, None):
@@ -32,7 +32,7 @@ class Facts:
         before = placement.backups[: placement.backups.index(backend)] if backend in placement.backups else None
         return before is not None and not any(self.takes_new(book, name) for name in (*placement.ring.members, *before))
 
-    def pool(self, book: Book) -> dict[str, Any]:
+    def pool(self, book: PoolState) -> dict[str, Any]:
         """A pool in numbers."""
         pool, name = book.pool, book.config.name
         return {
@@ -56,16 +56,16 @@ class Facts:
             "request_seconds": pool.traffic.seconds.plain(),
         }
 
-    def backends(self, book: Book) -> list[dict[str, Any]]:
+    def backends(self, book: PoolState) -> list[dict[str, Any]]:
         """Every backend of a pool."""
         configured = book.configured
         return [self._backend(book, name, configured) for name in book.pool.backends]
 
-    def backend(self, book: Book, name: str) -> dict[str, Any]:
+    def backend(self, book: PoolState, name: str) -> dict[str, Any]:
         """One backend: what was decided about it, how it is, and what it has served."""
         return self._backend(book, name, book.configured)
 
-    def _backend(self, book: Book, name: str, configured: Mapping[str, float]) -> dict[str, Any]:
+    def _backend(self, book: PoolState, name: str, configured: Mapping[str, float]) -> dict[str, Any]:
         backend = book.pool.backends[name]
         rings = self.scan.rings.get(book.config.name)
         state, ramp = book.overlay.states.get(name), book.overlay.weights.get(name)
@@ -98,7 +98,7 @@ class Facts:
             "bytes_received": backend.bytes_out,
         }
 
-    def _health(self, health: Health | None, standing: Standing) -> dict[str, Any] | None:
+    def _health(self, health: HealthTracker | None, standing: Availability) -> dict[str, Any] | None:
         """What probes say; None if there are none."""
         if health is None:
             return None
@@ -133,7 +133,7 @@ def settling_facts(work: Settling | None) -> dict[str, Any] | None:
     }
 
 
-def reload_facts(operators: Operators) -> dict[str, Any]:
+def reload_facts(operators: Services) -> dict[str, Any]:
     """The generation in force, and the last reload."""
     force, done = operators.fleet.force, operators.reloader.last
     found = {"time": done.time, "who": done.who, "ok": done.ok, "problems": done.problems} if done else None

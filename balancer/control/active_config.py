@@ -13,7 +13,7 @@ from balancer.config.scalars import Level
 
 
 @dataclass(frozen=True)
-class Force:
+class ActiveConfig:
     """A configuration in force."""
 
     generation: int

@@ -107,7 +107,7 @@ class Events:
         return f"{self._life}-{number}"
 
 
-class Follower:
+class EventReader:
     """One reader of the stream, beginning behind ``place``; None is one who was here before a restart."""
 
     def __init__(self, events: Events, place: int | None) -> None:

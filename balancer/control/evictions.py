@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from balancer.control.placement_controller import Keeper
-from balancer.control.pool_state import Book
+from balancer.control.placement_controller import PlacementController
+from balancer.control.pool_state import PoolState
 from balancer.errors import Refused
 from balancer.pool.leases import Lease
 
@@ -51,12 +51,12 @@ class Settling:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
-class Movers:
+class Evictions:
     """``end`` closes a session and says why, ``now`` is the clock of the data plane, ``drain``, ``spread``: seconds."""
 
     def __init__(
         self,
-        keeper: Keeper,
+        keeper: PlacementController,
         end: Callable[[object, str], None],
         now: Callable[[], float],
         *,
@@ -133,7 +133,7 @@ class Movers:
         if work is not None:
             work.scope.cancel()
 
-    async def _astray(self, book: Book) -> list[tuple[Lease, str]]:
+    async def _astray(self, book: PoolState) -> list[tuple[Lease, str]]:
         found = []
         for number, lease in enumerate(book.pool.leases.live()):
             if number % CHUNK == CHUNK - 1:
@@ -143,7 +143,7 @@ class Movers:
                 found.append((lease, home))
         return found
 
-    def _send_home(self, book: Book, token: bytes) -> bool:
+    def _send_home(self, book: PoolState, token: bytes) -> bool:
         """Move a user who is still astray, wherever their tunnels are, if there is a home to go to."""
         pool, now = book.pool, self._now()
         lease = pool.leases.get(token, now)
@@ -154,7 +154,7 @@ class Movers:
             return False
         return self._move(book, lease, set(lease.sessions.values()) - {home}, f"settled: belongs on {home}")
 
-    def _note_drained(self, pool: str, book: Book) -> None:
+    def _note_drained(self, pool: str, book: PoolState) -> None:
         """Let those who look on know, once, that nobody is left on a backend that was to be left."""
         left = {name for name in book.overlay.states if name in book.pool.backends}
         drained = {name for name in left if not book.pool.backends[name].active}
@@ -162,7 +162,7 @@ class Movers:
             self._keeper.events.emit("drained", f"{name} is drained: nobody is left there", pool=pool, backend=name)
         self._drained[pool] = drained
 
-    def _to_empty(self, book: Book) -> dict[str, str]:
+    def _to_empty(self, book: PoolState) -> dict[str, str]:
         """Backends on which no tunnel is to stay, and why. In panic it counts for nothing that they are down."""
         started_by = self._keeper.wall() - self.drain
         over = [name for name, change in book.overlay.states.items() if change.since <= started_by]
@@ -174,7 +174,7 @@ class Movers:
                 empty |= {name: f"{name} is down" for name in down}
         return empty
 
-    async def _empty(self, book: Book, pool: str, backend: str, why: str) -> None:
+    async def _empty(self, book: PoolState, pool: str, backend: str, why: str) -> None:
         """End the tunnels left on a backend, user by user, over the spread; stop if there is no more reason to."""
         try:
             leases = []
@@ -198,7 +198,7 @@ class Movers:
         finally:
             self._closing.discard((pool, backend))
 
-    def _move(self, book: Book, lease: Lease, backends: Collection[str], why: str) -> bool:
+    def _move(self, book: PoolState, lease: Lease, backends: Collection[str], why: str) -> bool:
         sessions = book.pool.leases.leave(lease, backends)
         for session in sessions:
             self._end(session, why)

@@ -4,8 +4,8 @@ import logging
 
 import trio
 
-from balancer.control.placement_controller import Keeper
-from balancer.control.pool_state import Book
+from balancer.control.placement_controller import PlacementController
+from balancer.control.pool_state import PoolState
 from balancer.health.outliers import Outcome, Outliers
 from balancer.health.results import Verdict
 
@@ -17,10 +17,10 @@ _INSTEAD: dict[Outcome, str] = {
 }
 
 
-class Judge:
+class OutlierMonitor:
     """Looks at all pools whenever ``look`` is called, which is every half second or so."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: PlacementController) -> None:
         self._keeper = keeper
         self._panics: set[str] = set()
         self._outliers: dict[str, Outliers] = {}
@@ -35,7 +35,7 @@ class Judge:
             if book.pool.panic != (name in self._panics):
                 self._note_panic(name, panic=book.pool.panic)
 
-    def _judge_traffic(self, name: str, book: Book) -> None:
+    def _judge_traffic(self, name: str, book: PoolState) -> None:
         now, backends = trio.current_time(), book.pool.backends
         for backend in backends.keys() - book.health.keys():
             book.begin_health(backend).restore(Verdict.UP, now, "not probed")
@@ -47,7 +47,7 @@ class Judge:
             if found.outcome != "ejected":  # of that ``tell`` will speak
                 self._say(book, found.backend, _INSTEAD[found.outcome] + found.why, logging.WARNING)
 
-    def tell(self, book: Book, name: str) -> None:
+    def tell(self, book: PoolState, name: str) -> None:
         """Let the data plane know how a backend stands now, if that is news."""
         standing = book.health[name].stand(now := trio.current_time())
         backend = book.pool.backends.get(name)
@@ -62,7 +62,7 @@ class Judge:
         elif before and not standing.out:
             self._say(book, name, "takes new users again", logging.INFO)
 
-    def _say(self, book: Book, backend: str, said: str, level: int) -> None:
+    def _say(self, book: PoolState, backend: str, said: str, level: int) -> None:
         pool = book.config.name
         logger.log(level, "backend %s of pool %s: %s", backend, pool, said)
         standing = book.pool.backends[backend].standing

@@ -16,7 +16,7 @@ import trio
 from balancer.config import model
 from balancer.control.compute import compute
 from balancer.control.events import Events
-from balancer.control.pool_state import Book, addresses, backups, extended, version, weights_in_force
+from balancer.control.pool_state import PoolState, addresses, backups, extended, version, weights_in_force
 from balancer.errors import Refused
 from balancer.overlay.describe import words
 from balancer.overlay.entries import Entry, RingConfig
@@ -26,7 +26,7 @@ from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.ring.base import Ring
 from balancer.ring.build import build
-from balancer.shared.slots import Seats
+from balancer.shared.slots import Slots
 from balancer.store.journal import Journal
 
 logger = logging.getLogger("balancer.state")
@@ -39,7 +39,7 @@ class Outdated(Refused):
     """A change that was meant for another state of the pool than the present one."""
 
 
-class Keeper:
+class PlacementController:
     """Overlays and rings of all pools, kept in ``journal``.
 
     ``wall`` tells Unix time, by which pins end, ramps go on and drains are over. ``in_force`` is awaited after each
@@ -61,10 +61,10 @@ class Keeper:
         """Called when backends stand otherwise than before: whoever places users is to know soon."""
         self.events = Events(wall)
         """What changes here and elsewhere in the daemon."""
-        self.books: dict[str, Book] = {}
+        self.books: dict[str, PoolState] = {}
         self._journal = journal
         self._lock = trio.Lock()
-        self._seats = Seats()
+        self._seats = Slots()
         memory = journal.load()
         self._seq = memory.seq
         self._known: dict[str, RingConfig] = dict(memory.configs)
@@ -73,7 +73,7 @@ class Keeper:
         for pool in config.pool:
             self._open(pool, self._gone.pop(pool.name, Overlay()))
 
-    def book(self, pool: str) -> Book:
+    def book(self, pool: str) -> PoolState:
         """The book of a pool. Raises ``Refused`` if there is none of that name."""
         book = self.books.get(pool)
         if book is None:
@@ -169,7 +169,7 @@ class Keeper:
         async with self._lock:
             yield
 
-    async def ring_of(self, book: Book, overlay: Overlay, *, effective: bool = False) -> Ring:
+    async def ring_of(self, book: PoolState, overlay: Overlay, *, effective: bool = False) -> Ring:
         """The ring ``overlay`` would make now; ``effective`` leaves out the backends that take nobody new."""
         weights = weights_in_force(book, overlay, self.wall())
         if effective:
@@ -190,7 +190,7 @@ class Keeper:
         """The journal, oldest first; reads the disk: call it in a thread."""
         return self._journal.entries()
 
-    async def _pass(self, name: str, book: Book) -> None:
+    async def _pass(self, name: str, book: PoolState) -> None:
         """Put in force what time has brought, which the entries of pins and ramps already tell; note ended pins."""
         now = self.wall()
         expired: list[Change] = list(book.overlay.expired(now))
@@ -202,13 +202,13 @@ class Keeper:
         if expired:
             await self.change(name, expired, "balancer (expiry)")
 
-    async def _ring(self, book: Book, overlay: Overlay, now: float) -> tuple[Ring, Mapping[str, float]]:
+    async def _ring(self, book: PoolState, overlay: Overlay, now: float) -> tuple[Ring, Mapping[str, float]]:
         weights = weights_in_force(book, overlay, now)
         if weights == book.weights and overlay.added == book.overlay.added:
             return book.ring, weights
         return await self._build(book, overlay, weights), weights
 
-    async def _build(self, book: Book, overlay: Overlay, weights: Mapping[str, float]) -> Ring:
+    async def _build(self, book: PoolState, overlay: Overlay, weights: Mapping[str, float]) -> Ring:
         return await compute(build, extended(book.config, overlay), weights)
 
     async def _commit(self, entry: Entry, overlays: Mapping[str, Overlay]) -> None:
@@ -227,7 +227,7 @@ class Keeper:
                 change.op, f"{said}, by {entry.who}", **facts, pool=entry.pool, who=entry.who, seq=entry.seq
             )
 
-    def _publish(self, book: Book, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+    def _publish(self, book: PoolState, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         if ring.fingerprint != book.ring.fingerprint:
             text = f"pool {book.config.name} has ring {ring.fingerprint} in place of {book.ring.fingerprint}"
             self.events.emit("ring", text, pool=book.config.name, before=book.ring.fingerprint, after=ring.fingerprint)
@@ -278,7 +278,7 @@ class Keeper:
             return
         overlay = self._gone.pop(config.name, Overlay())
         pool = Pool(config, self._placement(config, overlay, ring, now))
-        self.books[config.name] = Book(pool, config, overlay, ring, weights)
+        self.books[config.name] = PoolState(pool, config, overlay, ring, weights)
 
     def _note_config(self, config: model.Pool, ring: Ring) -> None:
         """Journal the configuration of a ring if it is not what the journal knows.

@@ -12,8 +12,8 @@ import trio
 
 from balancer.control.compute import compute
 from balancer.control.evictions import CHUNK
-from balancer.control.placement_controller import Keeper, Outdated
-from balancer.control.pool_state import Book, addresses, extended, version
+from balancer.control.placement_controller import Outdated, PlacementController
+from balancer.control.pool_state import PoolState, addresses, extended, version
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry, RingConfig, configured_weights
 from balancer.overlay.overlay import Change, Overlay
@@ -53,7 +53,7 @@ class LivePlan:
 class Plans:
     """Makes plans and applies them."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: PlacementController) -> None:
         self._keeper = keeper
         self._plans: dict[str, LivePlan] = {}
 
@@ -117,20 +117,20 @@ class Plans:
         self._plans.pop(plan_id, None)
         return entry
 
-    async def _rings(self, book: Book, overlay: Overlay) -> tuple[Ring, Ring]:
+    async def _rings(self, book: PoolState, overlay: Overlay) -> tuple[Ring, Ring]:
         """The ring of an overlay, and the one of the backends that take new users."""
         ring = await self._keeper.ring_of(book, overlay)
         return ring, await self._keeper.ring_of(book, overlay, effective=True) if overlay.states else ring
 
 
-def _configured(book: Book, target: RingConfig | None) -> Book:
+def _configured(book: PoolState, target: RingConfig | None) -> PoolState:
     """The book as it would be with the ring and backends of another configuration."""
     if target is None:
         return book
     return replace(book, config=book.config.model_copy(update={"ring": target.ring, "backend": target.backends}))
 
 
-async def _count(book: Book, old: Placement, new: Placement) -> tuple[Mapping[tuple[str, str], int], int, int]:
+async def _count(book: PoolState, old: Placement, new: Placement) -> tuple[Mapping[tuple[str, str], int], int, int]:
     """Connected users whose home changes, by old and new home; all connected users; tunnels of the former."""
     moves: Counter[tuple[str, str]] = Counter()
     users = tunnels = 0
@@ -145,7 +145,7 @@ async def _count(book: Book, old: Placement, new: Placement) -> tuple[Mapping[tu
     return moves, users, tunnels
 
 
-def live_explanation(book: Book, token: bytes, now: float) -> Explanation:
+def live_explanation(book: PoolState, token: bytes, now: float) -> Explanation:
     """Where a token goes at this moment (``now`` on the data plane's clock), and what every rule had to say."""
     pool = book.pool
     skipped: dict[str, str] = {}
@@ -162,7 +162,7 @@ def live_explanation(book: Book, token: bytes, now: float) -> Explanation:
     return replace(on_ring, candidates=candidates, rule=rule, overridden=chosen)
 
 
-async def past_explanation(keeper: Keeper, pool: str, token: bytes, at: float) -> Explanation:
+async def past_explanation(keeper: PlacementController, pool: str, token: bytes, at: float) -> Explanation:
     """Where a token belonged at Unix time ``at``, from the journal: pins, states and weights, not health or tunnels."""
     book = keeper.book(pool)
     config, overlay, last = None, Overlay(), None

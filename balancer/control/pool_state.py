@@ -8,14 +8,14 @@ import trio
 
 from balancer.config import model
 from balancer.config.scalars import Address
-from balancer.health.tracker import Checks, Health, judged_by
+from balancer.health.tracker import Checks, HealthTracker, judged_by
 from balancer.overlay.overlay import Overlay
 from balancer.pool.pool import Pool
 from balancer.ring.base import Ring
 
 
 @dataclass
-class Book:
+class PoolState:
     """What is kept of one pool."""
 
     pool: Pool
@@ -24,7 +24,7 @@ class Book:
     ring: Ring
     weights: Mapping[str, float]
     """Weights the ring was built with."""
-    health: dict[str, Health] = field(default_factory=dict)
+    health: dict[str, HealthTracker] = field(default_factory=dict)
     """What probes, agents and traffic say of the backends, where anybody asks them."""
     checks: dict[str, Checks] = field(default_factory=dict)
     """What was counted of that, also of backends that nobody asks about at present."""
@@ -34,19 +34,19 @@ class Book:
         """Weights in the configuration."""
         return {backend.name: backend.weight for backend in self.config.backend}
 
-    def begin_health(self, backend: str) -> Health:
+    def begin_health(self, backend: str) -> HealthTracker:
         """From now on somebody asks about this backend."""
         checks = self.checks.setdefault(backend, Checks())
-        health = self.health[backend] = Health(judged_by(self.config, backend), checks)
+        health = self.health[backend] = HealthTracker(judged_by(self.config, backend), checks)
         return health
 
 
-def version(book: Book) -> str:
+def version(book: PoolState) -> str:
     """What a plan or a conditional request refers to: the ring and the overlay of this moment."""
     return f"{book.ring.fingerprint}-{book.overlay.version}"
 
 
-def weights_in_force(book: Book, overlay: Overlay, now: float) -> dict[str, float]:
+def weights_in_force(book: PoolState, overlay: Overlay, now: float) -> dict[str, float]:
     """Weights in force: what operators want, times what agents ask for and as much as a slow start gives by now.
 
     Unless that leaves nobody to take users. In panic they go to backends that are out, which need all their points.
@@ -62,7 +62,7 @@ def weights_in_force(book: Book, overlay: Overlay, now: float) -> dict[str, floa
     return asked if usable else weights
 
 
-def _warmth(book: Book, health: Health) -> float:
+def _warmth(book: PoolState, health: HealthTracker) -> float:
     """Share of its points that a backend has in its present health.
 
     haproxy's map is made anew when a server is lost or comes back, so that nearly everybody moves; whoever takes over

@@ -15,12 +15,12 @@ from random import Random
 import trio
 
 from balancer.config.scalars import Address
-from balancer.control.outlier_monitor import Judge
-from balancer.control.placement_controller import Keeper
-from balancer.control.pool_state import Book
+from balancer.control.outlier_monitor import OutlierMonitor
+from balancer.control.placement_controller import PlacementController
+from balancer.control.pool_state import PoolState
 from balancer.health.availability import WELL
 from balancer.health.results import Result, Verdict
-from balancer.health.tracker import Health, judged_by, probed, spread
+from balancer.health.tracker import HealthTracker, judged_by, probed, spread
 from balancer.pool.backend import Backend
 from balancer.probes.agent import ask_agent
 from balancer.probes.probe import Probe
@@ -44,7 +44,7 @@ class _Watch:
     """How a backend is being probed."""
 
     pool: str
-    book: Book
+    book: PoolState
     probe: Probe
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -58,7 +58,11 @@ class Prober:
     """``file`` is where verdicts outlive a restart, if they do; ``random`` spreads the probes."""
 
     def __init__(
-        self, keeper: Keeper, file: HealthFile | None, random: Random, wall: Callable[[], float] = time.time
+        self,
+        keeper: PlacementController,
+        file: HealthFile | None,
+        random: Random,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._events = keeper.events
         self._file = file
@@ -66,7 +70,7 @@ class Prober:
         self._wall = wall
         self._keeper = keeper
         self._probes: dict[str, Probe] = {}
-        self._judge = Judge(keeper)
+        self._judge = OutlierMonitor(keeper)
         self._watched: dict[Backend, _Watch] = {}
         self._memory: Memory = {}
         self._slots = trio.Semaphore(AT_ONCE)
@@ -124,13 +128,13 @@ class Prober:
         self._judge.tell(book, backend.name)
         nursery.start_soon(self._attend, watch, backend, health)
 
-    def _remember(self, watch: "_Watch", backend: Backend, health: Health) -> None:
+    def _remember(self, watch: "_Watch", backend: Backend, health: HealthTracker) -> None:
         """Begin with what was held before a restart, if the backend is where it was."""
         known = self._memory.get(watch.pool, {}).get(backend.name)
         if known is not None and known.address == backend.address:
             health.restore(known.state, known.since + trio.current_time() - self._wall(), known.text)
 
-    async def _attend(self, watch: "_Watch", backend: Backend, health: Health) -> None:
+    async def _attend(self, watch: "_Watch", backend: Backend, health: HealthTracker) -> None:
         port = watch.book.config.health.agent.port
         with watch.scope:
             async with trio.open_nursery() as nursery:
@@ -138,7 +142,7 @@ class Prober:
                 if port is not None and not backend.address.path:
                     nursery.start_soon(self._listen, watch, backend, health, port)
 
-    async def _watch(self, watch: "_Watch", backend: Backend, health: Health) -> None:
+    async def _watch(self, watch: "_Watch", backend: Backend, health: HealthTracker) -> None:
         while True:
             async with self._slots:
                 began = trio.current_time()
@@ -147,7 +151,7 @@ class Prober:
                 self._note(watch.pool, watch.book, backend, health, result, trio.current_time() - began)
             await trio.sleep_until(began + health.delay(self._random))
 
-    async def _probe(self, probe: Probe, pool: str, backend: Backend, health: Health) -> Result | None:
+    async def _probe(self, probe: Probe, pool: str, backend: Backend, health: HealthTracker) -> Result | None:
         try:
             return await probe.run(backend.name, backend.address)
         except Exception:
@@ -155,7 +159,9 @@ class Prober:
                 logger.exception("the probe of backend %s of pool %s crashed", backend.name, pool)
             return FAULT
 
-    def _note(self, pool: str, book: Book, backend: Backend, health: Health, result: Result, seconds: float) -> None:
+    def _note(
+        self, pool: str, book: PoolState, backend: Backend, health: HealthTracker, result: Result, seconds: float
+    ) -> None:
         now, former, since, wish = trio.current_time(), health.state, health.since, health.wish
         about = {"pool": pool, "backend": backend.name}
         logger.debug("backend %s of pool %s: %.3f s: %s", backend.name, pool, seconds, result.text, extra=about)
@@ -174,7 +180,7 @@ class Prober:
             logger.info("backend %s of pool %s %s", backend.name, pool, said, extra=about)
             self._tell(pool, backend, health, said)
 
-    def _tell(self, pool: str, backend: Backend, health: Health, said: str) -> None:
+    def _tell(self, pool: str, backend: Backend, health: HealthTracker, said: str) -> None:
         down = health.down
         facts = {"state": health.state, "wish": health.wish or None, "percent": health.percent, "down": down}
         self._events.emit("health", f"{backend.name}: {said}", pool=pool, backend=backend.name, **facts)
@@ -184,7 +190,7 @@ class Prober:
         if all(health.state is not Verdict.UNKNOWN for health in known):
             self._judged.set()
 
-    async def _listen(self, watch: "_Watch", backend: Backend, health: Health, port: int) -> None:
+    async def _listen(self, watch: "_Watch", backend: Backend, health: HealthTracker, port: int) -> None:
         pool, settings = watch.pool, watch.book.config.health
         first = True
         while True:

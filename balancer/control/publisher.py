@@ -8,10 +8,10 @@ ring, so no worker ever has the one without the other.
 from collections import defaultdict
 from collections.abc import Iterator
 
-from balancer.control.placement_controller import Keeper
-from balancer.control.pool_state import Book
-from balancer.health.availability import Standing
-from balancer.ipc.messages import PoolState, Update
+from balancer.control.placement_controller import PlacementController
+from balancer.control.pool_state import PoolState
+from balancer.health.availability import Availability
+from balancer.ipc.messages import PoolSnapshot, Update
 from balancer.pool.leases import Place
 from balancer.pool.placement import Placement
 
@@ -19,10 +19,10 @@ from balancer.pool.placement import Placement
 class Publisher:
     """Follows the pools of ``keeper``."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: PlacementController) -> None:
         self._keeper = keeper
         self._placements: dict[str, Placement] = {}
-        self._standings: dict[str, dict[str, Standing]] = {}
+        self._standings: dict[str, dict[str, Availability]] = {}
         self._places: dict[str, dict[bytes, Place]] = defaultdict(dict)
         self._moved: dict[str, set[bytes]] = defaultdict(set)
         """Tokens whose place may have changed."""
@@ -33,10 +33,10 @@ class Publisher:
         for name, book in self._keeper.books.items():
             book.pool.leases.changed = self._moved[name].add
 
-    def states(self) -> dict[str, PoolState]:
+    def states(self) -> dict[str, PoolSnapshot]:
         """Everything, as it was told last."""
         return {
-            name: PoolState(
+            name: PoolSnapshot(
                 book.pool.placement,
                 {each.name: each.standing for each in book.pool.backends.values()},
                 dict(self._places[name]),
@@ -53,7 +53,7 @@ class Publisher:
             if placement is not None or standings or places:
                 yield Update(0, name, placement, standings, places)
 
-    def _changed_standings(self, name: str, book: Book) -> dict[str, Standing]:
+    def _changed_standings(self, name: str, book: PoolState) -> dict[str, Availability]:
         known = self._standings.setdefault(name, {})
         changed = {
             backend: each.standing
@@ -63,7 +63,7 @@ class Publisher:
         known.update(changed)
         return changed
 
-    def _changed_places(self, name: str, book: Book, now: float, *, everyone: bool) -> dict[bytes, Place | None]:
+    def _changed_places(self, name: str, book: PoolState, now: float, *, everyone: bool) -> dict[bytes, Place | None]:
         """Of users whose place may have changed, those who are, or are no more, somewhere else than the ring says."""
         moved, known = self._moved[name], self._places[name]
         leases, placement = book.pool.leases, book.pool.placement

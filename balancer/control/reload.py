@@ -22,10 +22,10 @@ from balancer.config.load import check
 from balancer.config.model import Certificate, Config
 from balancer.config.pem import Pem
 from balancer.config.scalars import Address
-from balancer.control.active_config import Force
-from balancer.control.placement_controller import Keeper
+from balancer.control.active_config import ActiveConfig
+from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import LivePlan, Plans
-from balancer.control.worker_registry import Fleet
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.errors import ConfigError, Problem, Refused
 from balancer.net.contexts import server_context
 from balancer.overlay.entries import RingConfig
@@ -143,12 +143,12 @@ class Reloader:
     def __init__(
         self,
         path: Path,
-        keeper: Keeper,
+        keeper: PlacementController,
         plans: Plans,
-        fleet: Fleet,
+        fleet: WorkerRegistry,
         supervisor: Supervisor,
         prepare: Callable[[Config, Config], tuple[Callable[[], None], Callable[[], None]]],
-        keep: Callable[[Force], None],
+        keep: Callable[[ActiveConfig], None],
     ) -> None:
         self.last: LastReload | None = None
         self._path = path
@@ -238,13 +238,15 @@ class Reloader:
             put_here()
             level = force.level if config.log.level == force.config.log.level else config.log.level
             keys = socket_keys(config)
-            self._put(Force(force.generation + 1, time.time(), config, certificates, keys, bound, sockets, level))
+            self._put(
+                ActiveConfig(force.generation + 1, time.time(), config, certificates, keys, bound, sockets, level)
+            )
         # A worker hears of its sockets and of this by different ways: the next reload must not overtake.
         await self._fleet.settled(config.timeouts.hang)
         self._seen = self._stamps()
         return changes
 
-    def _put(self, force: Force) -> None:
+    def _put(self, force: ActiveConfig) -> None:
         self._keep(force)
         self._fleet.reconfigure(force)
 

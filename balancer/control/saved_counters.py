@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from balancer.control.evictions import Movers
-from balancer.control.placement_controller import Keeper
-from balancer.control.worker_registry import Fleet
+from balancer.control.evictions import Evictions
+from balancer.control.placement_controller import PlacementController
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.health.tracker import Checks
 from balancer.pool.counts import Counts
 
@@ -22,13 +22,13 @@ class Counted:
     """Users sent home."""
 
 
-def counted(fleet: Fleet, keeper: Keeper, movers: Movers) -> Counted:
+def counted(fleet: WorkerRegistry, keeper: PlacementController, movers: Evictions) -> Counted:
     """All of it at this moment."""
     return Counted(fleet.counted, {name: book.checks for name, book in keeper.books.items()}, movers.settled)
 
 
-def count_on(former: Counted, keeper: Keeper, movers: Movers) -> None:
-    """Have control go on where a former one was; the workers' part is for the ``Fleet``."""
+def count_on(former: Counted, keeper: PlacementController, movers: Evictions) -> None:
+    """Have control go on where a former one was; the workers' part is for the ``WorkerRegistry``."""
     for name, book in keeper.books.items():
         book.checks.update(former.checks.get(name, {}))
     movers.settled = former.settled

@@ -18,15 +18,15 @@ from typing import Any
 import trio
 
 from balancer.config.scalars import Level
-from balancer.control.active_config import Force
-from balancer.control.placement_controller import Keeper
-from balancer.control.pool_state import Book
+from balancer.control.active_config import ActiveConfig
+from balancer.control.placement_controller import PlacementController
+from balancer.control.pool_state import PoolState
 from balancer.control.publisher import Publisher
 from balancer.ipc.link import Link
-from balancer.ipc.messages import Answer, Applied, Ask, Attached, End, Ended, Opened, Report, Setup
+from balancer.ipc.messages import Answer, Applied, Ask, Attached, End, Ended, Opened, Setup, WorkerReport
 from balancer.pool.counts import Counts, added, lay_down
 from balancer.pool.leases import Lease
-from balancer.shared.slots import Seats
+from balancer.shared.slots import Slots
 
 logger = logging.getLogger("balancer.fleet")
 
@@ -39,39 +39,41 @@ PATIENCE = 1.0
 
 
 @dataclass(eq=False, slots=True)
-class Tunnel:
+class RemoteTunnel:
     """A tunnel in a worker."""
 
-    worker: "Worker"
+    worker: "AttachedWorker"
     number: int
-    book: Book
+    book: PoolState
     lease: Lease | None = None
 
 
 @dataclass(eq=False)
-class Worker:
+class AttachedWorker:
     """A worker that is attached."""
 
     number: int
     pid: int
     link: Link
-    tunnels: dict[int, Tunnel] = field(default_factory=dict)
+    tunnels: dict[int, RemoteTunnel] = field(default_factory=dict)
     applied: int = 0
     """The last change it has put in force."""
     generation: int = 0
     """Of its configuration."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
-    report: Report | None = None
+    report: WorkerReport | None = None
     answers: dict[int, Answer | None] = field(default_factory=dict)
     """To questions that somebody waits for."""
 
 
-class Fleet:
+class WorkerRegistry:
     """``counted`` is what workers had counted whom a former control process knew, by number and process."""
 
-    def __init__(self, keeper: Keeper, force: Force, counted: Mapping[tuple[int, int], Counts]) -> None:
+    def __init__(
+        self, keeper: PlacementController, force: ActiveConfig, counted: Mapping[tuple[int, int], Counts]
+    ) -> None:
         self.force = force
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, AttachedWorker] = {}
         self.counted = dict(counted)
         """What each worker has counted; of those that have ended, the sum, as worker -1."""
         self.counters: Counts = {}
@@ -82,16 +84,16 @@ class Fleet:
         self._numbers = count(1)
         self._last = 0
         self._news = trio.Event()
-        self._joining: set[Worker] = set()
+        self._joining: set[AttachedWorker] = set()
         """Workers that have not said yet which tunnels they have."""
         self._publisher = Publisher(keeper)
-        self._seats = Seats()
+        self._seats = Slots()
         self._add_up()
 
     async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
         """Talk with a worker until it is gone."""
         link = Link(sock)
-        worker = Worker(number, pid, link)
+        worker = AttachedWorker(number, pid, link)
         self._joining.add(worker)
         try:
             async with trio.open_nursery() as nursery:
@@ -114,11 +116,11 @@ class Fleet:
 
     def end(self, session: object, why: str) -> None:
         """End a tunnel, wherever it is; its user's lease is the caller's to change before."""
-        assert isinstance(session, Tunnel)
+        assert isinstance(session, RemoteTunnel)
         self.publish()  # so that every worker knows where the user belongs when they come back
         session.worker.link.post(End((session.number,), why))
 
-    def reconfigure(self, force: Force) -> None:
+    def reconfigure(self, force: ActiveConfig) -> None:
         """All workers get everything anew."""
         self.force = force
         self._publisher.adopt()
@@ -202,7 +204,7 @@ class Fleet:
             for _, worker in sorted(self.workers.items())
         ]
 
-    async def _welcome(self, worker: Worker) -> None:
+    async def _welcome(self, worker: AttachedWorker) -> None:
         await self.ready.wait()
         former = self.workers.get(worker.number)
         if former is not None:
@@ -218,7 +220,7 @@ class Fleet:
             await self.refresh()
             await trio.sleep(COUNT_EVERY)
 
-    def _hear(self, worker: Worker, message: object) -> None:
+    def _hear(self, worker: AttachedWorker, message: object) -> None:
         match message:
             case Opened():
                 tunnel = self._open(worker, message)
@@ -243,19 +245,19 @@ class Fleet:
                     worker.answers[message.number] = message
                     self._wake()
 
-    def _open(self, worker: Worker, opened: Opened) -> Tunnel | None:
+    def _open(self, worker: AttachedWorker, opened: Opened) -> RemoteTunnel | None:
         book = self.keeper.books.get(opened.pool)
         if book is None:  # one of a pool that is gone: it is looked after by its worker alone
             return None
-        tunnel = worker.tunnels[opened.session] = Tunnel(worker, opened.session, book)
+        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened.session, book)
         tunnel.lease = book.pool.leases.open(opened.token, tunnel, opened.backend)
         return tunnel
 
-    def _close(self, tunnel: Tunnel | None) -> None:
+    def _close(self, tunnel: RemoteTunnel | None) -> None:
         if tunnel is not None:
             tunnel.book.pool.leases.close(tunnel.lease, tunnel, trio.current_time())
 
-    def _lose(self, worker: Worker) -> None:
+    def _lose(self, worker: AttachedWorker) -> None:
         """A worker has ended: so have its tunnels."""
         worker.link.close()
         self._joining.discard(worker)
@@ -296,7 +298,7 @@ class Fleet:
         for name, book in self.keeper.books.items():
             lay_down(book.pool, counted.get(name, {}), present_pools.get(name, {}))
 
-    def _judge(self, report: Report) -> None:
+    def _judge(self, report: WorkerReport) -> None:
         """Keep what traffic says of backends for whoever judges them."""
         for name, tallies in report.tallies.items():
             book = self.keeper.books.get(name)

@@ -25,28 +25,28 @@ import trio
 from balancer.admin.api import AdminApi
 from balancer.admin.daemon_gauges import Life, daemon_gauges
 from balancer.admin.listeners import open_doors
-from balancer.admin.services import Operators
+from balancer.admin.services import Services
 from balancer.config.load import check
 from balancer.config.model import Config
-from balancer.control.active_config import Force
-from balancer.control.evictions import Movers
-from balancer.control.placement_controller import Keeper
+from balancer.control.active_config import ActiveConfig
+from balancer.control.evictions import Evictions
+from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import Plans
 from balancer.control.prober import Prober
 from balancer.control.reload import Reloader, addresses_of, read_certificates, socket_keys, workers_of
 from balancer.control.saved_counters import Counted, count_on, counted
-from balancer.control.worker_registry import Fleet
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.daemon.child import BEAT, begin
 from balancer.daemon.descriptors import too_few
 from balancer.daemon.logs import start_logs
-from balancer.daemon.supervisor_client import Upstream
+from balancer.daemon.supervisor_client import SupervisorClient
 from balancer.errors import ConfigError, InUse, Refused
 from balancer.ipc.channel import Channel
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import check_target
 from balancer.store.health_file import HealthFile
 from balancer.store.journal import Journal
-from balancer.store.memory_file import Keepsake
+from balancer.store.memory_file import MemoryFile
 
 logger = logging.getLogger("balancer")
 
@@ -66,15 +66,15 @@ class Control:
 
     def __init__(self, channel: Channel, memory: int, counted: int, path: Path) -> None:
         self._channel = channel
-        self._supervisor = Upstream(channel)
-        self._memory = Keepsake(memory)
-        self._counted = Keepsake(counted)
+        self._supervisor = SupervisorClient(channel)
+        self._memory = MemoryFile(memory)
+        self._counted = MemoryFile(counted)
         self._path = path
         self._life = Life()
         self._links: list[tuple[socket.socket, int, int]] = []
         """Workers that have come before we were ready for them."""
         self._told = ""
-        self._fleet: Fleet | None = None
+        self._fleet: WorkerRegistry | None = None
         self._reloader: Reloader | None = None
         self._informed = trio.Event()
         """Set when the supervisor has said which processes there are."""
@@ -95,9 +95,9 @@ class Control:
                 if force.config.state_dir is None:
                     shutil.rmtree(folder, ignore_errors=True)
 
-    async def _begin(self) -> tuple[Force, str]:
+    async def _begin(self) -> tuple[ActiveConfig, str]:
         """The configuration in force, from before or from the file, and the folder of the state."""
-        kept: tuple[Force, str, float] | None = self._memory.load()
+        kept: tuple[ActiveConfig, str, float] | None = self._memory.load()
         if kept is not None:
             force, folder, self._life.started = kept
             start_logs(os.environ, force.level, force.config.log.format)
@@ -116,10 +116,12 @@ class Control:
         bound = await _patiently(lambda: self._supervisor.want(addresses_of(config), workers))
         sockets = await self._supervisor.commit(config)
         _warn_of_descriptors(config)
-        force = Force(1, time.time(), config, certificates, socket_keys(config), bound, sockets, config.log.level)
+        force = ActiveConfig(
+            1, time.time(), config, certificates, socket_keys(config), bound, sockets, config.log.level
+        )
         return force, folder
 
-    async def _resumed(self, force: Force) -> Force:
+    async def _resumed(self, force: ActiveConfig) -> ActiveConfig:
         """What was in force, with its sockets: a process that died in the middle of a reload may have left others."""
         try:
             bound = await self._supervisor.want(addresses_of(force.config), workers_of(force.config))
@@ -128,13 +130,13 @@ class Control:
             return force
         return replace(force, bound=bound, sockets=await self._supervisor.commit(force.config))
 
-    async def _serve(self, force: Force, journal: Journal) -> None:
+    async def _serve(self, force: ActiveConfig, journal: Journal) -> None:
         config = force.config
-        keeper = Keeper(config, journal)
+        keeper = PlacementController(config, journal)
         former: Counted = self._counted.load() or Counted()
-        fleet = self._fleet = Fleet(keeper, force, former.workers)
+        fleet = self._fleet = WorkerRegistry(keeper, force, former.workers)
         keeper.in_force, keeper.publish = fleet.settled, fleet.publish
-        movers = Movers(
+        movers = Evictions(
             keeper, fleet.end, trio.current_time, drain=config.timeouts.drain, spread=config.timeouts.close_spread
         )
         count_on(former, keeper, movers)
@@ -144,7 +146,7 @@ class Control:
         def keep_counted() -> None:
             self._counted.save(counted(fleet, keeper, movers))
 
-        def keep(force: Force) -> None:
+        def keep(force: ActiveConfig) -> None:
             self._memory.save((force, str(journal.folder), self._life.started))
 
         async def announce(before: Mapping[str, tuple[str, ...]]) -> None:
@@ -167,7 +169,7 @@ class Control:
             return put_in_force, partial(api.give_up_doors, doors)
 
         reloader = Reloader(self._path, keeper, plans, fleet, self._supervisor, prepare, keep)
-        operators = Operators(
+        operators = Services(
             keeper,
             movers,
             plans,
@@ -243,14 +245,16 @@ class Control:
         with suppress(ConfigError, Refused):  # it has been logged, and is kept for whoever asks
             await self._reloader.reload("SIGHUP")
 
-    async def _say_ready(self, fleet: Fleet) -> None:
+    async def _say_ready(self, fleet: WorkerRegistry) -> None:
         """Once the workers accept."""
         await fleet.complete(workers_of(fleet.force.config), PATIENCE)
         self._tell_listeners(fleet, fleet.force, {})
         await self._tell()
         await self._supervisor.say("ready")
 
-    def _tell_listeners(self, fleet: Fleet, force: Force, before: Mapping[str, tuple[str, ...]]) -> None:
+    def _tell_listeners(
+        self, fleet: WorkerRegistry, force: ActiveConfig, before: Mapping[str, tuple[str, ...]]
+    ) -> None:
         """Let people know of addresses that are served now, and were not with the keys of ``before``, and of those that
         are not served any more.
         """

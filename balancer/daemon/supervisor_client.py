@@ -12,7 +12,7 @@ from balancer.errors import InUse, Refused
 from balancer.ipc.channel import Channel
 
 
-class Upstream(Supervisor):
+class SupervisorClient(Supervisor):
     """Speaks to it over a channel."""
 
     def __init__(self, channel: Channel) -> None:

@@ -21,10 +21,10 @@ from balancer.ipc.messages import Attached, Setup
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
 from balancer.proxy.accesslog import AccessLog
-from balancer.proxy.control_client import Follower
-from balancer.proxy.listening_sockets import Sockets
-from balancer.proxy.worker_state import Plane
-from balancer.shared.counters import Board
+from balancer.proxy.control_client import ControlClient
+from balancer.proxy.listening_sockets import ListeningSockets
+from balancer.proxy.worker_state import WorkerState
+from balancer.shared.counters import SharedCounters
 
 logger = logging.getLogger("balancer.worker")
 
@@ -37,12 +37,12 @@ GOODBYE = 2.0
 class Worker:
     """``channel`` leads to the supervisor."""
 
-    def __init__(self, channel: Channel, board: Board) -> None:
+    def __init__(self, channel: Channel, board: SharedCounters) -> None:
         self._channel = channel
         self._board = board
         self._engine = Engine()
-        self._sockets = Sockets()
-        self._follower: Follower | None = None
+        self._sockets = ListeningSockets()
+        self._follower: ControlClient | None = None
         self._log = AccessLog("off")
         self._logging: trio.CancelScope | None = None
         self._talking: trio.CancelScope | None = None
@@ -97,8 +97,8 @@ class Worker:
                     if isinstance(message, Setup):
                         self._log_to(message)
                         if self._follower is None:
-                            plane = Plane(message.config, self._engine, self._log, message.secret, self._board)
-                            self._follower = Follower(plane, self._sockets, self._nursery)
+                            plane = WorkerState(message.config, self._engine, self._log, message.secret, self._board)
+                            self._follower = ControlClient(plane, self._sockets, self._nursery)
                             self._follow(self._follower, link)
                             _freeze()
                     assert self._follower is not None
@@ -109,7 +109,7 @@ class Worker:
             await trio.sleep(BEAT)
             await self._channel.send("relink")  # control may live, and only have been too slow for us
 
-    def _follow(self, follower: Follower, link: Link) -> None:
+    def _follow(self, follower: ControlClient, link: Link) -> None:
         follower.plane.roll.post = link.post
         link.post(follower.plane.roll.all())
 
@@ -132,7 +132,7 @@ class Worker:
         with scope:
             await log.run()
 
-    async def _finish(self, follower: Follower) -> None:
+    async def _finish(self, follower: ControlClient) -> None:
         """Until every connection has ended, the time is up, or somebody hurries us."""
         plane = follower.plane
         async with trio.open_nursery() as nursery:
@@ -186,4 +186,4 @@ def main() -> None:
     sys.unraisablehook = unraisable
     channel, board, number = map(int, sys.argv[1:])
     view = memoryview(mmap.mmap(board, 0))
-    trio.run(Worker(Channel(socket.socket(fileno=channel)), Board(view, number)).run)
+    trio.run(Worker(Channel(socket.socket(fileno=channel)), SharedCounters(view, number)).run)

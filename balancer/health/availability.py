@@ -1,6 +1,6 @@
 """How a backend stands: what the data plane needs to know of its health, as one value.
 
-Whoever judges backends makes a ``Standing`` and assigns it to ``Backend.standing``; a process that serves users never
+Whoever judges backends makes a ``Availability`` and assigns it to ``Backend.standing``; a process that serves users never
 sees how it came about.
 """
 
@@ -15,7 +15,7 @@ _WISHES = {"": "", "degraded": DEGRADED, "drain": "asks to be drained", "maint":
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Availability:
     """Immutable, and may be sent to another process."""
 
     trouble: str = ""
@@ -55,5 +55,5 @@ class Standing:
         return "" if tunnels and self.wish != "maint" else _WISHES[self.wish]
 
 
-WELL = Standing()
-UNKNOWN = Standing(trouble="not probed yet")
+WELL = Availability()
+UNKNOWN = Availability(trouble="not probed yet")

@@ -20,7 +20,7 @@ from typing import Literal
 from balancer.config import model
 from balancer.health.ejection import Ejection
 from balancer.health.tally import Tally
-from balancer.health.tracker import Health
+from balancer.health.tracker import HealthTracker
 
 Outcome = Literal["ejected", "dry_run", "limit"]
 """What became of an outlier: ejected, only counted, or left in because too many are out."""
@@ -83,7 +83,7 @@ class Outliers:
         self.config = config
         self._suspects: dict[str, _Suspect] = {}
 
-    def look(self, tallies: Mapping[str, Tally], healths: Mapping[str, Health], now: float) -> list[Outlier]:
+    def look(self, tallies: Mapping[str, Tally], healths: Mapping[str, HealthTracker], now: float) -> list[Outlier]:
         """Judge by what came since the last look, and eject who has to go; ``healths`` are those of all backends."""
         rules, found = self.config.passive, []
         self._suspects = {name: self._suspects.get(name) or _Suspect() for name in tallies}
@@ -100,7 +100,7 @@ class Outliers:
                 found.append(Outlier(name, why, outcome))
         return found
 
-    def _outcome(self, health: Health, healths: Mapping[str, Health], now: float) -> Outcome:
+    def _outcome(self, health: HealthTracker, healths: Mapping[str, HealthTracker], now: float) -> Outcome:
         """What becomes of an outlier. Of every pool one backend may go, and the last that works never."""
         if self.config.passive.mode == "dry_run":
             return "dry_run"

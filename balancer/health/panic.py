@@ -13,10 +13,10 @@ judged yet.
 
 from collections.abc import Iterable
 
-from balancer.health.availability import Standing
+from balancer.health.availability import Availability
 
 
-def healthy_share(members: Iterable[tuple[float, Standing]]) -> float:
+def healthy_share(members: Iterable[tuple[float, Availability]]) -> float:
     """Share of the weight that is healthy, from 0 to 1; of backends given as weight and standing."""
     healthy = judged = 0.0
     for weight, standing in members:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from balancer.config import model
-from balancer.health.availability import UNKNOWN, Standing, Wish
+from balancer.health.availability import UNKNOWN, Availability, Wish
 from balancer.health.ejection import Ejection
 from balancer.health.results import AgentReport, Mode, Result, Verdict
 
@@ -68,7 +68,7 @@ def spread(interval: float, jitter: float, random: Random, *, first: bool) -> fl
     return interval * (random.random() if first else 1 + jitter * random.uniform(-1, 1))
 
 
-class Health:
+class HealthTracker:
     """The state machine of one backend, which counts on in ``checks``."""
 
     __slots__ = (
@@ -166,7 +166,7 @@ class Health:
             interval = config.interval
         return spread(interval, config.jitter, random, first=self._probes <= 1)
 
-    def stand(self, now: float) -> Standing:
+    def stand(self, now: float) -> Availability:
         """What follows for users from now on; called after every change, and when time may have ended an ejection."""
         trouble = ""
         if self.state is Verdict.DOWN:
@@ -180,7 +180,7 @@ class Health:
             self.ejection.returned(now)
         self._out = out
         unknown = UNKNOWN.trouble if self.state is Verdict.UNKNOWN else ""
-        return Standing(trouble or unknown, down=bool(trouble), ejected=ejected, wish=self.wish)
+        return Availability(trouble or unknown, down=bool(trouble), ejected=ejected, wish=self.wish)
 
     def warmth(self, now: float) -> float:
         """Share of its points that the backend has, above 0 and at most 1, while it comes back slowly."""

@@ -12,7 +12,7 @@ from typing import Any
 from balancer.config.model import Config
 from balancer.config.pem import Pem
 from balancer.config.scalars import Level
-from balancer.health.availability import Standing
+from balancer.health.availability import Availability
 from balancer.health.tally import Tally
 from balancer.pool.counts import Counts
 from balancer.pool.leases import Place
@@ -23,11 +23,11 @@ Places = Mapping[bytes, Place | None]
 
 
 @dataclass(frozen=True)
-class PoolState:
+class PoolSnapshot:
     """How things are in a pool."""
 
     placement: Placement
-    standings: Mapping[str, Standing]
+    standings: Mapping[str, Availability]
     places: Places
 
 
@@ -51,7 +51,7 @@ class Setup:
     """Key of the digests of tokens."""
     level: Level
     """From which log lines are written."""
-    pools: Mapping[str, PoolState]
+    pools: Mapping[str, PoolSnapshot]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Update:
     number: int
     pool: str
     placement: Placement | None = None
-    standings: Mapping[str, Standing] = field(default_factory=dict)
+    standings: Mapping[str, Availability] = field(default_factory=dict)
     places: Places = field(default_factory=dict)
 
 
@@ -125,7 +125,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Report:
+class WorkerReport:
     """What a worker has counted since its start, and how things are; see ``pool.counts``."""
 
     counters: Counts

@@ -22,13 +22,13 @@ from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
 from balancer.config.model import Limits
-from balancer.net.connection_limit import Handshakes, Room
+from balancer.net.connection_limit import ConnectionLimit, HandshakeLimit
 from balancer.net.engine import Engine, Watch
 from balancer.net.memory import ceiling, resident
 from balancer.net.transport import reset
 from balancer.shared.buckets import Metered
-from balancer.shared.counters import Board, Kind
-from balancer.shared.sketch import Places
+from balancer.shared.counters import Kind, SharedCounters
+from balancer.shared.sketch import SketchCells
 
 logger = logging.getLogger("balancer.gate")
 RELIEF = 0.95
@@ -47,7 +47,7 @@ REASONS = tuple(_WORDS)
 """Why a connection is refused."""
 
 
-class Gate:
+class Admission:
     """What every connection of a worker has to pass.
 
     ``limits`` may be replaced. ``clock`` is one that all processes share; ``used`` tells how much memory this process
@@ -58,14 +58,14 @@ class Gate:
         self,
         engine: Engine,
         limits: Limits,
-        board: Board,
+        board: SharedCounters,
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[], int] = resident,
     ) -> None:
         self.engine = engine
         self.board = board
-        self.connections = Room(engine, 0, board, Kind.CONNECTIONS)
-        self.handshakes = Handshakes(engine, 0, board)
+        self.connections = ConnectionLimit(engine, 0, board, Kind.CONNECTIONS)
+        self.handshakes = HandshakeLimit(engine, 0, board)
         self.acceptors: list[Watch] = []
         """Who accepts at present."""
         self.starved = False
@@ -99,11 +99,11 @@ class Gate:
         """Connections refused so far, by reason."""
         return self._refused | {"handshakes": self.handshakes.cut}
 
-    def room(self, limit: int, listener: int) -> Room:
+    def room(self, limit: int, listener: int) -> ConnectionLimit:
         """The connections of a listener, by its number."""
-        return Room(self.engine, limit, self.board, Kind.LISTENER, listener)
+        return ConnectionLimit(self.engine, limit, self.board, Kind.LISTENER, listener)
 
-    def admit(self, address: str) -> Places | None:
+    def admit(self, address: str) -> SketchCells | None:
         """Let one connection of this client in, until ``depart``; None if it must be turned away."""
         limits = self._limits
         places = self.board.places(client_key(address))
@@ -117,7 +117,7 @@ class Gate:
             return places
         return None
 
-    def depart(self, places: Places) -> None:
+    def depart(self, places: SketchCells) -> None:
         """A connection that was admitted has ended."""
         self.board.crowd.leave(places)
 

@@ -3,7 +3,7 @@
 from itertools import islice, takewhile
 
 from balancer.net.engine import Engine, Task, TimedOut, Watch
-from balancer.shared.counters import Board, Kind
+from balancer.shared.counters import Kind, SharedCounters
 
 HANDSHAKE_TURN = 1.0
 """Seconds that a handshake may take while others wait to begin theirs."""
@@ -11,12 +11,12 @@ HANDSHAKES_CUT = 64
 """Handshakes cut at once, at most."""
 
 
-class Room:
+class ConnectionLimit:
     """Connections of one kind: how many this worker has, how many all may have, and whom to wake when one leaves."""
 
     __slots__ = ("_cell", "_engine", "held", "limit", "waiting")
 
-    def __init__(self, engine: Engine, limit: int, board: Board, kind: Kind, index: int = 0) -> None:
+    def __init__(self, engine: Engine, limit: int, board: SharedCounters, kind: Kind, index: int = 0) -> None:
         self._engine = engine
         self._cell = board.cell(kind, index)
         self.limit = limit
@@ -57,12 +57,12 @@ class Room:
         """So many wait for room; a kind whose connections may be cut makes some."""
 
 
-class Handshakes(Room):
+class HandshakeLimit(ConnectionLimit):
     """Handshakes in flight, the oldest first."""
 
     __slots__ = ("_began", "cut")
 
-    def __init__(self, engine: Engine, limit: int, board: Board) -> None:
+    def __init__(self, engine: Engine, limit: int, board: SharedCounters) -> None:
         super().__init__(engine, limit, board, Kind.HANDSHAKES)
         self._began: dict[Watch, float] = {}
         self.cut = 0

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from balancer.net.admission import Gate
-from balancer.net.connection_limit import Room
+from balancer.net.admission import Admission
+from balancer.net.connection_limit import ConnectionLimit
 from balancer.net.engine import Closed, TimedOut, Watch, park
 
 ACCEPT_BATCH = 64
@@ -57,18 +57,20 @@ class Acceptor(Watch):
 
     def __init__(
         self,
-        gate: Gate,
-        room: Room,
+        gate: Admission,
+        room: ConnectionLimit,
         sock: socket.socket,
         handle: Callable[[socket.socket, Any], None],
-        crowded: tuple[Room, ...] = (),
+        crowded: tuple[ConnectionLimit, ...] = (),
     ) -> None:
         super().__init__(sock.fileno(), None)
         self.sock = sock
         self._gate = gate
         self.serve(room, handle, crowded)
 
-    def serve(self, room: Room, handle: Callable[[socket.socket, Any], None], crowded: tuple[Room, ...]) -> None:
+    def serve(
+        self, room: ConnectionLimit, handle: Callable[[socket.socket, Any], None], crowded: tuple[ConnectionLimit, ...]
+    ) -> None:
         """Accept for this listener from now on."""
         self._room = room
         self._handle = handle
@@ -113,7 +115,7 @@ class Acceptor(Watch):
             self.fd = -1
             self.sock.close()
 
-    def _full(self) -> Room | None:
+    def _full(self) -> ConnectionLimit | None:
         return next((room for room in self._crowded if room.full()), None)
 
     def _claim(self) -> bool:
@@ -129,7 +131,7 @@ class Acceptor(Watch):
         self._room.disclaim()
         self._gate.connections.disclaim()
 
-    async def _wait(self, room: Room) -> None:
+    async def _wait(self, room: ConnectionLimit) -> None:
         """Until somebody leaves: here, or in another worker by the next look at the deadlines."""
         task = self.task
         assert task is not None

@@ -10,7 +10,7 @@ import math
 from balancer.errors import ProxyError, Source
 from balancer.http.frames import Frames
 from balancer.net.engine import Task, TimedOut, park
-from balancer.net.send_progress import Stall
+from balancer.net.send_progress import SendStall
 from balancer.net.transport import TURN_BYTES, Transport
 
 
@@ -65,7 +65,7 @@ async def relay(
     """
     engine = client.engine
     first: Source | None = None
-    stall: Stall | None = None
+    stall: SendStall | None = None
     sent, answered = frames or (None, None)
     up, down = Flow(client, backend, sent), Flow(backend, client, answered)
     task.expires = engine.now + idle
@@ -91,7 +91,7 @@ async def relay(
             await park()
         else:
             if stall is None:
-                stall = Stall((client, backend), engine.now + patience)
+                stall = SendStall((client, backend), engine.now + patience)
             silent = task.expires
             task.expires = min(silent, stall.until)
             try:

@@ -19,7 +19,7 @@ def taken(transport: Transport) -> int:
     return transport.sent - int(waiting)
 
 
-class Stall:
+class SendStall:
     """Those of some transports that do not take what is unsent, and how far each of them has come."""
 
     def __init__(self, transports: tuple[Transport, ...], until: float) -> None:

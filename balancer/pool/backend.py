@@ -4,10 +4,10 @@ from operator import attrgetter
 from typing import Any
 
 from balancer.config.scalars import Address
-from balancer.health.availability import WELL, Standing
+from balancer.health.availability import WELL, Availability
 from balancer.health.ejection import Ejection
 from balancer.health.tally import Tally
-from balancer.pool.load import Load
+from balancer.pool.load import BackendLoad
 
 HOLD_OFF = 5.0
 """Seconds for which a backend that failed to connect is not tried before others; more if that happens often."""
@@ -43,7 +43,7 @@ class Backend:
     """What only grows, to be added up over workers; and what comes and goes."""
     GAUGES = ("active", "tunnels", "queued", "held")
 
-    def __init__(self, name: str, address: Address, standing: Standing = WELL) -> None:
+    def __init__(self, name: str, address: Address, standing: Availability = WELL) -> None:
         self.name = name
         self.address = address
         self.way = object()
@@ -58,7 +58,7 @@ class Backend:
         """Requests in flight and open tunnels."""
         self.tunnels = 0
         """Open tunnels."""
-        self.load: Load[Any] | None = None
+        self.load: BackendLoad[Any] | None = None
         """What it carries in all workers; None where nobody asks for it."""
         self.held = 0
         """Processes that hold off from it, as they have told, because it failed to connect."""

@@ -3,17 +3,17 @@
 from collections import deque
 from typing import Generic, TypeVar
 
-from balancer.shared.counters import Board, Kind
+from balancer.shared.counters import Kind, SharedCounters
 
 W = TypeVar("W")
 
 
-class Load(Generic[W]):
+class BackendLoad(Generic[W]):
     """The cells of one backend on the board, its limit, and who waits in this worker for a place below it."""
 
     __slots__ = ("active", "limit", "queued", "seat", "users", "waiting")
 
-    def __init__(self, board: Board, seat: int, limit: int) -> None:
+    def __init__(self, board: SharedCounters, seat: int, limit: int) -> None:
         self.seat = seat
         self.limit = limit
         """Requests in flight and tunnels at most; 0 is no limit."""

@@ -6,17 +6,17 @@ from itertools import count
 from typing import Any
 
 from balancer.config import model
-from balancer.health.availability import DEGRADED, UNKNOWN, WELL, Standing
+from balancer.health.availability import DEGRADED, UNKNOWN, WELL, Availability
 from balancer.health.panic import healthy_share
 from balancer.health.tracker import probed
 from balancer.pool.backend import Backend
 from balancer.pool.leases import Lease, Leases
-from balancer.pool.load import Load
+from balancer.pool.load import BackendLoad
 from balancer.pool.placement import Placement
 from balancer.pool.retries import Retries
 from balancer.pool.traffic import Traffic
 from balancer.ring.bounded import bounded
-from balancer.shared.counters import Board
+from balancer.shared.counters import SharedCounters
 
 FAILED = "failed to connect"
 FULL = "full"
@@ -38,7 +38,7 @@ class Decision:
         self.skipped = skipped
 
 
-def _seat(backend: Backend, load: Load[Any] | None) -> None:
+def _seat(backend: Backend, load: BackendLoad[Any] | None) -> None:
     """Count the backend there from now on, and nowhere else."""
     if backend.load is not None:
         backend.load.clear()
@@ -65,7 +65,7 @@ class Pool:
     def __init__(self, config: model.Pool, placement: Placement) -> None:
         self.name = config.name
         self.backends: dict[str, Backend] = {}
-        self._board: Board | None = None
+        self._board: SharedCounters | None = None
         self.leases = Leases(config.linger)
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
@@ -103,7 +103,7 @@ class Pool:
         self._reckon()
         self._take_seats()
 
-    def share(self, board: Board) -> None:
+    def share(self, board: SharedCounters) -> None:
         """Tell the other workers what the backends carry, and learn it from them."""
         self._board = board
         self._take_seats()
@@ -119,7 +119,7 @@ class Pool:
                 limit = self.config.max_connections
             seat = self.placement.seats[name] if limit or self._bounded else None
             if load is None or load.seat != seat:
-                _seat(backend, None if seat is None else Load(self._board, seat, limit))
+                _seat(backend, None if seat is None else BackendLoad(self._board, seat, limit))
             else:
                 load.limit = limit
         self.leases.cells = {
@@ -128,7 +128,7 @@ class Pool:
         for name, cell in self.leases.cells.items():
             cell.put(self.leases.users[name])
 
-    def stand(self, standings: Mapping[str, Standing]) -> None:
+    def stand(self, standings: Mapping[str, Availability]) -> None:
         """Take what is held of these backends now; without effect on those that have been removed."""
         for name, standing in standings.items():
             backend = self.backends.get(name)
@@ -253,7 +253,7 @@ class Pool:
             return why
         return backend.standing.unwilling(tunnels=True)
 
-    def _at_first(self, name: str) -> Standing:
+    def _at_first(self, name: str) -> Availability:
         """How a new backend stands: if it is probed, nothing is known of it."""
         return UNKNOWN if probed(self.config, [name]) else WELL
 

@@ -12,7 +12,7 @@ import trio
 
 from balancer.config.scalars import Address
 from balancer.health.results import AgentReport, Mode
-from balancer.probes.connection import Failed, Link, NoSocket
+from balancer.probes.connection import NoSocket, ProbeConnection, ProbeFailed
 
 MAX_LINE = 256
 _WORDS = re.compile(rb"[ \t,]+")
@@ -40,13 +40,13 @@ async def ask_agent(address: Address, patience: float) -> AgentReport | None:
     line = b""
     with trio.move_on_after(patience):
         try:
-            link = await Link.open(address)
+            link = await ProbeConnection.open(address)
             try:
                 while b"\n" not in line and len(line) < MAX_LINE and (data := await link.receive()):
                     line += data
             finally:
                 link.close()
-        except (Failed, NoSocket):
+        except (ProbeFailed, NoSocket):
             return None
         return parse_report(line)
     return None

@@ -28,7 +28,7 @@ with TIME_WAIT."""
 _OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 
 
-class Failed(Exception):
+class ProbeFailed(Exception):
     """The backend did not pass; the text says why."""
 
 
@@ -36,7 +36,7 @@ class NoSocket(Exception):
     """This machine has no socket or port to probe with, which says nothing about any backend."""
 
 
-class Link:
+class ProbeConnection:
     """An open connection. Whoever opens it closes it."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -45,8 +45,8 @@ class Link:
         self._left = MAX_ANSWER
 
     @classmethod
-    async def open(cls, address: Address) -> "Link":
-        """Connect. Raises ``Failed`` or ``NoSocket``."""
+    async def open(cls, address: Address) -> "ProbeConnection":
+        """Connect. Raises ``ProbeFailed`` or ``NoSocket``."""
         family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -64,24 +64,24 @@ class Link:
             sock.close()
             if fault.errno in _OWN_FAULTS:
                 raise NoSocket from None
-            raise Failed(_words(fault)) from None
+            raise ProbeFailed(_words(fault)) from None
         except BaseException:
             sock.close()
             raise
         return cls(sock)
 
     async def handshake(self, context: ssl.SSLContext, name: str) -> None:
-        """Complete a TLS handshake with ``name`` (none if empty); what follows goes over it. Raises ``Failed``."""
+        """Complete a TLS handshake with ``name`` (none if empty); what follows goes over it. Raises ``ProbeFailed``."""
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(self._sock))
         stream = trio.SSLStream(plain, context, server_hostname=name or None, https_compatible=True)
         try:
             await stream.do_handshake()
         except trio.BrokenResourceError as error:
-            raise Failed(_words(error.__cause__)) from None
+            raise ProbeFailed(_words(error.__cause__)) from None
         self._tls = stream
 
     async def send(self, data: bytes) -> None:
-        """Raises ``Failed``."""
+        """Raises ``ProbeFailed``."""
         try:
             if self._tls is not None:
                 await self._tls.send_all(data)
@@ -92,20 +92,20 @@ class Link:
                 except BlockingIOError:
                     await trio.lowlevel.wait_writable(self._sock)
         except OSError as error:
-            raise Failed(_words(error)) from None
+            raise ProbeFailed(_words(error)) from None
         except trio.BrokenResourceError as error:
-            raise Failed(_words(error.__cause__)) from None
+            raise ProbeFailed(_words(error.__cause__)) from None
 
     async def receive(self) -> bytes:
-        """The next bytes; empty at the end. Raises ``Failed``, also when there have been too many."""
+        """The next bytes; empty at the end. Raises ``ProbeFailed``, also when there have been too many."""
         if self._left <= 0:
-            raise Failed("the answer is too long")
+            raise ProbeFailed("the answer is too long")
         try:
             data = await self._sip() if self._tls is None else bytes(await self._tls.receive_some(_SIP))
         except OSError as error:
-            raise Failed(_words(error)) from None
+            raise ProbeFailed(_words(error)) from None
         except trio.BrokenResourceError as error:
-            raise Failed(_words(error.__cause__)) from None
+            raise ProbeFailed(_words(error.__cause__)) from None
         self._left -= len(data)
         return data
 

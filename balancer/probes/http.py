@@ -7,7 +7,7 @@ import h11
 from balancer.config import model
 from balancer.health.availability import Wish
 from balancer.health.results import Result
-from balancer.probes.connection import Failed, Link
+from balancer.probes.connection import ProbeConnection, ProbeFailed
 
 HEADER = b"balancer-health"
 """Response header by which a host asks for less: its values are the keys of ``WISHES``."""
@@ -23,8 +23,8 @@ def health_request(config: model.Health, host: str) -> h11.Request:
     return h11.Request(method=config.method, target=config.path, headers=headers)
 
 
-async def ask_http(link: Link, config: model.Health, request: h11.Request) -> Result:
-    """Send the request and judge the answer. Raises ``Failed``."""
+async def ask_http(link: ProbeConnection, config: model.Health, request: h11.Request) -> Result:
+    """Send the request and judge the answer. Raises ``ProbeFailed``."""
     wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
     await link.send((wire.send(request) or b"") + (wire.send(h11.EndOfMessage()) or b""))
     try:
@@ -37,7 +37,7 @@ async def ask_http(link: Link, config: model.Health, request: h11.Request) -> Re
             return Result(False, f"status {answer.status_code}, but not the expected body")
         return Result(True, f"status {answer.status_code}", wish_of(answer.headers))
     except h11.RemoteProtocolError:
-        raise Failed("the answer is no HTTP/1.1") from None
+        raise ProbeFailed("the answer is no HTTP/1.1") from None
 
 
 def wish_of(headers: Iterable[tuple[bytes, bytes]]) -> Wish:
@@ -46,7 +46,7 @@ def wish_of(headers: Iterable[tuple[bytes, bytes]]) -> Wish:
     return "drain" if "drain" in wishes else "degraded" if "degraded" in wishes else ""
 
 
-async def _answer(link: Link, wire: h11.Connection) -> h11.Response:
+async def _answer(link: ProbeConnection, wire: h11.Connection) -> h11.Response:
     while True:
         event = wire.next_event()
         if isinstance(event, h11.Response):
@@ -54,11 +54,11 @@ async def _answer(link: Link, wire: h11.Connection) -> h11.Response:
         if event is h11.NEED_DATA:
             data = await link.receive()
             if not data:
-                raise Failed("the connection ended without an answer")
+                raise ProbeFailed("the connection ended without an answer")
             wire.receive_data(data)
 
 
-async def _holds(link: Link, wire: h11.Connection, text: bytes) -> bool:
+async def _holds(link: ProbeConnection, wire: h11.Connection, text: bytes) -> bool:
     """Is the text in the body, or in as much of it as is looked at?"""
     body = b""
     while len(body) < MAX_BODY:

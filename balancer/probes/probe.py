@@ -10,7 +10,7 @@ from balancer.config.scalars import Address
 from balancer.health.results import Result
 from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.net.contexts import client_context
-from balancer.probes.connection import Failed, Link, NoSocket
+from balancer.probes.connection import NoSocket, ProbeConnection, ProbeFailed
 from balancer.probes.http import ask_http, health_request
 from balancer.probes.websocket import ask_websocket
 
@@ -34,7 +34,7 @@ class Probe:
         self._elsewhere = {each.name: each.check_address for each in pool.backend}
         self._requests: dict[str, h11.Request] = {}
         """By host: making one costs more than sending it."""
-        self._ask: Callable[[Link, Address], Awaitable[Result]] = {
+        self._ask: Callable[[ProbeConnection, Address], Awaitable[Result]] = {
             "http": self._http,
             "tcp": self._tcp,
             "tls": self._handshake,
@@ -48,7 +48,7 @@ class Probe:
         doing = "connect"
         try:
             with trio.move_on_after(self._config.timeout):
-                link = await Link.open(target)
+                link = await ProbeConnection.open(target)
                 try:
                     doing = "answer"
                     if self._hello and elsewhere is None:
@@ -59,26 +59,26 @@ class Probe:
                     return await self._ask(link, target)
                 finally:
                     link.close()
-        except Failed as error:
+        except ProbeFailed as error:
             return Result(False, str(error))
         except NoSocket:
             return None
         return Result(False, f"{doing} timed out")
 
-    async def _http(self, link: Link, address: Address) -> Result:
+    async def _http(self, link: ProbeConnection, address: Address) -> Result:
         host = self._config.host or _host(address)
         request = self._requests.get(host)
         if request is None:
             request = self._requests[host] = health_request(self._config, host)
         return await ask_http(link, self._config, request)
 
-    async def _websocket(self, link: Link, address: Address) -> Result:
+    async def _websocket(self, link: ProbeConnection, address: Address) -> Result:
         return await ask_websocket(link, self._config, self._config.host or _host(address))
 
-    async def _tcp(self, link: Link, address: Address) -> Result:
+    async def _tcp(self, link: ProbeConnection, address: Address) -> Result:
         return Result(True, "connected")
 
-    async def _handshake(self, link: Link, address: Address) -> Result:
+    async def _handshake(self, link: ProbeConnection, address: Address) -> Result:
         return Result(True, "TLS handshake")
 
 

@@ -16,7 +16,7 @@ from balancer.health.results import Result
 from balancer.http.frames import CLOSE, LONGEST_CONTROL, NORMAL, PING, PONG, client_frame, next_frame
 from balancer.http.head import Response, find_response_end, parse_request, parse_response
 from balancer.http.websocket import check_response
-from balancer.probes.connection import Failed, Link
+from balancer.probes.connection import ProbeConnection, ProbeFailed
 from balancer.probes.http import HEADER, MAX_HEAD, wish_of
 
 GOODBYE = 0.2
@@ -28,8 +28,8 @@ _REQUEST = (
 )
 
 
-async def ask_websocket(link: Link, config: model.Health, host: str) -> Result:
-    """Open a WebSocket on ``path``, ping, wait for the pong, say goodbye. Raises ``Failed``."""
+async def ask_websocket(link: ProbeConnection, config: model.Health, host: str) -> Result:
+    """Open a WebSocket on ``path``, ping, wait for the pong, say goodbye. Raises ``ProbeFailed``."""
     key = b64encode(os.urandom(16)).decode()
     request = _REQUEST.format(path=config.path, host=host, key=key).encode()
     await link.send(request)
@@ -37,7 +37,7 @@ async def ask_websocket(link: Link, config: model.Health, host: str) -> Result:
         response, rest = await _upgrade(link)
         check_response(parse_request(request), response)
     except ProxyError:
-        raise Failed(NO_WEBSOCKET) from None
+        raise ProbeFailed(NO_WEBSOCKET) from None
     if response.status == 404 and config.drain_on_404:
         return Result(True, "status 404", "drain")
     if response.status != 101:
@@ -47,7 +47,7 @@ async def ask_websocket(link: Link, config: model.Health, host: str) -> Result:
     return Result(result.ok, result.text, wish) if result.ok else result
 
 
-async def _upgrade(link: Link) -> tuple[Response, bytes]:
+async def _upgrade(link: ProbeConnection) -> tuple[Response, bytes]:
     """The head of the answer, those of interim ones left out, and what came after it."""
     data = b""
     while True:
@@ -57,11 +57,11 @@ async def _upgrade(link: Link) -> tuple[Response, bytes]:
             if response.status == 101 or response.status >= 200:
                 return response, data
         if len(data) > MAX_HEAD:
-            raise Failed(NO_WEBSOCKET)
+            raise ProbeFailed(NO_WEBSOCKET)
         data += await _receive(link)
 
 
-async def _ping(link: Link, data: bytes) -> Result:
+async def _ping(link: ProbeConnection, data: bytes) -> Result:
     payload = os.urandom(8)
     await link.send(client_frame(PING, payload, os.urandom(4)))
     while True:
@@ -73,15 +73,15 @@ async def _ping(link: Link, data: bytes) -> Result:
             if kind == CLOSE:
                 return Result(False, "closed instead of a pong")
             if kind == PING and len(content) > LONGEST_CONTROL:
-                raise Failed(NO_WEBSOCKET)
+                raise ProbeFailed(NO_WEBSOCKET)
             if kind == PING:
                 await link.send(client_frame(PONG, content, os.urandom(4)))
         data += await _receive(link)
 
 
-async def _part(link: Link, data: bytes) -> None:
+async def _part(link: ProbeConnection, data: bytes) -> None:
     """Close as hosts expect it, so that their logs do not fill with broken connections."""
-    with contextlib.suppress(Failed), trio.move_on_after(GOODBYE):
+    with contextlib.suppress(ProbeFailed), trio.move_on_after(GOODBYE):
         await link.send(client_frame(CLOSE, NORMAL, os.urandom(4)))
         while True:
             while (frame := next_frame(data)) is not None:
@@ -91,8 +91,8 @@ async def _part(link: Link, data: bytes) -> None:
             data += await _receive(link)
 
 
-async def _receive(link: Link) -> bytes:
+async def _receive(link: ProbeConnection) -> bytes:
     data = await link.receive()
     if not data:
-        raise Failed("the connection ended without a pong")
+        raise ProbeFailed("the connection ended without a pong")
     return data

@@ -7,7 +7,7 @@ from balancer.net.transport import PlainTransport
 from balancer.pool.backend import Backend
 
 
-class Secured:
+class TlsToBackends:
     """One per pool that has ``tls`` enabled, for as long as its configuration holds."""
 
     def __init__(self, config: model.Pool) -> None:

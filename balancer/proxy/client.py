@@ -14,14 +14,14 @@ from balancer.net.tls import TlsTransport
 from balancer.net.transport import TURN_BYTES, PlainTransport, reset
 from balancer.proxy.accesslog import Record
 from balancer.proxy.exchange import Exchange
-from balancer.proxy.listener_state import GRACE, Front
+from balancer.proxy.listener_state import GRACE, ListenerState
 from balancer.proxy.replies import reply
 from balancer.proxy.session import Client
 from balancer.proxy.tcp import serve_tcp
-from balancer.proxy.worker_state import Plane
+from balancer.proxy.worker_state import WorkerState
 
 
-def handler(plane: Plane, front: Front) -> Callable[[socket.socket, Any], None]:
+def handler(plane: WorkerState, front: ListenerState) -> Callable[[socket.socket, Any], None]:
     """What an acceptor of ``front`` does with each connection."""
 
     def handle(sock: socket.socket, peer: tuple[str, int]) -> None:

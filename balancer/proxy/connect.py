@@ -21,7 +21,7 @@ from balancer.net.dial import FRESH, dial
 from balancer.net.engine import Task, TimedOut, park
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
-from balancer.pool.load import Load
+from balancer.pool.load import BackendLoad
 from balancer.pool.pool import FAILED, FULL, Decision
 from balancer.pool.retries import Limit
 from balancer.proxy.accesslog import Record
@@ -181,7 +181,7 @@ class Connector:
 
     def _called(self, backend: Backend, queue: deque[Task]) -> None:
         """The queue is shorter by one: the next may look."""
-        load: Load[Task] | None = backend.load
+        load: BackendLoad[Task] | None = backend.load
         if load is not None:
             load.queued.put(len(queue))
         if queue:

@@ -11,29 +11,29 @@ from typing import Any
 import trio
 
 from balancer.config import model
-from balancer.ipc.messages import Answer, Applied, Ask, End, PoolState, Report, Setup, Update
+from balancer.ipc.messages import Answer, Applied, Ask, End, PoolSnapshot, Setup, Update, WorkerReport
 from balancer.net.listen import Acceptor
 from balancer.pool.counts import Counts, pool_counters, pool_gauges
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.proxy.client import handler
-from balancer.proxy.listener_state import Front
-from balancer.proxy.listening_sockets import Sockets
-from balancer.proxy.worker_state import Plane
+from balancer.proxy.listener_state import ListenerState
+from balancer.proxy.listening_sockets import ListeningSockets
+from balancer.proxy.worker_state import WorkerState
 
 logger = logging.getLogger("balancer.worker")
 
 
-class Follower:
+class ControlClient:
     """``plane`` follows what control says, its listeners with sockets from ``sockets``."""
 
-    def __init__(self, plane: Plane, sockets: Sockets, nursery: trio.Nursery) -> None:
+    def __init__(self, plane: WorkerState, sockets: ListeningSockets, nursery: trio.Nursery) -> None:
         self.plane = plane
-        self.fronts: dict[str, Front] = {}
+        self.fronts: dict[str, ListenerState] = {}
         self.generation = 0
         self._sockets = sockets
         self._nursery = nursery
-        self._leaving: set[Front] = set()
+        self._leaving: set[ListenerState] = set()
         """Listeners that are gone, while they have connections."""
 
     async def hear(self, message: object, post: Callable[[object], None]) -> None:
@@ -57,7 +57,7 @@ class Follower:
         """Accept nobody more, for good."""
         self.plane.drain_all([*self.fronts.values(), *self._leaving])
 
-    def answer_report(self) -> Report:
+    def answer_report(self) -> WorkerReport:
         """Everything that was counted here."""
         plane = self.plane
         counters: Counts = {
@@ -67,7 +67,8 @@ class Follower:
             "loop_lag": list(plane.engine.lag.counts),
             "loop_lag_sum": plane.engine.lag.sum,
             "listeners": {
-                name: {each: getattr(front, each) for each in Front.COUNTERS} for name, front in self.fronts.items()
+                name: {each: getattr(front, each) for each in ListenerState.COUNTERS}
+                for name, front in self.fronts.items()
             },
             "pools": {name: pool_counters(pool) for name, pool in plane.pools.items()},
         }
@@ -84,7 +85,7 @@ class Follower:
             for name, pool in plane.pools.items()
             if pool.config.health.passive.mode != "off"
         }
-        return Report(counters, gauges, tallies)
+        return WorkerReport(counters, gauges, tallies)
 
     def answer_sessions(self, most: int) -> list[dict[str, Any]]:
         """Open tunnels, the oldest first; users by digest."""
@@ -124,13 +125,13 @@ class Follower:
             front = self.fronts.get(listener.name)
             if front is None:
                 room = plane.gate.room(listener.max_connections, setup.seats[listener.name])
-                front = self.fronts[listener.name] = Front(listener, pools, room, certificates)
+                front = self.fronts[listener.name] = ListenerState(listener, pools, room, certificates)
             else:
                 front.configure(listener, pools, certificates)
             await self._listen(front, setup.keys[listener.name], setup.sockets, moved)
         self.generation = setup.generation
 
-    def _pool(self, config: model.Pool, state: PoolState) -> Pool:
+    def _pool(self, config: model.Pool, state: PoolSnapshot) -> Pool:
         pool = self.plane.pools.get(config.name)
         if pool is None:
             pool = Pool(config, state.placement)
@@ -143,7 +144,7 @@ class Follower:
                 pool.leases.follow(lease.token, None)
         return pool
 
-    def _update(self, pool: Pool, placement: Placement | None, news: PoolState | Update) -> None:
+    def _update(self, pool: Pool, placement: Placement | None, news: PoolSnapshot | Update) -> None:
         if placement is not None:
             pool.place(placement)
         if news.standings:
@@ -168,7 +169,7 @@ class Follower:
         return moved
 
     async def _listen(
-        self, front: Front, keys: Sequence[str], version: int, moved: Mapping[str, list[Acceptor]]
+        self, front: ListenerState, keys: Sequence[str], version: int, moved: Mapping[str, list[Acceptor]]
     ) -> None:
         """Accept from the sockets of these keys, as the listener is now."""
         gate, handle = self.plane.gate, handler(self.plane, front)
@@ -186,14 +187,14 @@ class Follower:
                 for acceptor in front.acceptors[key]:
                     acceptor.start()
 
-    def _dismiss(self, front: Front) -> None:
+    def _dismiss(self, front: ListenerState) -> None:
         """A listener is gone: its connections, if there are any, have the time of a drain."""
         self.plane.drain([front])
         if front.room.held:
             self._leaving.add(front)
             self._nursery.start_soon(self._see_off, front)
 
-    async def _see_off(self, front: Front) -> None:
+    async def _see_off(self, front: ListenerState) -> None:
         await trio.sleep(self.plane.timeouts.drain)
         self.plane.close("its listener has been removed", [front])
         self._leaving.discard(front)

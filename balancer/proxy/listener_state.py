@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from balancer.config import model
 from balancer.config.pem import Pem
 from balancer.http.route import Routes
-from balancer.net.connection_limit import Room
+from balancer.net.connection_limit import ConnectionLimit
 from balancer.net.contexts import server_context
 from balancer.net.listen import Acceptor
 from balancer.pool.pool import Pool
@@ -17,7 +17,7 @@ GRACE = 1.0
 likely to be on the way, and a client whose first request meets a closed connection may not try again."""
 
 
-class Front:
+class ListenerState:
     """A listener at run time."""
 
     __slots__ = (
@@ -39,7 +39,7 @@ class Front:
     """What only grows, to be added up over workers."""
 
     def __init__(
-        self, config: model.Listener, pools: Mapping[str, Pool], room: Room, certificates: Sequence[Pem]
+        self, config: model.Listener, pools: Mapping[str, Pool], room: ConnectionLimit, certificates: Sequence[Pem]
     ) -> None:
         self.room = room
         """Its open connections."""

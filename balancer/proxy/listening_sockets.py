@@ -14,7 +14,7 @@ SOCKETS_TIME = 5.0
 """Seconds the sockets of a new listener may take to come from the supervisor."""
 
 
-class Sockets:
+class ListeningSockets:
     """Listening sockets that have come from the supervisor, by key, until their listener takes them.
 
     What control says of listeners comes by another way, and may be older or newer than the sockets that are here; so

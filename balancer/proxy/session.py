@@ -19,10 +19,10 @@ from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
 from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import Record
-from balancer.proxy.listener_state import Front
+from balancer.proxy.listener_state import ListenerState
 from balancer.proxy.tunnel_registry import Tunnel
-from balancer.proxy.worker_state import Plane
-from balancer.shared.sketch import Places
+from balancer.proxy.worker_state import WorkerState
+from balancer.shared.sketch import SketchCells
 
 Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail: see ``pool.health.passive.outcomes``."""
@@ -62,7 +62,12 @@ class Client:
     task: Task
 
     def __init__(
-        self, plane: Plane, front: Front, transport: Transport, peer: tuple[str, int], places: Places | None = None
+        self,
+        plane: WorkerState,
+        front: ListenerState,
+        transport: Transport,
+        peer: tuple[str, int],
+        places: SketchCells | None = None,
     ) -> None:
         self.plane = plane
         self.front = front

@@ -37,7 +37,7 @@ class Tunnel:
     lease: Lease | None = None
 
 
-class Roll:
+class TunnelRegistry:
     """All open tunnels by number."""
 
     def __init__(self, engine: Engine) -> None:

@@ -12,19 +12,19 @@ import trio
 
 from balancer.config import model
 from balancer.errors import ProxyError, Source
-from balancer.net.admission import Gate
+from balancer.net.admission import Admission
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
 from balancer.pool.digest import Digest
 from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import AccessLog
-from balancer.proxy.backend_tls import Secured
-from balancer.proxy.listener_state import GRACE, Front
-from balancer.proxy.tunnel_registry import Roll
+from balancer.proxy.backend_tls import TlsToBackends
+from balancer.proxy.listener_state import GRACE, ListenerState
+from balancer.proxy.tunnel_registry import TunnelRegistry
 from balancer.shared.buckets import Metered
-from balancer.shared.counters import Board
-from balancer.shared.sketch import Places
+from balancer.shared.counters import SharedCounters
+from balancer.shared.sketch import SketchCells
 
 DIGESTS_KEPT = 4096
 """Tokens whose digests are remembered; hashing one for each line of the access log would be a sixth of its cost."""
@@ -35,29 +35,31 @@ class Session(Protocol):
     """What the plane knows of a connection: enough to end it."""
 
     task: Task
-    front: "Front"
+    front: "ListenerState"
     idle: bool
     """Between two requests, so that nothing is lost when it closes."""
     served: bool
     """It has asked something."""
 
 
-class Plane:
+class WorkerState:
     """One per worker: engine, pools, limits, log, and every open connection."""
 
-    def __init__(self, config: model.Config, engine: Engine, log: AccessLog, secret: bytes, board: Board) -> None:
+    def __init__(
+        self, config: model.Config, engine: Engine, log: AccessLog, secret: bytes, board: SharedCounters
+    ) -> None:
         self.engine = engine
         self.log = log
         self.digest = lru_cache(DIGESTS_KEPT)(Digest(secret))
         self.passes = Passes(secret)
-        self.gate = Gate(engine, config.limits, board)
+        self.gate = Admission(engine, config.limits, board)
         self.pools: Mapping[str, Pool] = {}
         self.tokens = board.buckets(Metered.TOKENS)
         """How fast each token may make new connections."""
         self.idle: defaultdict[object, IdleConnections] = defaultdict(IdleConnections)
         """By the ``way`` of their backend."""
-        self._secured: dict[str, Secured] = {}
-        self.roll = Roll(engine)
+        self._secured: dict[str, TlsToBackends] = {}
+        self.roll = TunnelRegistry(engine)
         self.sessions: set[Session] = set()
         self.empty = trio.Event()
         """Set when the last connection has ended during a drain."""
@@ -72,17 +74,17 @@ class Plane:
         self.max_body = config.limits.max_body_bytes
         self.gate.limits = config.limits
 
-    def secured(self, pool: Pool) -> Secured:
+    def secured(self, pool: Pool) -> TlsToBackends:
         """TLS towards the backends of a pool by its present configuration. Raises ``ProxyError``: ours is the fault."""
         secured = self._secured.get(pool.name)
         if secured is None or secured.config is not pool.config:
             try:
-                secured = self._secured[pool.name] = Secured(pool.config)
+                secured = self._secured[pool.name] = TlsToBackends(pool.config)
             except OSError as error:
                 raise ProxyError(Source.INTERNAL, 503, f"no TLS to backends: {error.strerror}") from None
         return secured
 
-    def part(self, session: Session, front: Front, places: Places | None) -> None:
+    def part(self, session: Session, front: ListenerState, places: SketchCells | None) -> None:
         """A connection has ended; ``places`` are those at which its client was counted."""
         self.sessions.discard(session)
         self.leave(front)
@@ -91,12 +93,12 @@ class Plane:
         if self.draining and not self.sessions:
             self.empty.set()
 
-    def leave(self, front: Front) -> None:
+    def leave(self, front: ListenerState) -> None:
         """A connection to ``front`` makes room for another."""
         front.room.leave()
         self.gate.connections.leave()
 
-    def drain(self, fronts: Iterable[Front]) -> None:
+    def drain(self, fronts: Iterable[ListenerState]) -> None:
         """Stop accepting; connections between two requests end now, the others after the request they are in."""
         leaving = set(fronts)
         for front in leaving:
@@ -110,14 +112,14 @@ class Plane:
             else:
                 self.engine.throw(session.task, Closed())
 
-    def drain_all(self, fronts: Iterable[Front]) -> None:
+    def drain_all(self, fronts: Iterable[ListenerState]) -> None:
         """Drain for good; ``empty`` tells when it is over."""
         self.draining = True
         if not self.sessions:
             self.empty.set()
         self.drain(fronts)
 
-    def close(self, why: str, fronts: Iterable[Front] | None = None) -> None:
+    def close(self, why: str, fronts: Iterable[ListenerState] | None = None) -> None:
         """End whatever is still open, on ``fronts`` or everywhere."""
         leaving = None if fronts is None else set(fronts)
         for session in list(self.sessions):

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from balancer.shared.sketch import Places
+from balancer.shared.sketch import SketchCells
 
 
 class Metered(IntEnum):
@@ -12,7 +12,7 @@ class Metered(IntEnum):
     TOKENS = 1
 
 
-class Buckets:
+class TokenBuckets:
     """Token buckets, one for each client or token; shared by all workers."""
 
     __slots__ = ("_cells",)
@@ -20,7 +20,7 @@ class Buckets:
     def __init__(self, cells: "memoryview[float]") -> None:
         self._cells = cells
 
-    def take(self, places: Places, now: float, rate: float, burst: int) -> float:
+    def take(self, places: SketchCells, now: float, rate: float, burst: int) -> float:
         """Take one of ``burst`` that come back at ``rate`` a second: 0, or the seconds until there will be one."""
         cells = self._cells
         first, second = places

@@ -11,11 +11,11 @@ Facts, and what follows from them:
 - A sum of rows that others write meanwhile may be older than a moment. Whoever must not exceed a limit counts itself
   first, looks at the total, and takes itself back if that is too much: two that come at once may both be turned away,
   but never both get the last place.
-- Clients are too many for a cell each. ``Crowd`` counts them in a count-min sketch (Cormode and Muthukrishnan, 2005):
+- Clients are too many for a cell each. ``ConnectionSketch`` counts them in a count-min sketch (Cormode and Muthukrishnan, 2005):
   two cells each, found by a keyed hash, of which the smaller counts. A stranger is blamed for others only if both its
   cells are shared: with 20,000 clients about one in fourteen is counted one or two too high. The key is random and
   lies on the board, so nobody outside can aim at somebody else's cells.
-- ``Buckets`` are token buckets in the form of the generic cell rate algorithm (ITU-T I.371): one number, the time at
+- ``TokenBuckets`` are token buckets in the form of the generic cell rate algorithm (ITU-T I.371): one number, the time at
   which the bucket will be full again. These cells are shared by all rows, and a write may be lost when two workers
   write at the same moment: then one client gets one connection more than it should. Eight aligned bytes are written at
   once, so nobody reads half of a number. Times must be of a clock that all processes share (CLOCK_MONOTONIC).
@@ -26,8 +26,8 @@ Cost: a total of four rows takes 0.1 µs, of 64 rows 0.7 µs. Make as many rows 
 from enum import IntEnum
 from hashlib import blake2b
 
-from balancer.shared.buckets import Buckets, Metered
-from balancer.shared.sketch import HASHED, Crowd, Places
+from balancer.shared.buckets import Metered, TokenBuckets
+from balancer.shared.sketch import HASHED, ConnectionSketch, SketchCells
 
 KEY_BYTES = 32
 CAPACITY = 8192
@@ -87,7 +87,7 @@ class Cell:
         return sum(self._all)
 
 
-class Board:
+class SharedCounters:
     """The board as one worker has it: ``row`` is its own."""
 
     def __init__(self, view: memoryview, row: int) -> None:
@@ -102,7 +102,7 @@ class Board:
         self._numbers = numbers.cast("q")
         self._first = row * _NUMBERS
         crowd = 2 * HASHED * 4
-        self.crowd = Crowd([crowds[n * crowd : (n + 1) * crowd].cast("I") for n in range(rows)], row)
+        self.crowd = ConnectionSketch([crowds[n * crowd : (n + 1) * crowd].cast("I") for n in range(rows)], row)
         """Connections of each client address."""
         clear(view, row)
 
@@ -112,11 +112,11 @@ class Board:
         at = kind * CAPACITY + index
         return Cell(self._numbers[self._first + at : self._first + at + 1], self._numbers[at::_NUMBERS])
 
-    def buckets(self, of: Metered) -> Buckets:
+    def buckets(self, of: Metered) -> TokenBuckets:
         """The token buckets of all clients, or of all tokens."""
-        return Buckets(self._buckets[of * 2 * HASHED : (of + 1) * 2 * HASHED])
+        return TokenBuckets(self._buckets[of * 2 * HASHED : (of + 1) * 2 * HASHED])
 
-    def places(self, who: bytes) -> Places:
+    def places(self, who: bytes) -> SketchCells:
         """Where ``who`` stands in sketches and among buckets."""
         number = int.from_bytes(blake2b(who, digest_size=4, key=self._key).digest(), "little")
         return number % HASHED, HASHED + (number >> 16)

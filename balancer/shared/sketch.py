@@ -3,11 +3,11 @@
 HASHED = 1 << 16
 """Cells of each of the two rows of a sketch or of buckets."""
 
-Places = tuple[int, int]
+SketchCells = tuple[int, int]
 """Where a client or token stands in a sketch or among buckets."""
 
 
-class Crowd:
+class ConnectionSketch:
     """How many of something each client has, over all workers; never less than the truth, seldom more."""
 
     __slots__ = ("_mine", "_rows")
@@ -16,17 +16,17 @@ class Crowd:
         self._rows = rows
         self._mine = rows[row]
 
-    def enter(self, places: Places) -> None:
+    def enter(self, places: SketchCells) -> None:
         """One more."""
         for place in places:
             self._mine[place] += 1
 
-    def leave(self, places: Places) -> None:
+    def leave(self, places: SketchCells) -> None:
         """One less."""
         for place in places:
             self._mine[place] -= 1
 
-    def count(self, places: Places) -> int:
+    def count(self, places: SketchCells) -> int:
         """How many there are."""
         first, second = places
         return min(sum([row[first] for row in self._rows]), sum([row[second] for row in self._rows]))

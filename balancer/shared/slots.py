@@ -6,7 +6,7 @@ from balancer.errors import Refused
 from balancer.shared.counters import CAPACITY
 
 
-class Seats:
+class Slots:
     """Gives each backend the index of its cells, and keeps it while the backend is there.
 
     Whoever configures the workers has one. A number that became free is given out last, so that a worker which has not

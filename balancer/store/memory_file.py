@@ -8,7 +8,7 @@ _SLOTS = (1 << 12, 1 << 40)
 """Where the two copies are: the one that counts, and the one that is being written. The file is sparse."""
 
 
-class Keepsake:
+class MemoryFile:
     """One value in an anonymous file, replaced as a whole: a process that is killed while it writes loses nothing."""
 
     def __init__(self, fd: int) -> None:

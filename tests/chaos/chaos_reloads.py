@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import trio
-from chaos_run import Crowd, at_rest
+from chaos_run import ConnectionSketch, at_rest
 from chaos_world import Host, World, tree
 from harness import listener
 
@@ -38,7 +38,7 @@ async def _play(world: World, spare: Host, count: int, tunnels: int, seconds: fl
     took: list[float] = []
     await trio.to_thread.run_sync(world.whole)
     descriptors, _ = world.footprint()
-    async with Crowd(world, tunnels, every=2.0, secure=True):
+    async with ConnectionSketch(world, tunnels, every=2.0, secure=True):
         for number in range(round(count * WARM)):
             await _reload(world, spare, number)
         before = _footprint(world)

@@ -58,16 +58,16 @@ async def _play(world: World, tunnels: int, seconds: float, every: float) -> tup
     """The same clients twice, in peace and in chaos; the footprint between the two."""
     await trio.to_thread.run_sync(world.admin, "PUT", "/backends/host-0/weight", {"weight": 2.0})  # all are at work
     started, _ = world.footprint()
-    async with Crowd(world, tunnels, every):
+    async with ConnectionSketch(world, tunnels, every):
         pass
     before = await at_rest(world, started)
-    async with Crowd(world, tunnels, every) as users:
+    async with ConnectionSketch(world, tunnels, every) as users:
         await rampage(world, users, seconds, pace=0.5)
         await trio.sleep(1)
     return before
 
 
-class Crowd:
+class ConnectionSketch:
     """All users connected inside, some by TLS or all; at the end every message has been answered, or is missed."""
 
     def __init__(self, world: World, tunnels: int, every: float, *, secure: bool = False) -> None:

@@ -112,7 +112,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Failure:
+class ApiError:
     """A row of the table; ``make`` brings it about and returns what was measured."""
 
     name: str
@@ -125,12 +125,12 @@ class Failure:
     settings: dict[str, object]
 
 
-FAILURES: list[Failure] = []
+FAILURES: list[ApiError] = []
 
 
 def failure(name: str, what: str, *, metric: str, log: str, **settings: object) -> Callable[[Callable], Callable]:
     def add(make: Callable[[Stage], str]) -> Callable[[Stage], str]:
-        FAILURES.append(Failure(name, what, metric, log, make, settings))
+        FAILURES.append(ApiError(name, what, metric, log, make, settings))
         return make
 
     return add
@@ -529,7 +529,7 @@ def daemon_dies(stage: Stage) -> str:
     return f"tunnels {ms(gone)}, serving {ms(time.monotonic() - began)} after its start"
 
 
-def measure(each: Failure) -> str:
+def measure(each: ApiError) -> str:
     """Make it happen; what was measured. Fails if metric or line do not show it."""
     settings = dict(each.settings)
     keys = {"health": settings.pop("health", HEALTH)}
@@ -545,7 +545,7 @@ def measure(each: Failure) -> str:
     return measured
 
 
-def table(rows: Iterator[tuple[Failure, str]]) -> str:
+def table(rows: Iterator[tuple[ApiError, str]]) -> str:
     lines = ["| failure | what happens | how fast | metric | log |", "|---|---|---|---|---|"]
     lines += [
         f"| {each.name} | {each.what} | {fast} | {shown(each.metric)} | {shown(each.log)} |" for each, fast in rows

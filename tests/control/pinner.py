@@ -11,14 +11,14 @@ from pathlib import Path
 import trio
 from state import config
 
-from balancer.control.placement_controller import Keeper
+from balancer.control.placement_controller import PlacementController
 from balancer.overlay.overlay import Pin
 from balancer.store.journal import Journal
 
 
 async def add_pins(folder):
     journal = Journal(folder)
-    keeper = Keeper(config(), journal)
+    keeper = PlacementController(config(), journal)
     known = keeper.books["ide"].overlay.pins
     print(os.getpid(), *known, flush=True)
     for number in range(len(known), 1 << 20):

@@ -8,14 +8,14 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from balancer.admin.services import Operators
+from balancer.admin.services import Services
 from balancer.config import model
-from balancer.control.active_config import Force
-from balancer.control.evictions import Movers
-from balancer.control.placement_controller import TICK, Keeper
+from balancer.control.active_config import ActiveConfig
+from balancer.control.evictions import Evictions
+from balancer.control.placement_controller import TICK, PlacementController
 from balancer.control.plans import Plans
 from balancer.control.reload import Reloader
-from balancer.control.worker_registry import Fleet
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.overlay.overlay import Pin
 from balancer.pool.tracing import Passes
 from balancer.store.journal import Journal
@@ -61,16 +61,16 @@ def journal(folder):
 async def keeping(folder=None, settings=None):
     """A keeper of ``settings``; its journal is in ``folder``, or ends with it."""
     with tempfile.TemporaryDirectory() as spare, journal(folder or Path(spare)) as store:
-        yield Keeper(settings or config(), store, Wall())
+        yield PlacementController(settings or config(), store, Wall())
 
 
 def operating(keeper, gauges):
     """What the admin API stands on, without workers."""
-    force = Force(1, START, config(), {}, {}, {}, 0, "info")
-    fleet = Fleet(keeper, force, {})
-    movers, plans = Movers(keeper, fleet.end, trio.current_time, drain=1, spread=1), Plans(keeper)
+    force = ActiveConfig(1, START, config(), {}, {}, {}, 0, "info")
+    fleet = WorkerRegistry(keeper, force, {})
+    movers, plans = Evictions(keeper, fleet.end, trio.current_time, drain=1, spread=1), Plans(keeper)
     reloader = Reloader(Path("/nonexistent"), keeper, plans, fleet, None, None, None)
-    return Operators(keeper, movers, plans, Passes(b"key"), fleet, reloader, trio.current_time, gauges, lambda: None)
+    return Services(keeper, movers, plans, Passes(b"key"), fleet, reloader, trio.current_time, gauges, lambda: None)
 
 
 def pin(keeper, token, backend, **more):

@@ -11,10 +11,10 @@ from state import operating
 
 from balancer.admin import server
 from balancer.admin.api import AdminApi
-from balancer.admin.listeners import Door
-from balancer.admin.server import Response
+from balancer.admin.listeners import AdminListener
+from balancer.admin.server import ApiResponse
 from balancer.config.model import Config
-from balancer.control.placement_controller import Keeper
+from balancer.control.placement_controller import PlacementController
 from balancer.store.journal import Journal
 
 CONFIG = {
@@ -69,7 +69,7 @@ async def test_a_client_that_does_not_read(autojump_clock):
     ended = trio.Event()
 
     async def huge(request, sock):
-        return Response(200, b"x" * (64 << 20), "text/plain")
+        return ApiResponse(200, b"x" * (64 << 20), "text/plain")
 
     async def start(nursery, listener):
         async def serve_one():
@@ -93,10 +93,10 @@ async def test_a_fault_of_ours_is_logged_once_and_told_to_nobody(caplog, tmp_pat
 
     config = Config.model_validate(CONFIG)
     journal = Journal(tmp_path)
-    operators = operating(Keeper(config, journal), broken)
+    operators = operating(PlacementController(config, journal), broken)
 
     async def start(nursery, listener):
-        await nursery.start(AdminApi(operators).run, [Door(listener, "test", "test")])
+        await nursery.start(AdminApi(operators).run, [AdminListener(listener, "test", "test")])
 
     async with serving(start) as connect, await connect() as client:
         await client.send_all(

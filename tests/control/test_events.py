@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire import CRLF, PATIENCE, Peer, get
 
-from balancer.control.events import BATCH, HEARTBEAT, KEPT, Events, Follower
+from balancer.control.events import BATCH, HEARTBEAT, KEPT, EventReader, Events
 
 
 def parsed(stream):
@@ -44,7 +44,7 @@ def test_everybody_gets_everything_once_and_in_order(seen, more):
 
 async def test_a_slow_reader_is_told_what_it_missed():
     found = events(0)
-    follower = Follower(found, found.newest(0))
+    follower = EventReader(found, found.newest(0))
     assert b"retry:" in await follower.piece()
     for n in range(KEPT + 5):
         found.emit("pin", "", n=n)
@@ -55,7 +55,7 @@ async def test_a_slow_reader_is_told_what_it_missed():
 
 async def test_who_comes_back_goes_on_where_they_were():
     found = events(5)
-    follower = Follower(found, found.place_of(found.id_of(3)))
+    follower = EventReader(found, found.place_of(found.id_of(3)))
     await follower.piece()
     assert [data["n"] for _, _, data in parsed((await follower.piece()).decode())] == [4, 5]
 
@@ -66,14 +66,14 @@ async def test_who_comes_back_from_elsewhere_is_told(last_id):
     assert found.id_of(1) == "18bcfe56800-1"
     place = found.place_of(last_id)
     assert place is None
-    follower = Follower(found, place)
+    follower = EventReader(found, place)
     ((kind, _, data),) = parsed((await follower.piece()).decode())
     assert (kind, data["lost"]) == ("gap", None)
     assert len(parsed((await follower.piece()).decode())) == 5
 
 
 async def test_a_silent_stream_lives(autojump_clock):
-    follower = Follower(events(1), 1)
+    follower = EventReader(events(1), 1)
     await follower.piece()
     began = trio.current_time()
     assert await follower.piece() == b": still here\n\n"
@@ -85,7 +85,7 @@ async def test_everybody_who_waits_is_woken(autojump_clock):
     got = []
 
     async def follow():
-        follower = Follower(found, 1)
+        follower = EventReader(found, 1)
         await follower.piece()
         got.append(parsed((await follower.piece()).decode()))
 

@@ -14,7 +14,7 @@ from balancer.control.pool_state import version
 from balancer.errors import Refused
 from balancer.health.availability import WELL
 from balancer.health.results import AgentReport, Result
-from balancer.health.tracker import Health
+from balancer.health.tracker import HealthTracker
 from balancer.overlay.overlay import Add, Overlay, Remove, SetState, SetWeight, Steer
 from balancer.overlay.replay import replayed
 from balancer.ring.build import build
@@ -316,7 +316,7 @@ async def test_agents_scale_weights_of_the_kind_the_ring_knows(clock, ring, weig
         book = keeper.book("ide")
         nursery.start_soon(keeper.run)
         for name, percent in {"a": 75, "b": 0}.items():
-            book.health[name] = Health(book.config.health)
+            book.health[name] = HealthTracker(book.config.health)
             book.health[name].heed(AgentReport(percent=percent))
         await ticks(clock, keeper, lambda: book.weights == weights)
         entry = await keeper.change("ide", [SetWeight(backend="c", weight=2.0)], "root")
@@ -331,7 +331,7 @@ async def test_agents_cannot_leave_users_without_anyone(clock):
         await keeper.change("ide", [SetState(backend="c", state="drain")], "root")
         nursery.start_soon(keeper.run)
         for name in "ab":
-            book.health[name] = Health(book.config.health)
+            book.health[name] = HealthTracker(book.config.health)
             book.health[name].heed(AgentReport(percent=0))
         await ticks(clock, keeper, lambda: True)
         await wait_all_tasks_blocked()
@@ -347,7 +347,7 @@ async def test_a_backend_that_returns_gets_its_points_back_by_and_by(clock, ring
     settings = config(weights, ring=ring, health={"type": "tcp", "fall": 1, "rise": 1, "slow_start": "20s"})
     async with keeping(settings=settings) as keeper, trio.open_nursery() as nursery:
         book = keeper.book("ide")
-        health = book.health["a"] = Health(book.config.health)
+        health = book.health["a"] = HealthTracker(book.config.health)
         book.pool.stand({"b": WELL, "c": WELL})
         nursery.start_soon(keeper.run)
 
@@ -379,7 +379,7 @@ async def test_the_map_of_haproxy_is_made_without_those_that_are_out(clock):
     settings = config(ring={"algorithm": "haproxy"}, health={"type": "tcp", "fall": 1, "rise": 1, "slow_start": "20s"})
     async with keeping(settings=settings) as keeper, trio.open_nursery() as nursery:
         book = keeper.book("ide")
-        health = book.health["a"] = Health(book.config.health)
+        health = book.health["a"] = HealthTracker(book.config.health)
         book.pool.stand({"b": WELL, "c": WELL})
         nursery.start_soon(keeper.run)
         for ok, weight in ((True, 1.0), (False, 0.0), (True, 1.0)):
@@ -397,7 +397,7 @@ async def test_in_panic_nobody_starts_slowly(clock):
         nursery.start_soon(keeper.run)
         book.pool.stand({"b": WELL, "c": WELL})
         for name, share in (("a", 0.05), ("b", 1.0)):
-            health = book.health[name] = Health(book.config.health)
+            health = book.health[name] = HealthTracker(book.config.health)
             health.observe(Result(False, ""), trio.current_time())
             book.pool.stand({name: health.stand(trio.current_time())})
             await ticks(clock, keeper, lambda share=share: book.weights["a"] == share)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.store import memory_file as module
-from balancer.store.memory_file import Keepsake
+from balancer.store.memory_file import MemoryFile
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def fd():
 def test_the_value_that_was_saved_last(values):
     fd = os.memfd_create("test")
     try:
-        assert Keepsake(fd).load() is None
+        assert MemoryFile(fd).load() is None
         for value in values:
-            Keepsake(fd).save(value)  # as often by another process
-            assert Keepsake(fd).load() == value
+            MemoryFile(fd).save(value)  # as often by another process
+            assert MemoryFile(fd).load() == value
     finally:
         os.close(fd)
 
@@ -36,7 +36,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize("writes", range(2))
 def test_a_process_killed_while_it_writes_loses_nothing(fd, monkeypatch, writes):
     """After so many writes of the second value, the last of which would have made it count."""
-    Keepsake(fd).save({"first": 1})
+    MemoryFile(fd).save({"first": 1})
     left = [writes]
 
     def pwrite(fd, data, at):
@@ -49,8 +49,8 @@ def test_a_process_killed_while_it_writes_loses_nothing(fd, monkeypatch, writes)
     written = os.pwrite
     monkeypatch.setattr(module.os, "pwrite", pwrite)
     with pytest.raises(KilledError):
-        Keepsake(fd).save({"second": 2})
+        MemoryFile(fd).save({"second": 2})
     monkeypatch.undo()
-    assert Keepsake(fd).load() == {"first": 1}
-    Keepsake(fd).save({"third": 3})
-    assert Keepsake(fd).load() == {"third": 3}
+    assert MemoryFile(fd).load() == {"first": 1}
+    MemoryFile(fd).save({"third": 3})
+    assert MemoryFile(fd).load() == {"third": 3}

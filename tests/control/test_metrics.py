@@ -16,8 +16,8 @@ from state import config, keeping, operating
 from wire import answer, get
 
 from balancer.admin.metrics import Metrics
-from balancer.admin.periodic_counts import Scan
-from balancer.admin.views import Facts
+from balancer.admin.periodic_counts import PeriodicCounts
+from balancer.admin.views import Views
 from balancer.shared.histogram import Histogram
 
 
@@ -124,7 +124,7 @@ async def test_500_backends_cost_less_than_a_tenth_of_a_second():
         lag = Histogram((0.1,)).plain()
         gauges = defaultdict(int, listeners={}, refused_connections={}, loop_lag=lag, processes=[], workers=[])
         operators = operating(keeper, lambda: gauges)
-        metrics = Metrics(operators, Facts(operators, Scan(keeper, operators.movers)))
+        metrics = Metrics(operators, Views(operators, PeriodicCounts(keeper, operators.movers)))
         took = []
         for _ in range(3):
             began = time.process_time()

@@ -7,9 +7,9 @@ import trio
 from state import config, keeping, pin
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from balancer.control.evictions import Movers, Stray
+from balancer.control.evictions import Evictions, Stray
 from balancer.errors import Refused
-from balancer.health.availability import WELL, Standing
+from balancer.health.availability import WELL, Availability
 from balancer.overlay.overlay import SetState
 
 DRAIN, SPREAD = 600.0, 30.0
@@ -50,7 +50,7 @@ class Floor:
         self.pool = keeper.book("ide").pool
         self.ended = []
         self.reasons = set()
-        self.movers = Movers(keeper, self.end, trio.current_time, drain=DRAIN, spread=SPREAD)
+        self.movers = Evictions(keeper, self.end, trio.current_time, drain=DRAIN, spread=SPREAD)
 
     def end(self, tab, why):
         self.ended.append((trio.current_time(), tab))
@@ -266,7 +266,7 @@ class TestDown:
 
     def judge(self, floor, ok, *names):
         for name in names:
-            floor.pool.stand({name: WELL if ok else Standing("as the test says", down=True)})
+            floor.pool.stand({name: WELL if ok else Availability("as the test says", down=True)})
 
     def settings(self, on_down):
         return config(health={"type": "tcp", "on_down": on_down})
@@ -321,7 +321,7 @@ class TestDown:
         async with working(clock, self.settings("keep")) as (floor, nursery):
             self.judge(floor, True, "a", "b", "c")
             floor.astray(3)
-            floor.pool.stand({"a": Standing(wish="drain")})
+            floor.pool.stand({"a": Availability(wish="drain")})
             work = await nursery.start(floor.movers.settle, "ide", 10.0)
             await floor.passes(3)
             assert (work.done, work.moved, work.skipped) == (True, 0, 3)

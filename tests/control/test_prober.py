@@ -14,7 +14,7 @@ from state import START, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.config import model
-from balancer.control.placement_controller import Keeper
+from balancer.control.placement_controller import PlacementController
 from balancer.control.prober import AT_ONCE, PATIENCE, Prober
 from balancer.health.results import Verdict
 from balancer.overlay.overlay import Add, Remove
@@ -59,7 +59,7 @@ class Site:
         self.clock = clock
         self.spare = tempfile.TemporaryDirectory()
         self.journal = Journal(Path(self.spare.name))
-        self.keeper = Keeper(settings, self.journal, self.wall)
+        self.keeper = PlacementController(settings, self.journal, self.wall)
         self.pool = self.keeper.book("ide").pool
         self.prober = Prober(self.keeper, HealthFile(folder) if folder else None, Random(1), self.wall)
 

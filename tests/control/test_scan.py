@@ -5,8 +5,8 @@ import trio
 from state import keeping, pin, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from balancer.admin.periodic_counts import INTERVAL, PAUSE, Scan
-from balancer.control.evictions import Movers
+from balancer.admin.periodic_counts import INTERVAL, PAUSE, PeriodicCounts
+from balancer.control.evictions import Evictions
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def clock():
 
 async def scanning(nursery, keeper):
     """A scan that has counted once, and sleeps."""
-    scan = Scan(keeper, Movers(keeper, None, trio.current_time, drain=600, spread=30))
+    scan = PeriodicCounts(keeper, Evictions(keeper, None, trio.current_time, drain=600, spread=30))
     nursery.start_soon(scan.run)
     await until(lambda: scan.rings)
     await wait_all_tasks_blocked()

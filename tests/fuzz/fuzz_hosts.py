@@ -10,7 +10,7 @@ import trio.testing
 from balancer.config import model
 from balancer.health.results import Result
 from balancer.probes.agent import parse_report
-from balancer.probes.connection import MAX_ANSWER, Failed
+from balancer.probes.connection import MAX_ANSWER, ProbeFailed
 from balancer.probes.http import ask_http, health_request
 from balancer.probes.websocket import ask_websocket
 
@@ -27,7 +27,7 @@ _WORDS = re.compile(r"[ -~]{1,120}")
 
 
 class Answering:
-    """Stands in for a ``Link``: the other side sends ``answer`` in pieces and closes."""
+    """Stands in for a ``ProbeConnection``: the other side sends ``answer`` in pieces and closes."""
 
     def __init__(self, answer: bytes, piece: int) -> None:
         self.answer = answer
@@ -40,7 +40,7 @@ class Answering:
 
     async def receive(self) -> bytes:
         if self._received > MAX_ANSWER:
-            raise Failed("the answer is too long")
+            raise ProbeFailed("the answer is too long")
         key, pong = KEY.search(self.sent), self.sent[-8:]
         if key is not None:  # an answer may hold what only somebody who has read the request knows
             accept = base64.b64encode(hashlib.sha1(key[1] + GUID, usedforsecurity=False).digest())
@@ -79,7 +79,7 @@ def agent(data: bytes) -> None:
 def _judge(ask, link, *args) -> None:
     try:
         result = trio.run(ask, link, *args, clock=trio.testing.MockClock(autojump_threshold=0))
-    except Failed as error:
+    except ProbeFailed as error:
         result = Result(False, str(error))
     assert _WORDS.fullmatch(result.text), "a verdict holds what the host sent"
     assert result.wish in {"", "degraded", "drain"}

@@ -15,7 +15,7 @@ import trio.testing
 from balancer.admin import requests, server
 from balancer.config.load import check
 from balancer.config.model import Backend, Config, Listener, Pool, Ring, Section
-from balancer.control.placement_controller import Keeper
+from balancer.control.placement_controller import PlacementController
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry
 from balancer.overlay.overlay import Overlay, Pin
@@ -165,8 +165,8 @@ def _started(files: dict[str, bytes]) -> None:
             assert keeper.book("ide").overlay.pins[pin.key] == pin, "an acknowledged change was forgotten"
 
 
-def _keeper(store: Journal) -> Keeper:
-    return Keeper(_CONFIG, store, lambda: _NOW)
+def _keeper(store: Journal) -> PlacementController:
+    return PlacementController(_CONFIG, store, lambda: _NOW)
 
 
 @contextmanager

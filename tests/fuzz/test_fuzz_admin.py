@@ -29,7 +29,7 @@ bodies = st.one_of(
 )
 
 
-class Operators(RuleBasedStateMachine):
+class Services(RuleBasedStateMachine):
     """Operators who do what they may, and others who try anything."""
 
     def __init__(self, daemon):
@@ -108,5 +108,5 @@ def daemon(tmp_path):
 
 def test_any_requests(daemon):
     run_state_machine_as_test(
-        lambda: Operators(daemon), settings=settings(max_examples=8, stateful_step_count=20, database=None)
+        lambda: Services(daemon), settings=settings(max_examples=8, stateful_step_count=20, database=None)
     )

@@ -13,10 +13,10 @@ from trio.testing import wait_all_tasks_blocked as settle
 
 from balancer.config.model import Limits
 from balancer.errors import Source
-from balancer.net.admission import Gate
+from balancer.net.admission import Admission
 from balancer.net.engine import Engine, park
 from balancer.net.transport import PlainTransport
-from balancer.shared.counters import Board, size
+from balancer.shared.counters import SharedCounters, size
 
 __all__ = [
     "Job",
@@ -72,12 +72,12 @@ class Job:
 
 def gate_for(engine, connections=100, board=None, clock=time.monotonic, used=lambda: 0, **limits):
     """A gate; without a board, of the only worker."""
-    return Gate(engine, Limits(max_connections=connections, **limits), board or a_board(), clock, used)
+    return Admission(engine, Limits(max_connections=connections, **limits), board or a_board(), clock, used)
 
 
 def a_board(rows=1):
     """The board of a first worker."""
-    return Board(memoryview(bytearray(size(rows))), 0)
+    return SharedCounters(memoryview(bytearray(size(rows))), 0)
 
 
 async def parked():

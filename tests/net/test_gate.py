@@ -12,7 +12,7 @@ from balancer.config.scalars import Memory
 from balancer.net.admission import REPORT_INTERVAL, client_key
 from balancer.net.connection_limit import HANDSHAKE_TURN
 from balancer.net.engine import Engine, TimedOut
-from balancer.shared.counters import Board, size
+from balancer.shared.counters import SharedCounters, size
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def workers(engine, view):
     made = []
 
     def make(**limits):
-        made.extend(gate_for(engine, board=Board(view, row), **limits) for row in range(2))
+        made.extend(gate_for(engine, board=SharedCounters(view, row), **limits) for row in range(2))
         return made
 
     yield make
@@ -92,13 +92,13 @@ class TestClients:
         one, other = workers(max_connections_per_client=1)
         assert one.admit("10.0.0.1")
         assert other.admit("10.0.0.1") is None
-        Board(view, 0)  # of the one that takes its place
+        SharedCounters(view, 0)  # of the one that takes its place
         assert other.admit("10.0.0.1")
 
     def test_one_client_comes_so_fast_to_all_workers(self, engine, view):
         now = [100.0]
         one, other = (
-            gate_for(engine, board=Board(view, row), clock=lambda: now[0], client_rate="2/s", client_burst=3)
+            gate_for(engine, board=SharedCounters(view, row), clock=lambda: now[0], client_rate="2/s", client_burst=3)
             for row in range(2)
         )
         assert all(gate.admit("10.0.0.1") for gate in (one, other, one))
@@ -178,7 +178,7 @@ class TestHandshakes:
 class TestMemory:
     def test_above_the_watermark_nobody_new_comes_in(self, engine, view, caplog):
         used = [99 << 20]
-        gate = gate_for(engine, board=Board(view, 0), memory=Memory(bytes=100 << 20), used=lambda: used[0])
+        gate = gate_for(engine, board=SharedCounters(view, 0), memory=Memory(bytes=100 << 20), used=lambda: used[0])
         gate.weigh()
         assert not gate.starved
         used[0] = 101 << 20

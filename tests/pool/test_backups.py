@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pools import DIGEST, NOW, told
 
 from balancer.config import model
-from balancer.health.availability import Standing
+from balancer.health.availability import Availability
 from balancer.overlay.overlay import Overlay, SetState
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
@@ -15,7 +15,7 @@ from balancer.ring.build import build
 NAMES = ["a", "b", "x", "y"]
 BACKUPS = ["x", "y"]
 TOKENS = [b"t%d" % number for number in range(30)]
-WELL, DOWN, POORLY = Standing(), Standing("unhealthy", down=True), Standing(wish="degraded")
+WELL, DOWN, POORLY = Availability(), Availability("unhealthy", down=True), Availability(wish="degraded")
 
 
 def settings(**ring):

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from balancer.errors import Refused
 from balancer.shared.buckets import Metered
-from balancer.shared.counters import CAPACITY, Board, Kind, prepare, size
-from balancer.shared.slots import Seats
+from balancer.shared.counters import CAPACITY, Kind, SharedCounters, prepare, size
+from balancer.shared.slots import Slots
 
 ROWS = 3
 WORKERS = st.integers(0, ROWS - 1)
@@ -33,7 +33,7 @@ class Workers(RuleBasedStateMachine):
     @initialize()
     def start(self):
         self.view = memory()
-        self.boards = [Board(self.view, row) for row in range(ROWS)]
+        self.boards = [SharedCounters(self.view, row) for row in range(ROWS)]
         self.numbers = [{} for _ in range(ROWS)]
         self.clients = [Counter() for _ in range(ROWS)]
 
@@ -57,7 +57,7 @@ class Workers(RuleBasedStateMachine):
 
     @rule(worker=WORKERS)
     def is_killed_and_comes_back(self, worker):
-        self.boards[worker] = Board(self.view, worker)
+        self.boards[worker] = SharedCounters(self.view, worker)
         self.numbers[worker] = {}
         self.clients[worker].clear()
 
@@ -75,7 +75,7 @@ TestWorkers.settings = settings(max_examples=30, stateful_step_count=30)
 
 
 def test_a_crowd_is_seldom_overcounted_and_never_undercounted():
-    board = Board(memory(1), 0)
+    board = SharedCounters(memory(1), 0)
     clients = [b"10.%d.%d.1" % divmod(number, 256) for number in range(20_000)]
     for client in clients:
         board.crowd.enter(board.places(client))
@@ -88,7 +88,7 @@ def test_a_crowd_is_seldom_overcounted_and_never_undercounted():
 def test_cells_of_clients_cannot_be_foretold():
     views = memory(1), memory(1)
     prepare(views[1], b"K" * 32)
-    one, other = (Board(view, 0) for view in views)
+    one, other = (SharedCounters(view, 0) for view in views)
     assert one.places(b"10.0.0.1") != other.places(b"10.0.0.1")
 
 
@@ -98,7 +98,7 @@ def test_cells_of_clients_cannot_be_foretold():
     pauses=st.lists(st.floats(0, 3), max_size=60),
 )
 def test_buckets_are_token_buckets(rate, burst, pauses):
-    board = Board(memory(1), 0)
+    board = SharedCounters(memory(1), 0)
     buckets, places = board.buckets(Metered.CLIENTS), board.places(b"10.0.0.1")
     tokens, now = float(burst), 1000.0
     for pause in pauses:
@@ -115,7 +115,7 @@ def test_buckets_are_token_buckets(rate, burst, pauses):
 
 def test_buckets_are_shared_by_workers_and_not_by_clients_or_kinds():
     view = memory()
-    one, other = Board(view, 0), Board(view, 1)
+    one, other = SharedCounters(view, 0), SharedCounters(view, 1)
     places = one.places(b"10.0.0.1")
     assert one.buckets(Metered.CLIENTS).take(places, 5.0, 1.0, 1) == 0
     assert other.buckets(Metered.CLIENTS).take(places, 5.0, 1.0, 1) == 1.0
@@ -146,7 +146,7 @@ def test_processes_do_not_disturb_each_other(tmp_path):
     command = [sys.executable, "-c", CHILD, file]
     children = [subprocess.Popen([*command, str(row)], stdout=subprocess.PIPE, text=True) for row in (0, 2)]
     said = {child.communicate()[0] for child in children}
-    board = Board(memoryview(bytearray(file.read_bytes())), 1)
+    board = SharedCounters(memoryview(bytearray(file.read_bytes())), 1)
     assert said == {f"{board.places(b'10.0.0.1')}\n"}
     assert board.cell(Kind.ACTIVE, 3).total() == 2 * 19_999
     assert board.crowd.count(board.places(b"10.0.0.1")) == 2 * 20_000
@@ -155,7 +155,7 @@ def test_processes_do_not_disturb_each_other(tmp_path):
 class TestSeats:
     @given(st.lists(st.tuples(st.sampled_from("pq"), st.sets(st.sampled_from("abcdefgh"))), max_size=20))
     def test_each_backend_keeps_its_own(self, changes):
-        seats, held = Seats(), {}
+        seats, held = Slots(), {}
         for pool, names in changes:
             assigned = seats.assign(pool, sorted(names))
             assert assigned.keys() == names
@@ -166,13 +166,13 @@ class TestSeats:
             assert len(set(everyone)) == len(everyone)
 
     def test_what_became_free_comes_last(self):
-        seats = Seats()
+        seats = Slots()
         assert seats.assign("ide", "ab") == {"a": 0, "b": 1}
         assert seats.assign("ide", "b") == {"b": 1}
         assert seats.assign("ide", "bcd") == {"b": 1, "c": 2, "d": 3}
 
     def test_there_are_so_many(self):
-        seats = Seats()
+        seats = Slots()
         seats.assign("ide", map(str, range(CAPACITY)))
         with pytest.raises(Refused, match=f"more than {CAPACITY} backends"):
             seats.assign("other", ["one"])

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.config import model
-from balancer.health.availability import Standing
+from balancer.health.availability import Availability
 from balancer.health.ejection import Ejection
 from balancer.health.results import Result, Verdict
-from balancer.health.tracker import SLOW_STEPS, Health
+from balancer.health.tracker import SLOW_STEPS, HealthTracker
 
 BASE, MOST = 30.0, 300.0
 GOOD, BAD = Result(True, "200"), Result(False, "status 500")
@@ -59,7 +59,7 @@ def test_whatever_happens_it_is_out_for_so_long_at_most(events, base, most):
 
 class TestInHealth:
     def health(self, **settings):
-        health = Health(model.Health(rise=1, fall=1, **settings))
+        health = HealthTracker(model.Health(rise=1, fall=1, **settings))
         health.restore(Verdict.UP, 0.0, "")
         return health
 
@@ -71,13 +71,13 @@ class TestInHealth:
 
     def test_a_host_that_flaps_is_kept_out_with_its_users_let_in(self):
         health = self.health()
-        assert self.flap(health, 0.0) == Standing()
+        assert self.flap(health, 0.0) == Availability()
         standing = self.flap(health, 10.0)
         assert (standing.trouble, standing.down, standing.clear, standing.out) == ("", False, False, True)
         assert standing.ill(tunnels=False) == "kept out: it went down 2 times lately"
         assert standing.ill(tunnels=True) == ""
         assert health.stand(39.0) == standing
-        assert health.stand(40.0) == Standing()
+        assert health.stand(40.0) == Availability()
         assert health.returned == 40.0
 
     def test_the_agents_word_for_down_does_not_count_as_flapping(self):
@@ -106,7 +106,7 @@ class TestInHealth:
 
     @pytest.mark.parametrize("first", [GOOD, BAD])
     def test_a_new_backend_is_no_return(self, first):
-        health = Health(model.Health(slow_start="20s"))
+        health = HealthTracker(model.Health(slow_start="20s"))
         assert health.stand(0.0).trouble == "not probed yet"
         health.observe(first, 1.0)
         health.stand(1.0)

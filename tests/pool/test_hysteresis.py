@@ -9,7 +9,7 @@ from pools import config, steered
 from balancer.config import model
 from balancer.health.outliers import Outliers
 from balancer.health.results import Result, Verdict
-from balancer.health.tracker import Health
+from balancer.health.tracker import HealthTracker
 from balancer.pool.pool import Pool
 from balancer.ring.build import build
 
@@ -37,7 +37,7 @@ class World:
         self.up, self.down, self.random, self.now = up, down, Random(1), 0.0
         self.placement = cache(lambda weights: steered(self.settings, ring=build(self.settings, dict(weights))))
         self.pool = Pool(self.settings, self.placement(tuple((name, 1.0) for name in NAMES)))
-        self.healths = {name: Health(self.settings.health) for name in NAMES}
+        self.healths = {name: HealthTracker(self.settings.health) for name in NAMES}
         for health in self.healths.values():
             health.restore(Verdict.UP, 0.0, "")
         self.outliers = Outliers(self.settings.health)

@@ -11,7 +11,7 @@ from balancer.config import model
 from balancer.health.outliers import Outliers
 from balancer.health.results import Verdict
 from balancer.health.tally import KEPT, Tally
-from balancer.health.tracker import Health
+from balancer.health.tracker import HealthTracker
 
 NAMES = [f"host-{n}" for n in range(10)]
 LOOK = 0.5
@@ -37,7 +37,7 @@ class Ward:
         passive = {"mode": "on", "consecutive": 5, "failure_rate": 0.5, "interval": "10s", "clients": 3, **passive}
         config = model.Health(type="tcp", ejection_time="30s", max_ejection_time="5m", passive=passive)
         self.outliers = Outliers(config)
-        self.healths = {name: Health(config) for name in names}
+        self.healths = {name: HealthTracker(config) for name in names}
         for health in self.healths.values():
             health.restore(Verdict.UP, 0.0, "")
         self.now = 100.0

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from pools import config, steered, told
 
 from balancer.config import model
-from balancer.health.availability import UNKNOWN, WELL, Standing
+from balancer.health.availability import UNKNOWN, WELL, Availability
 from balancer.health.panic import healthy_share
 from balancer.overlay.overlay import SetState
 from balancer.pool.pool import Pool
 from balancer.ring.build import build
 
 NAMES = ["a", "b", "c", "d"]
-DOWN, EJECTED = Standing("unhealthy: status 500", down=True), Standing(ejected="ejected: 5 failures in a row")
-DEGRADED, DRAIN = Standing(wish="degraded"), Standing(wish="drain")
+DOWN, EJECTED = Availability("unhealthy: status 500", down=True), Availability(ejected="ejected: 5 failures in a row")
+DEGRADED, DRAIN = Availability(wish="degraded"), Availability(wish="drain")
 
 
 def open_pool(threshold=0.5, changes=(), weights=None):
@@ -32,7 +32,7 @@ def open_pool(threshold=0.5, changes=(), weights=None):
         ([(1.0, UNKNOWN), (2.0, DRAIN)], 1.0),
         ([(1.0, WELL), (3.0, DOWN)], 0.25),
         ([(1.0, WELL), (1.0, DEGRADED), (2.0, EJECTED)], 0.5),
-        ([(1.0, DOWN), (5.0, UNKNOWN), (5.0, Standing("down", down=True, wish="maint"))], 0.0),
+        ([(1.0, DOWN), (5.0, UNKNOWN), (5.0, Availability("down", down=True, wish="maint"))], 0.0),
         ([(0.0, WELL), (1.0, DOWN)], 0.0),
     ],
 )

@@ -7,20 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import config, steered, told
 
-from balancer.health.availability import UNKNOWN, WELL, Standing
+from balancer.health.availability import UNKNOWN, WELL, Availability
 from balancer.overlay.overlay import SetState
 from balancer.pool.pool import Pool
 
 NAMES = ["a", "b", "c", "d"]
 LOOKS = {
     "well": WELL,
-    "down": Standing("unhealthy: status 500", down=True),
+    "down": Availability("unhealthy: status 500", down=True),
     "unknown": UNKNOWN,
-    "degraded": Standing(wish="degraded"),
-    "drain": Standing(wish="drain"),
-    "agent maint": Standing(wish="maint"),
-    "ejected": Standing(ejected="ejected: 5 failures in a row"),
-    "agent down": Standing("unhealthy: its agent says down", down=True),
+    "degraded": Availability(wish="degraded"),
+    "drain": Availability(wish="drain"),
+    "agent maint": Availability(wish="maint"),
+    "ejected": Availability(ejected="ejected: 5 failures in a row"),
+    "agent down": Availability("unhealthy: its agent says down", down=True),
 }
 WHY = {
     "down": "unhealthy: status 500",

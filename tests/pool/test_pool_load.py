@@ -8,7 +8,7 @@ from pools import config, steered, told
 from balancer.config import model
 from balancer.pool.pool import FULL, Pool
 from balancer.ring.build import build
-from balancer.shared.counters import Board, size
+from balancer.shared.counters import SharedCounters, size
 
 NAMES = ["a", "b", "c"]
 SEATS = {name: number for number, name in enumerate(NAMES)}
@@ -21,7 +21,7 @@ def workers(ring=None, view=None, **limits):
     pools = []
     for row in range(2):
         pool = Pool(settings, seated(settings))
-        pool.share(Board(view, row))
+        pool.share(SharedCounters(view, row))
         pools.append(pool)
     return pools
 

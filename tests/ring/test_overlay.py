@@ -22,7 +22,7 @@ weights = st.sampled_from([0.0, 0.5, 1.0, 256.0])
 overs = st.sampled_from([0.0, 60.0, 3600.0])
 
 
-class Operators(RuleBasedStateMachine):
+class Services(RuleBasedStateMachine):
     """Everything that can be asked for, beside a plain account of pins, states and members."""
 
     def __init__(self):
@@ -137,8 +137,8 @@ class Operators(RuleBasedStateMachine):
         assert replayed == self.overlay
 
 
-Operators.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-TestOperators = Operators.TestCase
+Services.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+TestOperators = Services.TestCase
 
 
 def after(*changes, at=START, configured=CONFIGURED):

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 from balancer.admin import requests
-from balancer.admin.call import Call, Failure
-from balancer.admin.server import Response
+from balancer.admin.call import ApiError, Call
+from balancer.admin.server import ApiResponse
 from balancer.admin.views import settling_facts
 from balancer.control.pool_state import version
 from balancer.overlay.entries import Entry
@@ -17,14 +17,14 @@ TRACE_HEADER = "X-Balancer-Trace"
 """The request header that carries a pass."""
 
 
-async def digest(call: Call) -> Response:
+async def digest(call: Call) -> ApiResponse:
     """The digest under which a token, or a beginning of tokens, is known here."""
     body = call.body(requests.TokenBody)
     found, prefix = call.digest(body.token, prefix=body.prefix)
     return call.answer({"digest": found, "prefix": prefix})
 
 
-async def pin(call: Call) -> Response:
+async def pin(call: Call) -> ApiResponse:
     """Bind a token to a backend."""
     body = call.body(requests.PinBody)
     found, prefix = call.digest(body.token, prefix=body.prefix)
@@ -33,52 +33,52 @@ async def pin(call: Call) -> Response:
     return await _changed(call, change, {"digest": found, "prefix": prefix, "until": until}, status=201)
 
 
-async def unpin(call: Call) -> Response:
+async def unpin(call: Call) -> ApiResponse:
     """Take a pin away."""
     prefix = call.number("prefix", 0, 8192) or None
     found = call.args["digest"]
     pins = call.book.overlay.pins.values()
     if not any((each.digest, each.prefix) == (found, prefix) for each in pins):
-        raise Failure(404, "there is no such pin; `balancer pins` lists them")
+        raise ApiError(404, "there is no such pin; `balancer pins` lists them")
     return await _changed(call, Unpin(digest=found, prefix=prefix), {"digest": found, "prefix": prefix})
 
 
-async def set_state(call: Call) -> Response:
+async def set_state(call: Call) -> ApiResponse:
     """Ready, drain or maint."""
     return await _backend_changed(call, SetState(backend=call.backend, state=call.body(requests.StateBody).state))
 
 
-async def set_weight(call: Call) -> Response:
+async def set_weight(call: Call) -> ApiResponse:
     """A weight, at once or over a time."""
     body = call.body(requests.WeightBody)
     return await _backend_changed(call, SetWeight(backend=call.backend, weight=body.weight, over=body.over))
 
 
-async def steer(call: Call) -> Response:
+async def steer(call: Call) -> ApiResponse:
     """Pause, resume or roll back a weight that is changing."""
     return await _backend_changed(call, Steer(backend=call.backend, action=call.body(requests.RampBody).action))
 
 
-async def settle(call: Call) -> Response:
+async def settle(call: Call) -> ApiResponse:
     """Begin to send strays home; it goes on after the answer."""
     rate = call.body(requests.SettleBody).rate
     work = await call.nursery.start(partial(call.operators.movers.settle, call.pool, rate))
     return call.answer({"settling": settling_facts(work)}, status=202)
 
 
-async def stop_settling(call: Call) -> Response:
+async def stop_settling(call: Call) -> ApiResponse:
     """Leave the other strays where they are."""
     call.operators.movers.stop_settling(call.pool)
     return call.answer({"settling": settling_facts(call.operators.movers.settling(call.pool))})
 
 
-async def trace(call: Call) -> Response:
+async def trace(call: Call) -> ApiResponse:
     """A pass with which a client is told why it is placed where it is."""
     until = int(call.operators.keeper.wall() + call.body(requests.TraceBody).seconds)
     return call.answer({"header": TRACE_HEADER, "value": call.operators.passes.issue(until), "until": until})
 
 
-async def set_log_level(call: Call) -> Response:
+async def set_log_level(call: Call) -> ApiResponse:
     """Write more or fewer messages, until the daemon ends."""
     level = call.body(requests.LogLevelBody).level
     set_level(level)
@@ -99,12 +99,12 @@ def made(call: Call, entry: Entry) -> dict[str, Any]:
     }
 
 
-async def _changed(call: Call, change: Change, more: dict[str, Any], status: int = 200) -> Response:
+async def _changed(call: Call, change: Change, more: dict[str, Any], status: int = 200) -> ApiResponse:
     changes: Sequence[Change] = [change]
     entry = await call.operators.keeper.change(call.pool, changes, call.who, call.only_at)
     return call.answer({**made(call, entry), **more}, status)
 
 
-async def _backend_changed(call: Call, change: SetState | SetWeight | Steer) -> Response:
+async def _backend_changed(call: Call, change: SetState | SetWeight | Steer) -> ApiResponse:
     entry = await call.operators.keeper.change(call.pool, [change], call.who, call.only_at)
     return call.answer({**made(call, entry), "backend": call.facts.backend(call.book, change.backend)})

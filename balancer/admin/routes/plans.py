@@ -8,9 +8,9 @@ from typing import Any
 import trio
 
 from balancer.admin import requests
-from balancer.admin.call import Call, Failure, as_text
+from balancer.admin.call import ApiError, Call, as_text
 from balancer.admin.routes.changes import made
-from balancer.admin.server import Response
+from balancer.admin.server import ApiResponse
 from balancer.control.evictions import CHUNK
 from balancer.control.plans import LivePlan, live_explanation, past_explanation
 from balancer.errors import Refused
@@ -23,7 +23,7 @@ SVG = "image/svg+xml"
 _CANDIDATES_SHOWN = 8
 
 
-async def explain(call: Call) -> Response:
+async def explain(call: Call) -> ApiResponse:
     """Where a token goes, or went, and why. The token comes in the body and does not come back."""
     body = call.body(requests.ExplainBody)
     token = await _token(call, body.token)
@@ -44,7 +44,7 @@ async def explain(call: Call) -> Response:
     return call.answer({**explain_json(call.pool, found), **about})
 
 
-async def make(call: Call) -> Response:
+async def make(call: Call) -> ApiResponse:
     """A plan of changes; nothing is changed."""
     body = call.body(requests.PlanBody)
     changes = [_authored(change, call.who) for change in body.changes]
@@ -52,15 +52,15 @@ async def make(call: Call) -> Response:
     return _shown(call, plan)
 
 
-async def show(call: Call) -> Response:
+async def show(call: Call) -> ApiResponse:
     """A plan that was made before."""
     plan = _known(call)
     if call.wants(SVG):
-        return Response(200, (await call.operators.plans.picture(plan.plan.id)).encode(), SVG)
+        return ApiResponse(200, (await call.operators.plans.picture(plan.plan.id)).encode(), SVG)
     return _shown(call, plan)
 
 
-async def apply(call: Call) -> Response:
+async def apply(call: Call) -> ApiResponse:
     """Make the changes of a plan, if the ring is still the one it was made on."""
     plan = _known(call)
     entry = await call.operators.plans.apply(plan.plan.id, call.who)
@@ -71,7 +71,7 @@ def _known(call: Call) -> LivePlan:
     try:
         return call.operators.plans.get(call.args["plan"])
     except Refused as error:
-        raise Failure(404, str(error)) from None
+        raise ApiError(404, str(error)) from None
 
 
 def _authored(change: Change, who: str) -> Change:
@@ -79,7 +79,7 @@ def _authored(change: Change, who: str) -> Change:
     return change.model_copy(update={"author": who}) if isinstance(change, Pin) else change
 
 
-def _shown(call: Call, plan: LivePlan) -> Response:
+def _shown(call: Call, plan: LivePlan) -> ApiResponse:
     if call.wants("text/plain"):
         return as_text("\n".join(plan_lines(plan)))
     moves = [{"from": a, "to": b, "users": users} for (a, b), users in sorted(plan.moves.items())]
@@ -138,4 +138,4 @@ async def _token(call: Call, text: str) -> bytes:
             await trio.lowlevel.checkpoint()
         if call.operators.keeper.digest(lease.token) == wanted:
             return lease.token
-    raise Failure(404, "no connected user has this digest; who is not connected can only be found by the token itself")
+    raise ApiError(404, "no connected user has this digest; who is not connected can only be found by the token itself")

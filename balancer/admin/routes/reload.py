@@ -6,9 +6,9 @@ from typing import Any
 import trio
 
 from balancer.admin import requests
-from balancer.admin.call import Call, Failure, as_text
+from balancer.admin.call import ApiError, Call, as_text
 from balancer.admin.routes.plans import plan_lines
-from balancer.admin.server import Response
+from balancer.admin.server import ApiResponse
 from balancer.admin.views import reload_facts
 from balancer.config.certificates import describe_pem
 from balancer.config.difference import masked
@@ -19,31 +19,31 @@ from balancer.ring.report import plan_json
 DAY = 86400.0
 
 
-async def reload(call: Call) -> Response:
+async def reload(call: Call) -> ApiResponse:
     """Put the file in force, or with ``dry_run`` say what that would change."""
     body = call.body(requests.ReloadBody)
     reloader = call.operators.reloader
     try:
         changes = await (reloader.preview() if body.dry_run else reloader.reload(call.who))
     except ConfigError as error:
-        raise Failure(409, str(error)) from None
+        raise ApiError(409, str(error)) from None
     if call.wants("text/plain"):
         return as_text("\n".join(_lines(changes, dry=body.dry_run)))
     return call.answer({**reload_facts(call.operators), "dry_run": body.dry_run, **_json(changes)})
 
 
-async def last(call: Call) -> Response:
+async def last(call: Call) -> ApiResponse:
     """How the last reload went."""
     return call.answer(reload_facts(call.operators))
 
 
-async def config(call: Call) -> Response:
+async def config(call: Call) -> ApiResponse:
     """The configuration in force, without its secrets."""
     force = call.operators.fleet.force
     return call.answer({"generation": force.generation, "since": force.since, "config": masked(force.config)})
 
 
-async def certificates(call: Call) -> Response:
+async def certificates(call: Call) -> ApiResponse:
     """Certificates in force, and how many days they have left."""
     force = call.operators.fleet.force
     found = []

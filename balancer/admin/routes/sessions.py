@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from balancer.admin.call import Call, Failure
-from balancer.admin.server import Response
+from balancer.admin.call import ApiError, Call
+from balancer.admin.server import ApiResponse
 
 _LISTED = 1000
 _MOST = 100_000
 
 
-async def sessions(call: Call) -> Response:
+async def sessions(call: Call) -> ApiResponse:
     """Open tunnels, the oldest first: of a ``pool``, a ``backend``, a ``user`` by digest, or all."""
     limit = call.number("limit", _LISTED, _MOST)
     wanted = {name: call.request.query[name] for name in ("pool", "backend", "user") if name in call.request.query}
@@ -24,13 +24,13 @@ async def sessions(call: Call) -> Response:
     return call.answer({"count": len(found), "sessions": found[:limit]})
 
 
-async def close(call: Call) -> Response:
+async def close(call: Call) -> ApiResponse:
     """End a tunnel; its user may come back at once."""
     worker, _, number = call.args["session"].partition("-")
     fleet = call.operators.fleet
     attached = fleet.workers.get(int(worker)) if worker.isdecimal() else None
     tunnel = attached.tunnels.get(int(number)) if attached is not None and number.isdecimal() else None
     if tunnel is None:
-        raise Failure(404, "there is no such session; `balancer sessions` lists them")
+        raise ApiError(404, "there is no such session; `balancer sessions` lists them")
     fleet.end(tunnel, f"ended by {call.who}")
     return call.answer({"session": call.args["session"], "ended": True})

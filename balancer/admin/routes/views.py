@@ -6,10 +6,10 @@ from importlib.metadata import version as installed
 import trio
 
 from balancer.admin.call import Call, as_text
-from balancer.admin.server import Response
+from balancer.admin.server import ApiResponse
 from balancer.admin.views import reload_facts, settling_facts
 from balancer.control.compute import compute
-from balancer.control.events import KEPT, Follower
+from balancer.control.events import KEPT, EventReader
 from balancer.ring.report import show_json, show_text
 from balancer.shared.log_level import level
 
@@ -18,12 +18,12 @@ _LISTED = 1000
 _MOST = 100_000
 
 
-async def health(call: Call) -> Response:
+async def health(call: Call) -> ApiResponse:
     """The process lives."""
     return call.answer({"ok": True})
 
 
-async def ready(call: Call) -> Response:
+async def ready(call: Call) -> ApiResponse:
     """The daemon accepts connections, and there is a backend to take them."""
     operators = call.operators
     gauges = operators.gauges()
@@ -40,14 +40,14 @@ async def ready(call: Call) -> Response:
     return call.answer({"ready": not why, "why": why or None}, status=503 if why else 200)
 
 
-async def metrics(call: Call) -> Response:
+async def metrics(call: Call) -> ApiResponse:
     """For Prometheus."""
     body, content_type = await call.metrics.exposition(as_openmetrics=call.wants("application/openmetrics-text"))
     call.operators.keep_counted()  # before anybody hears of it, so that it never is less afterwards
-    return Response(200, body, content_type)
+    return ApiResponse(200, body, content_type)
 
 
-async def status(call: Call) -> Response:
+async def status(call: Call) -> ApiResponse:
     """Everything at a glance."""
     operators = call.operators
     return call.answer(
@@ -65,23 +65,23 @@ async def status(call: Call) -> Response:
     )
 
 
-async def pools(call: Call) -> Response:
+async def pools(call: Call) -> ApiResponse:
     """All pools."""
     books = call.operators.keeper.books.values()
     return call.answer({"pools": [call.facts.pool(book) for book in books]})
 
 
-async def pool(call: Call) -> Response:
+async def pool(call: Call) -> ApiResponse:
     """One pool."""
     return call.answer(call.facts.pool(call.book))
 
 
-async def backends(call: Call) -> Response:
+async def backends(call: Call) -> ApiResponse:
     """The backends of a pool."""
     return call.answer({"pool": call.pool, "backends": call.facts.backends(call.book)})
 
 
-async def ring(call: Call) -> Response:
+async def ring(call: Call) -> ApiResponse:
     """The ring in force: shares, points, balance."""
     book = call.book
     algorithm = book.config.ring.algorithm
@@ -90,13 +90,13 @@ async def ring(call: Call) -> Response:
     return call.answer(await compute(show_json, call.pool, algorithm, book.ring))
 
 
-async def pins(call: Call) -> Response:
+async def pins(call: Call) -> ApiResponse:
     """The pins of a pool, by digest."""
     found = [pin.model_dump(mode="json", exclude={"op"}) for pin in call.book.overlay.pins.values()]
     return call.answer({"pool": call.pool, "pins": found})
 
 
-async def strays(call: Call) -> Response:
+async def strays(call: Call) -> ApiResponse:
     """Users who are not where they belong, and how far sending them home is."""
     movers = call.operators.movers
     found = await movers.strays(call.pool)
@@ -105,7 +105,7 @@ async def strays(call: Call) -> Response:
     return call.answer({"pool": call.pool, "count": len(found), "settling": settling, "strays": listed})
 
 
-async def journal(call: Call) -> Response:
+async def journal(call: Call) -> ApiResponse:
     """The newest entries of a pool's journal, oldest first."""
     limit = call.number("limit", _LISTED, _MOST, least=1)
     entries = [each for each in await trio.to_thread.run_sync(call.operators.keeper.entries) if each.pool == call.pool]
@@ -115,15 +115,15 @@ async def journal(call: Call) -> Response:
     return call.answer({"pool": call.pool, "kept": kept, "count": len(entries), "entries": listed})
 
 
-async def events(call: Call) -> Response:
+async def events(call: Call) -> ApiResponse:
     """What changes, as it happens (server-sent events), behind ``Last-Event-ID`` or from the ``last`` few on."""
     found = call.operators.keeper.events
     seen = call.request.headers.get("last-event-id")
     place = found.newest(call.number("last", 0, KEPT)) if seen is None else found.place_of(seen)
-    follower = Follower(found, place)
-    return Response(200, b"", "text/event-stream", (("X-Accel-Buffering", "no"),), more=follower.piece)
+    follower = EventReader(found, place)
+    return ApiResponse(200, b"", "text/event-stream", (("X-Accel-Buffering", "no"),), more=follower.piece)
 
 
-async def log_level(call: Call) -> Response:
+async def log_level(call: Call) -> ApiResponse:
     """How serious a message must be to be written."""
     return call.answer({"level": level()})
