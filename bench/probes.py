@@ -59,10 +59,10 @@ def _config(kind: str, count: int, ports: list[int]) -> model.Config:
 async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:
     """Probes, those that failed, and seconds by the clock and of the processor."""
     with tempfile.TemporaryDirectory() as folder:
-        keeper = PlacementController(config, Journal(Path(folder)))
+        controller = PlacementController(config, Journal(Path(folder)))
         async with trio.open_nursery() as nursery:
-            await nursery.start(Prober(keeper, None, Random()).run)
-            checks = keeper.book("ide").checks.values()
+            await nursery.start(Prober(controller, None, Random()).run)
+            checks = controller.pool_state("ide").checks.values()
             before = sum(each.passed + each.failed for each in checks)
             clock, processor = time.perf_counter(), time.process_time()
             await trio.sleep(seconds)

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 import trio
 
 from balancer.admin.call import ApiError, Call, as_json
-from balancer.admin.listeners import AdminListener, open_doors, who
+from balancer.admin.listeners import AdminListener, open_listeners, who
 from balancer.admin.metrics import Metrics
 from balancer.admin.openapi import document
 from balancer.admin.periodic_counts import PeriodicCounts
@@ -86,51 +86,51 @@ _PATTERNS = [
 class AdminApi:
     """Serves the admin API through doors that may change while it runs."""
 
-    def __init__(self, operators: Services) -> None:
-        self._operators = operators
-        self._scan = PeriodicCounts(operators.keeper, operators.movers)
-        self._facts = Views(operators, self._scan)
-        self._metrics = Metrics(operators, self._facts)
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._scan = PeriodicCounts(services.controller, services.evictions)
+        self._facts = Views(services, self._scan)
+        self._metrics = Metrics(services, self._facts)
         self._open: dict[AdminListener, trio.CancelScope] = {}
 
     async def run(
-        self, doors: list[AdminListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self, listeners: list[AdminListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve until cancelled, through ``doors`` at first; all are closed then."""
+        """Serve until cancelled, through ``listeners`` at first; all are closed then."""
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._scan.run)
-            self.change_doors(doors)
+            self.change_listeners(listeners)
             task_status.started()
 
-    def prepare_doors(self, admin: Admin) -> list[AdminListener]:
+    def prepare_listeners(self, admin: Admin) -> list[AdminListener]:
         """The doors for another configuration, those that are open already among them. Raises ``Refused``."""
-        return open_doors(admin, list(self._open))
+        return open_listeners(admin, list(self._open))
 
-    def give_up_doors(self, doors: list[AdminListener]) -> None:
+    def close_unused(self, listeners: list[AdminListener]) -> None:
         """Close those of them that are not in use."""
-        for door in doors:
-            if door not in self._open:
-                door.close()
+        for listener in listeners:
+            if listener not in self._open:
+                listener.close()
 
-    def change_doors(self, doors: list[AdminListener]) -> None:
+    def change_listeners(self, listeners: list[AdminListener]) -> None:
         """Serve through these from now on; who has come through another one is heard out."""
-        for door in self._open.keys() - set(doors):
-            self._open.pop(door).cancel()
-        for door in doors:
-            door.token = door.due
-            if door not in self._open:
-                self._open[door] = trio.CancelScope()
-                self._nursery.start_soon(self._serve, door, self._open[door])
-                logger.info("the admin API answers on %s", door.name)
+        for listener in self._open.keys() - set(listeners):
+            self._open.pop(listener).cancel()
+        for listener in listeners:
+            listener.token = listener.due
+            if listener not in self._open:
+                self._open[listener] = trio.CancelScope()
+                self._nursery.start_soon(self._serve, listener, self._open[listener])
+                logger.info("the admin API answers on %s", listener.name)
 
-    async def _serve(self, door: AdminListener, accepting: trio.CancelScope) -> None:
-        desk = Handler(self._operators, self._facts, self._metrics, self._nursery, door)
+    async def _serve(self, listener: AdminListener, accepting: trio.CancelScope) -> None:
+        desk = Handler(self._services, self._facts, self._metrics, self._nursery, listener)
         async with trio.open_nursery() as clients:
             try:
                 with accepting:
-                    await serve(door.sock, desk, clients)
+                    await serve(listener.sock, desk, clients)
             finally:
-                door.close()
+                listener.close()
             clients.cancel_scope.deadline = trio.current_time() + HEAR_OUT
 
 
@@ -138,13 +138,13 @@ class Handler:
     """Answers what comes through one door."""
 
     def __init__(
-        self, operators: Services, facts: Views, metrics: Metrics, nursery: trio.Nursery, door: AdminListener
+        self, services: Services, facts: Views, metrics: Metrics, nursery: trio.Nursery, listener: AdminListener
     ) -> None:
-        self._operators = operators
+        self._services = services
         self._facts = facts
         self._metrics = metrics
         self._nursery = nursery
-        self._door = door
+        self._door = listener
 
     async def __call__(self, request: ApiRequest, sock: trio.socket.SocketType) -> ApiResponse:
         route = "no route"
@@ -156,8 +156,8 @@ class Handler:
                 raise ApiError(400, f"{AUTHOR}: expected at most 64 letters, digits, spaces and @ . _ + -")
             by = who(sock, author)
             if request.path != "/healthz":
-                await self._operators.fleet.refresh()
-            call = Call(self._operators, self._facts, self._metrics, self._nursery, request, args, by)
+                await self._services.registry.refresh()
+            call = Call(self._services, self._facts, self._metrics, self._nursery, request, args, by)
             return await handler(call)
         except ApiError as error:
             return _error(error.status, str(error), error.headers)

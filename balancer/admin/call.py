@@ -37,7 +37,7 @@ class ApiError(Exception):
 class Call:
     """A request, what its path says, who sent it, and what it is about."""
 
-    operators: Services
+    services: Services
     facts: Views
     metrics: Metrics
     nursery: trio.Nursery
@@ -47,23 +47,23 @@ class Call:
     who: str
 
     @cached_property
-    def book(self) -> PoolState:
+    def pool_state(self) -> PoolState:
         """The book of the pool in the path."""
         try:
-            return self.operators.keeper.book(self.args["pool"])
+            return self.services.controller.pool_state(self.args["pool"])
         except Refused as error:
             raise ApiError(404, str(error)) from None
 
     @property
     def pool(self) -> str:
         """Name of the pool in the path."""
-        return self.book.config.name
+        return self.pool_state.config.name
 
     @cached_property
     def backend(self) -> str:
         """The backend in the path."""
         name = self.args["backend"]
-        known = sorted(self.book.pool.backends)
+        known = sorted(self.pool_state.pool.backends)
         if name not in known:
             raise ApiError(404, f'pool "{self.pool}" has no such backend; it has {", ".join(known)}')
         return name
@@ -92,7 +92,7 @@ class Call:
     def token(self, text: str) -> bytes:
         """What the data plane hashes for this token."""
         try:
-            token = given(text.encode(), self.book.config.token)
+            token = given(text.encode(), self.pool_state.config.token)
         except ProxyError as error:
             raise ApiError(400, error.reason) from None
         if token is None:
@@ -103,7 +103,7 @@ class Call:
         """The digest of a token, or of a beginning of tokens with its length; ``digest:`` and a digest is one."""
         if not text.startswith("digest:"):
             token = self.token(text)
-            return self.operators.keeper.digest(token), len(token) if prefix else None
+            return self.services.controller.digest(token), len(token) if prefix else None
         known = _DIGEST.fullmatch(text)
         if known is None:
             raise ApiError(400, "a digest is 16 hex digits, as in the access log")
@@ -115,7 +115,7 @@ class Call:
 
     def answer(self, value: Mapping[str, Any], status: int = 200) -> ApiResponse:
         """JSON, with the pool's version where there is a pool."""
-        tags = (("ETag", f'"{version(self.book)}"'),) if "pool" in self.args else ()
+        tags = (("ETag", f'"{version(self.pool_state)}"'),) if "pool" in self.args else ()
         return ApiResponse(status, as_json(value), "application/json", tags)
 
 

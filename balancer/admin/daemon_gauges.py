@@ -21,25 +21,25 @@ class Life:
     """As the supervisor tells of them."""
 
 
-def daemon_gauges(life: Life, fleet: WorkerRegistry) -> dict[str, Any]:
+def daemon_gauges(life: Life, registry: WorkerRegistry) -> dict[str, Any]:
     """The numbers, by name."""
-    force, counters, gauges = fleet.force, fleet.counters, fleet.gauges
+    active, counters, gauges = registry.active, registry.counters, registry.gauges
     lag = Histogram(LAG_BOUNDS)
     if counters:
         lag.counts, lag.sum = counters["loop_lag"], counters["loop_lag_sum"]
     return {
         "started": life.started,
         "draining": life.draining,
-        "accepting": fleet.ready.is_set() and bool(fleet.workers),
+        "accepting": registry.ready.is_set() and bool(registry.workers),
         "connections": gauges.get("connections", 0),
-        "max_connections": force.config.limits.max_connections,
+        "max_connections": active.config.limits.max_connections,
         "starved": bool(gauges.get("starved", 0)),
         "refused_connections": counters.get("refused_connections") or dict.fromkeys(REASONS, 0),
         "crashes": counters.get("crashes", 0),
         "loop_lag": lag.plain(),
         "log_lines_dropped": counters.get("log_lines_dropped", 0),
         "processes": life.processes,
-        "workers": fleet.facts(),
+        "workers": registry.facts(),
         "listeners": {
             listener.name: {
                 **{"connections": 0, "handshake_failures": 0, "open": 0},
@@ -47,8 +47,8 @@ def daemon_gauges(life: Life, fleet: WorkerRegistry) -> dict[str, Any]:
                 **gauges.get("listeners", {}).get(listener.name, {}),
                 "max_connections": listener.max_connections,
                 "pool": listener.pool,
-                "bind": [address for key in force.keys[listener.name] for address in force.bound[key]],
+                "bind": [address for key in active.keys[listener.name] for address in active.bound[key]],
             }
-            for listener in force.config.listener
+            for listener in active.config.listener
         },
     }

@@ -58,28 +58,28 @@ class AdminListener:
                     self.path.unlink()
 
 
-def open_doors(admin: Admin, present: Sequence[AdminListener] = ()) -> list[AdminListener]:
+def open_listeners(admin: Admin, present: Sequence[AdminListener] = ()) -> list[AdminListener]:
     """The sockets the configuration asks for; of ``present`` ones those it asks for still.
 
     Raises ``Refused`` when one cannot be had; then nothing has changed.
     """
     token = _read_token(admin.token_file) if admin.token_file is not None else None
-    kept = {door.wanted: door for door in present}
-    doors: list[AdminListener] = []
+    kept = {listener.wanted: listener for listener in present}
+    listeners: list[AdminListener] = []
     try:
         if admin.socket is not None:
-            doors.append(kept.get(str(admin.socket)) or _unix_door(admin.socket))
+            listeners.append(kept.get(str(admin.socket)) or _unix_listener(admin.socket))
         if admin.listen is not None:
-            doors.append(kept.get(str(admin.listen)) or _tcp_door(admin.listen))
+            listeners.append(kept.get(str(admin.listen)) or _tcp_listener(admin.listen))
     except BaseException:
-        for door in doors:
-            if door not in present:
-                door.close()
+        for listener in listeners:
+            if listener not in present:
+                listener.close()
         raise
-    for door in doors:
-        if not door.local:
-            door.due = token
-    return doors
+    for listener in listeners:
+        if not listener.local:
+            listener.due = token
+    return listeners
 
 
 def who(sock: trio.socket.SocketType, author: str) -> str:
@@ -92,7 +92,7 @@ def who(sock: trio.socket.SocketType, author: str) -> str:
     return f"{author} ({known})" if author else known
 
 
-def _unix_door(path: Path) -> AdminListener:
+def _unix_listener(path: Path) -> AdminListener:
     _clear(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     mask = os.umask(0o777 & ~MODE)
@@ -125,7 +125,7 @@ def _clear(path: Path) -> None:
     raise InUse(f"admin.socket {path} is in use by another daemon; stop that one first, or give each its own")
 
 
-def _tcp_door(address: Address) -> AdminListener:
+def _tcp_listener(address: Address) -> AdminListener:
     try:
         sock = open_listener(address)
     except OSError as error:

@@ -61,8 +61,8 @@ _BACKEND_COUNTERS = {
 class Metrics:
     """Collects when scraped, a family at a time: all of 500 backends at once would hold up the data plane for 0.1 s."""
 
-    def __init__(self, operators: Services, facts: Views) -> None:
-        self._operators = operators
+    def __init__(self, services: Services, facts: Views) -> None:
+        self._services = services
         self._facts = facts
         self._process = ProcessCollector(registry=None)
         self._labels: Mapping[Labels, str] = {}
@@ -89,7 +89,7 @@ class Metrics:
         yield from self._process.collect()
 
     def _of_daemon(self) -> Iterator[Metric | Family]:
-        gauges = self._operators.gauges()
+        gauges = self._services.gauges()
         about = {"version": installed("balancer"), "python": platform.python_version()}
         yield InfoMetricFamily("balancer_build", "What is running.", value=about)
         for key, (name, text) in _DAEMON_GAUGES.items():
@@ -106,15 +106,15 @@ class Metrics:
             refused.add(number, reason)
         yield refused
         settled = "Users sent home by `balancer ring settle`."
-        yield _counter("balancer_settled_users", settled, value=self._operators.movers.settled)
+        yield _counter("balancer_settled_users", settled, value=self._services.evictions.settled)
         sequence = "Number of the last entry in the journal."
-        yield _gauge("balancer_journal_sequence", sequence, value=self._operators.keeper.seq)
+        yield _gauge("balancer_journal_sequence", sequence, value=self._services.controller.seq)
         expiry = _gauge(
             "balancer_tls_certificate_expiry_timestamp_seconds",
             "When the certificate ends, in Unix time.",
             labels=["listener", "file"],
         )
-        for listener, file, end in _certificates(self._operators.fleet.force):
+        for listener, file, end in _certificates(self._services.registry.active):
             expiry.add(end, listener, file)
         yield expiry
 
@@ -131,17 +131,17 @@ class Metrics:
         yield _gauge(
             "balancer_workers_agreeing", "Workers that have the configuration and rings in force.", value=agree
         )
-        force, last = self._operators.fleet.force, self._operators.reloader.last
-        yield _gauge("balancer_config_generation", "How often the configuration has changed.", value=force.generation)
+        active, last = self._services.registry.active, self._services.reloader.last
+        yield _gauge("balancer_config_generation", "How often the configuration has changed.", value=active.generation)
         yield _gauge(
-            "balancer_config_last_change_timestamp_seconds", "When it last did, in Unix time.", value=force.since
+            "balancer_config_last_change_timestamp_seconds", "When it last did, in Unix time.", value=active.since
         )
         yield _gauge(
             "balancer_config_last_reload_success", "0 if the last reload was refused.", value=last is None or last.ok
         )
 
     def _of_listeners(self) -> Iterator[Metric | Family]:
-        listeners = self._operators.gauges()["listeners"]
+        listeners = self._services.gauges()["listeners"]
         families: dict[str, Family] = {
             **{key: _gauge(*about, labels=["listener"]) for key, about in _LISTENER_GAUGES.items()},
             **{key: _counter(*about, labels=["listener"]) for key, about in _LISTENER_COUNTERS.items()},
@@ -170,24 +170,27 @@ class Metrics:
         metered = _counter(
             "balancer_requests_refused", "Requests of tokens with too many new connections.", labels=["pool"]
         )
-        for name, book in self._operators.keeper.books.items():
-            retries.add(book.pool.retries.made, name)
-            for limit, count in book.pool.retries.given_up.items():
+        for name, pool_state in self._services.controller.pool_states.items():
+            retries.add(pool_state.pool.retries.made, name)
+            for limit, count in pool_state.pool.retries.given_up.items():
                 given_up.add(count, name, limit)
-            metered.add(book.pool.refused, name)
-            for status, count in book.pool.traffic.by_class().items():
+            metered.add(pool_state.pool.refused, name)
+            for status, count in pool_state.pool.traffic.by_class().items():
                 requests.add(count, name, status)
-            for reason, count in book.pool.decisions.items():
+            for reason, count in pool_state.pool.decisions.items():
                 decisions.add(count, name, reason)
-            pins.add(len(book.overlay.pins), name)
-            panic.add(book.pool.panic, name)
-            healthy.add(book.pool.healthy, name)
-            versions.add(book.overlay.version, name)
+            pins.add(len(pool_state.overlay.pins), name)
+            panic.add(pool_state.pool.panic, name)
+            healthy.add(pool_state.pool.healthy, name)
+            versions.add(pool_state.overlay.version, name)
             if name in self._facts.scan.strays:
                 strays.add(self._facts.scan.strays[name], name)
         yield from (requests, retries, given_up, metered, decisions, pins, versions, panic, healthy, strays)
         took = "From the first byte of a request to the last of its answer, or to the 101 of a tunnel."
-        seconds = {name: book.pool.traffic.seconds.plain() for name, book in self._operators.keeper.books.items()}
+        seconds = {
+            name: pool_state.pool.traffic.seconds.plain()
+            for name, pool_state in self._services.controller.pool_states.items()
+        }
         yield _histogram("balancer_request_seconds", took, seconds, ["pool"])
 
     def _of_rings(self) -> Iterator[Metric | Family]:
@@ -196,8 +199,8 @@ class Metrics:
             "balancer_ring_share_ratio", "Share of all tokens the backend owns on the ring.", labels=["pool", "backend"]
         )
         points = _gauge("balancer_ring_points", "Points or slots on the ring.", labels=["pool", "backend"])
-        for name, book in self._operators.keeper.books.items():
-            about = {"algorithm": book.config.ring.algorithm, "fingerprint": book.ring.fingerprint}
+        for name, pool_state in self._services.controller.pool_states.items():
+            about = {"algorithm": pool_state.config.ring.algorithm, "fingerprint": pool_state.ring.fingerprint}
             info.add_metric([name], about)
             if (facts := self._facts.scan.rings.get(name)) is not None:
                 for backend, share in facts.shares.items():
@@ -213,8 +216,8 @@ class Metrics:
             **{key: _counter(*about, labels=labels) for key, about in _BACKEND_COUNTERS.items()},
         }
         states = _gauge("balancer_backend_state", "1 for the admin state it is in.", labels=[*labels, "state"])
-        for pool, book in self._operators.keeper.books.items():
-            for facts in self._facts.backends(book):
+        for pool, pool_state in self._services.controller.pool_states.items():
+            for facts in self._facts.backends(pool_state):
                 for key, family in families.items():
                     family.add(facts[key], pool, facts["name"])
                 for state in get_args(State):
@@ -235,25 +238,25 @@ class Metrics:
             "Times its traffic failed, by what became of it: ejected, counted in a dry run, left in by the limit.",
             labels=[*labels, "outcome"],
         )
-        for pool, book in self._operators.keeper.books.items():
-            for name, backend in book.pool.backends.items():
-                if (health := book.health.get(name)) is not None:
-                    healthy.add(not backend.standing.trouble, pool, name)
+        for pool, pool_state in self._services.controller.pool_states.items():
+            for name, backend in pool_state.pool.backends.items():
+                if (health := pool_state.health.get(name)) is not None:
+                    healthy.add(not backend.availability.reason, pool, name)
                     checks.add(health.checks.passed, pool, name, "passed")
                     checks.add(health.checks.failed, pool, name, "failed")
                     seconds.add(health.seconds, pool, name)
                     changes.add(health.checks.changes, pool, name)
-                    ejected.add(bool(backend.standing.ejected), pool, name)
+                    ejected.add(bool(backend.availability.ejected), pool, name)
                     for outcome in get_args(Outcome):
                         ejections.add(health.checks.ejections[outcome], pool, name, outcome)
         yield from (healthy, checks, seconds, changes, ejected, ejections)
 
 
-def _certificates(force: ActiveConfig) -> Iterator[tuple[str, str, float]]:
+def _certificates(active: ActiveConfig) -> Iterator[tuple[str, str, float]]:
     """Listener, file and end of every certificate."""
-    for listener in force.config.listener:
+    for listener in active.config.listener:
         files = listener.tls.certificates if listener.tls else ()
-        for certificate, pem in zip(files, force.certificates.get(listener.name, ()), strict=True):
+        for certificate, pem in zip(files, active.certificates.get(listener.name, ()), strict=True):
             yield listener.name, str(certificate.cert), describe_pem(certificate.cert, pem.cert).not_after
 
 

@@ -33,18 +33,18 @@ class RingFacts:
 class PeriodicCounts:
     """The last counts, by pool; none of a pool before its first."""
 
-    def __init__(self, keeper: PlacementController, movers: Evictions) -> None:
+    def __init__(self, controller: PlacementController, evictions: Evictions) -> None:
         self.strays: dict[str, int] = {}
         self.rings: dict[str, RingFacts] = {}
-        self._keeper = keeper
-        self._movers = movers
+        self._controller = controller
+        self._evictions = evictions
 
     async def run(self) -> None:
         """Count until cancelled."""
         while True:
-            place = self._keeper.events.newest(0)
+            place = self._controller.events.newest(0)
             try:
-                for name in list(self._keeper.books):
+                for name in list(self._controller.pool_states):
                     await self._count(name)
             except Refused as error:
                 logger.warning("strays and shares are as they were: %s", error)
@@ -52,14 +52,14 @@ class PeriodicCounts:
                 logger.exception("counting strays and shares failed")
             await trio.sleep(PAUSE)
             with trio.move_on_after(INTERVAL):
-                await self._keeper.events.wait_behind(place)
+                await self._controller.events.wait_behind(place)
 
     async def _count(self, name: str) -> None:
-        book = self._keeper.books.get(name)
-        if book is None:  # gone with a reload meanwhile
+        pool_state = self._controller.pool_states.get(name)
+        if pool_state is None:  # gone with a reload meanwhile
             return
-        ring = book.ring
-        self.strays[name] = await self._movers.count_strays(name)
+        ring = pool_state.ring
+        self.strays[name] = await self._evictions.count_strays(name)
         known = self.rings.get(name)
         if known is None or known.fingerprint != ring.fingerprint:
             self.rings[name] = await compute(ring_facts, ring)

@@ -17,11 +17,11 @@ from balancer.pool.tracing import Passes
 class Services:
     """What operators can see and change."""
 
-    keeper: PlacementController
-    movers: Evictions
+    controller: PlacementController
+    evictions: Evictions
     plans: Plans
     passes: Passes
-    fleet: WorkerRegistry
+    registry: WorkerRegistry
     reloader: Reloader
     now: Callable[[], float]
     """The clock of leases and health."""
@@ -33,4 +33,4 @@ class Services:
     @property
     def config(self) -> Config:
         """The configuration in force."""
-        return self.fleet.force.config
+        return self.registry.active.config

@@ -16,37 +16,39 @@ from balancer.overlay.overlay import Ramp
 class Views:
     """Reads counters and decisions where they are; what takes long to count is that of the last ``scan``."""
 
-    def __init__(self, operators: Services, scan: PeriodicCounts) -> None:
+    def __init__(self, services: Services, scan: PeriodicCounts) -> None:
         self.scan = scan
-        self._operators = operators
+        self._services = services
 
-    def takes_new(self, book: PoolState, backend: str) -> bool:
+    def takes_new(self, pool_state: PoolState, backend: str) -> bool:
         """Would a new user be placed there now?"""
-        placement = book.pool.placement
+        placement = pool_state.pool.placement
         if placement.refuses(backend, None):
             return False
-        if book.pool.left_out(book.pool.backends[backend], None, self._operators.now()):
+        if pool_state.pool.left_out(pool_state.pool.backends[backend], None, self._services.now()):
             return False
         if backend in placement.ring.weights:
             return True
         before = placement.backups[: placement.backups.index(backend)] if backend in placement.backups else None
-        return before is not None and not any(self.takes_new(book, name) for name in (*placement.ring.members, *before))
+        return before is not None and not any(
+            self.takes_new(pool_state, name) for name in (*placement.ring.members, *before)
+        )
 
-    def pool(self, book: PoolState) -> dict[str, Any]:
+    def pool(self, pool_state: PoolState) -> dict[str, Any]:
         """A pool in numbers."""
-        pool, name = book.pool, book.config.name
+        pool, name = pool_state.pool, pool_state.config.name
         return {
             "name": name,
-            "version": version(book),
-            "algorithm": book.config.ring.algorithm,
-            "fingerprint": book.ring.fingerprint,
+            "version": version(pool_state),
+            "algorithm": pool_state.config.ring.algorithm,
+            "fingerprint": pool_state.ring.fingerprint,
             "backends": len(pool.backends),
             "healthy": pool.healthy,
             "panic": pool.panic,
-            "available": sum(self.takes_new(book, backend) for backend in pool.backends),
+            "available": sum(self.takes_new(pool_state, backend) for backend in pool.backends),
             "users": sum(pool.leases.users.values()),
             "tunnels": sum(backend.tunnels for backend in pool.backends.values()),
-            "pins": len(book.overlay.pins),
+            "pins": len(pool_state.overlay.pins),
             "strays": self.scan.strays.get(name),
             "decisions": dict(pool.decisions),
             "retries": pool.retries.made,
@@ -56,35 +58,35 @@ class Views:
             "request_seconds": pool.traffic.seconds.plain(),
         }
 
-    def backends(self, book: PoolState) -> list[dict[str, Any]]:
+    def backends(self, pool_state: PoolState) -> list[dict[str, Any]]:
         """Every backend of a pool."""
-        configured = book.configured
-        return [self._backend(book, name, configured) for name in book.pool.backends]
+        configured = pool_state.configured
+        return [self._backend(pool_state, name, configured) for name in pool_state.pool.backends]
 
-    def backend(self, book: PoolState, name: str) -> dict[str, Any]:
+    def backend(self, pool_state: PoolState, name: str) -> dict[str, Any]:
         """One backend: what was decided about it, how it is, and what it has served."""
-        return self._backend(book, name, book.configured)
+        return self._backend(pool_state, name, pool_state.configured)
 
-    def _backend(self, book: PoolState, name: str, configured: Mapping[str, float]) -> dict[str, Any]:
-        backend = book.pool.backends[name]
-        rings = self.scan.rings.get(book.config.name)
-        state, ramp = book.overlay.states.get(name), book.overlay.weights.get(name)
-        down = backend.unavailable(self._operators.now())
+    def _backend(self, pool_state: PoolState, name: str, configured: Mapping[str, float]) -> dict[str, Any]:
+        backend = pool_state.pool.backends[name]
+        rings = self.scan.rings.get(pool_state.config.name)
+        state, ramp = pool_state.overlay.states.get(name), pool_state.overlay.weights.get(name)
+        down = backend.unavailable(self._services.now())
         return {
             "name": name,
             "address": str(backend.address),
-            "state": book.overlay.state(name),
-            "backup": name in book.pool.placement.backups,
+            "state": pool_state.overlay.state(name),
+            "backup": name in pool_state.pool.placement.backups,
             "state_since": state.since if state else None,
             "up": not down,
             "why_down": down or None,
-            "health": self._health(book.health.get(name), backend.standing),
-            "takes_new": self.takes_new(book, name),
-            "weight": book.weights[name],
+            "health": self._health(pool_state.health.get(name), backend.availability),
+            "takes_new": self.takes_new(pool_state, name),
+            "weight": pool_state.weights[name],
             "configured_weight": configured.get(name),
-            "ramp": _ramp(ramp, self._operators.keeper.wall()) if ramp else None,
+            "ramp": _ramp(ramp, self._services.controller.wall()) if ramp else None,
             "share": rings.shares.get(name, 0.0) if rings else None,
-            "users": book.pool.leases.users[name],
+            "users": pool_state.pool.leases.users[name],
             "tunnels": backend.tunnels,
             "sessions": backend.active,
             "max_connections": backend.load.limit or None if backend.load is not None else None,
@@ -98,11 +100,11 @@ class Views:
             "bytes_received": backend.bytes_out,
         }
 
-    def _health(self, health: HealthTracker | None, standing: Availability) -> dict[str, Any] | None:
+    def _health(self, health: HealthTracker | None, availability: Availability) -> dict[str, Any] | None:
         """What probes say; None if there are none."""
         if health is None:
             return None
-        now = self._operators.now()
+        now = self._services.now()
         return {
             "state": health.state,
             "for": None if health.since is None else now - health.since,
@@ -111,10 +113,10 @@ class Views:
             "passed": health.checks.passed,
             "failed": health.checks.failed,
             "changes": health.checks.changes,
-            "wish": health.wish or None,
+            "wish": health.requested_state or None,
             "percent": health.percent,
-            "ejected": standing.ejected or None,
-            "ejected_for": max(0.0, health.ejection.until - now) if standing.ejected else None,
+            "ejected": availability.ejected or None,
+            "ejected_for": max(0.0, health.ejection.until - now) if availability.ejected else None,
             "ejections": {outcome: health.checks.ejections[outcome] for outcome in get_args(Outcome)},
             "points": health.warmth(now),
         }
@@ -133,11 +135,11 @@ def settling_facts(work: Settling | None) -> dict[str, Any] | None:
     }
 
 
-def reload_facts(operators: Services) -> dict[str, Any]:
+def reload_facts(services: Services) -> dict[str, Any]:
     """The generation in force, and the last reload."""
-    force, done = operators.fleet.force, operators.reloader.last
+    active, done = services.registry.active, services.reloader.last
     found = {"time": done.time, "who": done.who, "ok": done.ok, "problems": done.problems} if done else None
-    return {"generation": force.generation, "since": force.since, "last_reload": found}
+    return {"generation": active.generation, "since": active.since, "last_reload": found}
 
 
 def _ramp(ramp: Ramp, wall: float) -> dict[str, Any] | None:

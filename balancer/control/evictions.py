@@ -56,14 +56,14 @@ class Evictions:
 
     def __init__(
         self,
-        keeper: PlacementController,
+        controller: PlacementController,
         end: Callable[[object, str], None],
         now: Callable[[], float],
         *,
         drain: float,
         spread: float,
     ) -> None:
-        self._keeper = keeper
+        self._controller = controller
         self._end = end
         self._now = now
         self.drain = drain
@@ -79,24 +79,24 @@ class Evictions:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(TICK)
-                for name, book in self._keeper.books.items():
-                    self._note_drained(name, book)
-                    for backend, why in self._to_empty(book).items():
+                for name, pool_state in self._controller.pool_states.items():
+                    self._note_drained(name, pool_state)
+                    for backend, why in self._to_empty(pool_state).items():
                         if (name, backend) not in self._closing:
                             self._closing.add((name, backend))
-                            nursery.start_soon(self._empty, book, name, backend, why)
+                            nursery.start_soon(self._empty, pool_state, name, backend, why)
 
     async def strays(self, pool: str) -> list[Stray]:
         """Every stray of a pool."""
-        book = self._keeper.book(pool)
+        pool_state = self._controller.pool_state(pool)
         return [
-            Stray(self._keeper.digest(lease.token), lease.place, home, len(lease.sessions))
-            for lease, home in await self._astray(book)
+            Stray(self._controller.digest(lease.token), lease.place, home, len(lease.sessions))
+            for lease, home in await self._astray(pool_state)
         ]
 
     async def count_strays(self, pool: str) -> int:
         """How many there are."""
-        return len(await self._astray(self._keeper.book(pool)))
+        return len(await self._astray(self._controller.pool_state(pool)))
 
     async def settle(
         self, pool: str, rate: float, *, task_status: trio.TaskStatus[Settling] = trio.TASK_STATUS_IGNORED
@@ -104,15 +104,15 @@ class Evictions:
         """Send the strays of a pool home, ``rate`` users a second. A second call replaces the first."""
         if not 0 < rate <= 1000:
             raise Refused("a rate lies above 0 and at most 1000 users a second")
-        book = self._keeper.book(pool)
-        tokens = [lease.token for lease, _ in await self._astray(book)]
+        pool_state = self._controller.pool_state(pool)
+        tokens = [lease.token for lease, _ in await self._astray(pool_state)]
         self.stop_settling(pool)
         work = self._settling[pool] = Settling(rate, len(tokens))
         task_status.started(work)
         try:
             with work.scope:
                 for token in tokens:
-                    if self._send_home(book, token):
+                    if self._send_home(pool_state, token):
                         work.moved += 1
                         self.settled += 1
                         await trio.sleep(1 / rate)
@@ -133,73 +133,73 @@ class Evictions:
         if work is not None:
             work.scope.cancel()
 
-    async def _astray(self, book: PoolState) -> list[tuple[Lease, str]]:
+    async def _astray(self, pool_state: PoolState) -> list[tuple[Lease, str]]:
         found = []
-        for number, lease in enumerate(book.pool.leases.live()):
+        for number, lease in enumerate(pool_state.pool.leases.live()):
             if number % CHUNK == CHUNK - 1:
                 await trio.lowlevel.checkpoint()
-            home = book.pool.placement.home(lease.token)
+            home = pool_state.pool.placement.home(lease.token)
             if home != lease.place:
                 found.append((lease, home))
         return found
 
-    def _send_home(self, book: PoolState, token: bytes) -> bool:
+    def _send_home(self, pool_state: PoolState, token: bytes) -> bool:
         """Move a user who is still astray, wherever their tunnels are, if there is a home to go to."""
-        pool, now = book.pool, self._now()
+        pool, now = pool_state.pool, self._now()
         lease = pool.leases.get(token, now)
         home = pool.placement.home(token)
         if lease is None or lease.place == home or pool.placement.refuses(home, lease):
             return False
         if pool.left_out(pool.backends[home], lease, now):
             return False
-        return self._move(book, lease, set(lease.sessions.values()) - {home}, f"settled: belongs on {home}")
+        return self._move(pool_state, lease, set(lease.sessions.values()) - {home}, f"settled: belongs on {home}")
 
-    def _note_drained(self, pool: str, book: PoolState) -> None:
+    def _note_drained(self, pool: str, pool_state: PoolState) -> None:
         """Let those who look on know, once, that nobody is left on a backend that was to be left."""
-        left = {name for name in book.overlay.states if name in book.pool.backends}
-        drained = {name for name in left if not book.pool.backends[name].active}
+        left = {name for name in pool_state.overlay.states if name in pool_state.pool.backends}
+        drained = {name for name in left if not pool_state.pool.backends[name].active}
         for name in sorted(drained - self._drained.get(pool, set())):
-            self._keeper.events.emit("drained", f"{name} is drained: nobody is left there", pool=pool, backend=name)
+            self._controller.events.emit("drained", f"{name} is drained: nobody is left there", pool=pool, backend=name)
         self._drained[pool] = drained
 
-    def _to_empty(self, book: PoolState) -> dict[str, str]:
+    def _to_empty(self, pool_state: PoolState) -> dict[str, str]:
         """Backends on which no tunnel is to stay, and why. In panic it counts for nothing that they are down."""
-        started_by = self._keeper.wall() - self.drain
-        over = [name for name, change in book.overlay.states.items() if change.since <= started_by]
+        started_by = self._controller.wall() - self.drain
+        over = [name for name, change in pool_state.overlay.states.items() if change.since <= started_by]
         empty = {name: f"the drain of {name} is over" for name in over}
-        if book.config.health.on_down == "close" and not book.pool.panic:
-            backends = book.pool.backends.values()
-            down = [backend.name for backend in backends if backend.standing.down]
+        if pool_state.config.health.on_down == "close" and not pool_state.pool.panic:
+            backends = pool_state.pool.backends.values()
+            down = [backend.name for backend in backends if backend.availability.down]
             if len(down) < len(backends):
                 empty |= {name: f"{name} is down" for name in down}
         return empty
 
-    async def _empty(self, book: PoolState, pool: str, backend: str, why: str) -> None:
+    async def _empty(self, pool_state: PoolState, pool: str, backend: str, why: str) -> None:
         """End the tunnels left on a backend, user by user, over the spread; stop if there is no more reason to."""
         try:
             leases = []
-            for number, lease in enumerate(book.pool.leases.live(), start=1):
+            for number, lease in enumerate(pool_state.pool.leases.live(), start=1):
                 if number % CHUNK == 0:
                     await trio.lowlevel.checkpoint()
                 if backend in lease.sessions.values():
                     leases.append(lease)
-            nobodys = [session for session, place in book.pool.leases.nobodys.items() if place == backend]
+            nobodys = [session for session, place in pool_state.pool.leases.nobodys.items() if place == backend]
             left = len(leases) + len(nobodys)
             if left:
                 logger.info("%s: %s; ending the tunnels of %d users", pool, why, left)
             for each in (*leases, *nobodys):
-                if backend not in self._to_empty(book):
+                if backend not in self._to_empty(pool_state):
                     return
                 if isinstance(each, Lease):
-                    self._move(book, each, {backend}, why)
-                elif each in book.pool.leases.nobodys:
+                    self._move(pool_state, each, {backend}, why)
+                elif each in pool_state.pool.leases.nobodys:
                     self._end(each, why)
                 await trio.sleep(self.spread / left)
         finally:
             self._closing.discard((pool, backend))
 
-    def _move(self, book: PoolState, lease: Lease, backends: Collection[str], why: str) -> bool:
-        sessions = book.pool.leases.leave(lease, backends)
+    def _move(self, pool_state: PoolState, lease: Lease, backends: Collection[str], why: str) -> bool:
+        sessions = pool_state.pool.leases.leave(lease, backends)
         for session in sessions:
             self._end(session, why)
         return bool(sessions)

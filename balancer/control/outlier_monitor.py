@@ -20,62 +20,62 @@ _INSTEAD: dict[Outcome, str] = {
 class OutlierMonitor:
     """Looks at all pools whenever ``look`` is called, which is every half second or so."""
 
-    def __init__(self, keeper: PlacementController) -> None:
-        self._keeper = keeper
+    def __init__(self, controller: PlacementController) -> None:
+        self._controller = controller
         self._panics: set[str] = set()
         self._outliers: dict[str, Outliers] = {}
 
     def look(self) -> None:
         """Do what has come due."""
-        for name, book in self._keeper.books.items():
-            if book.config.health.passive.mode != "off":
-                self._judge_traffic(name, book)
-            for backend in book.health:
-                self.tell(book, backend)
-            if book.pool.panic != (name in self._panics):
-                self._note_panic(name, panic=book.pool.panic)
+        for name, pool_state in self._controller.pool_states.items():
+            if pool_state.config.health.passive.mode != "off":
+                self._judge_traffic(name, pool_state)
+            for backend in pool_state.health:
+                self.tell(pool_state, backend)
+            if pool_state.pool.panic != (name in self._panics):
+                self._note_panic(name, panic=pool_state.pool.panic)
 
-    def _judge_traffic(self, name: str, book: PoolState) -> None:
-        now, backends = trio.current_time(), book.pool.backends
-        for backend in backends.keys() - book.health.keys():
-            book.begin_health(backend).restore(Verdict.UP, now, "not probed")
-        for backend in book.health.keys() - backends.keys():
-            del book.health[backend]
-        outliers = self._outliers.setdefault(name, Outliers(book.config.health))
-        outliers.config = book.config.health
-        for found in outliers.look({each.name: each.take() for each in backends.values()}, book.health, now):
+    def _judge_traffic(self, name: str, pool_state: PoolState) -> None:
+        now, backends = trio.current_time(), pool_state.pool.backends
+        for backend in backends.keys() - pool_state.health.keys():
+            pool_state.begin_health(backend).restore(Verdict.UP, now, "not probed")
+        for backend in pool_state.health.keys() - backends.keys():
+            del pool_state.health[backend]
+        outliers = self._outliers.setdefault(name, Outliers(pool_state.config.health))
+        outliers.config = pool_state.config.health
+        for found in outliers.look({each.name: each.take() for each in backends.values()}, pool_state.health, now):
             if found.outcome != "ejected":  # of that ``tell`` will speak
-                self._say(book, found.backend, _INSTEAD[found.outcome] + found.why, logging.WARNING)
+                self._say(pool_state, found.backend, _INSTEAD[found.outcome] + found.why, logging.WARNING)
 
-    def tell(self, book: PoolState, name: str) -> None:
+    def tell(self, pool_state: PoolState, name: str) -> None:
         """Let the data plane know how a backend stands now, if that is news."""
-        standing = book.health[name].stand(now := trio.current_time())
-        backend = book.pool.backends.get(name)
-        if backend is None or standing == backend.standing:
+        availability = pool_state.health[name].stand(now := trio.current_time())
+        backend = pool_state.pool.backends.get(name)
+        if backend is None or availability == backend.availability:
             return
-        before = backend.standing.ejected
-        book.pool.stand({name: standing})
-        self._keeper.publish()
-        if standing.ejected and standing.ejected != before:
-            left = book.health[name].ejection.until - now
-            self._say(book, name, f"{standing.ejected}; no new users for {left:.0f} s", logging.WARNING)
-        elif before and not standing.out:
-            self._say(book, name, "takes new users again", logging.INFO)
+        before = backend.availability.ejected
+        pool_state.pool.stand({name: availability})
+        self._controller.publish()
+        if availability.ejected and availability.ejected != before:
+            left = pool_state.health[name].ejection.until - now
+            self._say(pool_state, name, f"{availability.ejected}; no new users for {left:.0f} s", logging.WARNING)
+        elif before and not availability.out:
+            self._say(pool_state, name, "takes new users again", logging.INFO)
 
-    def _say(self, book: PoolState, backend: str, said: str, level: int) -> None:
-        pool = book.config.name
+    def _say(self, pool_state: PoolState, backend: str, said: str, level: int) -> None:
+        pool = pool_state.config.name
         logger.log(level, "backend %s of pool %s: %s", backend, pool, said)
-        standing = book.pool.backends[backend].standing
-        facts = {"down": standing.down, "ejected": standing.ejected or None}
-        self._keeper.events.emit("health", f"{backend}: {said}", pool=pool, backend=backend, **facts)
+        availability = pool_state.pool.backends[backend].availability
+        facts = {"down": availability.down, "ejected": availability.ejected or None}
+        self._controller.events.emit("health", f"{backend}: {said}", pool=pool, backend=backend, **facts)
 
     def _note_panic(self, pool: str, *, panic: bool) -> None:
-        book = self._keeper.books[pool]
+        pool_state = self._controller.pool_states[pool]
         (self._panics.add if panic else self._panics.discard)(pool)
-        healthy, threshold = book.pool.healthy, book.pool.config.health.panic_threshold
+        healthy, threshold = pool_state.pool.healthy, pool_state.pool.config.health.panic_threshold
         if panic:
             said = f"panic: {healthy:.0%} of the pool is healthy, less than {threshold:.0%}, so health is ignored"
         else:
             said = f"the panic is over: {healthy:.0%} of the pool is healthy"
         logger.log(logging.ERROR if panic else logging.WARNING, "pool %s: %s", pool, said)
-        self._keeper.events.emit("panic", f"{pool}: {said}", pool=pool, panic=panic, healthy=healthy)
+        self._controller.events.emit("panic", f"{pool}: {said}", pool=pool, panic=panic, healthy=healthy)

@@ -61,10 +61,10 @@ class PlacementController:
         """Called when backends stand otherwise than before: whoever places users is to know soon."""
         self.events = Events(wall)
         """What changes here and elsewhere in the daemon."""
-        self.books: dict[str, PoolState] = {}
+        self.pool_states: dict[str, PoolState] = {}
         self._journal = journal
         self._lock = trio.Lock()
-        self._seats = Slots()
+        self._slots = Slots()
         memory = journal.load()
         self._seq = memory.seq
         self._known: dict[str, RingConfig] = dict(memory.configs)
@@ -73,12 +73,12 @@ class PlacementController:
         for pool in config.pool:
             self._open(pool, self._gone.pop(pool.name, Overlay()))
 
-    def book(self, pool: str) -> PoolState:
+    def pool_state(self, pool: str) -> PoolState:
         """The book of a pool. Raises ``Refused`` if there is none of that name."""
-        book = self.books.get(pool)
-        if book is None:
-            raise Refused(f'there is no pool "{pool}" here; there are {", ".join(self.books)}')
-        return book
+        pool_state = self.pool_states.get(pool)
+        if pool_state is None:
+            raise Refused(f'there is no pool "{pool}" here; there are {", ".join(self.pool_states)}')
+        return pool_state
 
     @property
     def seq(self) -> int:
@@ -90,29 +90,29 @@ class PlacementController:
 
         ``only_at`` is a ``version`` of the pool: ``Outdated`` if it has changed since. Raises ``Refused``.
         """
-        book = self.book(pool)
+        pool_state = self.pool_state(pool)
         with trio.CancelScope(shield=True):  # a caller that leaves must not leave a change half made
             async with self._lock:
-                if only_at is not None and only_at != version(book):
+                if only_at is not None and only_at != version(pool_state):
                     raise Outdated("the ring or its overlay has changed since; look again, or make a new plan")
                 now = self.wall()
-                overlay = book.overlay
+                overlay = pool_state.overlay
                 for change in changes:
-                    overlay = overlay.apply(change, book.configured, now)
-                ring, weights = await self._ring(book, overlay, now)
+                    overlay = overlay.apply(change, pool_state.configured, now)
+                ring, weights = await self._ring(pool_state, overlay, now)
                 entry = Entry(
                     seq=self._seq + 1,
                     time=now,
                     who=who,
                     pool=pool,
                     changes=tuple(changes),
-                    before=book.ring.fingerprint,
+                    before=pool_state.ring.fingerprint,
                     after=ring.fingerprint,
                 )
                 await self._commit(entry, {pool: overlay})
-                book.overlay = overlay
+                pool_state.overlay = overlay
                 self._tell(entry)
-                self._publish(book, ring, weights, now)
+                self._publish(pool_state, ring, weights, now)
                 await self.in_force()
         return entry
 
@@ -125,10 +125,10 @@ class PlacementController:
         rings: dict[str, tuple[Ring, Mapping[str, float]]] = {}
         entries: list[Entry] = []
         for pool in config.pool:
-            book = self.books.get(pool.name)
-            overlay = book.overlay if book is not None else self._gone.get(pool.name, Overlay())
-            if book is not None:
-                weights = weights_in_force(replace(book, config=pool), overlay, now)
+            pool_state = self.pool_states.get(pool.name)
+            overlay = pool_state.overlay if pool_state is not None else self._gone.get(pool.name, Overlay())
+            if pool_state is not None:
+                weights = weights_in_force(replace(pool_state, config=pool), overlay, now)
             else:
                 weights = overlay.live_weights({backend.name: backend.weight for backend in pool.backend}, now)
             try:
@@ -145,7 +145,7 @@ class PlacementController:
                         who=who,
                         pool=pool.name,
                         config=mine,
-                        before=book.ring.fingerprint if book is not None else None,
+                        before=pool_state.ring.fingerprint if pool_state is not None else None,
                         after=ring.fingerprint,
                     )
                 )
@@ -156,8 +156,8 @@ class PlacementController:
             for entry in entries:
                 assert entry.config is not None
                 self._seq, self._known[entry.pool] = entry.seq, entry.config
-            for name in self.books.keys() - rings.keys():
-                self._gone[name] = self.books.pop(name).overlay
+            for name in self.pool_states.keys() - rings.keys():
+                self._gone[name] = self.pool_states.pop(name).overlay
             for pool in config.pool:
                 self._put(pool, *rings[pool.name], now)
 
@@ -169,20 +169,20 @@ class PlacementController:
         async with self._lock:
             yield
 
-    async def ring_of(self, book: PoolState, overlay: Overlay, *, effective: bool = False) -> Ring:
+    async def ring_of(self, pool_state: PoolState, overlay: Overlay, *, effective: bool = False) -> Ring:
         """The ring ``overlay`` would make now; ``effective`` leaves out the backends that take nobody new."""
-        weights = weights_in_force(book, overlay, self.wall())
+        weights = weights_in_force(pool_state, overlay, self.wall())
         if effective:
             weights |= dict.fromkeys(overlay.states.keys() & weights.keys(), 0.0)
-        return await self._build(book, overlay, weights)
+        return await self._build(pool_state, overlay, weights)
 
     async def run(self) -> None:
         """Do what time asks for, until cancelled."""
         while True:
             await trio.sleep(TICK)
-            for name, book in list(self.books.items()):
+            for name, pool_state in list(self.pool_states.items()):
                 try:
-                    await self._pass(name, book)
+                    await self._pass(name, pool_state)
                 except Refused as error:
                     logger.error("pool %s: %s", name, error)
 
@@ -190,30 +190,34 @@ class PlacementController:
         """The journal, oldest first; reads the disk: call it in a thread."""
         return self._journal.entries()
 
-    async def _pass(self, name: str, book: PoolState) -> None:
+    async def _pass(self, name: str, pool_state: PoolState) -> None:
         """Put in force what time has brought, which the entries of pins and ramps already tell; note ended pins."""
         now = self.wall()
-        expired: list[Change] = list(book.overlay.expired(now))
-        if expired or book.weights != weights_in_force(book, book.overlay, now):
+        expired: list[Change] = list(pool_state.overlay.expired(now))
+        if expired or pool_state.weights != weights_in_force(pool_state, pool_state.overlay, now):
             async with self._lock:
-                ring, weights = await self._ring(book, book.overlay, now)
-                self._publish(book, ring, weights, now)
+                ring, weights = await self._ring(pool_state, pool_state.overlay, now)
+                self._publish(pool_state, ring, weights, now)
                 await self.in_force()
         if expired:
             await self.change(name, expired, "balancer (expiry)")
 
-    async def _ring(self, book: PoolState, overlay: Overlay, now: float) -> tuple[Ring, Mapping[str, float]]:
-        weights = weights_in_force(book, overlay, now)
-        if weights == book.weights and overlay.added == book.overlay.added:
-            return book.ring, weights
-        return await self._build(book, overlay, weights), weights
+    async def _ring(self, pool_state: PoolState, overlay: Overlay, now: float) -> tuple[Ring, Mapping[str, float]]:
+        weights = weights_in_force(pool_state, overlay, now)
+        if weights == pool_state.weights and overlay.added == pool_state.overlay.added:
+            return pool_state.ring, weights
+        return await self._build(pool_state, overlay, weights), weights
 
-    async def _build(self, book: PoolState, overlay: Overlay, weights: Mapping[str, float]) -> Ring:
-        return await compute(build, extended(book.config, overlay), weights)
+    async def _build(self, pool_state: PoolState, overlay: Overlay, weights: Mapping[str, float]) -> Ring:
+        return await compute(build, extended(pool_state.config, overlay), weights)
 
     async def _commit(self, entry: Entry, overlays: Mapping[str, Overlay]) -> None:
         await trio.to_thread.run_sync(self._journal.append, entry)
-        everything = {**self._gone, **{name: book.overlay for name, book in self.books.items()}, **overlays}
+        everything = {
+            **self._gone,
+            **{name: pool_state.overlay for name, pool_state in self.pool_states.items()},
+            **overlays,
+        }
         await trio.to_thread.run_sync(self._journal.save, entry.seq, everything, self._known)
         self._seq = entry.seq
 
@@ -227,13 +231,17 @@ class PlacementController:
                 change.op, f"{said}, by {entry.who}", **facts, pool=entry.pool, who=entry.who, seq=entry.seq
             )
 
-    def _publish(self, book: PoolState, ring: Ring, weights: Mapping[str, float], now: float) -> None:
-        if ring.fingerprint != book.ring.fingerprint:
-            text = f"pool {book.config.name} has ring {ring.fingerprint} in place of {book.ring.fingerprint}"
-            self.events.emit("ring", text, pool=book.config.name, before=book.ring.fingerprint, after=ring.fingerprint)
-        book.ring, book.weights = ring, weights
-        wanted = book.overlay.live_weights(book.configured, now)
-        book.pool.place(self._placement(book.config, book.overlay, ring, now, wanted))
+    def _publish(self, pool_state: PoolState, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+        if ring.fingerprint != pool_state.ring.fingerprint:
+            text = (
+                f"pool {pool_state.config.name} has ring {ring.fingerprint} in place of {pool_state.ring.fingerprint}"
+            )
+            self.events.emit(
+                "ring", text, pool=pool_state.config.name, before=pool_state.ring.fingerprint, after=ring.fingerprint
+            )
+        pool_state.ring, pool_state.weights = ring, weights
+        wanted = pool_state.overlay.live_weights(pool_state.configured, now)
+        pool_state.pool.place(self._placement(pool_state.config, pool_state.overlay, ring, now, wanted))
 
     def _placement(
         self, config: model.Pool, overlay: Overlay, ring: Ring, now: float, wanted: Mapping[str, float] | None = None
@@ -248,7 +256,7 @@ class PlacementController:
             now,
             weights=wanted,
             backups=backups(config),
-            seats=self._seats.assign(config.name, where),
+            slots=self._slots.assign(config.name, where),
         )
 
     def _open(self, config: model.Pool, overlay: Overlay) -> None:
@@ -270,15 +278,15 @@ class PlacementController:
 
     def _put(self, config: model.Pool, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         """Have the book of a pool say this, a new one if there is none."""
-        book = self.books.get(config.name)
-        if book is not None:
-            book.config = config
-            book.pool.configure(config)
-            self._publish(book, ring, weights, now)
+        pool_state = self.pool_states.get(config.name)
+        if pool_state is not None:
+            pool_state.config = config
+            pool_state.pool.configure(config)
+            self._publish(pool_state, ring, weights, now)
             return
         overlay = self._gone.pop(config.name, Overlay())
         pool = Pool(config, self._placement(config, overlay, ring, now))
-        self.books[config.name] = PoolState(pool, config, overlay, ring, weights)
+        self.pool_states[config.name] = PoolState(pool, config, overlay, ring, weights)
 
     def _note_config(self, config: model.Pool, ring: Ring) -> None:
         """Journal the configuration of a ring if it is not what the journal knows.

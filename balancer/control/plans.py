@@ -53,8 +53,8 @@ class LivePlan:
 class Plans:
     """Makes plans and applies them."""
 
-    def __init__(self, keeper: PlacementController) -> None:
-        self._keeper = keeper
+    def __init__(self, controller: PlacementController) -> None:
+        self._controller = controller
         self._plans: dict[str, LivePlan] = {}
 
     async def make(self, pool: str, changes: Sequence[Change], target: RingConfig | None = None) -> LivePlan:
@@ -62,23 +62,23 @@ class Plans:
 
         Raises ``Refused`` for changes that would be refused.
         """
-        keeper = self._keeper
-        book = keeper.book(pool)
-        based_on, before_overlay = version(book), book.overlay
-        now = keeper.wall()
+        controller = self._controller
+        pool_state = controller.pool_state(pool)
+        based_on, before_overlay = version(pool_state), pool_state.overlay
+        now = controller.wall()
         overlay = before_overlay
         for change in changes:
-            overlay = overlay.apply(_settled(change), book.configured, now)
-        then = _configured(book, target)
-        before, before_new = await self._rings(book, before_overlay)
+            overlay = overlay.apply(_settled(change), pool_state.configured, now)
+        then = _configured(pool_state, target)
+        before, before_new = await self._rings(pool_state, before_overlay)
         after, after_new = await self._rings(then, overlay)
         # Drain, maint and removal may make the same ring: the id stands for the changes, not only for what they make.
         identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes), repr(target)])
         comparison = await compute(plan, before_new, after_new, identity)
-        now = keeper.wall()
-        old = Placement.of(before, addresses(book.config, before_overlay), before_overlay, keeper.digest, now)
-        new = Placement.of(after, addresses(then.config, overlay), overlay, keeper.digest, now)
-        moves, users, tunnels = await _count(book, old, new)
+        now = controller.wall()
+        old = Placement.of(before, addresses(pool_state.config, before_overlay), before_overlay, controller.digest, now)
+        new = Placement.of(after, addresses(then.config, overlay), overlay, controller.digest, now)
+        moves, users, tunnels = await _count(pool_state, old, new)
         made = LivePlan(
             pool, tuple(changes), comparison, based_on, (before_overlay, overlay), target, moves, users, tunnels
         )
@@ -97,12 +97,12 @@ class Plans:
     async def picture(self, plan_id: str) -> str:
         """A plan as SVG. Raises ``Refused`` if it is unknown or the ring has changed since."""
         made = self.get(plan_id)
-        book = self._keeper.book(made.pool)
-        if version(book) != made.based_on:
+        pool_state = self._controller.pool_state(made.pool)
+        if version(pool_state) != made.based_on:
             raise Outdated("the ring or its overlay has changed since; make a new plan")
         rings = [
-            await self._keeper.ring_of(book, made.overlays[0], effective=True),
-            await self._keeper.ring_of(_configured(book, made.target), made.overlays[1], effective=True),
+            await self._controller.ring_of(pool_state, made.overlays[0], effective=True),
+            await self._controller.ring_of(_configured(pool_state, made.target), made.overlays[1], effective=True),
         ]
         return await compute(svg, *rings, made.plan)
 
@@ -113,28 +113,32 @@ class Plans:
             raise Refused(
                 "this plan is of a configuration file: put it in the place of the daemon's, and start with it"
             )
-        entry = await self._keeper.change(made.pool, made.changes, who, only_at=made.based_on)
+        entry = await self._controller.change(made.pool, made.changes, who, only_at=made.based_on)
         self._plans.pop(plan_id, None)
         return entry
 
-    async def _rings(self, book: PoolState, overlay: Overlay) -> tuple[Ring, Ring]:
+    async def _rings(self, pool_state: PoolState, overlay: Overlay) -> tuple[Ring, Ring]:
         """The ring of an overlay, and the one of the backends that take new users."""
-        ring = await self._keeper.ring_of(book, overlay)
-        return ring, await self._keeper.ring_of(book, overlay, effective=True) if overlay.states else ring
+        ring = await self._controller.ring_of(pool_state, overlay)
+        return ring, await self._controller.ring_of(pool_state, overlay, effective=True) if overlay.states else ring
 
 
-def _configured(book: PoolState, target: RingConfig | None) -> PoolState:
+def _configured(pool_state: PoolState, target: RingConfig | None) -> PoolState:
     """The book as it would be with the ring and backends of another configuration."""
     if target is None:
-        return book
-    return replace(book, config=book.config.model_copy(update={"ring": target.ring, "backend": target.backends}))
+        return pool_state
+    return replace(
+        pool_state, config=pool_state.config.model_copy(update={"ring": target.ring, "backend": target.backends})
+    )
 
 
-async def _count(book: PoolState, old: Placement, new: Placement) -> tuple[Mapping[tuple[str, str], int], int, int]:
+async def _count(
+    pool_state: PoolState, old: Placement, new: Placement
+) -> tuple[Mapping[tuple[str, str], int], int, int]:
     """Connected users whose home changes, by old and new home; all connected users; tunnels of the former."""
     moves: Counter[tuple[str, str]] = Counter()
     users = tunnels = 0
-    for lease in book.pool.leases.live():
+    for lease in pool_state.pool.leases.live():
         users += 1
         if users % CHUNK == 0:
             await trio.lowlevel.checkpoint()
@@ -145,38 +149,40 @@ async def _count(book: PoolState, old: Placement, new: Placement) -> tuple[Mappi
     return moves, users, tunnels
 
 
-def live_explanation(book: PoolState, token: bytes, now: float) -> Explanation:
+def live_explanation(pool_state: PoolState, token: bytes, now: float) -> Explanation:
     """Where a token goes at this moment (``now`` on the data plane's clock), and what every rule had to say."""
-    pool = book.pool
+    pool = pool_state.pool
     skipped: dict[str, str] = {}
     chosen, rule = None, None
     for decision in pool.candidates(token, now):
         chosen, rule = decision.backend.name, decision.reason
         skipped = dict(decision.skipped)
         break
-    on_ring = explain(book.ring, token)
+    on_ring = explain(pool_state.ring, token)
     candidates = tuple(
-        Candidate(each.backend, skipped.get(each.backend) or book.pool.placement.refuses(each.backend, None) or None)
+        Candidate(
+            each.backend, skipped.get(each.backend) or pool_state.pool.placement.refuses(each.backend, None) or None
+        )
         for each in on_ring.candidates
     )
     return replace(on_ring, candidates=candidates, rule=rule, overridden=chosen)
 
 
-async def past_explanation(keeper: PlacementController, pool: str, token: bytes, at: float) -> Explanation:
+async def past_explanation(controller: PlacementController, pool: str, token: bytes, at: float) -> Explanation:
     """Where a token belonged at Unix time ``at``, from the journal: pins, states and weights, not health or tunnels."""
-    book = keeper.book(pool)
+    pool_state = controller.pool_state(pool)
     config, overlay, last = None, Overlay(), None
-    for entry in await trio.to_thread.run_sync(keeper.entries):
+    for entry in await trio.to_thread.run_sync(controller.entries):
         if entry.pool == pool and entry.time <= at:
             config = entry.config or config
             last = entry
             overlay = replayed(overlay, entry, config)
     if config is None or last is None:
         raise Refused("the journal does not reach back that far")
-    then = book.config.model_copy(update={"ring": config.ring, "backend": config.backends})
+    then = pool_state.config.model_copy(update={"ring": config.ring, "backend": config.backends})
     weights = overlay.live_weights(configured_weights(config), at)
     ring = await compute(build, extended(then, overlay), weights)
-    placement = Placement.of(ring, addresses(then, overlay), overlay, keeper.digest, at)
+    placement = Placement.of(ring, addresses(then, overlay), overlay, controller.digest, at)
     on_ring = explain(ring, token)
     pinned = placement.pinned(token)
     candidates = tuple(

@@ -41,36 +41,36 @@ class PoolState:
         return health
 
 
-def version(book: PoolState) -> str:
+def version(pool_state: PoolState) -> str:
     """What a plan or a conditional request refers to: the ring and the overlay of this moment."""
-    return f"{book.ring.fingerprint}-{book.overlay.version}"
+    return f"{pool_state.ring.fingerprint}-{pool_state.overlay.version}"
 
 
-def weights_in_force(book: PoolState, overlay: Overlay, now: float) -> dict[str, float]:
+def weights_in_force(pool_state: PoolState, overlay: Overlay, now: float) -> dict[str, float]:
     """Weights in force: what operators want, times what agents ask for and as much as a slow start gives by now.
 
     Unless that leaves nobody to take users. In panic they go to backends that are out, which need all their points.
     ``now`` is Unix time.
     """
-    weights = overlay.live_weights(book.configured, now)
+    weights = overlay.live_weights(pool_state.configured, now)
     asked = dict(weights)
-    for name, health in book.health.items():
-        share = health.percent / 100 * _warmth(book, health)
+    for name, health in pool_state.health.items():
+        share = health.percent / 100 * _warmth(pool_state, health)
         if name in weights and share != 1:
-            asked[name] = _scaled(weights[name], share, book.config.ring.algorithm)
+            asked[name] = _scaled(weights[name], share, pool_state.config.ring.algorithm)
     usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
     return asked if usable else weights
 
 
-def _warmth(book: PoolState, health: HealthTracker) -> float:
+def _warmth(pool_state: PoolState, health: HealthTracker) -> float:
     """Share of its points that a backend has in its present health.
 
     haproxy's map is made anew when a server is lost or comes back, so that nearly everybody moves; whoever takes over
     from it has to move alike, and at once.
     """
-    if book.pool.panic:
+    if pool_state.pool.panic:
         return 1.0
-    ring = book.config.ring
+    ring = pool_state.config.ring
     if ring.algorithm == "haproxy" and ring.hash_type != "consistent":
         return 0.0 if health.out else 1.0
     return health.warmth(trio.current_time())

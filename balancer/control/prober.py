@@ -18,7 +18,7 @@ from balancer.config.scalars import Address
 from balancer.control.outlier_monitor import OutlierMonitor
 from balancer.control.placement_controller import PlacementController
 from balancer.control.pool_state import PoolState
-from balancer.health.availability import WELL
+from balancer.health.availability import AVAILABLE
 from balancer.health.results import Result, Verdict
 from balancer.health.tracker import HealthTracker, judged_by, probed, spread
 from balancer.pool.backend import Backend
@@ -44,7 +44,7 @@ class _Watch:
     """How a backend is being probed."""
 
     pool: str
-    book: PoolState
+    pool_state: PoolState
     probe: Probe
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -59,18 +59,18 @@ class Prober:
 
     def __init__(
         self,
-        keeper: PlacementController,
+        controller: PlacementController,
         file: HealthFile | None,
         random: Random,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._events = keeper.events
+        self._events = controller.events
         self._file = file
         self._random = random
         self._wall = wall
-        self._keeper = keeper
+        self._controller = controller
         self._probes: dict[str, Probe] = {}
-        self._judge = OutlierMonitor(keeper)
+        self._monitor = OutlierMonitor(controller)
         self._watched: dict[Backend, _Watch] = {}
         self._memory: Memory = {}
         self._slots = trio.Semaphore(AT_ONCE)
@@ -93,39 +93,41 @@ class Prober:
             while True:
                 await trio.sleep(TICK)
                 self._watch_new(nursery)
-                self._judge.look()
+                self._monitor.look()
 
     def _watch_new(self, nursery: trio.Nursery) -> None:
         """Begin with backends that are new, or are to be probed otherwise; leave alone those that are not any more."""
         present = set()
-        for name, book in self._keeper.books.items():
-            if book.config.health.type == "off":
+        for name, pool_state in self._controller.pool_states.items():
+            if pool_state.config.health.type == "off":
                 continue
             known = self._probes.get(name)
-            if known is None or (known.config is not book.config and known.config != book.config):
-                self._probes[name] = Probe(book.config)
-            for backend in map(book.pool.backends.__getitem__, probed(book.config, book.pool.backends)):
+            if known is None or (known.config is not pool_state.config and known.config != pool_state.config):
+                self._probes[name] = Probe(pool_state.config)
+            for backend in map(
+                pool_state.pool.backends.__getitem__, probed(pool_state.config, pool_state.pool.backends)
+            ):
                 present.add(backend)
                 watch = self._watched.get(backend)
                 if watch is None or watch.probe is not self._probes[name]:
                     if watch is not None:
                         watch.scope.cancel()
-                    self._begin(nursery, _Watch(name, book, self._probes[name]), backend)
+                    self._begin(nursery, _Watch(name, pool_state, self._probes[name]), backend)
         for backend in self._watched.keys() - present:
             watch = self._watched.pop(backend)
             watch.scope.cancel()
-            watch.book.health.pop(backend.name, None)
-            watch.book.pool.stand({backend.name: WELL})
+            watch.pool_state.health.pop(backend.name, None)
+            watch.pool_state.pool.stand({backend.name: AVAILABLE})
 
     def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: Backend) -> None:
-        book, health = watch.book, watch.book.health.get(backend.name)
+        pool_state, health = watch.pool_state, watch.pool_state.health.get(backend.name)
         if health is None:
-            health = book.begin_health(backend.name)
+            health = pool_state.begin_health(backend.name)
             self._remember(watch, backend, health)
         else:
-            health.configure(judged_by(book.config, backend.name))
+            health.configure(judged_by(pool_state.config, backend.name))
         self._watched[backend] = watch
-        self._judge.tell(book, backend.name)
+        self._monitor.tell(pool_state, backend.name)
         nursery.start_soon(self._attend, watch, backend, health)
 
     def _remember(self, watch: "_Watch", backend: Backend, health: HealthTracker) -> None:
@@ -135,7 +137,7 @@ class Prober:
             health.restore(known.state, known.since + trio.current_time() - self._wall(), known.text)
 
     async def _attend(self, watch: "_Watch", backend: Backend, health: HealthTracker) -> None:
-        port = watch.book.config.health.agent.port
+        port = watch.pool_state.config.health.agent.port
         with watch.scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, watch, backend, health)
@@ -148,7 +150,7 @@ class Prober:
                 began = trio.current_time()
                 result = await self._probe(watch.probe, watch.pool, backend, health)
             if result is not None and not watch.over:
-                self._note(watch.pool, watch.book, backend, health, result, trio.current_time() - began)
+                self._note(watch.pool, watch.pool_state, backend, health, result, trio.current_time() - began)
             await trio.sleep_until(began + health.delay(self._random))
 
     async def _probe(self, probe: Probe, pool: str, backend: Backend, health: HealthTracker) -> Result | None:
@@ -160,9 +162,9 @@ class Prober:
             return FAULT
 
     def _note(
-        self, pool: str, book: PoolState, backend: Backend, health: HealthTracker, result: Result, seconds: float
+        self, pool: str, pool_state: PoolState, backend: Backend, health: HealthTracker, result: Result, seconds: float
     ) -> None:
-        now, former, since, wish = trio.current_time(), health.state, health.since, health.wish
+        now, former, since, requested_state = trio.current_time(), health.state, health.since, health.requested_state
         about = {"pool": pool, "backend": backend.name}
         logger.debug("backend %s of pool %s: %.3f s: %s", backend.name, pool, seconds, result.text, extra=about)
         if health.observe(result, now, seconds):
@@ -174,24 +176,26 @@ class Prober:
             self._changed.set()
             if former is Verdict.UNKNOWN:
                 self._note_judged()
-        self._judge.tell(book, backend.name)
-        if health.wish != wish:
-            said = f"asks for: {health.wish or 'nothing any more'}"
+        self._monitor.tell(pool_state, backend.name)
+        if health.requested_state != requested_state:
+            said = f"asks for: {health.requested_state or 'nothing any more'}"
             logger.info("backend %s of pool %s %s", backend.name, pool, said, extra=about)
             self._tell(pool, backend, health, said)
 
     def _tell(self, pool: str, backend: Backend, health: HealthTracker, said: str) -> None:
         down = health.down
-        facts = {"state": health.state, "wish": health.wish or None, "percent": health.percent, "down": down}
+        facts = {"state": health.state, "wish": health.requested_state or None, "percent": health.percent, "down": down}
         self._events.emit("health", f"{backend.name}: {said}", pool=pool, backend=backend.name, **facts)
 
     def _note_judged(self) -> None:
-        known = [health for book in self._keeper.books.values() for health in book.health.values()]
+        known = [
+            health for pool_state in self._controller.pool_states.values() for health in pool_state.health.values()
+        ]
         if all(health.state is not Verdict.UNKNOWN for health in known):
             self._judged.set()
 
     async def _listen(self, watch: "_Watch", backend: Backend, health: HealthTracker, port: int) -> None:
-        pool, settings = watch.pool, watch.book.config.health
+        pool, settings = watch.pool, watch.pool_state.config.health
         first = True
         while True:
             began = trio.current_time()
@@ -202,11 +206,13 @@ class Prober:
                 logger.exception("asking the agent of backend %s of pool %s crashed: no more of it", backend.name, pool)
                 return
             if report is not None and not watch.over:
-                before = (health.wish, health.percent, health.agent_down)
+                before = (health.requested_state, health.percent, health.agent_down)
                 health.heed(report)
-                self._judge.tell(watch.book, backend.name)
-                if before != (health.wish, health.percent, health.agent_down):
-                    words = f"{health.percent}% {health.wish or 'ready'} {'down' if health.agent_down else 'up'}"
+                self._monitor.tell(watch.pool_state, backend.name)
+                if before != (health.requested_state, health.percent, health.agent_down):
+                    words = (
+                        f"{health.percent}% {health.requested_state or 'ready'} {'down' if health.agent_down else 'up'}"
+                    )
                     logger.info("backend %s of pool %s: its agent says %s", backend.name, pool, words)
                     self._tell(pool, backend, health, f"its agent says {words}")
             wait = spread(settings.agent.interval, settings.jitter, self._random, first=first)
@@ -227,8 +233,8 @@ class Prober:
                 backend.name: Known(
                     state=health.state, since=health.since + lag, address=backend.address, text=health.text
                 )
-                for backend in book.pool.backends.values()
-                if (health := book.health.get(backend.name)) is not None and health.since is not None
+                for backend in pool_state.pool.backends.values()
+                if (health := pool_state.health.get(backend.name)) is not None and health.since is not None
             }
-            for name, book in self._keeper.books.items()
+            for name, pool_state in self._controller.pool_states.items()
         }

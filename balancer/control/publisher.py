@@ -17,10 +17,10 @@ from balancer.pool.placement import Placement
 
 
 class Publisher:
-    """Follows the pools of ``keeper``."""
+    """Follows the pools of ``controller``."""
 
-    def __init__(self, keeper: PlacementController) -> None:
-        self._keeper = keeper
+    def __init__(self, controller: PlacementController) -> None:
+        self._controller = controller
         self._placements: dict[str, Placement] = {}
         self._standings: dict[str, dict[str, Availability]] = {}
         self._places: dict[str, dict[bytes, Place]] = defaultdict(dict)
@@ -30,43 +30,47 @@ class Publisher:
 
     def adopt(self) -> None:
         """Look after the leases of all pools; to be called when there are new ones."""
-        for name, book in self._keeper.books.items():
-            book.pool.leases.changed = self._moved[name].add
+        for name, pool_state in self._controller.pool_states.items():
+            pool_state.pool.leases.changed = self._moved[name].add
 
     def states(self) -> dict[str, PoolSnapshot]:
         """Everything, as it was told last."""
         return {
             name: PoolSnapshot(
-                book.pool.placement,
-                {each.name: each.standing for each in book.pool.backends.values()},
+                pool_state.pool.placement,
+                {each.name: each.availability for each in pool_state.pool.backends.values()},
                 dict(self._places[name]),
             )
-            for name, book in self._keeper.books.items()
+            for name, pool_state in self._controller.pool_states.items()
         }
 
     def news(self, now: float) -> Iterator[Update]:
         """What has changed since the last time, by pool; the updates have no number yet."""
-        for name, book in self._keeper.books.items():
-            placement = book.pool.placement if book.pool.placement is not self._placements.get(name) else None
-            standings = self._changed_standings(name, book)
-            places = self._changed_places(name, book, now, everyone=placement is not None)
-            if placement is not None or standings or places:
-                yield Update(0, name, placement, standings, places)
+        for name, pool_state in self._controller.pool_states.items():
+            placement = (
+                pool_state.pool.placement if pool_state.pool.placement is not self._placements.get(name) else None
+            )
+            availabilities = self._changed_standings(name, pool_state)
+            places = self._changed_places(name, pool_state, now, everyone=placement is not None)
+            if placement is not None or availabilities or places:
+                yield Update(0, name, placement, availabilities, places)
 
-    def _changed_standings(self, name: str, book: PoolState) -> dict[str, Availability]:
+    def _changed_standings(self, name: str, pool_state: PoolState) -> dict[str, Availability]:
         known = self._standings.setdefault(name, {})
         changed = {
-            backend: each.standing
-            for backend, each in book.pool.backends.items()
-            if known.get(backend) is not each.standing  # only changes make new ones
+            backend: each.availability
+            for backend, each in pool_state.pool.backends.items()
+            if known.get(backend) is not each.availability  # only changes make new ones
         }
         known.update(changed)
         return changed
 
-    def _changed_places(self, name: str, book: PoolState, now: float, *, everyone: bool) -> dict[bytes, Place | None]:
+    def _changed_places(
+        self, name: str, pool_state: PoolState, now: float, *, everyone: bool
+    ) -> dict[bytes, Place | None]:
         """Of users whose place may have changed, those who are, or are no more, somewhere else than the ring says."""
         moved, known = self._moved[name], self._places[name]
-        leases, placement = book.pool.leases, book.pool.placement
+        leases, placement = pool_state.pool.leases, pool_state.pool.placement
         if everyone:
             moved.update(lease.token for lease in leases.all())
             moved.update(known)

@@ -143,18 +143,18 @@ class Reloader:
     def __init__(
         self,
         path: Path,
-        keeper: PlacementController,
+        controller: PlacementController,
         plans: Plans,
-        fleet: WorkerRegistry,
+        registry: WorkerRegistry,
         supervisor: Supervisor,
         prepare: Callable[[Config, Config], tuple[Callable[[], None], Callable[[], None]]],
         keep: Callable[[ActiveConfig], None],
     ) -> None:
         self.last: LastReload | None = None
         self._path = path
-        self._keeper = keeper
+        self._controller = controller
         self._plans = plans
-        self._fleet = fleet
+        self._registry = registry
         self._supervisor = supervisor
         self._prepare = prepare
         self._keep = keep
@@ -195,26 +195,26 @@ class Reloader:
             before = stamps
 
     async def _renew(self) -> None:
-        force = self._fleet.force
+        active = self._registry.active
         try:
-            bad = [each for each in findings(force.config, time.time()) if not each.warning]
+            bad = [each for each in findings(active.config, time.time()) if not each.warning]
             if bad:
                 raise Refused("; ".join(each.message for each in bad))
-            certificates = await trio.to_thread.run_sync(read_certificates, force.config)
-            _none_worse(force.config, force.certificates, certificates)
+            certificates = await trio.to_thread.run_sync(read_certificates, active.config)
+            _none_worse(active.config, active.certificates, certificates)
         except Refused as error:
             logger.error("certificates have changed and are not taken, the last good ones stay: %s", error)
-            self._keeper.events.emit("certificate", f"not taken, the last good ones stay: {error}", ok=False)
+            self._controller.events.emit("certificate", f"not taken, the last good ones stay: {error}", ok=False)
             return
-        if certificates != force.certificates:
-            self._put(replace(force, certificates=certificates))
+        if certificates != active.certificates:
+            self._put(replace(active, certificates=certificates))
             logger.info("certificates have changed and are in force")
-            self._keeper.events.emit("certificate", "new certificates are in force", ok=True)
+            self._controller.events.emit("certificate", "new certificates are in force", ok=True)
 
     async def _reload(self, who: str) -> Changes:
         config, warnings = await self._read()
-        force = self._fleet.force
-        if config.state_dir != force.config.state_dir:
+        active = self._registry.active
+        if config.state_dir != active.config.state_dir:
             raise Refused(
                 "state_dir cannot change while the daemon runs: stop it, move the folder, change the file, start it"
             )
@@ -222,11 +222,11 @@ class Reloader:
         changes = await self._changes(config, warnings)
         workers = workers_of(config)
         bound = await self._supervisor.want(addresses_of(config), workers)
-        async with self._keeper.alone():
+        async with self._controller.alone():
             try:
-                put_here, give_up = self._prepare(force.config, config)
+                put_here, give_up = self._prepare(active.config, config)
                 try:
-                    put_pools = await self._keeper.reconfigure(config, who)
+                    put_pools = await self._controller.reconfigure(config, who)
                 except Refused:
                     give_up()
                     raise
@@ -236,19 +236,19 @@ class Reloader:
             sockets = await self._supervisor.commit(config)
             put_pools()
             put_here()
-            level = force.level if config.log.level == force.config.log.level else config.log.level
+            level = active.level if config.log.level == active.config.log.level else config.log.level
             keys = socket_keys(config)
             self._put(
-                ActiveConfig(force.generation + 1, time.time(), config, certificates, keys, bound, sockets, level)
+                ActiveConfig(active.generation + 1, time.time(), config, certificates, keys, bound, sockets, level)
             )
         # A worker hears of its sockets and of this by different ways: the next reload must not overtake.
-        await self._fleet.settled(config.timeouts.hang)
+        await self._registry.settled(config.timeouts.hang)
         self._seen = self._stamps()
         return changes
 
-    def _put(self, force: ActiveConfig) -> None:
-        self._keep(force)
-        self._fleet.reconfigure(force)
+    def _put(self, active: ActiveConfig) -> None:
+        self._keep(active)
+        self._registry.reconfigure(active)
 
     async def _read(self) -> tuple[Config, list[Problem]]:
         report = await trio.to_thread.run_sync(check, self._path, time.time())
@@ -257,7 +257,7 @@ class Reloader:
         return report.config, report.warnings
 
     async def _changes(self, config: Config, warnings: list[Problem]) -> Changes:
-        old = self._fleet.force.config
+        old = self._registry.active.config
         before = {pool.name: pool for pool in old.pool}
         plans = [
             await self._plans.make(pool.name, [], RingConfig(ring=pool.ring, backends=pool.backend))
@@ -271,15 +271,15 @@ class Reloader:
         if problems:
             for problem in problems:
                 logger.error("reload by %s refused, nothing has changed: %s", who, problem)
-            self._keeper.events.emit("reload", f"refused: {problems[0]}", ok=False, who=who, problems=problems)
+            self._controller.events.emit("reload", f"refused: {problems[0]}", ok=False, who=who, problems=problems)
         else:
-            generation = self._fleet.force.generation
+            generation = self._registry.active.generation
             logger.info("reload by %s: generation %d is in force", who, generation)
-            self._keeper.events.emit("reload", f"generation {generation} is in force", ok=True, who=who)
+            self._controller.events.emit("reload", f"generation {generation} is in force", ok=True, who=who)
 
     def _stamps(self) -> dict[Path, tuple[int, int, int] | None]:
         """What tells whether a certificate file is the same."""
-        return {path: _stamp(path) for path in _files(self._fleet.force.config)}
+        return {path: _stamp(path) for path in _files(self._registry.active.config)}
 
 
 def _files(config: Config) -> list[Path]:

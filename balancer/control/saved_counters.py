@@ -22,13 +22,17 @@ class Counted:
     """Users sent home."""
 
 
-def counted(fleet: WorkerRegistry, keeper: PlacementController, movers: Evictions) -> Counted:
+def counted(registry: WorkerRegistry, controller: PlacementController, evictions: Evictions) -> Counted:
     """All of it at this moment."""
-    return Counted(fleet.counted, {name: book.checks for name, book in keeper.books.items()}, movers.settled)
+    return Counted(
+        registry.counted,
+        {name: pool_state.checks for name, pool_state in controller.pool_states.items()},
+        evictions.settled,
+    )
 
 
-def count_on(former: Counted, keeper: PlacementController, movers: Evictions) -> None:
+def count_on(former: Counted, controller: PlacementController, evictions: Evictions) -> None:
     """Have control go on where a former one was; the workers' part is for the ``WorkerRegistry``."""
-    for name, book in keeper.books.items():
-        book.checks.update(former.checks.get(name, {}))
-    movers.settled = former.settled
+    for name, pool_state in controller.pool_states.items():
+        pool_state.checks.update(former.checks.get(name, {}))
+    evictions.settled = former.settled

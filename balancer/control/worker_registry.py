@@ -44,7 +44,7 @@ class RemoteTunnel:
 
     worker: "AttachedWorker"
     number: int
-    book: PoolState
+    pool_state: PoolState
     lease: Lease | None = None
 
 
@@ -70,9 +70,9 @@ class WorkerRegistry:
     """``counted`` is what workers had counted whom a former control process knew, by number and process."""
 
     def __init__(
-        self, keeper: PlacementController, force: ActiveConfig, counted: Mapping[tuple[int, int], Counts]
+        self, controller: PlacementController, active: ActiveConfig, counted: Mapping[tuple[int, int], Counts]
     ) -> None:
-        self.force = force
+        self.active = active
         self.workers: dict[int, AttachedWorker] = {}
         self.counted = dict(counted)
         """What each worker has counted; of those that have ended, the sum, as worker -1."""
@@ -80,14 +80,14 @@ class WorkerRegistry:
         self.gauges: Counts = {}
         self.ready = trio.Event()
         """Set when workers may be told what to serve."""
-        self.keeper = keeper
+        self.controller = controller
         self._numbers = count(1)
         self._last = 0
         self._news = trio.Event()
         self._joining: set[AttachedWorker] = set()
         """Workers that have not said yet which tunnels they have."""
-        self._publisher = Publisher(keeper)
-        self._seats = Slots()
+        self._publisher = Publisher(controller)
+        self._slots = Slots()
         self._add_up()
 
     async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
@@ -120,9 +120,9 @@ class WorkerRegistry:
         self.publish()  # so that every worker knows where the user belongs when they come back
         session.worker.link.post(End((session.number,), why))
 
-    def reconfigure(self, force: ActiveConfig) -> None:
+    def reconfigure(self, active: ActiveConfig) -> None:
         """All workers get everything anew."""
-        self.force = force
+        self.active = active
         self._publisher.adopt()
         setup = self._setup()
         for worker in self.workers.values():
@@ -130,7 +130,7 @@ class WorkerRegistry:
 
     async def relevel(self, level: Level) -> None:
         """Have the workers, and those that come later, log from this level on."""
-        self.force = replace(self.force, level=level)
+        self.active = replace(self.active, level=level)
         await self.ask("level", level)
 
     def publish(self) -> None:
@@ -190,13 +190,13 @@ class WorkerRegistry:
 
     def facts(self) -> list[dict[str, Any]]:
         """The workers, for operators."""
-        rings = {name: book.ring.fingerprint for name, book in self.keeper.books.items()}
+        rings = {name: pool_state.ring.fingerprint for name, pool_state in self.controller.pool_states.items()}
         return [
             {
                 "worker": worker.number,
                 "pid": worker.pid,
                 "generation": worker.generation,
-                "agrees": worker.generation == self.force.generation and worker.fingerprints == rings,
+                "agrees": worker.generation == self.active.generation and worker.fingerprints == rings,
                 "fingerprints": dict(worker.fingerprints),
                 "connections": worker.report.gauges["connections"] if worker.report else 0,
                 "tunnels": len(worker.tunnels),
@@ -215,8 +215,8 @@ class WorkerRegistry:
 
     async def _count(self) -> None:
         while True:
-            for book in self.keeper.books.values():
-                book.pool.leases.expire(trio.current_time())
+            for pool_state in self.controller.pool_states.values():
+                pool_state.pool.leases.expire(trio.current_time())
             await self.refresh()
             await trio.sleep(COUNT_EVERY)
 
@@ -226,7 +226,7 @@ class WorkerRegistry:
                 tunnel = self._open(worker, message)
                 self.publish()
                 if tunnel is not None and tunnel.lease is not None and len(tunnel.lease.sessions) > 1:
-                    for other in tunnel.book.pool.left_behind(tunnel.lease, message.backend):
+                    for other in tunnel.pool_state.pool.left_behind(tunnel.lease, message.backend):
                         self.end(other, f"the user has moved to {message.backend}")
             case Ended():
                 self._close(worker.tunnels.pop(message.session, None))
@@ -246,16 +246,16 @@ class WorkerRegistry:
                     self._wake()
 
     def _open(self, worker: AttachedWorker, opened: Opened) -> RemoteTunnel | None:
-        book = self.keeper.books.get(opened.pool)
-        if book is None:  # one of a pool that is gone: it is looked after by its worker alone
+        pool_state = self.controller.pool_states.get(opened.pool)
+        if pool_state is None:  # one of a pool that is gone: it is looked after by its worker alone
             return None
-        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened.session, book)
-        tunnel.lease = book.pool.leases.open(opened.token, tunnel, opened.backend)
+        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened.session, pool_state)
+        tunnel.lease = pool_state.pool.leases.open(opened.token, tunnel, opened.backend)
         return tunnel
 
     def _close(self, tunnel: RemoteTunnel | None) -> None:
         if tunnel is not None:
-            tunnel.book.pool.leases.close(tunnel.lease, tunnel, trio.current_time())
+            tunnel.pool_state.pool.leases.close(tunnel.lease, tunnel, trio.current_time())
 
     def _lose(self, worker: AttachedWorker) -> None:
         """A worker has ended: so have its tunnels."""
@@ -270,17 +270,17 @@ class WorkerRegistry:
 
     def _setup(self) -> Setup:
         self._last = next(self._numbers)
-        force = self.force
+        active = self.active
         return Setup(
             number=self._last,
-            generation=force.generation,
-            config=force.config,
-            keys=force.keys,
-            sockets=force.sockets,
-            seats=self._seats.assign("", force.keys),
-            certificates=force.certificates,
-            secret=self.keeper.secret,
-            level=force.level,
+            generation=active.generation,
+            config=active.config,
+            keys=active.keys,
+            sockets=active.sockets,
+            slots=self._slots.assign("", active.keys),
+            certificates=active.certificates,
+            secret=self.controller.secret,
+            level=active.level,
             pools=self._publisher.states(),
         )
 
@@ -295,14 +295,14 @@ class WorkerRegistry:
         for gauges in self._gauges():
             self.gauges = added(self.gauges, gauges)
         counted, present_pools = self.counters.get("pools", {}), self.gauges.get("pools", {})
-        for name, book in self.keeper.books.items():
-            lay_down(book.pool, counted.get(name, {}), present_pools.get(name, {}))
+        for name, pool_state in self.controller.pool_states.items():
+            lay_down(pool_state.pool, counted.get(name, {}), present_pools.get(name, {}))
 
     def _judge(self, report: WorkerReport) -> None:
         """Keep what traffic says of backends for whoever judges them."""
         for name, tallies in report.tallies.items():
-            book = self.keeper.books.get(name)
-            backends = book.pool.backends if book is not None else {}
+            pool_state = self.controller.pool_states.get(name)
+            backends = pool_state.pool.backends if pool_state is not None else {}
             for backend in tallies.keys() & backends.keys():
                 backends[backend].tally.add(tallies[backend])
 

@@ -24,7 +24,7 @@ import trio
 
 from balancer.admin.api import AdminApi
 from balancer.admin.daemon_gauges import Life, daemon_gauges
-from balancer.admin.listeners import open_doors
+from balancer.admin.listeners import open_listeners
 from balancer.admin.services import Services
 from balancer.config.load import check
 from balancer.config.model import Config
@@ -74,7 +74,7 @@ class Control:
         self._links: list[tuple[socket.socket, int, int]] = []
         """Workers that have come before we were ready for them."""
         self._told = ""
-        self._fleet: WorkerRegistry | None = None
+        self._registry: WorkerRegistry | None = None
         self._reloader: Reloader | None = None
         self._informed = trio.Event()
         """Set when the supervisor has said which processes there are."""
@@ -87,21 +87,21 @@ class Control:
             self._nursery = nursery
             nursery.start_soon(self._obey)
             nursery.start_soon(self._beat)
-            force, folder = await self._begin()
+            active, folder = await self._begin()
             journal = await _patiently(partial(_soon, Journal, Path(folder)))
             try:
-                await self._serve(force, journal)
+                await self._serve(active, journal)
             finally:
-                if force.config.state_dir is None:
+                if active.config.state_dir is None:
                     shutil.rmtree(folder, ignore_errors=True)
 
     async def _begin(self) -> tuple[ActiveConfig, str]:
         """The configuration in force, from before or from the file, and the folder of the state."""
         kept: tuple[ActiveConfig, str, float] | None = self._memory.load()
         if kept is not None:
-            force, folder, self._life.started = kept
-            start_logs(os.environ, force.level, force.config.log.format)
-            return await self._resumed(force), folder
+            active, folder, self._life.started = kept
+            start_logs(os.environ, active.level, active.config.log.format)
+            return await self._resumed(active), folder
         report = check(self._path, time.time())
         if report.config is None:
             raise ConfigError(report.problems)
@@ -116,89 +116,93 @@ class Control:
         bound = await _patiently(lambda: self._supervisor.want(addresses_of(config), workers))
         sockets = await self._supervisor.commit(config)
         _warn_of_descriptors(config)
-        force = ActiveConfig(
+        active = ActiveConfig(
             1, time.time(), config, certificates, socket_keys(config), bound, sockets, config.log.level
         )
-        return force, folder
+        return active, folder
 
-    async def _resumed(self, force: ActiveConfig) -> ActiveConfig:
+    async def _resumed(self, active: ActiveConfig) -> ActiveConfig:
         """What was in force, with its sockets: a process that died in the middle of a reload may have left others."""
         try:
-            bound = await self._supervisor.want(addresses_of(force.config), workers_of(force.config))
+            bound = await self._supervisor.want(addresses_of(active.config), workers_of(active.config))
         except Refused as error:
             logger.error("not all is as it was: %s", error)
-            return force
-        return replace(force, bound=bound, sockets=await self._supervisor.commit(force.config))
+            return active
+        return replace(active, bound=bound, sockets=await self._supervisor.commit(active.config))
 
-    async def _serve(self, force: ActiveConfig, journal: Journal) -> None:
-        config = force.config
-        keeper = PlacementController(config, journal)
+    async def _serve(self, active: ActiveConfig, journal: Journal) -> None:
+        config = active.config
+        controller = PlacementController(config, journal)
         former: Counted = self._counted.load() or Counted()
-        fleet = self._fleet = WorkerRegistry(keeper, force, former.workers)
-        keeper.in_force, keeper.publish = fleet.settled, fleet.publish
-        movers = Evictions(
-            keeper, fleet.end, trio.current_time, drain=config.timeouts.drain, spread=config.timeouts.close_spread
+        registry = self._registry = WorkerRegistry(controller, active, former.workers)
+        controller.in_force, controller.publish = registry.settled, registry.publish
+        evictions = Evictions(
+            controller,
+            registry.end,
+            trio.current_time,
+            drain=config.timeouts.drain,
+            spread=config.timeouts.close_spread,
         )
-        count_on(former, keeper, movers)
-        prober = Prober(keeper, HealthFile(journal.folder), Random())
-        plans = Plans(keeper)
+        count_on(former, controller, evictions)
+        prober = Prober(controller, HealthFile(journal.folder), Random())
+        plans = Plans(controller)
 
         def keep_counted() -> None:
-            self._counted.save(counted(fleet, keeper, movers))
+            self._counted.save(counted(registry, controller, evictions))
 
-        def keep(force: ActiveConfig) -> None:
-            self._memory.save((force, str(journal.folder), self._life.started))
+        def keep(active: ActiveConfig) -> None:
+            self._memory.save((active, str(journal.folder), self._life.started))
 
         async def announce(before: Mapping[str, tuple[str, ...]]) -> None:
-            await fleet.settled()
-            self._tell_listeners(fleet, fleet.force, before)
+            await registry.settled()
+            self._tell_listeners(registry, registry.active, before)
 
         def prepare(old: Config, new: Config) -> tuple[Callable[[], None], Callable[[], None]]:
             check_target(new.log.access)
-            doors = api.prepare_doors(new.admin)
+            listeners = api.prepare_listeners(new.admin)
 
             def put_in_force() -> None:
-                api.change_doors(doors)
-                nursery.start_soon(announce, fleet.force.keys)
-                movers.drain, movers.spread = new.timeouts.drain, new.timeouts.close_spread
+                api.change_listeners(listeners)
+                nursery.start_soon(announce, registry.active.keys)
+                evictions.drain, evictions.spread = new.timeouts.drain, new.timeouts.close_spread
                 if new.log != old.log:
                     start_logs(os.environ, new.log.level, new.log.format)
                 if new.limits != old.limits or new.workers != old.workers:
                     _warn_of_descriptors(new)
 
-            return put_in_force, partial(api.give_up_doors, doors)
+            return put_in_force, partial(api.close_unused, listeners)
 
-        reloader = Reloader(self._path, keeper, plans, fleet, self._supervisor, prepare, keep)
-        operators = Services(
-            keeper,
-            movers,
+        reloader = Reloader(self._path, controller, plans, registry, self._supervisor, prepare, keep)
+        services = Services(
+            controller,
+            evictions,
             plans,
-            Passes(keeper.secret),
-            fleet,
+            Passes(controller.secret),
+            registry,
             reloader,
             trio.current_time,
-            partial(daemon_gauges, self._life, fleet),
+            partial(daemon_gauges, self._life, registry),
             keep_counted,
         )
-        api = AdminApi(operators)
-        doors = await _patiently(partial(_soon, open_doors, config.admin))
-        keep(force)
+        api = AdminApi(services)
+        listeners = await _patiently(partial(_soon, open_listeners, config.admin))
+        keep(active)
         async with trio.open_nursery() as nursery:
             for link in self._links:
-                nursery.start_soon(fleet.attend, *link)
+                nursery.start_soon(registry.attend, *link)
             self._links = []
             self._reloader = reloader
-            nursery.start_soon(keeper.run)
-            nursery.start_soon(movers.run)
-            nursery.start_soon(fleet.run)
-            await nursery.start(api.run, doors)
+            nursery.start_soon(controller.run)
+            nursery.start_soon(evictions.run)
+            nursery.start_soon(registry.run)
+            await nursery.start(api.run, listeners)
             nursery.start_soon(_regularly, keep_counted)
             await nursery.start(prober.run)
             await self._informed.wait()
-            await fleet.gathered()
-            fleet.ready.set()
+            await registry.gathered()
+            registry.ready.set()
             self._serving.set()
-            nursery.start_soon(self._say_ready, fleet)
+            nursery.start_soon(self._say_ready, registry)
             nursery.start_soon(reloader.watch_certificates)
             gc.collect()
             gc.freeze()
@@ -210,18 +214,18 @@ class Control:
                     self._supervisor.answered(message.fields)
                 case "link":
                     link = socket.socket(fileno=message.fds[0]), message.fields["worker"], message.fields["pid"]
-                    if self._fleet is None:
+                    if self._registry is None:
                         self._links.append(link)
                     else:
-                        self._nursery.start_soon(self._fleet.attend, *link)
+                        self._nursery.start_soon(self._registry.attend, *link)
                 case "processes":
                     self._note_processes(message.fields["processes"])
                 case "reload":
                     self._nursery.start_soon(self._reload)
                 case "drain":
                     self._life.draining = True
-                    if self._fleet is not None:
-                        await self._fleet.refresh()
+                    if self._registry is not None:
+                        await self._registry.refresh()
                     await self._tell()
                     await self._supervisor.say("counted")
                 case "stop":
@@ -233,9 +237,9 @@ class Control:
         before = {each["name"]: each for each in self._life.processes}
         for process in processes if before else ():
             name, pid, former = process["name"], process["pid"], before.get(process["name"])
-            if self._fleet is not None and name != "control" and pid != (former["pid"] if former else None):
+            if self._registry is not None and name != "control" and pid != (former["pid"] if former else None):
                 said = f"{name} has started (pid {pid})" if pid else f"{name} has ended: {process['last_end']}"
-                self._fleet.keeper.events.emit("worker", said, **process)
+                self._registry.controller.events.emit("worker", said, **process)
         self._life.processes = processes
         self._informed.set()
 
@@ -245,33 +249,35 @@ class Control:
         with suppress(ConfigError, Refused):  # it has been logged, and is kept for whoever asks
             await self._reloader.reload("SIGHUP")
 
-    async def _say_ready(self, fleet: WorkerRegistry) -> None:
+    async def _say_ready(self, registry: WorkerRegistry) -> None:
         """Once the workers accept."""
-        await fleet.complete(workers_of(fleet.force.config), PATIENCE)
-        self._tell_listeners(fleet, fleet.force, {})
+        await registry.complete(workers_of(registry.active.config), PATIENCE)
+        self._tell_listeners(registry, registry.active, {})
         await self._tell()
         await self._supervisor.say("ready")
 
     def _tell_listeners(
-        self, fleet: WorkerRegistry, force: ActiveConfig, before: Mapping[str, tuple[str, ...]]
+        self, registry: WorkerRegistry, active: ActiveConfig, before: Mapping[str, tuple[str, ...]]
     ) -> None:
         """Let people know of addresses that are served now, and were not with the keys of ``before``, and of those that
         are not served any more.
         """
-        served = {key for keys in force.keys.values() for key in keys}
+        served = {key for keys in active.keys.values() for key in keys}
         for name, keys in before.items():
             for key in keys:
                 if key not in served:
                     logger.info('listener "%s" accepts no more on %s', name, key, extra={"listener": name})
                     said = f"listener {name} accepts no more on {key}"
-                    fleet.keeper.events.emit("listener", said, listener=name, address=key, accepts=False)
-        for listener in force.config.listener:
-            for key in force.keys[listener.name]:
-                for address in force.bound[key] if key not in before.get(listener.name, ()) else ():
+                    registry.controller.events.emit("listener", said, listener=name, address=key, accepts=False)
+        for listener in active.config.listener:
+            for key in active.keys[listener.name]:
+                for address in active.bound[key] if key not in before.get(listener.name, ()) else ():
                     about = {"listener": listener.name}
                     logger.info('listener "%s" accepts on %s', listener.name, address, extra=about)
                     said = f"listener {listener.name} accepts on {address}"
-                    fleet.keeper.events.emit("listener", said, listener=listener.name, address=address, accepts=True)
+                    registry.controller.events.emit(
+                        "listener", said, listener=listener.name, address=address, accepts=True
+                    )
 
     async def _beat(self) -> None:
         """Tell the supervisor that we live."""
@@ -282,7 +288,7 @@ class Control:
 
     async def _tell(self) -> None:
         """What the supervisor tells the service manager, if it is another than before."""
-        gauges = self._fleet.gauges if self._fleet is not None else {}
+        gauges = self._registry.gauges if self._registry is not None else {}
         status = f"connections: {gauges.get('sessions', 0)}, tunnels: {gauges.get('tunnels', 0)}"
         if status != self._told:
             self._told = status

@@ -3,7 +3,7 @@
 It never reads the configuration: control does, and says which sockets and how many workers there are to be (``want``,
 then ``commit`` or ``abort``). Whenever control or a worker has been started, both get an end of a new socket pair, so
 that they talk past it. What must outlive control, and is no file, is in two anonymous files (memfd_create(2)) that are
-open here; ``board`` has the numbers that workers share, the others are control's own.
+open here; ``shared_counters`` has the numbers that workers share, the others are control's own.
 
 The end: workers are told to drain and end by themselves, then control is. A second signal makes that quick. A child
 that finds its channel closed, because we are gone, drains likewise.
@@ -48,9 +48,9 @@ class Supervisor:
         self._status = "connections: 0, tunnels: 0"
         self._counted = trio.Event()
         """Set when ``_status`` is of after the drain has begun."""
-        self._board = os.memfd_create("balancer-board")
-        os.ftruncate(self._board, size(MOST_WORKERS))
-        self._shared = memoryview(mmap.mmap(self._board, size(MOST_WORKERS)))
+        self._shared_counters = os.memfd_create("balancer-board")
+        os.ftruncate(self._shared_counters, size(MOST_WORKERS))
+        self._shared = memoryview(mmap.mmap(self._shared_counters, size(MOST_WORKERS)))
         prepare(self._shared, os.urandom(KEY_BYTES))
         files = [os.memfd_create("balancer-memory"), os.memfd_create("balancer-counted")]
         numbers = [str(fd) for fd in files]
@@ -58,7 +58,7 @@ class Supervisor:
             "control", "balancer.daemon.control", lambda: ([*numbers, str(config)], files), self._hear_control
         )
         self._control.wanted = False  # a start that fails is not tried again
-        self._files = [*files, self._board]
+        self._files = [*files, self._shared_counters]
         self._workers: list[Child] = []
         self._rows: dict[Child, int] = {}
         """The row of each on the board, which is its number; those that are to end keep theirs until they have."""
@@ -147,7 +147,7 @@ class Supervisor:
         child = Child(
             f"worker {row}",
             "balancer.daemon.worker",
-            lambda: ([str(self._board), str(row)], [self._board]),
+            lambda: ([str(self._shared_counters), str(row)], [self._shared_counters]),
             self._hear_worker,
         )
         child.hang = self._control.hang

@@ -37,9 +37,9 @@ GOODBYE = 2.0
 class Worker:
     """``channel`` leads to the supervisor."""
 
-    def __init__(self, channel: Channel, board: SharedCounters) -> None:
+    def __init__(self, channel: Channel, shared_counters: SharedCounters) -> None:
         self._channel = channel
-        self._board = board
+        self._shared_counters = shared_counters
         self._engine = Engine()
         self._sockets = ListeningSockets()
         self._follower: ControlClient | None = None
@@ -97,8 +97,10 @@ class Worker:
                     if isinstance(message, Setup):
                         self._log_to(message)
                         if self._follower is None:
-                            plane = WorkerState(message.config, self._engine, self._log, message.secret, self._board)
-                            self._follower = ControlClient(plane, self._sockets, self._nursery)
+                            worker = WorkerState(
+                                message.config, self._engine, self._log, message.secret, self._shared_counters
+                            )
+                            self._follower = ControlClient(worker, self._sockets, self._nursery)
                             self._follow(self._follower, link)
                             _freeze()
                     assert self._follower is not None
@@ -110,8 +112,8 @@ class Worker:
             await self._channel.send("relink")  # control may live, and only have been too slow for us
 
     def _follow(self, follower: ControlClient, link: Link) -> None:
-        follower.plane.roll.post = link.post
-        link.post(follower.plane.roll.all())
+        follower.worker.tunnel_registry.post = link.post
+        link.post(follower.worker.tunnel_registry.all())
 
     def _log_to(self, setup: Setup) -> None:
         """Open the access log, if it is another now; what the old one still holds is written."""
@@ -124,7 +126,7 @@ class Worker:
         self._logging = trio.CancelScope()
         self._logs.start_soon(self._write, self._log, self._logging)
         if self._follower is not None:
-            self._follower.plane.log = self._log
+            self._follower.worker.log = self._log
         if former is not None:
             former.cancel()
 
@@ -134,7 +136,7 @@ class Worker:
 
     async def _finish(self, follower: ControlClient) -> None:
         """Until every connection has ended, the time is up, or somebody hurries us."""
-        plane = follower.plane
+        worker = follower.worker
         async with trio.open_nursery() as nursery:
 
             async def hurry() -> None:
@@ -142,14 +144,14 @@ class Worker:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(hurry)
-            with trio.move_on_after(plane.timeouts.drain):
-                await plane.empty.wait()
+            with trio.move_on_after(worker.timeouts.drain):
+                await worker.empty.wait()
             nursery.cancel_scope.cancel()
-        plane.close("the balancer stops")
+        worker.close("the balancer stops")
         if not self._hurry.is_set():
             with trio.move_on_after(GOODBYE):
-                await plane.empty.wait()
-        plane.release()
+                await worker.empty.wait()
+        worker.release()
 
     async def _beat(self) -> None:
         """Tell the supervisor that the engine turns."""
@@ -163,7 +165,7 @@ class Worker:
     async def _tidy(self) -> None:
         while True:
             if self._follower is not None:
-                self._follower.plane.tidy()
+                self._follower.worker.tidy()
             await trio.sleep(TIDY)
 
 
@@ -184,6 +186,6 @@ def main() -> None:
     """Of ``balancer.daemon.start``; the words are CHANNEL BOARD NUMBER."""
     begin()
     sys.unraisablehook = unraisable
-    channel, board, number = map(int, sys.argv[1:])
-    view = memoryview(mmap.mmap(board, 0))
+    channel, shared_counters, number = map(int, sys.argv[1:])
+    view = memoryview(mmap.mmap(shared_counters, 0))
     trio.run(Worker(Channel(socket.socket(fileno=channel)), SharedCounters(view, number)).run)

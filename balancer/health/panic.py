@@ -19,10 +19,10 @@ from balancer.health.availability import Availability
 def healthy_share(members: Iterable[tuple[float, Availability]]) -> float:
     """Share of the weight that is healthy, from 0 to 1; of backends given as weight and standing."""
     healthy = judged = 0.0
-    for weight, standing in members:
-        if standing.wish in ("drain", "maint") or standing.unknown:
+    for weight, availability in members:
+        if availability.requested_state in ("drain", "maint") or availability.unknown:
             continue
         judged += weight
-        if not standing.ill(tunnels=False):
+        if not availability.ill(tunnels=False):
             healthy += weight
     return healthy / judged if judged else 1.0

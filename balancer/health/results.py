@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from balancer.health.availability import Wish
+from balancer.health.availability import RequestedState
 
 Mode = Literal["ready", "drain", "maint"]
 
@@ -23,7 +23,7 @@ class Result:
 
     ok: bool
     text: str
-    wish: Wish = ""
+    requested_state: RequestedState = ""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from balancer.config import model
-from balancer.health.availability import UNKNOWN, Availability, Wish
+from balancer.health.availability import UNKNOWN, Availability, RequestedState
 from balancer.health.ejection import Ejection
 from balancer.health.results import AgentReport, Mode, Result, Verdict
 
@@ -77,7 +77,7 @@ class HealthTracker:
         "_needed",
         "_out",
         "_probes",
-        "_wish",
+        "_requested_state",
         "agent_down",
         "checks",
         "ejection",
@@ -92,7 +92,7 @@ class HealthTracker:
 
     def __init__(self, config: model.Health, checks: Checks | None = None) -> None:
         self.checks = Checks() if checks is None else checks
-        self._wish: Wish = ""
+        self._requested_state: RequestedState = ""
         self._out = False
         self.ejection = Ejection()
         """How long it has to stay out, whatever probes say."""
@@ -129,7 +129,7 @@ class HealthTracker:
         self._probes += 1
         if result.ok:
             self.checks.passed += 1
-            self._wish = result.wish
+            self._requested_state = result.requested_state
         else:
             self.checks.failed += 1
         target, threshold = TRANSITIONS[self.state, result.ok]
@@ -168,19 +168,19 @@ class HealthTracker:
 
     def stand(self, now: float) -> Availability:
         """What follows for users from now on; called after every change, and when time may have ended an ejection."""
-        trouble = ""
+        reason = ""
         if self.state is Verdict.DOWN:
-            trouble = f"unhealthy: {self.text}"
+            reason = f"unhealthy: {self.text}"
         elif self.agent_down:
-            trouble = "unhealthy: its agent says down"
+            reason = "unhealthy: its agent says down"
         ejected = self.ejection.why if self.ejection.out(now) else ""
-        out = bool(trouble or ejected)
+        out = bool(reason or ejected)
         if self._out and not out:
             self.returned = now
             self.ejection.returned(now)
         self._out = out
-        unknown = UNKNOWN.trouble if self.state is Verdict.UNKNOWN else ""
-        return Availability(trouble or unknown, down=bool(trouble), ejected=ejected, wish=self.wish)
+        unknown = UNKNOWN.reason if self.state is Verdict.UNKNOWN else ""
+        return Availability(reason or unknown, down=bool(reason), ejected=ejected, requested_state=self.requested_state)
 
     def warmth(self, now: float) -> float:
         """Share of its points that the backend has, above 0 and at most 1, while it comes back slowly."""
@@ -204,6 +204,6 @@ class HealthTracker:
         return self.state is Verdict.DOWN or self.agent_down
 
     @property
-    def wish(self) -> Wish:
+    def requested_state(self) -> RequestedState:
         """What the host asks for, by its agent or in its answers to probes."""
-        return self._wish if self._agent_mode == "ready" else self._agent_mode
+        return self._requested_state if self._agent_mode == "ready" else self._agent_mode

@@ -27,7 +27,7 @@ class PoolSnapshot:
     """How things are in a pool."""
 
     placement: Placement
-    standings: Mapping[str, Availability]
+    availabilities: Mapping[str, Availability]
     places: Places
 
 
@@ -43,7 +43,7 @@ class Setup:
     """Of each listener, the keys of its sockets."""
     sockets: int
     """The version of the supervisor's sockets that has them."""
-    seats: Mapping[str, int]
+    slots: Mapping[str, int]
     """Of each listener, its number on the board."""
     certificates: Mapping[str, tuple[Pem, ...]]
     """Of each listener with TLS, in the order of the configuration."""
@@ -61,7 +61,7 @@ class Update:
     number: int
     pool: str
     placement: Placement | None = None
-    standings: Mapping[str, Availability] = field(default_factory=dict)
+    availabilities: Mapping[str, Availability] = field(default_factory=dict)
     places: Places = field(default_factory=dict)
 
 

@@ -58,21 +58,21 @@ class Admission:
         self,
         engine: Engine,
         limits: Limits,
-        board: SharedCounters,
+        shared_counters: SharedCounters,
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[], int] = resident,
     ) -> None:
         self.engine = engine
-        self.board = board
-        self.connections = ConnectionLimit(engine, 0, board, Kind.CONNECTIONS)
-        self.handshakes = HandshakeLimit(engine, 0, board)
+        self.shared_counters = shared_counters
+        self.connections = ConnectionLimit(engine, 0, shared_counters, Kind.CONNECTIONS)
+        self.handshakes = HandshakeLimit(engine, 0, shared_counters)
         self.acceptors: list[Watch] = []
         """Who accepts at present."""
         self.starved = False
         """There is too little memory for anybody new."""
         self._refused = dict.fromkeys(REASONS, 0)
-        self._buckets = board.buckets(Metered.CLIENTS)
-        self._memory = board.cell(Kind.MEMORY)
+        self._buckets = shared_counters.buckets(Metered.CLIENTS)
+        self._memory = shared_counters.cell(Kind.MEMORY)
         self.clock = clock
         self._used = used
         self._told = (0.0, dict(self._refused))
@@ -99,27 +99,27 @@ class Admission:
         """Connections refused so far, by reason."""
         return self._refused | {"handshakes": self.handshakes.cut}
 
-    def room(self, limit: int, listener: int) -> ConnectionLimit:
+    def connection_limit(self, limit: int, listener: int) -> ConnectionLimit:
         """The connections of a listener, by its number."""
-        return ConnectionLimit(self.engine, limit, self.board, Kind.LISTENER, listener)
+        return ConnectionLimit(self.engine, limit, self.shared_counters, Kind.LISTENER, listener)
 
     def admit(self, address: str) -> SketchCells | None:
         """Let one connection of this client in, until ``depart``; None if it must be turned away."""
         limits = self._limits
-        places = self.board.places(client_key(address))
-        crowd = self.board.crowd
-        if 0 < limits.max_connections_per_client <= crowd.count(places):
+        places = self.shared_counters.places(client_key(address))
+        sketch = self.shared_counters.sketch
+        if 0 < limits.max_connections_per_client <= sketch.count(places):
             self._refused["client_limit"] += 1
         elif limits.client_rate and self._buckets.take(places, self.clock(), limits.client_rate, limits.client_burst):
             self._refused["client_rate"] += 1
         else:
-            crowd.enter(places)
+            sketch.enter(places)
             return places
         return None
 
     def depart(self, places: SketchCells) -> None:
         """A connection that was admitted has ended."""
-        self.board.crowd.leave(places)
+        self.shared_counters.sketch.leave(places)
 
     def weigh(self) -> None:
         """Called every second: is there memory for more?"""

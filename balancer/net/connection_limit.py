@@ -16,9 +16,9 @@ class ConnectionLimit:
 
     __slots__ = ("_cell", "_engine", "held", "limit", "waiting")
 
-    def __init__(self, engine: Engine, limit: int, board: SharedCounters, kind: Kind, index: int = 0) -> None:
+    def __init__(self, engine: Engine, limit: int, shared_counters: SharedCounters, kind: Kind, index: int = 0) -> None:
         self._engine = engine
-        self._cell = board.cell(kind, index)
+        self._cell = shared_counters.cell(kind, index)
         self.limit = limit
         """0 is no limit."""
         self.held = 0
@@ -62,8 +62,8 @@ class HandshakeLimit(ConnectionLimit):
 
     __slots__ = ("_began", "cut")
 
-    def __init__(self, engine: Engine, limit: int, board: SharedCounters) -> None:
-        super().__init__(engine, limit, board, Kind.HANDSHAKES)
+    def __init__(self, engine: Engine, limit: int, shared_counters: SharedCounters) -> None:
+        super().__init__(engine, limit, shared_counters, Kind.HANDSHAKES)
         self._began: dict[Watch, float] = {}
         self.cut = 0
 

@@ -49,110 +49,113 @@ def queued(sock: socket.socket) -> int:
 class Acceptor(Watch):
     """A listening socket in the engine; ``handle`` gets each accepted socket (non-blocking) and the peer's address.
 
-    A connection has entered ``room``, that of its listener, and the gate's, before ``handle`` sees it; whoever ends it
-    leaves both. While one of ``crowded``, or one of those two, is full, nobody is accepted.
+    A connection is counted in its listener's limit and in that of the worker before ``handle`` sees it; whoever ends it
+    leaves both. Nothing is accepted while one of these, or one of ``crowded``, is full.
     """
 
-    __slots__ = ("_crowded", "_gate", "_handle", "_room", "sock")
+    __slots__ = ("_admission", "_crowded", "_handle", "_limit", "sock")
 
     def __init__(
         self,
-        gate: Admission,
-        room: ConnectionLimit,
+        admission: Admission,
+        connection_limit: ConnectionLimit,
         sock: socket.socket,
         handle: Callable[[socket.socket, Any], None],
         crowded: tuple[ConnectionLimit, ...] = (),
     ) -> None:
         super().__init__(sock.fileno(), None)
         self.sock = sock
-        self._gate = gate
-        self.serve(room, handle, crowded)
+        self._admission = admission
+        self.serve(connection_limit, handle, crowded)
 
     def serve(
-        self, room: ConnectionLimit, handle: Callable[[socket.socket, Any], None], crowded: tuple[ConnectionLimit, ...]
+        self,
+        connection_limit: ConnectionLimit,
+        handle: Callable[[socket.socket, Any], None],
+        crowded: tuple[ConnectionLimit, ...],
     ) -> None:
         """Accept for this listener from now on."""
-        self._room = room
+        self._limit = connection_limit
         self._handle = handle
-        self._crowded = (self._gate.connections, room, *crowded)
+        self._crowded = (self._admission.connections, connection_limit, *crowded)
 
     def start(self) -> None:
         """Accept from now on."""
-        engine = self._gate.engine
+        engine = self._admission.engine
         engine.watch(self)
-        self._gate.acceptors.append(self)
+        self._admission.acceptors.append(self)
         self.task = engine.spawn(self._accept())
 
     async def _accept(self) -> None:
-        gate = self._gate
+        admission = self._admission
         try:
             while True:
                 while not self.readable:
                     await park()
-                room = self._full()
-                if room is not None:
-                    room.press(queued(self.sock))
-                    if room.full():
-                        await self._wait(room)
+                connection_limit = self._full()
+                if connection_limit is not None:
+                    connection_limit.press(queued(self.sock))
+                    if connection_limit.full():
+                        await self._wait(connection_limit)
                 elif self._accept_some():
-                    await gate.engine.give_way()
+                    await admission.engine.give_way()
                 else:
                     await self._rest()
-                    gate.take_reserve()
+                    admission.take_reserve()
         finally:
-            gate.acceptors.remove(self)
+            admission.acceptors.remove(self)
             self.close()
 
     def stop(self) -> None:
         """Accept nobody more, and close the socket; who waits at it is lost unless it is open somewhere else."""
         if self.task is not None:
-            self._gate.engine.throw(self.task, Closed())
+            self._admission.engine.throw(self.task, Closed())
 
     def close(self) -> None:
         """Stop listening."""
         if self.fd >= 0:
-            self._gate.engine.forget(self)
+            self._admission.engine.forget(self)
             self.fd = -1
             self.sock.close()
 
     def _full(self) -> ConnectionLimit | None:
-        return next((room for room in self._crowded if room.full()), None)
+        return next((connection_limit for connection_limit in self._crowded if connection_limit.full()), None)
 
     def _claim(self) -> bool:
         """A place for the next client, before it is accepted."""
-        if not self._gate.connections.claim():
+        if not self._admission.connections.claim():
             return False
-        if not self._room.claim():
-            self._gate.connections.disclaim()
+        if not self._limit.claim():
+            self._admission.connections.disclaim()
             return False
         return True
 
     def _disclaim(self) -> None:
-        self._room.disclaim()
-        self._gate.connections.disclaim()
+        self._limit.disclaim()
+        self._admission.connections.disclaim()
 
-    async def _wait(self, room: ConnectionLimit) -> None:
+    async def _wait(self, connection_limit: ConnectionLimit) -> None:
         """Until somebody leaves: here, or in another worker by the next look at the deadlines."""
         task = self.task
         assert task is not None
-        room.waiting.add(task)
+        connection_limit.waiting.add(task)
         try:
             await self._rest()
         finally:
-            room.waiting.discard(task)
+            connection_limit.waiting.discard(task)
 
     async def _rest(self) -> None:
         """Until the next look at the deadlines, or the next client."""
         task = self.task
         assert task is not None
-        task.expires = self._gate.engine.now
+        task.expires = self._admission.engine.now
         with suppress(TimedOut):
             await park()
         task.expires = math.inf
 
     def _accept_some(self) -> bool:
         """One batch; false when there is no room for the next client, not even to refuse it."""
-        gate = self._gate
+        admission = self._admission
         for _ in range(ACCEPT_BATCH):
             if not self._claim():
                 break
@@ -165,23 +168,23 @@ class Acceptor(Watch):
             except OSError as error:
                 self._disclaim()
                 if error.errno in _NO_ROOM:
-                    if not gate.refuse_next(self.sock):
+                    if not admission.refuse_next(self.sock):
                         return False
                 elif error.errno not in _ITS_OWN_FAULT:
                     raise
                 continue
-            if gate.starved:
+            if admission.starved:
                 self._disclaim()
-                gate.refuse(client, "memory")
+                admission.refuse(client, "memory")
                 continue
             client.setblocking(False)
             try:
                 self._handle(client, peer)
             except Exception:  # the kernel may have no room for it in the engine; the listener lives on
                 client.close()
-                self._room.leave()
-                gate.connections.leave()
-                gate.engine.crashed()
+                self._limit.leave()
+                admission.connections.leave()
+                admission.engine.crashed()
             if self._full() is not None:
                 break
         return True

@@ -4,7 +4,7 @@ from operator import attrgetter
 from typing import Any
 
 from balancer.config.scalars import Address
-from balancer.health.availability import WELL, Availability
+from balancer.health.availability import AVAILABLE, Availability
 from balancer.health.ejection import Ejection
 from balancer.health.tally import Tally
 from balancer.pool.load import BackendLoad
@@ -21,9 +21,11 @@ class Backend:
         "_setbacks",
         "active",
         "address",
+        "availability",
         "bytes_in",
         "bytes_out",
         "connect_errors",
+        "connection_key",
         "connects",
         "full",
         "held",
@@ -33,22 +35,20 @@ class Backend:
         "queued",
         "requests",
         "response_errors",
-        "standing",
         "tally",
         "tunnels",
-        "way",
     )
 
     COUNTERS = ("requests", "connects", "connect_errors", "response_errors", "full", "bytes_in", "bytes_out")
     """What only grows, to be added up over workers; and what comes and goes."""
     GAUGES = ("active", "tunnels", "queued", "held")
 
-    def __init__(self, name: str, address: Address, standing: Availability = WELL) -> None:
+    def __init__(self, name: str, address: Address, availability: Availability = AVAILABLE) -> None:
         self.name = name
         self.address = address
-        self.way = object()
+        self.connection_key = object()
         """Changes with all that connections to it depend on, such as its address: older ones must not be used again."""
-        self.standing = standing
+        self.availability = availability
         """What is held of its health; assigned by whoever judges it."""
         self.tally = Tally()
         """What traffic has come to since ``take``."""
@@ -122,7 +122,7 @@ class Backend:
 
     def unavailable(self, now: float) -> str:
         """Why it should not be tried now, or an empty string."""
-        return self.standing.trouble or self.held_off(now)
+        return self.availability.reason or self.held_off(now)
 
     def held_off(self, now: float) -> str:
         """Why others come first for a moment, or an empty string."""

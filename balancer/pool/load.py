@@ -11,15 +11,15 @@ W = TypeVar("W")
 class BackendLoad(Generic[W]):
     """The cells of one backend on the board, its limit, and who waits in this worker for a place below it."""
 
-    __slots__ = ("active", "limit", "queued", "seat", "users", "waiting")
+    __slots__ = ("active", "limit", "queued", "slot", "users", "waiting")
 
-    def __init__(self, board: SharedCounters, seat: int, limit: int) -> None:
-        self.seat = seat
+    def __init__(self, shared_counters: SharedCounters, slot: int, limit: int) -> None:
+        self.slot = slot
         self.limit = limit
         """Requests in flight and tunnels at most; 0 is no limit."""
-        self.active = board.cell(Kind.ACTIVE, seat)
-        self.users = board.cell(Kind.USERS, seat)
-        self.queued = board.cell(Kind.QUEUED, seat)
+        self.active = shared_counters.cell(Kind.ACTIVE, slot)
+        self.users = shared_counters.cell(Kind.USERS, slot)
+        self.queued = shared_counters.cell(Kind.QUEUED, slot)
         self.waiting: deque[W] = deque()
         """The first comes first."""
 

@@ -29,7 +29,7 @@ class Placement:
     """What operators want each backend to have; the ring may give it less for a while."""
     backups: tuple[str, ...] = ()
     """Backends that stand in, in this order, when no other can be used. They are not on the ring."""
-    seats: Mapping[str, int] = field(default_factory=dict)
+    slots: Mapping[str, int] = field(default_factory=dict)
     """Where each backend is counted on the board."""
 
     @classmethod
@@ -42,7 +42,7 @@ class Placement:
         now: float,
         weights: Mapping[str, float] | None = None,
         backups: tuple[str, ...] = (),
-        seats: Mapping[str, int] | None = None,
+        slots: Mapping[str, int] | None = None,
     ) -> "Placement":
         """The placement of ``overlay`` on ``ring`` at Unix time ``now``, without pins on backends that are gone.
 
@@ -56,7 +56,7 @@ class Placement:
         states = {name: change.state for name, change in overlay.states.items()}
         prefixes = tuple(sorted(by_length.items(), reverse=True))
         weights = ring.weights if weights is None else weights
-        return cls(ring, addresses, digest, pins, prefixes, states, weights, backups, seats or {})
+        return cls(ring, addresses, digest, pins, prefixes, states, weights, backups, slots or {})
 
     @cached_property
     def steered(self) -> bool:

@@ -6,7 +6,7 @@ from itertools import count
 from typing import Any
 
 from balancer.config import model
-from balancer.health.availability import DEGRADED, UNKNOWN, WELL, Availability
+from balancer.health.availability import AVAILABLE, DEGRADED, UNKNOWN, Availability
 from balancer.health.panic import healthy_share
 from balancer.health.tracker import probed
 from balancer.pool.backend import Backend
@@ -38,7 +38,7 @@ class Decision:
         self.skipped = skipped
 
 
-def _seat(backend: Backend, load: BackendLoad[Any] | None) -> None:
+def _assign_slot(backend: Backend, load: BackendLoad[Any] | None) -> None:
     """Count the backend there from now on, and nowhere else."""
     if backend.load is not None:
         backend.load.clear()
@@ -65,7 +65,7 @@ class Pool:
     def __init__(self, config: model.Pool, placement: Placement) -> None:
         self.name = config.name
         self.backends: dict[str, Backend] = {}
-        self._board: SharedCounters | None = None
+        self._shared_counters: SharedCounters | None = None
         self.leases = Leases(config.linger)
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
@@ -82,7 +82,7 @@ class Pool:
         """Go by another configuration of the same pool; requests that wait for a backend keep their turn."""
         if _spoken(config) != _spoken(self.config):
             for backend in self.backends.values():
-                backend.way = object()
+                backend.connection_key = object()
         self.config = config
         self._bounded = _bounds(config)
         self.leases.linger = config.linger
@@ -95,31 +95,31 @@ class Pool:
         for name, address in placement.addresses.items():
             backend = self.backends[name] = known.get(name) or Backend(name, address, self._at_first(name))
             if backend.address != address:
-                backend.address, backend.way = address, object()
+                backend.address, backend.connection_key = address, object()
         for name in known.keys() - self.backends.keys():
-            _seat(known[name], None)
+            _assign_slot(known[name], None)
         self.placement = placement
         self._owned: dict[bytes, Decision] = {}
         self._reckon()
         self._take_seats()
 
-    def share(self, board: SharedCounters) -> None:
+    def share(self, shared_counters: SharedCounters) -> None:
         """Tell the other workers what the backends carry, and learn it from them."""
-        self._board = board
+        self._shared_counters = shared_counters
         self._take_seats()
 
     def _take_seats(self) -> None:
         """Give backends their cells on the board, where a limit or a bound needs them."""
-        if self._board is None:
+        if self._shared_counters is None:
             return
         limits = {each.name: each.max_connections for each in self.config.backend}
         for name, backend in self.backends.items():
             limit, load = limits.get(name), backend.load
             if limit is None:
                 limit = self.config.max_connections
-            seat = self.placement.seats[name] if limit or self._bounded else None
-            if load is None or load.seat != seat:
-                _seat(backend, None if seat is None else BackendLoad(self._board, seat, limit))
+            slot = self.placement.slots[name] if limit or self._bounded else None
+            if load is None or load.slot != slot:
+                _assign_slot(backend, None if slot is None else BackendLoad(self._shared_counters, slot, limit))
             else:
                 load.limit = limit
         self.leases.cells = {
@@ -128,14 +128,14 @@ class Pool:
         for name, cell in self.leases.cells.items():
             cell.put(self.leases.users[name])
 
-    def stand(self, standings: Mapping[str, Availability]) -> None:
+    def stand(self, availabilities: Mapping[str, Availability]) -> None:
         """Take what is held of these backends now; without effect on those that have been removed."""
-        for name, standing in standings.items():
+        for name, availability in availabilities.items():
             backend = self.backends.get(name)
             if backend is not None:
-                if backend.standing.trouble and not standing.trouble:
+                if backend.availability.reason and not availability.reason:
                     backend.held_until = 0.0  # whatever kept users away is over
-                backend.standing = standing
+                backend.availability = availability
         self._reckon()
 
     def _reckon(self) -> None:
@@ -143,11 +143,15 @@ class Pool:
         placement = self.placement
         aside = {*placement.states, *placement.backups}
         members = (
-            (weight, self.backends[name].standing) for name, weight in placement.weights.items() if name not in aside
+            (weight, self.backends[name].availability)
+            for name, weight in placement.weights.items()
+            if name not in aside
         )
         self.healthy = healthy_share(members)
         # Who has named a backup wants it to be used rather than hosts that seem to be down.
-        stand_in = any(self.backends[each].standing.clear for each in placement.backups if each not in placement.states)
+        stand_in = any(
+            self.backends[each].availability.clear for each in placement.backups if each not in placement.states
+        )
         self.panic = self.healthy < self.config.health.panic_threshold and not stand_in
 
     def left_behind(self, lease: Lease, place: str) -> list[object]:
@@ -159,7 +163,7 @@ class Pool:
         """
         elsewhere = set(lease.sessions.values()) - {place}
         if self.config.health.on_down == "keep":
-            elsewhere -= {name for name in elsewhere if name in self.backends and self.backends[name].standing.down}
+            elsewhere -= {name for name in elsewhere if name in self.backends and self.backends[name].availability.down}
         return self.leases.leave(lease, elsewhere) if elsewhere else []
 
     def first(self, token: bytes | None, now: float) -> Decision | None:
@@ -181,7 +185,7 @@ class Pool:
         else:
             decision = self._owned.get(token) or self._own(token)
         backend = decision.backend
-        return decision if backend.standing.clear and now >= backend.held_until else None
+        return decision if backend.availability.clear and now >= backend.held_until else None
 
     def _own(self, token: bytes) -> Decision:
         """The decision for the token's owner, remembered: users come back, and hashing costs ten times a look-up."""
@@ -243,19 +247,19 @@ class Pool:
 
         The orders of operators are left aside, and ``health`` as well if that is to be ignored.
         """
-        standing, tunnels = backend.standing, lease is not None and lease.holds(backend.name)
-        ill = standing.ill(tunnels=tunnels) if health else ""
-        return ill or backend.held_off(now) or standing.unwilling(tunnels=tunnels)
+        availability, tunnels = backend.availability, lease is not None and lease.holds(backend.name)
+        ill = availability.ill(tunnels=tunnels) if health else ""
+        return ill or backend.held_off(now) or availability.unwilling(tunnels=tunnels)
 
     def _refuses(self, backend: Backend, lease: Lease | None) -> str:
         """Why nothing may be sent there at all: an operator says so, or the host's own agent."""
         if why := self.placement.refuses(backend.name, lease):
             return why
-        return backend.standing.unwilling(tunnels=True)
+        return backend.availability.unwilling(tunnels=True)
 
     def _at_first(self, name: str) -> Availability:
         """How a new backend stands: if it is probed, nothing is known of it."""
-        return UNKNOWN if probed(self.config, [name]) else WELL
+        return UNKNOWN if probed(self.config, [name]) else AVAILABLE
 
     def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
         """Every backend with the rule that names it, in the order of the rules; some more than once.

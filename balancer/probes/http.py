@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import h11
 
 from balancer.config import model
-from balancer.health.availability import Wish
+from balancer.health.availability import RequestedState
 from balancer.health.results import Result
 from balancer.probes.connection import ProbeConnection, ProbeFailed
 
 HEADER = b"balancer-health"
-"""Response header by which a host asks for less: its values are the keys of ``WISHES``."""
-WISHES: dict[bytes, Wish] = {b"degraded": "degraded", b"drain": "drain"}
+"""Response header by which a host asks for less: its values are the keys of ``REQUESTED_STATES``."""
+REQUESTED_STATES: dict[bytes, RequestedState] = {b"degraded": "degraded", b"drain": "drain"}
 MAX_HEAD = 16384
 MAX_BODY = 16384
 """Bytes of the body in which the expected text is looked for."""
@@ -35,14 +35,16 @@ async def ask_http(link: ProbeConnection, config: model.Health, request: h11.Req
             return Result(False, f"status {answer.status_code}")
         if config.expect_body and not await _holds(link, wire, config.expect_body.encode()):
             return Result(False, f"status {answer.status_code}, but not the expected body")
-        return Result(True, f"status {answer.status_code}", wish_of(answer.headers))
+        return Result(True, f"status {answer.status_code}", requested_state_of(answer.headers))
     except h11.RemoteProtocolError:
         raise ProbeFailed("the answer is no HTTP/1.1") from None
 
 
-def wish_of(headers: Iterable[tuple[bytes, bytes]]) -> Wish:
+def requested_state_of(headers: Iterable[tuple[bytes, bytes]]) -> RequestedState:
     """What the host asks for in the headers of an answer."""
-    wishes: list[Wish] = [WISHES.get(value.strip().lower(), "") for name, value in headers if name == HEADER]
+    wishes: list[RequestedState] = [
+        REQUESTED_STATES.get(value.strip().lower(), "") for name, value in headers if name == HEADER
+    ]
     return "drain" if "drain" in wishes else "degraded" if "degraded" in wishes else ""
 
 

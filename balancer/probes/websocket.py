@@ -17,7 +17,7 @@ from balancer.http.frames import CLOSE, LONGEST_CONTROL, NORMAL, PING, PONG, cli
 from balancer.http.head import Response, find_response_end, parse_request, parse_response
 from balancer.http.websocket import check_response
 from balancer.probes.connection import ProbeConnection, ProbeFailed
-from balancer.probes.http import HEADER, MAX_HEAD, wish_of
+from balancer.probes.http import HEADER, MAX_HEAD, requested_state_of
 
 GOODBYE = 0.2
 """Seconds for the host to answer our goodbye; the verdict does not depend on it."""
@@ -43,8 +43,8 @@ async def ask_websocket(link: ProbeConnection, config: model.Health, host: str) 
     if response.status != 101:
         return Result(False, f"status {response.status} instead of an upgrade")
     result = await _ping(link, rest)
-    wish = wish_of((HEADER, value) for value in response.field(HEADER))
-    return Result(result.ok, result.text, wish) if result.ok else result
+    requested_state = requested_state_of((HEADER, value) for value in response.field(HEADER))
+    return Result(result.ok, result.text, requested_state) if result.ok else result
 
 
 async def _upgrade(link: ProbeConnection) -> tuple[Response, bytes]:

@@ -21,30 +21,30 @@ from balancer.proxy.tcp import serve_tcp
 from balancer.proxy.worker_state import WorkerState
 
 
-def handler(plane: WorkerState, front: ListenerState) -> Callable[[socket.socket, Any], None]:
+def handler(worker: WorkerState, front: ListenerState) -> Callable[[socket.socket, Any], None]:
     """What an acceptor of ``front`` does with each connection."""
 
     def handle(sock: socket.socket, peer: tuple[str, int]) -> None:
         front.connections += 1
         places = None
-        if plane.gate.per_client and not front.trusts(peer[0]):  # a balancer in front is no single client
-            places = plane.gate.admit(peer[0])
+        if worker.admission.per_client and not front.trusts(peer[0]):  # a balancer in front is no single client
+            places = worker.admission.admit(peer[0])
             if places is None:
                 reset(sock)
-                plane.leave(front)
+                worker.leave(front)
                 return
-        transport = PlainTransport(plane.engine, sock, Source.CLIENT, None)
-        client = Client(plane, front, transport, peer, places)
+        transport = PlainTransport(worker.engine, sock, Source.CLIENT, None)
+        client = Client(worker, front, transport, peer, places)
         if front.tls is not None:
-            plane.gate.handshakes.begin(transport)
-        client.task = transport.task = plane.engine.spawn(_serve(client, transport))
+            worker.admission.handshakes.begin(transport)
+        client.task = transport.task = worker.engine.spawn(_serve(client, transport))
 
     return handle
 
 
 async def _serve(client: Client, plain: PlainTransport) -> None:
-    plane = client.plane
-    plane.sessions.add(client)
+    worker = client.worker
+    worker.sessions.add(client)
     try:
         early = await _greet(client, plain)
         if client.front.config.mode == "tcp":
@@ -58,15 +58,15 @@ async def _serve(client: Client, plain: PlainTransport) -> None:
         if client.kept is not None:
             for connections in client.kept.values():
                 connections.expire(math.inf)
-        plane.part(client, client.front, client.places)
+        worker.part(client, client.front, client.places)
 
 
 async def _greet(client: Client, plain: PlainTransport) -> bytes:
     """PROXY header and TLS handshake, within one deadline; bytes read beyond them."""
-    plane, front = client.plane, client.front
-    engine = plane.engine
+    worker, front = client.worker, client.front
+    engine = worker.engine
     began = engine.now
-    client.task.expires = began + plane.timeouts.handshake
+    client.task.expires = began + worker.timeouts.handshake
     early = b""
     try:
         if front.config.proxy_protocol == "accept" and client.trusted:
@@ -80,14 +80,14 @@ async def _greet(client: Client, plain: PlainTransport) -> bytes:
             client.server_name = tls.server_name
     except (ProxyError, TimedOut) as error:
         front.handshake_failures += 1
-        if plane.log.enabled:
+        if worker.log.enabled:
             record = Record(began)
             record.by = Source.CLIENT
             record.ended = str(error) or "the handshake took too long"
             client.log("handshake", record)
         raise
     finally:
-        plane.gate.handshakes.end(plain)
+        worker.admission.handshakes.end(plain)
     return early
 
 
@@ -111,9 +111,9 @@ async def _read_proxy_header(client: Client, plain: PlainTransport) -> bytes:
 
 def _admit(client: Client) -> None:
     """The limits of a client whose address was not known before."""
-    gate = client.plane.gate
-    if gate.per_client and not client.trusted:
-        client.places = gate.admit(client.address)
+    admission = client.worker.admission
+    if admission.per_client and not client.trusted:
+        client.places = admission.admit(client.address)
         if client.places is None:
             client.transport.abort()
             raise Closed
@@ -121,8 +121,8 @@ def _admit(client: Client) -> None:
 
 async def _serve_http(client: Client, data: bytes) -> None:
     """Requests one after another; pipelined ones wait in ``data`` for their turn."""
-    plane, task = client.plane, client.task
-    engine = plane.engine
+    worker, task = client.worker, client.task
+    engine = worker.engine
     first = Record(engine.now, client.tls_seconds)
     reader = RequestReader()
     rest: bytes | None = data
@@ -149,11 +149,11 @@ async def _read_request(
     client: Client, reader: RequestReader, data: bytes, record: Record
 ) -> tuple[Request | None, bytes]:
     """The next request and the bytes after its head; None when the client has gone between two requests."""
-    plane, task, transport = client.plane, client.task, client.transport
-    engine, limit = plane.engine, plane.max_head
+    worker, task, transport = client.worker, client.task, client.transport
+    engine, limit = worker.engine, worker.max_head
     now = engine.now
-    waiting = GRACE if client.front.draining else plane.timeouts.idle
-    task.expires = now + (plane.timeouts.head if data else waiting)
+    waiting = GRACE if client.front.draining else worker.timeouts.idle
+    task.expires = now + (worker.timeouts.head if data else waiting)
     seen = 0
     client.idle = not data
     try:
@@ -182,7 +182,7 @@ async def _read_request(
                 return None, b""
             if client.idle:  # once: blank lines do not buy more time
                 client.idle = False
-                task.expires = engine.now + plane.timeouts.head
+                task.expires = engine.now + worker.timeouts.head
             data += more
     except TimedOut:
         if not data:
@@ -193,7 +193,7 @@ async def _read_request(
 async def _refuse(client: Client, record: Record, error: ProxyError) -> None:
     """Answer what could not be read as a request."""
     record.status, record.ended, record.by = error.status, error.reason, error.source
-    client.front.pool.traffic.note(error.status, client.plane.engine.now - record.started)
-    if client.plane.log.enabled:
+    client.front.pool.traffic.note(error.status, client.worker.engine.now - record.started)
+    if client.worker.log.enabled:
         client.log("request", record)
     await client.say(reply(error.status, error.reason))

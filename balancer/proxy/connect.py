@@ -44,7 +44,7 @@ class Connector:
     # Defaults of the class, not of each object: most requests change few of them.
     reused = False
     """The connection last handed out had served before."""
-    way: object = None
+    connection_key: object = None
     """Of the backend, when that connection was made."""
     _candidates: Generator[Decision, str | None, None] | None = None
     _holds: Backend | None = None
@@ -54,15 +54,15 @@ class Connector:
     _unanswered = 0
 
     def __init__(self, client: Client, token: bytes | None, record: Record) -> None:
-        plane = self._plane = client.plane
+        worker = self._plane = client.worker
         pool = self.pool = client.pool
         self._client = client
         self.token = token
         self._task = client.task
         self._record = record
         self.idle = client.connections()
-        """Idle connections by ``way``, and where this one belongs when it is idle."""
-        now = plane.engine.now
+        """Idle connections by ``connection_key``, and where this one belongs when it is idle."""
+        now = worker.engine.now
         self._decision = pool.first(token, now)
         if self._decision is None:
             self._candidates = pool.candidates(token, now)
@@ -222,8 +222,8 @@ class Connector:
     def _kept(self, decision: Decision) -> Transport | None:
         if self._oldest == math.inf:
             return None
-        self.way = decision.backend.way
-        transport = self.idle[self.way].take(self._task, self._oldest)
+        self.connection_key = decision.backend.connection_key
+        transport = self.idle[self.connection_key].take(self._task, self._oldest)
         if transport is not None:
             self.reused = True
             self._note(decision)
@@ -234,7 +234,7 @@ class Connector:
         """A fresh connection, or None if this backend does not accept one."""
         engine, backend = self._plane.engine, decision.backend
         self.reused = False
-        self.way = backend.way
+        self.connection_key = backend.connection_key
         self._note(decision)
         self._task.expires = engine.now + self._plane.timeouts.connect
         try:

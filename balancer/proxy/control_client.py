@@ -25,10 +25,10 @@ logger = logging.getLogger("balancer.worker")
 
 
 class ControlClient:
-    """``plane`` follows what control says, its listeners with sockets from ``sockets``."""
+    """``worker`` follows what control says, its listeners with sockets from ``sockets``."""
 
-    def __init__(self, plane: WorkerState, sockets: ListeningSockets, nursery: trio.Nursery) -> None:
-        self.plane = plane
+    def __init__(self, worker: WorkerState, sockets: ListeningSockets, nursery: trio.Nursery) -> None:
+        self.worker = worker
         self.fronts: dict[str, ListenerState] = {}
         self.generation = 0
         self._sockets = sockets
@@ -43,59 +43,59 @@ class ControlClient:
                 await self._set_up(message)
                 post(self._applied(message.number))
             case Update():
-                pool = self.plane.pools.get(message.pool)
+                pool = self.worker.pools.get(message.pool)
                 if pool is not None:
                     self._update(pool, message.placement, message)
                 post(self._applied(message.number))
             case End():
-                self.plane.roll.end(message.sessions, message.why)
+                self.worker.tunnel_registry.end(message.sessions, message.why)
             case Ask():
                 value = getattr(self, f"answer_{message.what}")(*message.args)
                 post(Answer(message.number, value))
 
     def drain(self) -> None:
         """Accept nobody more, for good."""
-        self.plane.drain_all([*self.fronts.values(), *self._leaving])
+        self.worker.drain_all([*self.fronts.values(), *self._leaving])
 
     def answer_report(self) -> WorkerReport:
         """Everything that was counted here."""
-        plane = self.plane
+        worker = self.worker
         counters: Counts = {
-            "refused_connections": dict(plane.gate.refused),
-            "crashes": plane.engine.crashes,
-            "log_lines_dropped": plane.log.dropped,
-            "loop_lag": list(plane.engine.lag.counts),
-            "loop_lag_sum": plane.engine.lag.sum,
+            "refused_connections": dict(worker.admission.refused),
+            "crashes": worker.engine.crashes,
+            "log_lines_dropped": worker.log.dropped,
+            "loop_lag": list(worker.engine.lag.counts),
+            "loop_lag_sum": worker.engine.lag.sum,
             "listeners": {
                 name: {each: getattr(front, each) for each in ListenerState.COUNTERS}
                 for name, front in self.fronts.items()
             },
-            "pools": {name: pool_counters(pool) for name, pool in plane.pools.items()},
+            "pools": {name: pool_counters(pool) for name, pool in worker.pools.items()},
         }
         gauges: Counts = {
-            "connections": plane.gate.connections.held,
-            "starved": int(plane.gate.starved),
+            "connections": worker.admission.connections.held,
+            "starved": int(worker.admission.starved),
             "listeners": {name: {"open": front.room.held} for name, front in self.fronts.items()},
-            "sessions": len(plane.sessions),
-            "tunnels": len(plane.roll.tunnels),
-            "pools": {name: pool_gauges(pool, plane.engine.now) for name, pool in plane.pools.items()},
+            "sessions": len(worker.sessions),
+            "tunnels": len(worker.tunnel_registry.tunnels),
+            "pools": {name: pool_gauges(pool, worker.engine.now) for name, pool in worker.pools.items()},
         }
         tallies = {
             name: {each.name: each.take() for each in pool.backends.values()}
-            for name, pool in plane.pools.items()
+            for name, pool in worker.pools.items()
             if pool.config.health.passive.mode != "off"
         }
         return WorkerReport(counters, gauges, tallies)
 
     def answer_sessions(self, most: int) -> list[dict[str, Any]]:
         """Open tunnels, the oldest first; users by digest."""
-        tunnels = list(self.plane.roll.tunnels.values())[:most]
+        tunnels = list(self.worker.tunnel_registry.tunnels.values())[:most]
         return [
             {
                 "session": tunnel.number,
                 "pool": tunnel.pool.name,
                 "listener": tunnel.listener,
-                "user": self.plane.digest(tunnel.token) if tunnel.token is not None else None,
+                "user": self.worker.digest(tunnel.token) if tunnel.token is not None else None,
                 "backend": tunnel.backend.name,
                 "client": tunnel.client.address,
                 "since": tunnel.since,
@@ -111,20 +111,20 @@ class ControlClient:
         return True
 
     def _applied(self, number: int) -> Applied:
-        rings = {name: pool.placement.ring.fingerprint for name, pool in self.plane.pools.items()}
+        rings = {name: pool.placement.ring.fingerprint for name, pool in self.worker.pools.items()}
         return Applied(number, self.generation, rings)
 
     async def _set_up(self, setup: Setup) -> None:
-        plane = self.plane
-        plane.configure(setup.config)
+        worker = self.worker
+        worker.configure(setup.config)
         pools = {config.name: self._pool(config, setup.pools[config.name]) for config in setup.config.pool}
-        plane.pools = pools
+        worker.pools = pools
         moved = self._give_up(setup)
         for listener in setup.config.listener:
             certificates = setup.certificates.get(listener.name, ())
             front = self.fronts.get(listener.name)
             if front is None:
-                room = plane.gate.room(listener.max_connections, setup.seats[listener.name])
+                room = worker.admission.connection_limit(listener.max_connections, setup.slots[listener.name])
                 front = self.fronts[listener.name] = ListenerState(listener, pools, room, certificates)
             else:
                 front.configure(listener, pools, certificates)
@@ -132,10 +132,10 @@ class ControlClient:
         self.generation = setup.generation
 
     def _pool(self, config: model.Pool, state: PoolSnapshot) -> Pool:
-        pool = self.plane.pools.get(config.name)
+        pool = self.worker.pools.get(config.name)
         if pool is None:
             pool = Pool(config, state.placement)
-            pool.share(self.plane.gate.board)
+            pool.share(self.worker.admission.shared_counters)
         else:
             pool.configure(config)
         self._update(pool, state.placement, state)
@@ -147,8 +147,8 @@ class ControlClient:
     def _update(self, pool: Pool, placement: Placement | None, news: PoolSnapshot | Update) -> None:
         if placement is not None:
             pool.place(placement)
-        if news.standings:
-            pool.stand(news.standings)
+        if news.availabilities:
+            pool.stand(news.availabilities)
         for token, place in news.places.items():
             pool.leases.follow(token, place)
 
@@ -172,9 +172,9 @@ class ControlClient:
         self, front: ListenerState, keys: Sequence[str], version: int, moved: Mapping[str, list[Acceptor]]
     ) -> None:
         """Accept from the sockets of these keys, as the listener is now."""
-        gate, handle = self.plane.gate, handler(self.plane, front)
-        crowded = (gate.handshakes,) if front.tls is not None else ()
-        for key in keys if not self.plane.draining else ():
+        admission, handle = self.worker.admission, handler(self.worker, front)
+        crowded = (admission.handshakes,) if front.tls is not None else ()
+        for key in keys if not self.worker.draining else ():
             if key in moved:
                 front.acceptors[key] = moved[key]
             for acceptor in front.acceptors.get(key, ()):
@@ -183,18 +183,18 @@ class ControlClient:
                 continue
             sockets = await self._sockets.take(key, version)
             if sockets:
-                front.acceptors[key] = [Acceptor(gate, front.room, sock, handle, crowded) for sock in sockets]
+                front.acceptors[key] = [Acceptor(admission, front.room, sock, handle, crowded) for sock in sockets]
                 for acceptor in front.acceptors[key]:
                     acceptor.start()
 
     def _dismiss(self, front: ListenerState) -> None:
         """A listener is gone: its connections, if there are any, have the time of a drain."""
-        self.plane.drain([front])
+        self.worker.drain([front])
         if front.room.held:
             self._leaving.add(front)
             self._nursery.start_soon(self._see_off, front)
 
     async def _see_off(self, front: ListenerState) -> None:
-        await trio.sleep(self.plane.timeouts.drain)
-        self.plane.close("its listener has been removed", [front])
+        await trio.sleep(self.worker.timeouts.drain)
+        self.worker.close("its listener has been removed", [front])
         self._leaving.discard(front)

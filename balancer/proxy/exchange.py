@@ -44,7 +44,7 @@ class Exchange(Sides):
     def __init__(self, client: Client, request: Request, early: bytes, record: Record) -> None:
         self.client = client
         self.task = client.task
-        self.patience = client.plane.timeouts.response
+        self.patience = client.worker.timeouts.response
         self.request = request
         self.early = early
         """Bytes that came with the head: of the body, of a tunnel, or of the next request."""
@@ -81,18 +81,18 @@ class Exchange(Sides):
                 self._settle()
             if record.status != 101:
                 self._count(record.status)
-            if self.client.plane.log.enabled:
+            if self.client.worker.log.enabled:
                 self.client.log("close" if record.status == 101 else "request", record)
 
     def _begin(self) -> bytes:
         """Check the request and look for its backend; the head as it goes there."""
         client, request, record = self.client, self.request, self.record
-        front, plane = client.front, client.plane
+        front, worker = client.front, client.worker
         if is_websocket(request):
             check_request(request)
-        if request.body > plane.max_body > 0:
+        if request.body > worker.max_body > 0:
             raise ProxyError(Source.CLIENT, 413, TOO_LONG)
-        head, record.request_id = client.writer.write(request, plane.next_request_id())
+        head, record.request_id = client.writer.write(request, worker.next_request_id())
         self.explain = request.trace is not None and client.may_see(request.trace)
         if front.routes is not None:
             client.choose_pool(request)
@@ -122,7 +122,7 @@ class Exchange(Sides):
 
     def _count(self, status: int) -> None:
         """The request is done, or has become a tunnel."""
-        self.client.pool.traffic.note(status, self.client.plane.engine.now - self.record.started)
+        self.client.pool.traffic.note(status, self.client.worker.engine.now - self.record.started)
 
     def _replayable(self) -> bool:
         """Is the whole request still at hand, and the client unaware of the first try?"""
@@ -131,9 +131,9 @@ class Exchange(Sides):
     async def _send(self, backend: Transport, head: bytes) -> tuple[Response, bytes]:
         """Send head and first body bytes in one go, then read the answer's head, passing on interim ones."""
         request, client = self.request, self.client
-        engine = client.plane.engine
+        engine = client.worker.engine
         if request.body:
-            self.upload = Upload(client.transport, backend, request.body, self.early, client.plane.max_body)
+            self.upload = Upload(client.transport, backend, request.body, self.early, client.worker.max_body)
             head += self.upload.first
         backend.transmit(head)
         self._await_backend()
@@ -167,7 +167,7 @@ class Exchange(Sides):
                 if passed_on:
                     self.answered = True
                     await self._to_client(passed_on)
-            if len(data) > client.plane.max_head:
+            if len(data) > client.worker.max_head:
                 raise ProxyError(Source.BACKEND, 502, "the head of the response is too long")
 
     async def _deliver(self, response: Response, rest: bytes) -> bytes | None:
@@ -187,7 +187,7 @@ class Exchange(Sides):
         elif response.body >= 0:
             clean = await self._copy_length(head, response.body, rest)
         else:
-            self.patience = client.plane.timeouts.tunnel_idle  # a stream may be silent for long
+            self.patience = client.worker.timeouts.tunnel_idle  # a stream may be silent for long
             if response.body == CHUNKED:
                 clean = await self._copy_chunked(head, framing, rest)
             else:
@@ -315,6 +315,6 @@ class Exchange(Sides):
         connector.leave()
         if keep:
             transport.sent = transport.received = 0
-            connector.idle[connector.way].put(transport, self.client.plane.engine.now)
+            connector.idle[connector.connection_key].put(transport, self.client.worker.engine.now)
         else:
             transport.close()

@@ -46,7 +46,6 @@ class Client:
         "metered",
         "peer",
         "places",
-        "plane",
         "pool",
         "served",
         "server_name",
@@ -56,6 +55,7 @@ class Client:
         "transport",
         "trusted",
         "via",
+        "worker",
         "writer",
     )
 
@@ -63,13 +63,13 @@ class Client:
 
     def __init__(
         self,
-        plane: WorkerState,
+        worker: WorkerState,
         front: ListenerState,
         transport: Transport,
         peer: tuple[str, int],
         places: SketchCells | None = None,
     ) -> None:
-        self.plane = plane
+        self.worker = worker
         self.front = front
         self.pool = front.pool
         """Where what it asks now belongs."""
@@ -105,7 +105,7 @@ class Client:
     def connections(self) -> defaultdict[object, IdleConnections]:
         """The idle connections to choose from: everybody's, or the client's own where they carry its address."""
         if self.pool.config.send_proxy == "off":
-            return self.plane.idle
+            return self.worker.idle
         if self.kept is None:
             self.kept = defaultdict(IdleConnections)
         return self.kept
@@ -138,17 +138,17 @@ class Client:
                     return None
                 case "client_ip":
                     token = self.address_bytes
-        if self.plane.log.enabled:
-            record.digest = self.plane.digest(token)
+        if self.worker.log.enabled:
+            record.digest = self.worker.digest(token)
         if rule.rate and not self.metered:
             self._meter(token)
         return token
 
     def _meter(self, token: bytes) -> None:
         """Count a new connection of this token. Raises 429 if there are too many."""
-        plane, rule = self.plane, self.pool.config.token
-        places = plane.gate.board.places(self.pool.name.encode() + b"\0" + token)
-        wait = plane.tokens.take(places, plane.gate.clock(), rule.rate, rule.burst)
+        worker, rule = self.worker, self.pool.config.token
+        places = worker.admission.shared_counters.places(self.pool.name.encode() + b"\0" + token)
+        wait = worker.tokens.take(places, worker.admission.clock(), rule.rate, rule.burst)
         if wait:
             self.pool.refused += 1
             error = ProxyError(Source.CLIENT, 429, "this user makes too many connections")
@@ -158,44 +158,44 @@ class Client:
 
     def may_see(self, trace: bytes) -> bool:
         """May the client be told why it was placed where it was? Trusted networks may, and who has a pass."""
-        return self.trusted or self.plane.passes.valid(trace, time.time())
+        return self.trusted or self.worker.passes.valid(trace, time.time())
 
     @contextmanager
     def tunnel(self, transport: Transport, backend: Backend, token: bytes | None) -> Iterator[None]:
         """Have a tunnel to ``backend`` on the roll while it is open; the user's other connections follow it."""
-        front, roll = self.front, self.plane.roll
+        front, tunnel_registry = self.front, self.worker.tunnel_registry
         tunnel = Tunnel(self, front.config.name, self.pool, token, backend, transport, time.time())
-        roll.open(tunnel)
+        tunnel_registry.open(tunnel)
         try:
             yield
         finally:
-            roll.close(tunnel)
+            tunnel_registry.close(tunnel)
 
     def blame(self, backend: Backend, token: bytes | None, outcome: Outcome) -> bool:
         """A request has failed, and not through its client; does that count in this pool?"""
         passive = self.pool.config.health.passive
         if passive.mode == "off" or outcome not in passive.outcomes:
             return False
-        digest, address = self.plane.digest, client_key(self.address)
+        digest, address = self.worker.digest, client_key(self.address)
         named = self.front.config.mode == "http" and self.pool.config.token.source in _USERS
         backend.tally.fail(digest(address), digest(token if named and token else address))
         return True
 
     def log(self, event: str, record: Record) -> None:
         """One line of the access log."""
-        self.plane.log.write(
+        self.worker.log.write(
             event,
             record,
             client=self.address,
             listener=self.front.config.name,
             pool=self.pool.name,
             tls=self.tls_version,
-            now=self.plane.engine.now,
+            now=self.worker.engine.now,
         )
 
     async def say(self, answer: bytes) -> None:
         """Send an answer of our own; a client that does not take it is not waited for beyond the idle time."""
-        self.task.expires = self.plane.engine.now + self.plane.timeouts.idle
+        self.task.expires = self.worker.engine.now + self.worker.timeouts.idle
         await self.transport.send(answer)
 
     async def linger(self) -> None:
@@ -208,7 +208,7 @@ class Client:
         if transport.fd < 0:
             return
         transport.send_eof()
-        engine, task = self.plane.engine, self.task
+        engine, task = self.worker.engine, self.task
         until = engine.now + LINGER_AT_MOST
         task.expires = engine.now + LINGER
         try:

@@ -68,9 +68,9 @@ class Sides:
 
     async def _until_taken(self) -> None:
         """Wait until the client has taken what is unsent, the request body going on meanwhile."""
-        client, upload, plane = self.client.transport, self.upload, self.client.plane
+        client, upload, worker = self.client.transport, self.upload, self.client.worker
         mark = None
-        self.task.expires = client.engine.now + plane.timeouts.send
+        self.task.expires = client.engine.now + worker.timeouts.send
         while not client.flush():
             if mark is None:
                 mark = taken(client)
@@ -81,19 +81,19 @@ class Sides:
                     await park()
             except TimedOut:
                 so_far = taken(client)
-                if so_far - mark < max(1, plane.gate.limits.min_rate * plane.timeouts.send):
+                if so_far - mark < max(1, worker.admission.limits.min_rate * worker.timeouts.send):
                     raise
                 mark = so_far
-                self.task.expires = client.engine.now + plane.timeouts.send
+                self.task.expires = client.engine.now + worker.timeouts.send
         self._await_backend()
 
     def _await_backend(self) -> None:
         """Restart the deadline: something has moved."""
-        plane, upload = self.client.plane, self.upload
+        worker, upload = self.client.worker, self.upload
         if upload is None or upload.done:
-            self.task.expires = plane.engine.now + self.patience
+            self.task.expires = worker.engine.now + self.patience
         else:
-            self.task.expires = upload.due(plane.engine.now, plane.timeouts.idle, plane.gate.limits.min_rate)
+            self.task.expires = upload.due(worker.engine.now, worker.timeouts.idle, worker.admission.limits.min_rate)
 
     def _overdue(self) -> ProxyError:
         """Who kept us waiting when the deadline passed."""

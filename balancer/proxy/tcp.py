@@ -11,8 +11,8 @@ from balancer.proxy.tunnel import tunnel
 
 async def serve_tcp(client: Client, early: bytes) -> None:
     """Relay ``client`` to its backend. ``early`` has been read already."""
-    plane, front = client.plane, client.front
-    record = Record(plane.engine.now, client.tls_seconds)
+    worker, front = client.worker, client.front
+    record = Record(worker.engine.now, client.tls_seconds)
     backend = None
     connector: Connector | None = None
     try:
@@ -23,9 +23,9 @@ async def serve_tcp(client: Client, early: bytes) -> None:
             client.choose_pool(None)
         if front.config.key == "sni":
             key = client.server_name or client.address
-        record.head = plane.engine.now
-        if plane.log.enabled:
-            record.digest = plane.digest(key.encode())
+        record.head = worker.engine.now
+        if worker.log.enabled:
+            record.digest = worker.digest(key.encode())
         token = key.encode()
         connector = Connector(client, token, record)
         backend = await connector.connect()
@@ -49,13 +49,13 @@ async def serve_tcp(client: Client, early: bytes) -> None:
             elif record.by is Source.BACKEND:
                 client.blame(state, connector.token, "reset")
             backend.close()
-        if plane.log.enabled:
+        if worker.log.enabled:
             client.log("close", record)
 
 
 async def _peek(client: Client, early: bytes) -> tuple[str, bytes]:
     """Read the ClientHello without answering it: the name in it, or an empty one, and all bytes read."""
-    client.task.expires = client.plane.engine.now + client.plane.timeouts.handshake
+    client.task.expires = client.worker.engine.now + client.worker.timeouts.handshake
     while True:
         name = server_name(early) if early else None
         if name is not None:

@@ -36,15 +36,15 @@ async def tunnel(
     ``to_client`` and ``to_backend`` are sent first. ``frames`` follow what a WebSocket sends to the backend and to the
     client. A side that breaks raises its ``ProxyError``.
     """
-    plane = client.plane
-    if plane.log.enabled:
+    worker = client.worker
+    if worker.log.enabled:
         client.log("open", record)
     with client.tunnel(transport, backend, token):
         try:
-            client.task.expires = plane.engine.now + plane.timeouts.idle
+            client.task.expires = worker.engine.now + worker.timeouts.idle
             await client.transport.send(to_client)
             await transport.send(to_backend)
-            idle, patience = plane.timeouts.tunnel_idle, plane.timeouts.send
+            idle, patience = worker.timeouts.tunnel_idle, worker.timeouts.send
             record.by = await relay(client.task, client.transport, transport, idle, frames, patience)
             record.ended = "closed"
         except TimedOut:
@@ -57,7 +57,7 @@ async def tunnel(
 
 async def _say_goodbye(client: Client, transport: Transport, sent: Frames, answered: Frames) -> None:
     """A close frame to either side that stands between two frames; to the client first, for the host may be dead."""
-    client.task.expires = client.plane.engine.now + GOODBYE
+    client.task.expires = client.worker.engine.now + GOODBYE
     try:
         if answered.between:
             await client.transport.flushed()

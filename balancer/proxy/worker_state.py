@@ -46,20 +46,20 @@ class WorkerState:
     """One per worker: engine, pools, limits, log, and every open connection."""
 
     def __init__(
-        self, config: model.Config, engine: Engine, log: AccessLog, secret: bytes, board: SharedCounters
+        self, config: model.Config, engine: Engine, log: AccessLog, secret: bytes, shared_counters: SharedCounters
     ) -> None:
         self.engine = engine
         self.log = log
         self.digest = lru_cache(DIGESTS_KEPT)(Digest(secret))
         self.passes = Passes(secret)
-        self.gate = Admission(engine, config.limits, board)
+        self.admission = Admission(engine, config.limits, shared_counters)
         self.pools: Mapping[str, Pool] = {}
-        self.tokens = board.buckets(Metered.TOKENS)
+        self.tokens = shared_counters.buckets(Metered.TOKENS)
         """How fast each token may make new connections."""
         self.idle: defaultdict[object, IdleConnections] = defaultdict(IdleConnections)
-        """By the ``way`` of their backend."""
+        """By the ``connection_key`` of their backend."""
         self._secured: dict[str, TlsToBackends] = {}
-        self.roll = TunnelRegistry(engine)
+        self.tunnel_registry = TunnelRegistry(engine)
         self.sessions: set[Session] = set()
         self.empty = trio.Event()
         """Set when the last connection has ended during a drain."""
@@ -72,7 +72,7 @@ class WorkerState:
         self.timeouts = config.timeouts
         self.max_head = config.limits.max_head_bytes
         self.max_body = config.limits.max_body_bytes
-        self.gate.limits = config.limits
+        self.admission.limits = config.limits
 
     def secured(self, pool: Pool) -> TlsToBackends:
         """TLS towards the backends of a pool by its present configuration. Raises ``ProxyError``: ours is the fault."""
@@ -89,14 +89,14 @@ class WorkerState:
         self.sessions.discard(session)
         self.leave(front)
         if places is not None:
-            self.gate.depart(places)
+            self.admission.depart(places)
         if self.draining and not self.sessions:
             self.empty.set()
 
     def leave(self, front: ListenerState) -> None:
         """A connection to ``front`` makes room for another."""
         front.room.leave()
-        self.gate.connections.leave()
+        self.admission.connections.leave()
 
     def drain(self, fronts: Iterable[ListenerState]) -> None:
         """Stop accepting; connections between two requests end now, the others after the request they are in."""
@@ -130,24 +130,24 @@ class WorkerState:
         """Called every second: what has lingered ends, what pools that are gone have left is dropped, backend
         connections nobody has used for long are closed, and the gate looks at memory and tells whom it refused.
         """
-        self.gate.weigh()
-        self.gate.report()
+        self.admission.weigh()
+        self.admission.report()
         for pool in self.pools.values():
             pool.leases.expire(self.engine.now)
-        ways = {backend.way for pool in self.pools.values() for backend in pool.backends.values()}
+        ways = {backend.connection_key for pool in self.pools.values() for backend in pool.backends.values()}
         for name in self._secured.keys() - self.pools.keys():
             del self._secured[name]
         oldest = self.engine.now - self.timeouts.idle
-        for way, connections in list(self.idle.items()):
-            connections.expire(oldest if way in ways else math.inf)
+        for connection_key, connections in list(self.idle.items()):
+            connections.expire(oldest if connection_key in ways else math.inf)
             if not connections:
-                del self.idle[way]
+                del self.idle[connection_key]
 
     def release(self) -> None:
         """Give back what is held beside the sessions: kept backend connections and the reserve descriptor."""
         for connections in self.idle.values():
             connections.expire(math.inf)
-        self.gate.close()
+        self.admission.close()
 
 
 def _request_ids() -> Callable[[], bytes]:

@@ -1,24 +1,17 @@
-"""The board: numbers that every worker process sees, for the limits that hold for all of them together.
+"""Counters in memory that all worker processes share, for limits that hold over all of them.
 
 Facts, and what follows from them:
 
-- It lies in memory shared by the workers, handed over as a ``memoryview``; whoever makes it clears it and calls
-  ``prepare`` once. Its size never changes: so many rows, one per worker, and the same cells in each.
-- There are no locks and no atomic additions in Python. So a worker writes only its own row, always the whole number
-  (never "one more"), and a total is the sum over the rows. Nothing can be lost, and nothing drifts: a worker that
-  starts, maybe in the place of one that was killed, clears its row, and with it all that the dead one held; so does
-  whoever sees a worker end.
-- A sum of rows that others write meanwhile may be older than a moment. Whoever must not exceed a limit counts itself
-  first, looks at the total, and takes itself back if that is too much: two that come at once may both be turned away,
-  but never both get the last place.
-- Clients are too many for a cell each. ``ConnectionSketch`` counts them in a count-min sketch (Cormode and Muthukrishnan, 2005):
-  two cells each, found by a keyed hash, of which the smaller counts. A stranger is blamed for others only if both its
-  cells are shared: with 20,000 clients about one in fourteen is counted one or two too high. The key is random and
-  lies on the board, so nobody outside can aim at somebody else's cells.
-- ``TokenBuckets`` are token buckets in the form of the generic cell rate algorithm (ITU-T I.371): one number, the time at
-  which the bucket will be full again. These cells are shared by all rows, and a write may be lost when two workers
-  write at the same moment: then one client gets one connection more than it should. Eight aligned bytes are written at
-  once, so nobody reads half of a number. Times must be of a clock that all processes share (CLOCK_MONOTONIC).
+- The memory is handed over as a ``memoryview``; its creator clears it and calls ``prepare`` once. Its size is fixed: one
+  row per worker, with the same cells in each.
+- Python has neither locks across processes nor atomic additions. So a worker writes only its own row, always the whole
+  number (never "one more"), and a total is the sum over the rows. Nothing gets lost and nothing drifts: a worker that
+  starts, perhaps in place of one that was killed, clears its row and with it everything the dead one held; so does the
+  supervisor when a worker ends.
+- A sum of rows that others are writing may be a moment old. Code that must not exceed a limit counts itself first, then
+  looks at the total, and takes itself back if that is too much: two that come at the same moment may both be turned
+  away, but never both get the last place.
+- Clients are too many for a cell each: see ``balancer.shared.sketch`` and ``balancer.shared.buckets``.
 
 Cost: a total of four rows takes 0.1 µs, of 64 rows 0.7 µs. Make as many rows as there will be workers.
 """
@@ -64,8 +57,8 @@ def prepare(view: memoryview, key: bytes) -> None:
 def clear(view: memoryview, row: int) -> None:
     """Nothing is held by the worker of this row: it has ended, or it begins."""
     rows = (len(view) - size(0)) // _ROW_BYTES
-    numbers, crowd = _NUMBERS * 8, 2 * HASHED * 4
-    for start, length in ((size(0), numbers), (size(0) + rows * numbers, crowd)):
+    numbers, sketch = _NUMBERS * 8, 2 * HASHED * 4
+    for start, length in ((size(0), numbers), (size(0) + rows * numbers, sketch)):
         view[start + row * length : start + (row + 1) * length] = bytes(length)
 
 
@@ -101,8 +94,8 @@ class SharedCounters:
         crowds = view[size(0) + rows * _NUMBERS * 8 :]
         self._numbers = numbers.cast("q")
         self._first = row * _NUMBERS
-        crowd = 2 * HASHED * 4
-        self.crowd = ConnectionSketch([crowds[n * crowd : (n + 1) * crowd].cast("I") for n in range(rows)], row)
+        sketch = 2 * HASHED * 4
+        self.sketch = ConnectionSketch([crowds[n * sketch : (n + 1) * sketch].cast("I") for n in range(rows)], row)
         """Connections of each client address."""
         clear(view, row)
 

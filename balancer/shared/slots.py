@@ -14,22 +14,22 @@ class Slots:
     """
 
     def __init__(self) -> None:
-        self._seats: dict[tuple[str, str], int] = {}
+        self._slots: dict[tuple[str, str], int] = {}
         self._next = 0
 
     def assign(self, pool: str, backends: Iterable[str]) -> dict[str, int]:
         """The seat of every backend of the pool; those that are not named any more lose theirs."""
         names = dict.fromkeys(backends)
-        for key in [key for key in self._seats if key[0] == pool and key[1] not in names]:
-            del self._seats[key]
-        taken = set(self._seats.values())
+        for key in [key for key in self._slots if key[0] == pool and key[1] not in names]:
+            del self._slots[key]
+        taken = set(self._slots.values())
         for name in names:
-            if (pool, name) not in self._seats:
+            if (pool, name) not in self._slots:
                 if len(taken) == CAPACITY:
                     raise Refused(f"more than {CAPACITY} backends")
                 while self._next in taken:
                     self._next = (self._next + 1) % CAPACITY
-                self._seats[pool, name] = self._next
+                self._slots[pool, name] = self._next
                 taken.add(self._next)
                 self._next = (self._next + 1) % CAPACITY
-        return {name: self._seats[pool, name] for name in names}
+        return {name: self._slots[pool, name] for name in names}

@@ -18,12 +18,12 @@ from balancer.store.journal import Journal
 
 async def add_pins(folder):
     journal = Journal(folder)
-    keeper = PlacementController(config(), journal)
-    known = keeper.books["ide"].overlay.pins
+    controller = PlacementController(config(), journal)
+    known = controller.pool_states["ide"].overlay.pins
     print(os.getpid(), *known, flush=True)
     for number in range(len(known), 1 << 20):
         digest = f"{number:016x}"
-        await keeper.change("ide", [Pin(digest=digest, backend="a")], "tests")
+        await controller.change("ide", [Pin(digest=digest, backend="a")], "tests")
         print(digest, flush=True)
 
 

@@ -64,17 +64,19 @@ async def keeping(folder=None, settings=None):
         yield PlacementController(settings or config(), store, Wall())
 
 
-def operating(keeper, gauges):
+def operating(controller, gauges):
     """What the admin API stands on, without workers."""
-    force = ActiveConfig(1, START, config(), {}, {}, {}, 0, "info")
-    fleet = WorkerRegistry(keeper, force, {})
-    movers, plans = Evictions(keeper, fleet.end, trio.current_time, drain=1, spread=1), Plans(keeper)
-    reloader = Reloader(Path("/nonexistent"), keeper, plans, fleet, None, None, None)
-    return Services(keeper, movers, plans, Passes(b"key"), fleet, reloader, trio.current_time, gauges, lambda: None)
+    active = ActiveConfig(1, START, config(), {}, {}, {}, 0, "info")
+    registry = WorkerRegistry(controller, active, {})
+    evictions, plans = Evictions(controller, registry.end, trio.current_time, drain=1, spread=1), Plans(controller)
+    reloader = Reloader(Path("/nonexistent"), controller, plans, registry, None, None, None)
+    return Services(
+        controller, evictions, plans, Passes(b"key"), registry, reloader, trio.current_time, gauges, lambda: None
+    )
 
 
-def pin(keeper, token, backend, **more):
-    return Pin(digest=keeper.digest(token), backend=backend, **more)
+def pin(controller, token, backend, **more):
+    return Pin(digest=controller.digest(token), backend=backend, **more)
 
 
 async def until(condition):
@@ -85,7 +87,7 @@ async def until(condition):
         await trio.lowlevel.checkpoint()
 
 
-async def ticks(clock, keeper, condition, seconds=TICK):
+async def ticks(clock, controller, condition, seconds=TICK):
     """Let ``seconds`` pass and the keeper do what they bring about."""
     await trio.testing.wait_all_tasks_blocked()
     clock.jump(seconds)

@@ -73,8 +73,8 @@ async def test_a_client_that_does_not_read(autojump_clock):
 
     async def start(nursery, listener):
         async def serve_one():
-            async with trio.SocketListener(trio.socket.from_stdlib_socket(listener)) as door:
-                stream = await door.accept()
+            async with trio.SocketListener(trio.socket.from_stdlib_socket(listener)) as accepting:
+                stream = await accepting.accept()
             async with stream:
                 await server.converse(stream, huge, trio.Semaphore(1))
             ended.set()
@@ -93,10 +93,10 @@ async def test_a_fault_of_ours_is_logged_once_and_told_to_nobody(caplog, tmp_pat
 
     config = Config.model_validate(CONFIG)
     journal = Journal(tmp_path)
-    operators = operating(PlacementController(config, journal), broken)
+    services = operating(PlacementController(config, journal), broken)
 
     async def start(nursery, listener):
-        await nursery.start(AdminApi(operators).run, [AdminListener(listener, "test", "test")])
+        await nursery.start(AdminApi(services).run, [AdminListener(listener, "test", "test")])
 
     async with serving(start) as connect, await connect() as client:
         await client.send_all(

@@ -242,20 +242,20 @@ def at_most(size):
 
 
 async def test_a_full_disk_refuses_and_changes_nothing(tmp_path):
-    async with keeping(tmp_path) as keeper:
-        book = keeper.book("ide")
-        await keeper.change("ide", [pin(keeper, b"ann", "a")], "tests")
+    async with keeping(tmp_path) as controller:
+        pool_state = controller.pool_state("ide")
+        await controller.change("ide", [pin(controller, b"ann", "a")], "tests")
         path = tmp_path / "journal.jsonl"
-        before, overlay, seq = path.read_bytes(), book.overlay, keeper.seq
+        before, overlay, seq = path.read_bytes(), pool_state.overlay, controller.seq
         for room in (0, 1, 50):
             with at_most(len(before) + room), pytest.raises(Refused, match="nothing was changed"):
-                await keeper.change("ide", [pin(keeper, b"bob", "b")], "tests")
+                await controller.change("ide", [pin(controller, b"bob", "b")], "tests")
             assert path.read_bytes() == before
-            assert (book.overlay, keeper.seq) == (overlay, seq)
-            assert book.pool.placement.pinned(b"bob") is None
-        await keeper.change("ide", [pin(keeper, b"eve", "c")], "tests")
-        assert book.pool.placement.pinned(b"eve") == "c"
-        expected = book.overlay
+            assert (pool_state.overlay, controller.seq) == (overlay, seq)
+            assert pool_state.pool.placement.pinned(b"bob") is None
+        await controller.change("ide", [pin(controller, b"eve", "c")], "tests")
+        assert pool_state.pool.placement.pinned(b"eve") == "c"
+        expected = pool_state.overlay
     with journal(tmp_path) as store:
         assert store.load().overlays["ide"] == expected
 
@@ -264,11 +264,11 @@ async def test_a_sum_that_finds_no_room_is_only_said(tmp_path, caplog):
     """The journal has the change, so it counts."""
     written(tmp_path, 40)
     room = (tmp_path / "journal.jsonl").stat().st_size + 2000
-    async with keeping(tmp_path) as keeper:
+    async with keeping(tmp_path) as controller:
         with at_most(room):
             for number in range(3):
-                await keeper.change("ide", [pin(keeper, b"ann-%d" % number, "a")], "tests")
-        expected = keeper.book("ide").overlay
+                await controller.change("ide", [pin(controller, b"ann-%d" % number, "a")], "tests")
+        expected = controller.pool_state("ide").overlay
     assert "the journal still has every change" in caplog.text
     with journal(tmp_path) as store:
         assert store.load().overlays["ide"] == expected
@@ -278,11 +278,11 @@ async def test_a_disk_full_at_the_start_does_not_stop_it(tmp_path, caplog):
     with journal(tmp_path):
         pass
     with at_most(0):
-        async with keeping(tmp_path) as keeper:
-            assert keeper.book("ide").ring.members == ("a", "b", "c")
+        async with keeping(tmp_path) as controller:
+            assert controller.pool_state("ide").ring.members == ("a", "b", "c")
     assert "nothing was changed" in caplog.text
-    async with keeping(tmp_path) as keeper:
-        assert keeper.entries()[0].config is not None
+    async with keeping(tmp_path) as controller:
+        assert controller.entries()[0].config is not None
 
 
 def test_a_key_that_cannot_be_kept_is_refused(tmp_path):
@@ -294,9 +294,11 @@ def test_a_key_that_cannot_be_kept_is_refused(tmp_path):
 
 async def test_only_the_owner_reads_and_no_token_is_written(tmp_path):
     folder = tmp_path / "deep" / "state"
-    async with keeping(folder) as keeper:
-        await keeper.change("ide", [pin(keeper, TOKEN, "a"), pin(keeper, TOKEN[:9], "b", prefix=9)], "tests")
-        await keeper.change("ide", [Unpin(digest=keeper.digest(TOKEN))], "tests")
+    async with keeping(folder) as controller:
+        await controller.change(
+            "ide", [pin(controller, TOKEN, "a"), pin(controller, TOKEN[:9], "b", prefix=9)], "tests"
+        )
+        await controller.change("ide", [Unpin(digest=controller.digest(TOKEN))], "tests")
     assert folder.stat().st_mode & 0o777 == 0o700
     files = sorted(path.name for path in folder.iterdir())
     assert files == ["digest.key", "journal.jsonl", "lock", "overlay.json"]

@@ -120,11 +120,11 @@ def test_event_loop_lag(daemon):
 async def test_500_backends_cost_less_than_a_tenth_of_a_second():
     """Of a processor, at each scrape; the best of three."""
     settings = config({f"ide-{n}": 1.0 for n in range(500)}, {"points": 1})
-    async with keeping(settings=settings) as keeper:
+    async with keeping(settings=settings) as controller:
         lag = Histogram((0.1,)).plain()
         gauges = defaultdict(int, listeners={}, refused_connections={}, loop_lag=lag, processes=[], workers=[])
-        operators = operating(keeper, lambda: gauges)
-        metrics = Metrics(operators, Views(operators, PeriodicCounts(keeper, operators.movers)))
+        services = operating(controller, lambda: gauges)
+        metrics = Metrics(services, Views(services, PeriodicCounts(controller, services.evictions)))
         took = []
         for _ in range(3):
             began = time.process_time()

@@ -43,33 +43,35 @@ def clock():
     return MockClock()
 
 
-def made_of(keeper, changes):
+def made_of(controller, changes):
     if changes == "pin":
-        return [pin(keeper, token, "d") for token in TOKENS[:9]] + [pin(keeper, b"token-1", "a", prefix=7)]
+        return [pin(controller, token, "d") for token in TOKENS[:9]] + [pin(controller, b"token-1", "a", prefix=7)]
     if changes == "unpin":
-        return [Unpin(digest=keeper.digest(token)) for token in TOKENS[:9]]
+        return [Unpin(digest=controller.digest(token)) for token in TOKENS[:9]]
     return changes
 
 
 @pytest.mark.parametrize("ring", RINGS)
 async def test_what_was_planned_happens(clock, ring):
     for case, (before, changes) in CASES.items():
-        async with keeping(settings=config(WEIGHTS, RINGS[ring])) as keeper:
-            await as_planned(keeper, made_of(keeper, before), made_of(keeper, changes), case, exact=ring == "ring")
+        async with keeping(settings=config(WEIGHTS, RINGS[ring])) as controller:
+            await as_planned(
+                controller, made_of(controller, before), made_of(controller, changes), case, exact=ring == "ring"
+            )
 
 
-async def as_planned(keeper, before, changes, case, *, exact):
-    book, plans = keeper.book("ide"), Plans(keeper)
+async def as_planned(controller, before, changes, case, *, exact):
+    pool_state, plans = controller.pool_state("ide"), Plans(controller)
     if before:
-        await keeper.change("ide", before, "tests")
+        await controller.change("ide", before, "tests")
     for number, token in enumerate(TOKENS):
         for tab in range(1 + number % 3):
-            book.pool.leases.open(token, (number, tab), "abcd"[number % 4])
-    overlay, homes = book.overlay, {token: book.pool.placement.home(token) for token in TOKENS}
+            pool_state.pool.leases.open(token, (number, tab), "abcd"[number % 4])
+    overlay, homes = pool_state.overlay, {token: pool_state.pool.placement.home(token) for token in TOKENS}
     made = await plans.make("ide", changes)
-    assert book.overlay is overlay
+    assert pool_state.overlay is overlay
     await plans.apply(made.plan.id, "tests")
-    after = {token: book.pool.placement.home(token) for token in TOKENS}
+    after = {token: pool_state.pool.placement.home(token) for token in TOKENS}
     moved = {token: (homes[token], home) for token, home in after.items() if home != homes[token]}
     assert (case, made.moves) == (case, Counter(moved.values()))
     assert made.users == len(TOKENS)
@@ -79,28 +81,28 @@ async def as_planned(keeper, before, changes, case, *, exact):
 
 
 async def test_a_plan_of_a_ramp_shows_its_end(clock):
-    async with keeping(settings=config(WEIGHTS)) as keeper:
-        made = await Plans(keeper).make("ide", [SetWeight(backend="a", weight=3.0, over=3600.0)])
+    async with keeping(settings=config(WEIGHTS)) as controller:
+        made = await Plans(controller).make("ide", [SetWeight(backend="a", weight=3.0, over=3600.0)])
         assert made.plan.after.weights["a"] == 3.0
-        await Plans(keeper).make("ide", made.changes)
+        await Plans(controller).make("ide", made.changes)
         assert made.changes[0].over == 3600.0
 
 
 async def test_an_outdated_plan_is_refused(clock):
-    async with keeping() as keeper:
-        plans, book = Plans(keeper), keeper.book("ide")
+    async with keeping() as controller:
+        plans, pool_state = Plans(controller), controller.pool_state("ide")
         made = await plans.make("ide", [DRAIN_A])
-        await keeper.change("ide", [pin(keeper, b"ann", "b")], "tests")
+        await controller.change("ide", [pin(controller, b"ann", "b")], "tests")
         with pytest.raises(Outdated):
             await plans.apply(made.plan.id, "tests")
         with pytest.raises(Outdated):
             await plans.picture(made.plan.id)
-        assert not book.overlay.states
+        assert not pool_state.overlay.states
 
 
 async def test_a_plan_is_applied_once(clock):
-    async with keeping() as keeper:
-        plans = Plans(keeper)
+    async with keeping() as controller:
+        plans = Plans(controller)
         made = await plans.make("ide", [DRAIN_A])
         assert "<svg" in await plans.picture(made.plan.id)
         entry = await plans.apply(made.plan.id, "root")
@@ -110,73 +112,73 @@ async def test_a_plan_is_applied_once(clock):
 
 
 async def test_a_drain_begins_when_it_is_applied(clock):
-    async with keeping() as keeper:
-        plans = Plans(keeper)
+    async with keeping() as controller:
+        plans = Plans(controller)
         made = await plans.make("ide", [DRAIN_A])
         clock.jump(5000.0)
         await plans.apply(made.plan.id, "root")
-        assert keeper.book("ide").overlay.states["a"].since == START + 5000.0
+        assert controller.pool_state("ide").overlay.states["a"].since == START + 5000.0
 
 
 async def test_other_changes_are_another_plan_even_of_the_same_ring(clock):
-    async with keeping(settings=config(pools=("ide", "other"))) as keeper:
-        plans = Plans(keeper)
+    async with keeping(settings=config(pools=("ide", "other"))) as controller:
+        plans = Plans(controller)
         asked = [
-            [pin(keeper, b"ann", "a")],
-            [pin(keeper, b"ann", "b")],
+            [pin(controller, b"ann", "a")],
+            [pin(controller, b"ann", "b")],
             [DRAIN_A],
             [SetState(backend="a", state="maint")],
         ]
         made = [await plans.make("ide", changes) for changes in asked] + [await plans.make("other", [DRAIN_A])]
         assert len({each.plan.id for each in made}) == 5
         await plans.apply(made[0].plan.id, "root")
-        assert keeper.book("ide").pool.placement.pinned(b"ann") == "a"
+        assert controller.pool_state("ide").pool.placement.pinned(b"ann") == "a"
 
 
 async def test_what_would_be_refused_makes_no_plan(clock):
-    async with keeping() as keeper:
+    async with keeping() as controller:
         for changes in ([SetWeight(backend="gone", weight=1.0)], [Remove(name=name) for name in "abc"]):
             with pytest.raises(Refused):
-                await Plans(keeper).make("ide", changes)
+                await Plans(controller).make("ide", changes)
 
 
 async def test_only_so_many_are_remembered(clock):
-    async with keeping() as keeper:
-        plans = Plans(keeper)
-        ids = [(await plans.make("ide", [pin(keeper, b"%d" % n, "a")])).plan.id for n in range(KEPT + 1)]
+    async with keeping() as controller:
+        plans = Plans(controller)
+        ids = [(await plans.make("ide", [pin(controller, b"%d" % n, "a")])).plan.id for n in range(KEPT + 1)]
         with pytest.raises(Refused, match="no such plan"):
             plans.get(ids[0])
         assert plans.get(ids[1])
 
 
 async def test_an_explanation_of_this_moment(clock):
-    async with keeping() as keeper:
-        book = keeper.book("ide")
-        order = list(book.ring.order(b"ann"))
-        await keeper.change("ide", [SetState(backend=order[0], state="drain")], "tests")
-        book.pool.backends[order[1]].connect_failed(0.0)
-        found = live_explanation(book, b"ann", 1.0)
+    async with keeping() as controller:
+        pool_state = controller.pool_state("ide")
+        order = list(pool_state.ring.order(b"ann"))
+        await controller.change("ide", [SetState(backend=order[0], state="drain")], "tests")
+        pool_state.pool.backends[order[1]].connect_failed(0.0)
+        found = live_explanation(pool_state, b"ann", 1.0)
         assert (found.rule, found.placed) == ("successor", order[2])
         skipped = [(each.backend, each.skipped) for each in found.candidates]
         assert skipped == [(order[0], "draining"), (order[1], "failed to connect"), (order[2], None)]
-        book.pool.leases.open(b"ann", 1, order[1])
-        assert live_explanation(book, b"ann", 9.0).rule == "lease"
+        pool_state.pool.leases.open(b"ann", 1, order[1])
+        assert live_explanation(pool_state, b"ann", 9.0).rule == "lease"
 
 
 async def test_an_explanation_of_the_past(tmp_path, clock):
-    async with keeping(tmp_path) as keeper:
-        ring = keeper.book("ide").ring
+    async with keeping(tmp_path) as controller:
+        ring = controller.pool_state("ide").ring
         order = list(ring.order(b"ann"))
         clock.jump(100.0)
-        await keeper.change("ide", [SetState(backend=order[0], state="maint")], "tests")
+        await controller.change("ide", [SetState(backend=order[0], state="maint")], "tests")
         clock.jump(100.0)
-        await keeper.change("ide", [pin(keeper, b"ann", order[2], until=START + 250)], "tests")
+        await controller.change("ide", [pin(controller, b"ann", order[2], until=START + 250)], "tests")
         clock.jump(1000.0)
         expected = {0: order[0], 99: order[0], 100: order[1], 200: order[2], 249: order[2], 250: order[1]}
         for passed, backend in expected.items():
-            found = await past_explanation(keeper, "ide", b"ann", START + passed)
+            found = await past_explanation(controller, "ide", b"ann", START + passed)
             assert (passed, found.placed) == (passed, backend)
             assert (found.rule == "pin") == (backend == order[2])
             assert found.fingerprint == ring.fingerprint
         with pytest.raises(Refused, match="does not reach back"):
-            await past_explanation(keeper, "ide", b"ann", START - 1)
+            await past_explanation(controller, "ide", b"ann", START - 1)

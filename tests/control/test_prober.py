@@ -59,16 +59,16 @@ class Site:
         self.clock = clock
         self.spare = tempfile.TemporaryDirectory()
         self.journal = Journal(Path(self.spare.name))
-        self.keeper = PlacementController(settings, self.journal, self.wall)
-        self.pool = self.keeper.book("ide").pool
-        self.prober = Prober(self.keeper, HealthFile(folder) if folder else None, Random(1), self.wall)
+        self.controller = PlacementController(settings, self.journal, self.wall)
+        self.pool = self.controller.pool_state("ide").pool
+        self.prober = Prober(self.controller, HealthFile(folder) if folder else None, Random(1), self.wall)
 
     @staticmethod
     def wall():
         return START + trio.current_time()
 
     def health(self, name):
-        return self.keeper.book("ide").health.get(name)
+        return self.controller.pool_state("ide").health.get(name)
 
     def state(self, name):
         return self.health(name).state
@@ -195,13 +195,13 @@ async def test_a_wish_keeps_new_users_away_and_nobody_who_is_there(clock, caplog
     async with pair(clock) as (site, a, _):
         token, guest = site.owned_by("a"), b"guest"
         site.pool.leases.open(guest, "tab", "a")
-        for wish, why in [("drain", "asks to be drained"), ("degraded", "degraded")]:
-            a.talk = status(200, f"Balancer-Health: {wish}")
+        for requested_state, why in [("drain", "asks to be drained"), ("degraded", "degraded")]:
+            a.talk = status(200, f"Balancer-Health: {requested_state}")
             await site.probed("a")
             found = site.decision(token)
             assert (found.backend.name, found.skipped) == ("b", (("a", why),))
             assert site.decision(guest).backend.name == "a"
-            assert f"backend a of pool ide asks for: {wish}" in caplog.messages
+            assert f"backend a of pool ide asks for: {requested_state}" in caplog.messages
         a.talk = status(200)
         await site.probed("a")
         assert site.decision(token).backend.name == "a"
@@ -230,11 +230,11 @@ async def test_one_backend_is_left_alone_and_one_falls_sooner(clock):
 
 async def test_backends_that_come_and_go(clock):
     async with pair(clock) as (site, *_), hosting(status(200)) as c:
-        await site.keeper.change("ide", [Add(name="c", address=str(c.address), weight=1.0)], "tests")
+        await site.controller.change("ide", [Add(name="c", address=str(c.address), weight=1.0)], "tests")
         assert site.pool.backends["c"].unavailable(0.0) == "not probed yet"
         clock.jump(0.5)
-        await until(lambda: site.pool.backends["c"].standing.clear)
-        await site.keeper.change("ide", [Remove(name="c")], "tests")
+        await until(lambda: site.pool.backends["c"].availability.clear)
+        await site.controller.change("ide", [Remove(name="c")], "tests")
         await site.probed("a", "b")
         visits = c.visits
         for _ in range(3):
@@ -305,10 +305,10 @@ async def test_an_agent_steers_its_host(clock, caplog):
             assert "backend a of pool ide: its agent says 50% ready up" in caplog.messages
             site.health("b").percent = 100
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(site.keeper.run)
+                nursery.start_soon(site.controller.run)
                 await wait_all_tasks_blocked()
                 clock.jump(1)
-                await until(lambda: site.keeper.book("ide").weights == {"a": 0.5, "b": 1.0})
+                await until(lambda: site.controller.pool_state("ide").weights == {"a": 0.5, "b": 1.0})
                 nursery.cancel_scope.cancel()
             assert site.pool.placement.ring.weights["a"] == 0.5
 
@@ -319,7 +319,7 @@ async def test_an_agent_steers_its_host(clock, caplog):
             site.pool.leases.open(token, "tab", "a")
             agent.line = b"up"
             clock.jump(2.21)
-            await until(lambda: site.pool.backends["a"].standing.clear)
+            await until(lambda: site.pool.backends["a"].availability.clear)
 
 
 async def test_a_reload_goes_on_with_what_is_held(clock):
@@ -336,12 +336,12 @@ async def test_a_reload_goes_on_with_what_is_held(clock):
             site.health("b").ejection.eject("ejected: tests", trio.current_time(), 300, 300)
             count = checks(site.health("a"))
             for changed, percent in [({"fall": 9}, 50), ({"agent": {}}, 100)]:
-                (await site.keeper.reconfigure(config(addresses, **settings | changed), "tests"))()
+                (await site.controller.reconfigure(config(addresses, **settings | changed), "tests"))()
                 clock.jump(0.5)
                 await until(lambda before=count: checks(site.health("a")) > before)
                 count = checks(site.health("a"))
                 assert site.health("a").percent == percent
-                assert site.pool.backends["b"].standing.ejected == "ejected: tests"
+                assert site.pool.backends["b"].availability.ejected == "ejected: tests"
 
 
 async def test_what_arrives_as_a_reload_takes_effect_is_too_late(clock):
@@ -357,10 +357,10 @@ async def test_what_arrives_as_a_reload_takes_effect_is_too_late(clock):
         heeded = config({"a": a.address}, type="tcp", agent={"port": agent.address.port, "interval": "60s"})
         async with probing(ignored, clock) as site:
             for _ in range(12):
-                (await site.keeper.reconfigure(heeded, "tests"))()
+                (await site.controller.reconfigure(heeded, "tests"))()
                 clock.jump(0.5)
                 await until(lambda: asked)
-                (await site.keeper.reconfigure(ignored, "tests"))()
+                (await site.controller.reconfigure(ignored, "tests"))()
                 count = checks(site.health("a"))
                 clock.jump(0.5)
                 await asked.pop().send_all(b"50%\n")
@@ -459,13 +459,13 @@ async def test_a_host_that_fails_its_users_is_ejected_though_nobody_probes_it(cl
             await until(lambda: site.decision(token).backend.name == "b")
             assert site.decision(token).skipped == (("a", "ejected: 2 failures in a row"),)
             assert (site.state("a"), site.health("a").text, a.visits) == (Verdict.UP, "not probed", 0)
-            events = site.keeper.events.behind(0)[1]
+            events = site.controller.events.behind(0)[1]
             assert [(each.text, each.about["ejected"]) for each in events if each.kind == "health"] == [
                 ("a: ejected: 2 failures in a row; no new users for 30 s", "ejected: 2 failures in a row")
             ]
             clock.jump(30)
             await until(lambda: site.decision(token).backend.name == "a")
             assert caplog.messages[-1] == "backend a of pool ide: takes new users again"
-            await site.keeper.change("ide", [Remove(name="b")], "tests")
+            await site.controller.change("ide", [Remove(name="b")], "tests")
             clock.jump(1)
             await until(lambda: site.pool.placement.ring.members == ("a",))

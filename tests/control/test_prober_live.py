@@ -22,11 +22,11 @@ HEALTH = {"type": "http", "interval": "100ms", "timeout": "5s", "rise": 1, "fall
 
 
 class Host:
-    """An IDE host that says its name: its health is ``status`` and ``wish``, what users get is ``real``."""
+    """An IDE host that says its name: its health is ``status`` and ``requested_state``, what users get is ``real``."""
 
     def __init__(self, name):
         self.name = name
-        self.status, self.wish, self.real = 200, "", 200
+        self.status, self.requested_state, self.real = 200, "", 200
         self.server = None
         self.port = 0
         self.start()
@@ -43,8 +43,8 @@ class Host:
             def do_GET(self):
                 health = self.path == "/health"
                 self.send_response(host.status if health else host.real)
-                if health and host.wish:
-                    self.send_header("Balancer-Health", host.wish)
+                if health and host.requested_state:
+                    self.send_header("Balancer-Health", host.requested_state)
                 self.send_header("Content-Length", str(len(host.name)))
                 self.send_header("Connection", "close")
                 self.end_headers()
@@ -106,12 +106,12 @@ def test_hosts_that_were_dead_before_get_nobody_and_those_that_die_are_left(tmp_
         assert set(home) == set(NAMES)
         eventually(lambda: served(daemon) == home)
 
-        well.wish = "drain"
+        well.requested_state = "drain"
         eventually(lambda: not daemon.backend(well.name)["takes_new"])
         assert daemon.backend(well.name)["up"]
         assert daemon.backend(well.name)["health"]["wish"] == "drain"
         eventually(lambda: well.name not in set(served(daemon)))
-        well.wish = ""
+        well.requested_state = ""
         eventually(lambda: served(daemon) == home)
 
 

@@ -82,4 +82,4 @@ def _judge(ask, link, *args) -> None:
     except ProbeFailed as error:
         result = Result(False, str(error))
     assert _WORDS.fullmatch(result.text), "a verdict holds what the host sent"
-    assert result.wish in {"", "degraded", "drain"}
+    assert result.requested_state in {"", "degraded", "drain"}

@@ -85,11 +85,11 @@ async def _converse(data: bytes) -> bytes:
     ours, theirs = trio.testing.memory_stream_pair()
     ours.socket = None
 
-    async def answer(request: server.Request, _: object) -> server.Response:
+    async def answer(request: server.ApiRequest, _: object) -> server.ApiResponse:
         assert isinstance(request.body, bytes)
         text = json.dumps([request.method, request.path, dict(request.query), dict(request.headers)])
         status = {"HEAD": 299, "CONNECT": 405}.get(request.method, 200)
-        return server.Response(status, text.encode(), "application/json")
+        return server.ApiResponse(status, text.encode(), "application/json")
 
     async with trio.open_nursery() as nursery:
         with trio.fail_after(2 * server.PATIENCE):
@@ -149,23 +149,23 @@ def _started(files: dict[str, bytes]) -> None:
         for file, data in files.items():
             (folder / file).write_bytes(data)
         with closing(Journal(folder)) as store:
-            keeper = _keeper(store)
+            controller = _controller(store)
             before = store.entries()
             pin = Pin(digest="0123456789abcdef", backend="ide-01", since=_NOW)
             try:
-                keeper.book("ide").overlay.apply(pin, keeper.book("ide").configured, _NOW)
+                controller.pool_state("ide").overlay.apply(pin, controller.pool_state("ide").configured, _NOW)
             except Refused:
                 return  # nobody would have acknowledged it
-            change = Entry(seq=keeper.seq + 1, time=_NOW, who="fuzz", pool="ide", changes=(pin,), after="b")
+            change = Entry(seq=controller.seq + 1, time=_NOW, who="fuzz", pool="ide", changes=(pin,), after="b")
             store.append(change)
             assert store.entries() == [*before, change]
         with closing(Journal(folder)) as store:
-            keeper = _keeper(store)
-            assert keeper.seq == change.seq
-            assert keeper.book("ide").overlay.pins[pin.key] == pin, "an acknowledged change was forgotten"
+            controller = _controller(store)
+            assert controller.seq == change.seq
+            assert controller.pool_state("ide").overlay.pins[pin.key] == pin, "an acknowledged change was forgotten"
 
 
-def _keeper(store: Journal) -> PlacementController:
+def _controller(store: Journal) -> PlacementController:
     return PlacementController(_CONFIG, store, lambda: _NOW)
 
 

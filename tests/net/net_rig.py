@@ -70,9 +70,9 @@ class Job:
         return self.result
 
 
-def gate_for(engine, connections=100, board=None, clock=time.monotonic, used=lambda: 0, **limits):
+def gate_for(engine, connections=100, shared_counters=None, clock=time.monotonic, used=lambda: 0, **limits):
     """A gate; without a board, of the only worker."""
-    return Admission(engine, Limits(max_connections=connections, **limits), board or a_board(), clock, used)
+    return Admission(engine, Limits(max_connections=connections, **limits), shared_counters or a_board(), clock, used)
 
 
 def a_board(rows=1):

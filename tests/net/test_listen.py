@@ -24,13 +24,13 @@ LOOPBACK = Address("127.0.0.1", 0)
 class Echo:
     """An acceptor whose connections send back what they get, and leave the gate when they end."""
 
-    def __init__(self, engine, gate, limit=0, crowded=()):
-        self.engine, self.gate = engine, gate
+    def __init__(self, engine, admission, limit=0, crowded=()):
+        self.engine, self.admission = engine, admission
         self.handled = 0
-        self.room = gate.room(limit, 0)
+        self.room = admission.connection_limit(limit, 0)
         sock = open_listener(LOOPBACK)
         self.address = sock.getsockname()
-        self.acceptor = Acceptor(gate, self.room, sock, self.handle, crowded)
+        self.acceptor = Acceptor(admission, self.room, sock, self.handle, crowded)
         self.acceptor.start()
 
     def handle(self, sock, peer):
@@ -48,7 +48,7 @@ class Echo:
         finally:
             transport.close()
             self.room.leave()
-            self.gate.connections.leave()
+            self.admission.connections.leave()
 
 
 async def echoes(client):
@@ -68,22 +68,22 @@ async def waits(client):
 
 async def test_clients_are_accepted_and_served():
     async with running() as engine:
-        gate = gate_for(engine, 10)
-        echo = Echo(engine, gate)
+        admission = gate_for(engine, 10)
+        echo = Echo(engine, admission)
         clients = [connected(echo.address) for _ in range(5)]
         for client in clients:
             assert await echoes(client)
-        assert gate.connections.held == 5
+        assert admission.connections.held == 5
         for client in clients:
             client.close()
         await settle()
-        assert gate.connections.held == 0
-        gate.close()
+        assert admission.connections.held == 0
+        admission.close()
 
 
 async def test_at_most_64_are_accepted_before_everybody_else_has_a_turn():
     async with running() as engine:
-        gate = gate_for(engine, 1000)
+        admission = gate_for(engine, 1000)
         sock = open_listener(LOOPBACK)
         address = sock.getsockname()
         handled, seen = [], []
@@ -92,7 +92,7 @@ async def test_at_most_64_are_accepted_before_everybody_else_has_a_turn():
             handled.append(client)
 
         clients = [connected(address) for _ in range(3 * ACCEPT_BATCH)]
-        acceptor = Acceptor(gate, gate.room(0, 0), sock, handle)
+        acceptor = Acceptor(admission, admission.connection_limit(0, 0), sock, handle)
 
         async def other(task):
             acceptor.start()
@@ -102,46 +102,46 @@ async def test_at_most_64_are_accepted_before_everybody_else_has_a_turn():
 
         await Job(engine, other).outcome()
         assert all(after - before <= ACCEPT_BATCH for before, after in pairwise([*seen, len(handled)]))
-        gate.close()
+        admission.close()
         for each in (*handled, *clients):
             each.close()
 
 
 async def test_at_the_limit_clients_wait_in_the_backlog_and_are_served_when_one_leaves():
     async with running() as engine:
-        gate = gate_for(engine, 2)
-        echo, other = Echo(engine, gate), Echo(engine, gate)
+        admission = gate_for(engine, 2)
+        echo, other = Echo(engine, admission), Echo(engine, admission)
         first, second = connected(echo.address), connected(other.address)
         assert await echoes(first)
         assert await echoes(second)
         third, fourth = connected(echo.address), connected(other.address)
         assert await waits(third)
         assert await waits(fourth)
-        assert gate.connections.held == 2
+        assert admission.connections.held == 2
         second.close()
         await settle()
-        assert gate.connections.held == 2
+        assert admission.connections.held == 2
         first.close()
         await settle()
         assert third.recv(4) == fourth.recv(4) == b"ping"
-        assert gate.refused["descriptors"] == 0
+        assert admission.refused["descriptors"] == 0
         for client in (third, fourth):
             client.close()
         await settle()
-        gate.close()
+        admission.close()
 
 
 async def test_a_handshake_is_cut_for_each_client_that_waits_and_for_nobody_else(clock):
     async with running() as engine:
-        gate = gate_for(engine, max_handshakes=3)
+        admission = gate_for(engine, max_handshakes=3)
         sock = open_listener(LOOPBACK)
         address = sock.getsockname()
-        room = gate.room(0, 0)
+        room = admission.connection_limit(0, 0)
         begun, ended = [], []
 
         def handle(client, peer):
             transport = PlainTransport(engine, client, Source.CLIENT, None)
-            gate.handshakes.begin(transport)
+            admission.handshakes.begin(transport)
             transport.task = engine.spawn(shake(transport, peer))
             begun.append(peer)
 
@@ -150,12 +150,12 @@ async def test_a_handshake_is_cut_for_each_client_that_waits_and_for_nobody_else
                 await parked()
             finally:
                 ended.append(peer)
-                gate.handshakes.end(transport)
+                admission.handshakes.end(transport)
                 transport.close()
                 room.leave()
-                gate.connections.leave()
+                admission.connections.leave()
 
-        acceptor = Acceptor(gate, room, sock, handle, (gate.handshakes,))
+        acceptor = Acceptor(admission, room, sock, handle, (admission.handshakes,))
         acceptor.start()
         clients = [connected(address) for _ in range(3)]
         await passes(clock, 2 * HANDSHAKE_TURN)
@@ -164,15 +164,15 @@ async def test_a_handshake_is_cut_for_each_client_that_waits_and_for_nobody_else
         await passes(clock, SWEEP_INTERVAL)
         assert [begun.index(peer) for peer in ended] == [0, 1]
         assert len(begun) == 5
-        gate.close()
+        admission.close()
     for client in clients:
         client.close()
 
 
 async def test_a_waiting_client_is_served_when_another_is_ended_from_outside():
     async with running() as engine:
-        gate = gate_for(engine, 1)
-        echo = Echo(engine, gate)
+        admission = gate_for(engine, 1)
+        echo = Echo(engine, admission)
         first, second = connected(echo.address), connected(echo.address)
         assert await echoes(first)
         assert await waits(second)
@@ -184,23 +184,23 @@ async def test_a_waiting_client_is_served_when_another_is_ended_from_outside():
         first.close()
         second.close()
         await settle()
-        gate.close()
+        admission.close()
 
 
 async def test_leaving_from_outside_the_engine_makes_room_too():
     async with running() as engine:
-        gate = gate_for(engine, 1)
-        echo = Echo(engine, gate)
-        gate.connections.enter()  # somebody who is no coroutine of the engine
+        admission = gate_for(engine, 1)
+        echo = Echo(engine, admission)
+        admission.connections.enter()  # somebody who is no coroutine of the engine
         client = connected(echo.address)
         assert await waits(client)
-        gate.connections.leave()
+        admission.connections.leave()
         await settle()
         assert client.recv(4) == b"ping"
         client.close()
         await settle()
-        assert gate.connections.held == 0
-        gate.close()
+        assert admission.connections.held == 0
+        admission.close()
 
 
 @contextmanager
@@ -226,8 +226,8 @@ def descriptors_left(count):
 
 async def test_without_descriptors_clients_are_closed_and_accepting_resumes():
     async with running() as engine:
-        gate = gate_for(engine, 100)
-        echo = Echo(engine, gate)
+        admission = gate_for(engine, 100)
+        echo = Echo(engine, admission)
         clients = [socket.socket() for _ in range(7)]
         for client in clients:
             client.setblocking(False)
@@ -239,27 +239,27 @@ async def test_without_descriptors_clients_are_closed_and_accepting_resumes():
                 assert await echoes(client)
             for client in clients[2:5]:
                 assert client.recv(1) == b""  # closed, not left hanging
-            assert gate.refused["descriptors"] == 3
-            assert gate.connections.held == 2
+            assert admission.refused["descriptors"] == 3
+            assert admission.connections.held == 2
             clients[0].shutdown(socket.SHUT_RDWR)
             await settle()
             clients[5].connect_ex(echo.address)
             assert await echoes(clients[5])
         clients[6].connect_ex(echo.address)
         assert await echoes(clients[6])
-        assert gate.refused["descriptors"] == 3
+        assert admission.refused["descriptors"] == 3
         assert engine.crashes == 0
         for client in clients:
             client.close()
         await settle()
-        gate.close()
+        admission.close()
 
 
 async def test_when_even_the_reserve_does_not_help_nothing_spins_and_nothing_is_lost(clock):
     """Someone else took the descriptor that was given up, or the limit was lowered below what is open."""
     async with running() as engine:
-        gate = gate_for(engine, 100)
-        echo = Echo(engine, gate)
+        admission = gate_for(engine, 100)
+        echo = Echo(engine, admission)
         client, refused = socket.socket(), socket.socket()
         for sock in (client, refused):
             sock.setblocking(False)
@@ -285,17 +285,17 @@ async def test_when_even_the_reserve_does_not_help_nothing_spins_and_nothing_is_
             refused.connect_ex(echo.address)
             await settle()
         assert refused.recv(1) == b""  # there is a reserve again
-        assert gate.refused["descriptors"] == 1
+        assert admission.refused["descriptors"] == 1
         for sock in (client, refused):
             sock.close()
         await settle()
-        gate.close()
+        admission.close()
 
 
 async def test_a_client_that_cannot_be_taken_in_costs_neither_listener_nor_room(caplog):
     """As when the kernel has no room for another epoll entry."""
     async with running() as engine:
-        gate = gate_for(engine, 2)
+        admission = gate_for(engine, 2)
         sock = open_listener(LOOPBACK)
         address = sock.getsockname()
         taken = []
@@ -306,24 +306,24 @@ async def test_a_client_that_cannot_be_taken_in_costs_neither_listener_nor_room(
                 raise OSError("no room")
             taken.append(client)
 
-        Acceptor(gate, gate.room(0, 0), sock, handle).start()
+        Acceptor(admission, admission.connection_limit(0, 0), sock, handle).start()
         first = connected(address)
         await settle()
         assert first.recv(1) == b""
-        assert gate.connections.held == 0
+        assert admission.connections.held == 0
         second = connected(address)
         await settle()
         assert len(taken) == 2
         assert engine.crashes == len(caplog.records) == 1
         for each in (first, second, taken[1]):
             each.close()
-        gate.close()
+        admission.close()
 
 
 async def test_a_client_that_resets_before_it_is_accepted_disturbs_nobody():
     async with running() as engine:
-        gate = gate_for(engine, 1)
-        echo = Echo(engine, gate)
+        admission = gate_for(engine, 1)
+        echo = Echo(engine, admission)
         first = connected(echo.address)
         assert await echoes(first)
         hasty, patient = connected(echo.address), connected(echo.address)
@@ -333,14 +333,14 @@ async def test_a_client_that_resets_before_it_is_accepted_disturbs_nobody():
         assert await echoes(patient)
         patient.close()
         await settle()
-        assert gate.connections.held == 0
-        gate.close()
+        assert admission.connections.held == 0
+        admission.close()
 
 
 async def test_a_closed_acceptor_closes_its_socket_and_only_that():
     async with running() as engine:
-        gate = gate_for(engine, 10)
-        echo, other = Echo(engine, gate), Echo(engine, gate)
+        admission = gate_for(engine, 10)
+        echo, other = Echo(engine, admission), Echo(engine, admission)
         client = connected(echo.address)
         assert await echoes(client)
         engine.throw(echo.acceptor.task, Closed())
@@ -349,11 +349,11 @@ async def test_a_closed_acceptor_closes_its_socket_and_only_that():
         assert await echoes(client)
         late = connected(other.address)
         assert await echoes(late)
-        assert gate.acceptors == [other.acceptor]
+        assert admission.acceptors == [other.acceptor]
         for each in (client, late):
             each.close()
         await settle()
-        gate.close()
+        admission.close()
 
 
 def test_a_listener_is_non_blocking_and_has_its_address_for_itself():

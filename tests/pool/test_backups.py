@@ -15,7 +15,7 @@ from balancer.ring.build import build
 NAMES = ["a", "b", "x", "y"]
 BACKUPS = ["x", "y"]
 TOKENS = [b"t%d" % number for number in range(30)]
-WELL, DOWN, POORLY = Availability(), Availability("unhealthy", down=True), Availability(wish="degraded")
+AVAILABLE, DOWN, POORLY = Availability(), Availability("unhealthy", down=True), Availability(requested_state="degraded")
 
 
 def settings(**ring):
@@ -25,14 +25,14 @@ def settings(**ring):
     return model.Pool(name="ide", ring=model.Ring(**ring), health=model.Health(type="tcp"), backend=tuple(backends))
 
 
-def open_pool(standings, states=(), **ring):
+def open_pool(availabilities, states=(), **ring):
     config = settings(**ring)
     overlay = Overlay()
     for name in states:
         overlay = overlay.apply(SetState(backend=name, state="maint"), dict.fromkeys(NAMES, 1.0), NOW)
     addresses = {backend.name: backend.address for backend in config.backend}
     pool = Pool(config, Placement.of(build(config), addresses, overlay, DIGEST, NOW, backups=tuple(BACKUPS)))
-    pool.stand(dict(zip(NAMES, standings, strict=True)))
+    pool.stand(dict(zip(NAMES, availabilities, strict=True)))
     return pool
 
 
@@ -43,40 +43,40 @@ def first(pool, token):
 @pytest.mark.parametrize("ring", [{}, {"bound": 1.25}, {"algorithm": "haproxy"}, {"algorithm": "maglev"}])
 def test_a_backup_is_not_on_the_ring(ring):
     assert set(build(settings(**ring)).members) == {"a", "b"}
-    pool = open_pool([WELL] * 4, **ring)
+    pool = open_pool([AVAILABLE] * 4, **ring)
     for token in TOKENS:
         assert [name for name, _ in told(pool, token)[2:]] == BACKUPS
         assert {rule for _, rule in told(pool, token)[2:]} == {"backup"}
 
 
 def test_the_first_backup_gets_everybody():
-    pool = open_pool([DOWN, DOWN, WELL, WELL])
+    pool = open_pool([DOWN, DOWN, AVAILABLE, AVAILABLE])
     assert {first(pool, token) for token in [*TOKENS, None]} == {("x", "backup")}
-    pool = open_pool([DOWN, DOWN, DOWN, WELL])
+    pool = open_pool([DOWN, DOWN, DOWN, AVAILABLE])
     assert {first(pool, token) for token in [*TOKENS, None]} == {("y", "backup")}
-    pool = open_pool([WELL, DOWN, WELL, WELL])
+    pool = open_pool([AVAILABLE, DOWN, AVAILABLE, AVAILABLE])
     assert {first(pool, token)[0] for token in [*TOKENS, None]} == {"a"}
 
 
 def test_a_backup_is_better_than_panic_and_than_a_degraded_host():
-    pool = open_pool([DOWN, POORLY, WELL, DOWN])
+    pool = open_pool([DOWN, POORLY, AVAILABLE, DOWN])
     assert not pool.panic
     assert first(pool, TOKENS[0]) == ("x", "backup")
     assert open_pool([DOWN, DOWN, DOWN, DOWN]).panic
 
 
 def test_a_backup_in_maintenance_is_none():
-    pool = open_pool([DOWN, DOWN, WELL, WELL], states=["x"])
+    pool = open_pool([DOWN, DOWN, AVAILABLE, AVAILABLE], states=["x"])
     assert first(pool, TOKENS[0]) == ("y", "backup")
-    assert open_pool([DOWN, DOWN, WELL, DOWN], states=["x"]).panic
+    assert open_pool([DOWN, DOWN, AVAILABLE, DOWN], states=["x"]).panic
 
 
-@given(st.tuples(*[st.sampled_from([WELL, DOWN, POORLY])] * 4), st.sampled_from([*TOKENS[:5], None]))
-def test_everybody_is_a_candidate_once_and_backups_come_after_who_is_well(standings, token):
-    pool = open_pool(standings)
+@given(st.tuples(*[st.sampled_from([AVAILABLE, DOWN, POORLY])] * 4), st.sampled_from([*TOKENS[:5], None]))
+def test_everybody_is_a_candidate_once_and_backups_come_after_who_is_well(availabilities, token):
+    pool = open_pool(availabilities)
     places = [name for name, _ in told(pool, token)]
     assert sorted(places) == NAMES
     if not pool.panic:
-        well = [name for name, standing in zip(NAMES, standings, strict=True) if standing == WELL]
+        well = [name for name, availability in zip(NAMES, availabilities, strict=True) if availability == AVAILABLE]
         assert set(places[: len(well)]) == set(well)
         assert places[: len(well)] == sorted(places[: len(well)], key=lambda name: name in BACKUPS)

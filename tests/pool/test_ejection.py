@@ -72,11 +72,16 @@ class TestInHealth:
     def test_a_host_that_flaps_is_kept_out_with_its_users_let_in(self):
         health = self.health()
         assert self.flap(health, 0.0) == Availability()
-        standing = self.flap(health, 10.0)
-        assert (standing.trouble, standing.down, standing.clear, standing.out) == ("", False, False, True)
-        assert standing.ill(tunnels=False) == "kept out: it went down 2 times lately"
-        assert standing.ill(tunnels=True) == ""
-        assert health.stand(39.0) == standing
+        availability = self.flap(health, 10.0)
+        assert (availability.reason, availability.down, availability.clear, availability.out) == (
+            "",
+            False,
+            False,
+            True,
+        )
+        assert availability.ill(tunnels=False) == "kept out: it went down 2 times lately"
+        assert availability.ill(tunnels=True) == ""
+        assert health.stand(39.0) == availability
         assert health.stand(40.0) == Availability()
         assert health.returned == 40.0
 
@@ -107,7 +112,7 @@ class TestInHealth:
     @pytest.mark.parametrize("first", [GOOD, BAD])
     def test_a_new_backend_is_no_return(self, first):
         health = HealthTracker(model.Health(slow_start="20s"))
-        assert health.stand(0.0).trouble == "not probed yet"
+        assert health.stand(0.0).reason == "not probed yet"
         health.observe(first, 1.0)
         health.stand(1.0)
         assert health.returned is None

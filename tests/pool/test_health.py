@@ -13,7 +13,7 @@ from balancer.health.results import AgentReport, Result, Verdict
 from balancer.health.tracker import HealthTracker, judged_by, probed
 
 GOOD, BAD = Result(True, "200"), Result(False, "connection refused")
-WISHES = {"": "", "degraded": "degraded", "drain": "asks to be drained", "maint": "asks for maintenance"}
+REQUESTED_STATES = {"": "", "degraded": "degraded", "drain": "asks to be drained", "maint": "asks for maintenance"}
 
 
 class Machine(RuleBasedStateMachine):
@@ -25,7 +25,7 @@ class Machine(RuleBasedStateMachine):
         self.health = HealthTracker(self.config)
         self.start = start
         self.probes = []
-        self.wish = ""
+        self.requested_state = ""
         self.agent = AgentReport(100, "ready", False)
         self.now = 100.0
         self.began = None
@@ -51,7 +51,7 @@ class Machine(RuleBasedStateMachine):
         changed = self.health.observe(result, self.now, 0.25)
         self.probes.append(result.ok)
         if result.ok:
-            self.wish = result.wish
+            self.requested_state = result.requested_state
         after = self.expected()
         assert changed == (before[2] != after[2])
         if changed:
@@ -84,15 +84,15 @@ class Machine(RuleBasedStateMachine):
         assert (health.checks.passed, health.checks.failed) == (sum(self.probes), len(self.probes) - sum(self.probes))
         assert health.since == self.began
         assert (health.percent, health.agent_down) == (self.agent.percent, self.agent.down)
-        wish = self.wish if self.agent.mode == "ready" else self.agent.mode
-        assert health.wish == wish
-        standing = health.stand(self.now)
-        assert standing.wish == wish
-        assert standing.down == (state is Verdict.DOWN or self.agent.down)
-        assert (not standing.trouble) == (state is Verdict.UP and not self.agent.down)
-        assert bool(standing.ejected) == health.ejection.out(self.now)
-        assert not standing.ejected or changes > 2, "what goes down once is not kept out"
-        assert standing.clear == (not standing.trouble and not standing.ejected and not wish)
+        requested_state = self.requested_state if self.agent.mode == "ready" else self.agent.mode
+        assert health.requested_state == requested_state
+        availability = health.stand(self.now)
+        assert availability.requested_state == requested_state
+        assert availability.down == (state is Verdict.DOWN or self.agent.down)
+        assert (not availability.reason) == (state is Verdict.UP and not self.agent.down)
+        assert bool(availability.ejected) == health.ejection.out(self.now)
+        assert not availability.ejected or changes > 2, "what goes down once is not kept out"
+        assert availability.clear == (not availability.reason and not availability.ejected and not requested_state)
 
     @precondition(lambda self: len(self.probes) > 1)
     @rule(seed=st.integers())
@@ -158,25 +158,25 @@ def test_without_jitter_the_pace_is_even():
 def test_one_probe_decides_about_a_new_backend_and_none_about_a_known_one():
     for result, state in [(GOOD, Verdict.UP), (BAD, Verdict.DOWN)]:
         health = HealthTracker(model.Health(rise=5, fall=5))
-        assert health.stand(0.0).trouble == "not probed yet"
+        assert health.stand(0.0).reason == "not probed yet"
         assert health.observe(result, 7.0)
         assert (health.state, health.since) == (state, 7.0)
     health = HealthTracker(model.Health(rise=2, fall=3))
     health.restore(Verdict.UP, -1000.0, "200")
     assert health.stand(0.0).clear
     assert [health.observe(BAD, float(n)) for n in range(3)] == [False, False, True]
-    assert health.stand(0.0).trouble == "unhealthy: connection refused"
+    assert health.stand(0.0).reason == "unhealthy: connection refused"
 
 
-@pytest.mark.parametrize("wish", ["degraded", "drain"])
-def test_a_wish_is_no_illness_and_lasts_until_the_next_good_answer(wish):
+@pytest.mark.parametrize("requested_state", ["degraded", "drain"])
+def test_a_wish_is_no_illness_and_lasts_until_the_next_good_answer(requested_state):
     health = HealthTracker(model.Health(fall=2))
-    health.observe(Result(True, "200", wish), 1.0)
-    assert (health.state, health.stand(0.0).trouble, health.stand(0.0).clear) == (Verdict.UP, "", False)
-    assert health.stand(0.0).unwilling(tunnels=False) == WISHES[wish]
+    health.observe(Result(True, "200", requested_state), 1.0)
+    assert (health.state, health.stand(0.0).reason, health.stand(0.0).clear) == (Verdict.UP, "", False)
+    assert health.stand(0.0).unwilling(tunnels=False) == REQUESTED_STATES[requested_state]
     assert health.stand(0.0).unwilling(tunnels=True) == ""
     health.observe(BAD, 2.0)
-    assert health.wish == wish
+    assert health.requested_state == requested_state
     health.observe(GOOD, 3.0)
     assert health.stand(0.0).clear
     assert health.stand(0.0).unwilling(tunnels=False) == ""
@@ -188,12 +188,12 @@ def test_what_an_agent_says():
     health.heed(AgentReport(mode="maint"))
     assert health.stand(0.0).unwilling(tunnels=True) == "asks for maintenance"
     health.heed(AgentReport(percent=75))
-    assert (health.wish, health.percent) == ("maint", 75)
+    assert (health.requested_state, health.percent) == ("maint", 75)
     health.heed(AgentReport(mode="ready"))
-    assert health.wish == "degraded"
+    assert health.requested_state == "degraded"
     health.heed(AgentReport(down=True))
     assert health.stand(0.0).down
-    assert health.stand(0.0).trouble == "unhealthy: its agent says down"
+    assert health.stand(0.0).reason == "unhealthy: its agent says down"
     health.observe(GOOD, 2.0)
     assert health.stand(0.0).down, "an answer to a probe does not overrule the agent"
     health.heed(AgentReport(down=False))

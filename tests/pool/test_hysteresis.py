@@ -74,10 +74,10 @@ class World:
 
     def judge(self):
         backend = self.pool.backends["a"]
-        out = backend.standing.out
+        out = backend.availability.out
         self.outliers.look({name: each.take() for name, each in self.pool.backends.items()}, self.healths, self.now)
         self.pool.stand({name: health.stand(self.now) for name, health in self.healths.items()})
-        self.turns += backend.standing.out != out
+        self.turns += backend.availability.out != out
         placement = self.placement(tuple((name, health.warmth(self.now)) for name, health in self.healths.items()))
         if placement is not self.pool.placement:
             self.pool.place(placement)
@@ -95,11 +95,11 @@ class World:
         host = self.place(token)
         self.moves[token] += self.last.get(token, host) != host
         self.last[token] = host
-        tabs, wish = self.tabs[token], self.random.random()
-        if wish < 0.2 and len(tabs) < 3:
+        tabs, requested_state = self.tabs[token], self.random.random()
+        if requested_state < 0.2 and len(tabs) < 3:
             tabs.append(tab := Tab(host))
             tab.lease = self.pool.leases.open(token, tab, host)
-        elif wish > 0.7 and tabs:
+        elif requested_state > 0.7 and tabs:
             tab = tabs.pop(0)
             self.pool.leases.close(tab.lease, tab, self.now)
 
@@ -124,7 +124,7 @@ def test_users_are_moved_a_few_times_in_an_hour(up, down):
     # It behaves from now on: everybody returns, once.
     world.up, world.moves = 10 * HOUR, dict.fromkeys(TOKENS, 0)
     turns = world.passes(400).turns
-    assert not world.pool.backends["a"].standing.out
+    assert not world.pool.backends["a"].availability.out
     assert world.passes(400).turns == turns
     assert max(world.moves.values()) <= 1
     home = world.pool.placement.ring.owner

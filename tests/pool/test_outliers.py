@@ -57,8 +57,8 @@ class TestInARow:
         assert ward.look(host_0=tally(0, clients(6))) == [], "two of six are left out"
         assert ward.look(host_0=tally(0, ["one more"])) == [("host-0", "7 failures in a row", "ejected")]
         assert ward.out() == ["host-0"]
-        standing = ward.healths["host-0"].stand(ward.now)
-        assert (standing.ejected, standing.down) == ("ejected: 7 failures in a row", False)
+        availability = ward.healths["host-0"].stand(ward.now)
+        assert (availability.ejected, availability.down) == ("ejected: 7 failures in a row", False)
 
     def test_an_answer_begins_anew(self):
         ward = Ward(failure_rate=0.0)

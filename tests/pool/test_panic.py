@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pools import config, steered, told
 
 from balancer.config import model
-from balancer.health.availability import UNKNOWN, WELL, Availability
+from balancer.health.availability import AVAILABLE, UNKNOWN, Availability
 from balancer.health.panic import healthy_share
 from balancer.overlay.overlay import SetState
 from balancer.pool.pool import Pool
@@ -16,7 +16,7 @@ from balancer.ring.build import build
 
 NAMES = ["a", "b", "c", "d"]
 DOWN, EJECTED = Availability("unhealthy: status 500", down=True), Availability(ejected="ejected: 5 failures in a row")
-DEGRADED, DRAIN = Availability(wish="degraded"), Availability(wish="drain")
+DEGRADED, DRAIN = Availability(requested_state="degraded"), Availability(requested_state="drain")
 
 
 def open_pool(threshold=0.5, changes=(), weights=None):
@@ -30,23 +30,23 @@ def open_pool(threshold=0.5, changes=(), weights=None):
     [
         ([], 1.0),
         ([(1.0, UNKNOWN), (2.0, DRAIN)], 1.0),
-        ([(1.0, WELL), (3.0, DOWN)], 0.25),
-        ([(1.0, WELL), (1.0, DEGRADED), (2.0, EJECTED)], 0.5),
-        ([(1.0, DOWN), (5.0, UNKNOWN), (5.0, Availability("down", down=True, wish="maint"))], 0.0),
-        ([(0.0, WELL), (1.0, DOWN)], 0.0),
+        ([(1.0, AVAILABLE), (3.0, DOWN)], 0.25),
+        ([(1.0, AVAILABLE), (1.0, DEGRADED), (2.0, EJECTED)], 0.5),
+        ([(1.0, DOWN), (5.0, UNKNOWN), (5.0, Availability("down", down=True, requested_state="maint"))], 0.0),
+        ([(0.0, AVAILABLE), (1.0, DOWN)], 0.0),
     ],
 )
 def test_the_share_of_those_who_count(members, share):
     assert healthy_share(members) == share
 
 
-@given(st.lists(st.tuples(st.floats(0, 256), st.sampled_from([WELL, DOWN, UNKNOWN, EJECTED, DEGRADED, DRAIN]))))
+@given(st.lists(st.tuples(st.floats(0, 256), st.sampled_from([AVAILABLE, DOWN, UNKNOWN, EJECTED, DEGRADED, DRAIN]))))
 def test_it_is_a_share_and_grows_with_every_recovery(members):
     share = healthy_share(members)
     assert 0.0 <= share <= 1.0
-    for n, (weight, standing) in enumerate(members):
-        if standing is DOWN:
-            assert healthy_share([*members[:n], (weight, WELL), *members[n + 1 :]]) >= share
+    for n, (weight, availability) in enumerate(members):
+        if availability is DOWN:
+            assert healthy_share([*members[:n], (weight, AVAILABLE), *members[n + 1 :]]) >= share
 
 
 def test_in_panic_everybody_goes_home():
@@ -62,7 +62,7 @@ def test_in_panic_everybody_goes_home():
         first = pool.first(token, 0.0)
         assert (first is not None) == (home == "d")
         assert told(pool, token)[0] == (home, "owner" if home == "d" else "panic")
-    pool.stand({"a": WELL})
+    pool.stand({"a": AVAILABLE})
     assert not pool.panic
     assert {told(pool, token)[0][0] for token in tokens} == {"a", "d"}
 
@@ -74,7 +74,7 @@ def test_what_has_just_failed_and_what_a_host_wishes_still_count():
     pool.backends["a"].connect_failed(0.0)
     found = told(pool, b"t")
     assert {name for name, _ in found[:2]} == {"b", "c"}
-    assert pool.left_out(pool.backends["b"], None, 0.0) == DOWN.trouble, "who looks on hears the truth"
+    assert pool.left_out(pool.backends["b"], None, 0.0) == DOWN.reason, "who looks on hears the truth"
 
 
 def test_bounded_load_goes_on_in_panic():

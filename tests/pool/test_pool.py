@@ -54,7 +54,7 @@ def situations(draw):
     held = draw(st.sets(st.sampled_from(NAMES)))
     tunnels = draw(st.lists(st.sampled_from(NAMES), max_size=3))
     lingers = draw(st.booleans())
-    crowd = draw(st.lists(st.sampled_from(NAMES), max_size=12))
+    sketch = draw(st.lists(st.sampled_from(NAMES), max_size=12))
     changes = [SetState(backend=name, state=state) for name, state in states.items()]
     changes += [pin(token, pinned)] if pinned else []
     settings = config(NAMES, ring)
@@ -62,7 +62,7 @@ def situations(draw):
 
     def make(more_held=()):
         pool = Pool(settings, placement)
-        for number, name in enumerate(crowd):
+        for number, name in enumerate(sketch):
             pool.leases.open(b"other-%d" % number, object(), name)
             pool.backends[name].active += 1
         opened = [(pool.leases.open(token, number, name), number) for number, name in enumerate(tunnels)]

@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import config, steered, told
 
-from balancer.health.availability import UNKNOWN, WELL, Availability
+from balancer.health.availability import AVAILABLE, UNKNOWN, Availability
 from balancer.overlay.overlay import SetState
 from balancer.pool.pool import Pool
 
 NAMES = ["a", "b", "c", "d"]
 LOOKS = {
-    "well": WELL,
+    "well": AVAILABLE,
     "down": Availability("unhealthy: status 500", down=True),
     "unknown": UNKNOWN,
-    "degraded": Availability(wish="degraded"),
-    "drain": Availability(wish="drain"),
-    "agent maint": Availability(wish="maint"),
+    "degraded": Availability(requested_state="degraded"),
+    "drain": Availability(requested_state="drain"),
+    "agent maint": Availability(requested_state="maint"),
     "ejected": Availability(ejected="ejected: 5 failures in a row"),
     "agent down": Availability("unhealthy: its agent says down", down=True),
 }
@@ -88,7 +88,7 @@ def test_health_does_not_move_the_ring():
     pool.stand({"a": LOOKS["down"]})
     assert pool.placement.ring.fingerprint == before
     pool.place(pool.placement)
-    assert pool.backends["a"].standing.down, "a new placement forgets nothing"
+    assert pool.backends["a"].availability.down, "a new placement forgets nothing"
 
 
 def test_those_in_turn_pass_over_who_is_down():
@@ -102,12 +102,12 @@ def test_a_return_ends_the_wait_after_a_failed_connect():
     pool.backends["a"].connect_failed(0.0)
     pool.stand({"a": LOOKS["agent down"]})
     assert pool.backends["a"].held_until
-    pool.stand({"a": WELL})
+    pool.stand({"a": AVAILABLE})
     assert pool.backends["a"].unavailable(1.0) == ""
     pool.backends["a"].connect_failed(2.0)
     pool.stand({"a": LOOKS["degraded"]})
     assert pool.backends["a"].unavailable(3.0) == "failed to connect"
-    pool.stand({"nobody": WELL})
+    pool.stand({"nobody": AVAILABLE})
 
 
 @pytest.mark.parametrize("state", LOOKS)

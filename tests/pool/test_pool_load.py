@@ -26,9 +26,9 @@ def workers(ring=None, view=None, **limits):
     return pools
 
 
-def seated(settings, seats=SEATS):
+def seated(settings, slots=SEATS):
     placement = steered(settings)
-    return type(placement)(**{**vars(placement), "seats": seats})
+    return type(placement)(**{**vars(placement), "slots": slots})
 
 
 class TestLimits:

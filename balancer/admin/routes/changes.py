@@ -28,7 +28,7 @@ async def pin(call: Call) -> ApiResponse:
     """Bind a token to a backend."""
     body = call.body(requests.PinBody)
     found, prefix = call.digest(body.token, prefix=body.prefix)
-    until = None if body.seconds is None else call.operators.keeper.wall() + body.seconds
+    until = None if body.seconds is None else call.services.controller.wall() + body.seconds
     change = Pin(digest=found, prefix=prefix, backend=body.backend, until=until, reason=body.reason, author=call.who)
     return await _changed(call, change, {"digest": found, "prefix": prefix, "until": until}, status=201)
 
@@ -37,7 +37,7 @@ async def unpin(call: Call) -> ApiResponse:
     """Take a pin away."""
     prefix = call.number("prefix", 0, 8192) or None
     found = call.args["digest"]
-    pins = call.book.overlay.pins.values()
+    pins = call.pool_state.overlay.pins.values()
     if not any((each.digest, each.prefix) == (found, prefix) for each in pins):
         raise ApiError(404, "there is no such pin; `balancer pins` lists them")
     return await _changed(call, Unpin(digest=found, prefix=prefix), {"digest": found, "prefix": prefix})
@@ -62,28 +62,30 @@ async def steer(call: Call) -> ApiResponse:
 async def settle(call: Call) -> ApiResponse:
     """Begin to send strays home; it goes on after the answer."""
     rate = call.body(requests.SettleBody).rate
-    work = await call.nursery.start(partial(call.operators.movers.settle, call.pool, rate))
+    work = await call.nursery.start(partial(call.services.evictions.settle, call.pool, rate))
     return call.answer({"settling": settling_facts(work)}, status=202)
 
 
 async def stop_settling(call: Call) -> ApiResponse:
     """Leave the other strays where they are."""
-    call.operators.movers.stop_settling(call.pool)
-    return call.answer({"settling": settling_facts(call.operators.movers.settling(call.pool))})
+    call.services.evictions.stop_settling(call.pool)
+    return call.answer({"settling": settling_facts(call.services.evictions.settling(call.pool))})
 
 
 async def trace(call: Call) -> ApiResponse:
     """A pass with which a client is told why it is placed where it is."""
-    until = int(call.operators.keeper.wall() + call.body(requests.TraceBody).seconds)
-    return call.answer({"header": TRACE_HEADER, "value": call.operators.passes.issue(until), "until": until})
+    until = int(call.services.controller.wall() + call.body(requests.TraceBody).seconds)
+    return call.answer({"header": TRACE_HEADER, "value": call.services.passes.issue(until), "until": until})
 
 
 async def set_log_level(call: Call) -> ApiResponse:
     """Write more or fewer messages, until the daemon ends."""
     level = call.body(requests.LogLevelBody).level
     set_level(level)
-    await call.operators.fleet.relevel(level)
-    call.operators.keeper.events.emit("log-level", f"messages from {level} on are written", level=level, who=call.who)
+    await call.services.registry.relevel(level)
+    call.services.controller.events.emit(
+        "log-level", f"messages from {level} on are written", level=level, who=call.who
+    )
     return call.answer({"level": level})
 
 
@@ -95,16 +97,16 @@ def made(call: Call, entry: Entry) -> dict[str, Any]:
         "who": entry.who,
         "before": entry.before,
         "after": entry.after,
-        "version": version(call.operators.keeper.book(entry.pool)),
+        "version": version(call.services.controller.pool_state(entry.pool)),
     }
 
 
 async def _changed(call: Call, change: Change, more: dict[str, Any], status: int = 200) -> ApiResponse:
     changes: Sequence[Change] = [change]
-    entry = await call.operators.keeper.change(call.pool, changes, call.who, call.only_at)
+    entry = await call.services.controller.change(call.pool, changes, call.who, call.only_at)
     return call.answer({**made(call, entry), **more}, status)
 
 
 async def _backend_changed(call: Call, change: SetState | SetWeight | Steer) -> ApiResponse:
-    entry = await call.operators.keeper.change(call.pool, [change], call.who, call.only_at)
-    return call.answer({**made(call, entry), "backend": call.facts.backend(call.book, change.backend)})
+    entry = await call.services.controller.change(call.pool, [change], call.who, call.only_at)
+    return call.answer({**made(call, entry), "backend": call.facts.backend(call.pool_state, change.backend)})

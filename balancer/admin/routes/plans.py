@@ -27,15 +27,15 @@ async def explain(call: Call) -> ApiResponse:
     """Where a token goes, or went, and why. The token comes in the body and does not come back."""
     body = call.body(requests.ExplainBody)
     token = await _token(call, body.token)
-    digest = call.operators.keeper.digest(token)
+    digest = call.services.controller.digest(token)
     if body.at is not None:
-        found = await past_explanation(call.operators.keeper, call.pool, token, body.at)
+        found = await past_explanation(call.services.controller, call.pool, token, body.at)
         when = f"{datetime.fromtimestamp(body.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
         words = f"user digest:{digest} at {when}, as the journal tells it (health and tunnels are not in it)"
         about: dict[str, Any] = {"digest": digest, "at": body.at}
     else:
-        found = live_explanation(call.book, token, call.operators.now())
-        lease = call.book.pool.leases.get(token, call.operators.now())
+        found = live_explanation(call.pool_state, token, call.services.now())
+        lease = call.pool_state.pool.leases.get(token, call.services.now())
         words = f"user digest:{digest}: {_presence(lease)}"
         live = {"place": lease.place, "tunnels": len(lease.sessions)} if lease is not None else None
         about = {"digest": digest, "live": live}
@@ -48,7 +48,7 @@ async def make(call: Call) -> ApiResponse:
     """A plan of changes; nothing is changed."""
     body = call.body(requests.PlanBody)
     changes = [_authored(change, call.who) for change in body.changes]
-    plan = await call.operators.plans.make(call.pool, changes, body.to)
+    plan = await call.services.plans.make(call.pool, changes, body.to)
     return _shown(call, plan)
 
 
@@ -56,20 +56,20 @@ async def show(call: Call) -> ApiResponse:
     """A plan that was made before."""
     plan = _known(call)
     if call.wants(SVG):
-        return ApiResponse(200, (await call.operators.plans.picture(plan.plan.id)).encode(), SVG)
+        return ApiResponse(200, (await call.services.plans.picture(plan.plan.id)).encode(), SVG)
     return _shown(call, plan)
 
 
 async def apply(call: Call) -> ApiResponse:
     """Make the changes of a plan, if the ring is still the one it was made on."""
     plan = _known(call)
-    entry = await call.operators.plans.apply(plan.plan.id, call.who)
+    entry = await call.services.plans.apply(plan.plan.id, call.who)
     return call.answer({**made(call, entry), "plan": plan.plan.id, "changes": _changes(plan.changes)})
 
 
 def _known(call: Call) -> LivePlan:
     try:
-        return call.operators.plans.get(call.args["plan"])
+        return call.services.plans.get(call.args["plan"])
     except Refused as error:
         raise ApiError(404, str(error)) from None
 
@@ -133,9 +133,9 @@ async def _token(call: Call, text: str) -> bytes:
     if not text.startswith("digest:"):
         return call.token(text)
     wanted, _ = call.digest(text)
-    for number, lease in enumerate(call.book.pool.leases.live()):
+    for number, lease in enumerate(call.pool_state.pool.leases.live()):
         if number % CHUNK == CHUNK - 1:
             await trio.lowlevel.checkpoint()
-        if call.operators.keeper.digest(lease.token) == wanted:
+        if call.services.controller.digest(lease.token) == wanted:
             return lease.token
     raise ApiError(404, "no connected user has this digest; who is not connected can only be found by the token itself")

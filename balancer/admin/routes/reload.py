@@ -22,34 +22,34 @@ DAY = 86400.0
 async def reload(call: Call) -> ApiResponse:
     """Put the file in force, or with ``dry_run`` say what that would change."""
     body = call.body(requests.ReloadBody)
-    reloader = call.operators.reloader
+    reloader = call.services.reloader
     try:
         changes = await (reloader.preview() if body.dry_run else reloader.reload(call.who))
     except ConfigError as error:
         raise ApiError(409, str(error)) from None
     if call.wants("text/plain"):
         return as_text("\n".join(_lines(changes, dry=body.dry_run)))
-    return call.answer({**reload_facts(call.operators), "dry_run": body.dry_run, **_json(changes)})
+    return call.answer({**reload_facts(call.services), "dry_run": body.dry_run, **_json(changes)})
 
 
 async def last(call: Call) -> ApiResponse:
     """How the last reload went."""
-    return call.answer(reload_facts(call.operators))
+    return call.answer(reload_facts(call.services))
 
 
 async def config(call: Call) -> ApiResponse:
     """The configuration in force, without its secrets."""
-    force = call.operators.fleet.force
-    return call.answer({"generation": force.generation, "since": force.since, "config": masked(force.config)})
+    active = call.services.registry.active
+    return call.answer({"generation": active.generation, "since": active.since, "config": masked(active.config)})
 
 
 async def certificates(call: Call) -> ApiResponse:
     """Certificates in force, and how many days they have left."""
-    force = call.operators.fleet.force
+    active = call.services.registry.active
     found = []
-    for listener in force.config.listener:
+    for listener in active.config.listener:
         files = listener.tls.certificates if listener.tls else ()
-        for certificate, pem in zip(files, force.certificates.get(listener.name, ()), strict=True):
+        for certificate, pem in zip(files, active.certificates.get(listener.name, ()), strict=True):
             about = await trio.to_thread.run_sync(describe_pem, certificate.cert, pem.cert)
             found.append(
                 {

@@ -14,7 +14,7 @@ async def sessions(call: Call) -> ApiResponse:
     limit = call.number("limit", _LISTED, _MOST)
     wanted = {name: call.request.query[name] for name in ("pool", "backend", "user") if name in call.request.query}
     found: list[dict[str, Any]] = []
-    for worker, listed in (await call.operators.fleet.ask("sessions", _MOST)).items():
+    for worker, listed in (await call.services.registry.ask("sessions", _MOST)).items():
         found += [
             {**each, "session": f"{worker}-{each['session']}"}
             for each in listed
@@ -27,10 +27,10 @@ async def sessions(call: Call) -> ApiResponse:
 async def close(call: Call) -> ApiResponse:
     """End a tunnel; its user may come back at once."""
     worker, _, number = call.args["session"].partition("-")
-    fleet = call.operators.fleet
-    attached = fleet.workers.get(int(worker)) if worker.isdecimal() else None
+    registry = call.services.registry
+    attached = registry.workers.get(int(worker)) if worker.isdecimal() else None
     tunnel = attached.tunnels.get(int(number)) if attached is not None and number.isdecimal() else None
     if tunnel is None:
         raise ApiError(404, "there is no such session; `balancer sessions` lists them")
-    fleet.end(tunnel, f"ended by {call.who}")
+    registry.end(tunnel, f"ended by {call.who}")
     return call.answer({"session": call.args["session"], "ended": True})

@@ -25,10 +25,12 @@ async def health(call: Call) -> ApiResponse:
 
 async def ready(call: Call) -> ApiResponse:
     """The daemon accepts connections, and there is a backend to take them."""
-    operators = call.operators
-    gauges = operators.gauges()
-    books = operators.keeper.books.values()
-    served = any(call.facts.takes_new(book, backend) for book in books for backend in book.pool.backends)
+    services = call.services
+    gauges = services.gauges()
+    pool_states = services.controller.pool_states.values()
+    served = any(
+        call.facts.takes_new(pool_state, backend) for pool_state in pool_states for backend in pool_state.pool.backends
+    )
     if gauges["draining"]:
         why = "the daemon is stopping"
     elif not gauges["accepting"]:
@@ -43,23 +45,23 @@ async def ready(call: Call) -> ApiResponse:
 async def metrics(call: Call) -> ApiResponse:
     """For Prometheus."""
     body, content_type = await call.metrics.exposition(as_openmetrics=call.wants("application/openmetrics-text"))
-    call.operators.keep_counted()  # before anybody hears of it, so that it never is less afterwards
+    call.services.keep_counted()  # before anybody hears of it, so that it never is less afterwards
     return ApiResponse(200, body, content_type)
 
 
 async def status(call: Call) -> ApiResponse:
     """Everything at a glance."""
-    operators = call.operators
+    services = call.services
     return call.answer(
         {
             "version": installed("balancer"),
-            "uptime": operators.keeper.wall() - operators.gauges()["started"],
-            **operators.gauges(),
-            **reload_facts(operators),
-            "state_kept": operators.keeper.persistent,
+            "uptime": services.controller.wall() - services.gauges()["started"],
+            **services.gauges(),
+            **reload_facts(services),
+            "state_kept": services.controller.persistent,
             "pools": [
-                {**call.facts.pool(book), "backend": call.facts.backends(book)}
-                for book in operators.keeper.books.values()
+                {**call.facts.pool(pool_state), "backend": call.facts.backends(pool_state)}
+                for pool_state in services.controller.pool_states.values()
             ],
         }
     )
@@ -67,40 +69,40 @@ async def status(call: Call) -> ApiResponse:
 
 async def pools(call: Call) -> ApiResponse:
     """All pools."""
-    books = call.operators.keeper.books.values()
-    return call.answer({"pools": [call.facts.pool(book) for book in books]})
+    pool_states = call.services.controller.pool_states.values()
+    return call.answer({"pools": [call.facts.pool(pool_state) for pool_state in pool_states]})
 
 
 async def pool(call: Call) -> ApiResponse:
     """One pool."""
-    return call.answer(call.facts.pool(call.book))
+    return call.answer(call.facts.pool(call.pool_state))
 
 
 async def backends(call: Call) -> ApiResponse:
     """The backends of a pool."""
-    return call.answer({"pool": call.pool, "backends": call.facts.backends(call.book)})
+    return call.answer({"pool": call.pool, "backends": call.facts.backends(call.pool_state)})
 
 
 async def ring(call: Call) -> ApiResponse:
     """The ring in force: shares, points, balance."""
-    book = call.book
-    algorithm = book.config.ring.algorithm
+    pool_state = call.pool_state
+    algorithm = pool_state.config.ring.algorithm
     if call.wants("text/plain"):
-        return as_text(await compute(show_text, call.pool, algorithm, book.ring))
-    return call.answer(await compute(show_json, call.pool, algorithm, book.ring))
+        return as_text(await compute(show_text, call.pool, algorithm, pool_state.ring))
+    return call.answer(await compute(show_json, call.pool, algorithm, pool_state.ring))
 
 
 async def pins(call: Call) -> ApiResponse:
     """The pins of a pool, by digest."""
-    found = [pin.model_dump(mode="json", exclude={"op"}) for pin in call.book.overlay.pins.values()]
+    found = [pin.model_dump(mode="json", exclude={"op"}) for pin in call.pool_state.overlay.pins.values()]
     return call.answer({"pool": call.pool, "pins": found})
 
 
 async def strays(call: Call) -> ApiResponse:
     """Users who are not where they belong, and how far sending them home is."""
-    movers = call.operators.movers
-    found = await movers.strays(call.pool)
-    settling = settling_facts(movers.settling(call.pool))
+    evictions = call.services.evictions
+    found = await evictions.strays(call.pool)
+    settling = settling_facts(evictions.settling(call.pool))
     listed = [asdict(stray) for stray in found[: call.number("limit", _LISTED, _MOST)]]
     return call.answer({"pool": call.pool, "count": len(found), "settling": settling, "strays": listed})
 
@@ -108,16 +110,18 @@ async def strays(call: Call) -> ApiResponse:
 async def journal(call: Call) -> ApiResponse:
     """The newest entries of a pool's journal, oldest first."""
     limit = call.number("limit", _LISTED, _MOST, least=1)
-    entries = [each for each in await trio.to_thread.run_sync(call.operators.keeper.entries) if each.pool == call.pool]
+    entries = [
+        each for each in await trio.to_thread.run_sync(call.services.controller.entries) if each.pool == call.pool
+    ]
     secret = {"config": {"ring": {"seed"}}}
     listed = [entry.model_dump(mode="json", exclude_none=True, exclude=secret) for entry in entries[-limit:]]
-    kept = call.operators.keeper.persistent
+    kept = call.services.controller.persistent
     return call.answer({"pool": call.pool, "kept": kept, "count": len(entries), "entries": listed})
 
 
 async def events(call: Call) -> ApiResponse:
     """What changes, as it happens (server-sent events), behind ``Last-Event-ID`` or from the ``last`` few on."""
-    found = call.operators.keeper.events
+    found = call.services.controller.events
     seen = call.request.headers.get("last-event-id")
     place = found.newest(call.number("last", 0, KEPT)) if seen is None else found.place_of(seen)
     follower = EventReader(found, place)

@@ -9,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.control.evictions import Evictions, Stray
 from balancer.errors import Refused
-from balancer.health.availability import WELL, Availability
+from balancer.health.availability import AVAILABLE, Availability
 from balancer.overlay.overlay import SetState
 
 DRAIN, SPREAD = 600.0, 30.0
@@ -45,12 +45,12 @@ class Nobodys:
 class Floor:
     """A pool with movers at work; ``ended`` are the tabs they have ended, with the time."""
 
-    def __init__(self, keeper, clock):
-        self.keeper, self.clock = keeper, clock
-        self.pool = keeper.book("ide").pool
+    def __init__(self, controller, clock):
+        self.controller, self.clock = controller, clock
+        self.pool = controller.pool_state("ide").pool
         self.ended = []
         self.reasons = set()
-        self.movers = Evictions(keeper, self.end, trio.current_time, drain=DRAIN, spread=SPREAD)
+        self.evictions = Evictions(controller, self.end, trio.current_time, drain=DRAIN, spread=SPREAD)
 
     def end(self, tab, why):
         self.ended.append((trio.current_time(), tab))
@@ -66,7 +66,7 @@ class Floor:
         return [[Tab(self, token, "b") for _ in range(tabs)] for token in tokens[:count]]
 
     async def state(self, backend, state):
-        await self.keeper.change("ide", [SetState(backend=backend, state=state)], "tests")
+        await self.controller.change("ide", [SetState(backend=backend, state=state)], "tests")
 
     async def passes(self, seconds, step=0.25):
         for _ in range(int(seconds / step)):
@@ -83,9 +83,9 @@ class Floor:
 
 @asynccontextmanager
 async def working(clock, settings=None):
-    async with keeping(settings=settings) as keeper, trio.open_nursery() as nursery:
-        floor = Floor(keeper, clock)
-        nursery.start_soon(floor.movers.run)
+    async with keeping(settings=settings) as controller, trio.open_nursery() as nursery:
+        floor = Floor(controller, clock)
+        nursery.start_soon(floor.evictions.run)
         await wait_all_tasks_blocked()
         yield floor, nursery
         nursery.cancel_scope.cancel()
@@ -174,7 +174,7 @@ async def test_nobody_is_moved_for_any_other_reason(clock):
     async with working(clock) as (floor, _):
         floor.astray(5)
         floor.users(5, "c")
-        await floor.keeper.change("ide", [pin(floor.keeper, b"c-0", "a")], "tests")
+        await floor.controller.change("ide", [pin(floor.controller, b"c-0", "a")], "tests")
         floor.pool.backends["c"].connect_failed(0.0)
         await floor.passes(86400, step=600)
         assert not floor.ended
@@ -184,9 +184,9 @@ async def test_strays_are_told_by_digest_and_whole(clock):
     async with working(clock) as (floor, _):
         (tabs,) = floor.astray(1, tabs=2)
         Tab(floor, b"home", floor.pool.placement.ring.owner(b"home"))
-        digest = floor.keeper.digest(tabs[0].token)
-        assert await floor.movers.strays("ide") == [Stray(digest, "b", "a", 2)]
-        assert await floor.movers.count_strays("ide") == 1
+        digest = floor.controller.digest(tabs[0].token)
+        assert await floor.evictions.strays("ide") == [Stray(digest, "b", "a", 2)]
+        assert await floor.evictions.count_strays("ide") == 1
 
 
 async def test_settling_sends_strays_home_at_the_rate(clock):
@@ -196,8 +196,8 @@ async def test_settling_sends_strays_home_at_the_rate(clock):
         home = Tab(floor, users[1][0].token, "a")  # and one who is at home as well, by an earlier tab
         Tab(floor, users[1][0].token, "b")
         begun = trio.current_time()
-        work = await nursery.start(floor.movers.settle, "ide", 2.0)
-        assert floor.movers.settling("ide") is work
+        work = await nursery.start(floor.evictions.settle, "ide", 2.0)
+        assert floor.evictions.settling("ide") is work
         assert not work.done
         await floor.passes(5)
         moved = floor.moved()
@@ -206,20 +206,20 @@ async def test_settling_sends_strays_home_at_the_rate(clock):
         assert not extra.lease.sessions
         assert list(home.lease.sessions) == [home]
         assert work.done
-        assert await floor.movers.strays("ide") == []
+        assert await floor.evictions.strays("ide") == []
 
 
 async def test_settling_skips_those_whose_home_is_down_and_who_are_home_by_now(clock):
     async with working(clock) as (floor, nursery):
         users = floor.astray(3)
-        work = await nursery.start(floor.movers.settle, "ide", 0.1)
+        work = await nursery.start(floor.evictions.settle, "ide", 0.1)
         Tab(floor, users[1][0].token, "a")
         users[2][0].close()
         await floor.passes(30)
         assert (work.moved, work.skipped) == (1, 2)
         users = floor.astray(3)
         floor.pool.backends["a"].connect_failed(trio.current_time())
-        work = await nursery.start(floor.movers.settle, "ide", 10.0)
+        work = await nursery.start(floor.evictions.settle, "ide", 10.0)
         await floor.passes(2)
         assert (work.moved, work.skipped) == (0, work.strays)
 
@@ -227,34 +227,34 @@ async def test_settling_skips_those_whose_home_is_down_and_who_are_home_by_now(c
 async def test_settling_is_stopped_or_replaced(clock):
     async with working(clock) as (floor, nursery):
         floor.astray(10)
-        first = await nursery.start(floor.movers.settle, "ide", 1.0)
+        first = await nursery.start(floor.evictions.settle, "ide", 1.0)
         await floor.passes(2.25)
         assert first.moved == 3
-        second = await nursery.start(floor.movers.settle, "ide", 1.0)
+        second = await nursery.start(floor.evictions.settle, "ide", 1.0)
         await floor.passes(1.25)
         assert (first.moved, second.moved, second.strays) == (3, 2, 7)
-        assert floor.movers.settling("ide") is second
-        floor.movers.stop_settling("ide")
+        assert floor.evictions.settling("ide") is second
+        floor.evictions.stop_settling("ide")
         await floor.passes(20)
-        assert (second.moved, floor.movers.settled) == (2, 5)
+        assert (second.moved, floor.evictions.settled) == (2, 5)
         assert first.done
         assert second.done
-        floor.movers.stop_settling("ide")
+        floor.evictions.stop_settling("ide")
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, 1001.0, float("nan")])
 async def test_rates_that_are_none(clock, rate):
     async with working(clock) as (floor, _):
         with pytest.raises(Refused, match="a rate lies"):
-            await floor.movers.settle("ide", rate)
+            await floor.evictions.settle("ide", rate)
 
 
 async def test_pools_drain_apart(clock):
-    async with keeping(settings=config(pools=("ide", "other"))) as keeper, trio.open_nursery() as nursery:
-        floor = Floor(keeper, clock)
-        nursery.start_soon(floor.movers.run)
+    async with keeping(settings=config(pools=("ide", "other"))) as controller, trio.open_nursery() as nursery:
+        floor = Floor(controller, clock)
+        nursery.start_soon(floor.evictions.run)
         floor.users(3, "a")
-        await keeper.change("other", [SetState(backend="a", state="drain")], "tests")
+        await controller.change("other", [SetState(backend="a", state="drain")], "tests")
         await wait_all_tasks_blocked()
         await floor.passes(DRAIN + SPREAD, step=10)
         assert not floor.ended
@@ -266,7 +266,7 @@ class TestDown:
 
     def judge(self, floor, ok, *names):
         for name in names:
-            floor.pool.stand({name: WELL if ok else Availability("as the test says", down=True)})
+            floor.pool.stand({name: AVAILABLE if ok else Availability("as the test says", down=True)})
 
     def settings(self, on_down):
         return config(health={"type": "tcp", "on_down": on_down})
@@ -321,7 +321,7 @@ class TestDown:
         async with working(clock, self.settings("keep")) as (floor, nursery):
             self.judge(floor, True, "a", "b", "c")
             floor.astray(3)
-            floor.pool.stand({"a": Availability(wish="drain")})
-            work = await nursery.start(floor.movers.settle, "ide", 10.0)
+            floor.pool.stand({"a": Availability(requested_state="drain")})
+            work = await nursery.start(floor.evictions.settle, "ide", 10.0)
             await floor.passes(3)
             assert (work.done, work.moved, work.skipped) == (True, 0, 3)

@@ -14,9 +14,9 @@ def clock():
     return MockClock()
 
 
-async def scanning(nursery, keeper):
+async def scanning(nursery, controller):
     """A scan that has counted once, and sleeps."""
-    scan = PeriodicCounts(keeper, Evictions(keeper, None, trio.current_time, drain=600, spread=30))
+    scan = PeriodicCounts(controller, Evictions(controller, None, trio.current_time, drain=600, spread=30))
     nursery.start_soon(scan.run)
     await until(lambda: scan.rings)
     await wait_all_tasks_blocked()
@@ -29,12 +29,12 @@ async def passes(clock, seconds):
 
 
 async def test_a_change_is_counted_at_once(clock):
-    async with keeping() as keeper, trio.open_nursery() as nursery:
-        keeper.book("ide").pool.leases.open(b"t", object(), "a")
-        scan = await scanning(nursery, keeper)
+    async with keeping() as controller, trio.open_nursery() as nursery:
+        controller.pool_state("ide").pool.leases.open(b"t", object(), "a")
+        scan = await scanning(nursery, controller)
         await passes(clock, PAUSE)
         for backend, strays in (("a", 0), ("b", 1), ("a", 0)):
-            await keeper.change("ide", [pin(keeper, b"t", backend)], "tests")
+            await controller.change("ide", [pin(controller, b"t", backend)], "tests")
             await wait_all_tasks_blocked()
             assert scan.strays == {"ide": strays}
             await passes(clock, PAUSE)
@@ -42,10 +42,10 @@ async def test_a_change_is_counted_at_once(clock):
 
 
 async def test_users_who_come_are_counted_later(clock):
-    async with keeping() as keeper, trio.open_nursery() as nursery:
-        await keeper.change("ide", [pin(keeper, b"t", "b")], "tests")
-        scan = await scanning(nursery, keeper)
-        keeper.book("ide").pool.leases.open(b"t", object(), "a")
+    async with keeping() as controller, trio.open_nursery() as nursery:
+        await controller.change("ide", [pin(controller, b"t", "b")], "tests")
+        scan = await scanning(nursery, controller)
+        controller.pool_state("ide").pool.leases.open(b"t", object(), "a")
         await passes(clock, PAUSE)
         assert scan.strays == {"ide": 0}
         await passes(clock, INTERVAL)

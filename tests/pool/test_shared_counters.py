@@ -44,15 +44,15 @@ class Workers(RuleBasedStateMachine):
 
     @rule(worker=WORKERS, client=CLIENTS)
     def lets_in(self, worker, client):
-        board = self.boards[worker]
-        board.crowd.enter(board.places(client))
+        shared_counters = self.boards[worker]
+        shared_counters.sketch.enter(shared_counters.places(client))
         self.clients[worker][client] += 1
 
     @rule(worker=WORKERS, client=CLIENTS)
     def lets_out(self, worker, client):
         if self.clients[worker][client]:
-            board = self.boards[worker]
-            board.crowd.leave(board.places(client))
+            shared_counters = self.boards[worker]
+            shared_counters.sketch.leave(shared_counters.places(client))
             self.clients[worker][client] -= 1
 
     @rule(worker=WORKERS)
@@ -63,11 +63,11 @@ class Workers(RuleBasedStateMachine):
 
     @invariant()
     def everyone_sees_the_same_and_the_truth(self):
-        for board in self.boards:
+        for shared_counters in self.boards:
             for cell in {cell for numbers in self.numbers for cell in numbers}:
-                assert board.cell(*cell).total() == sum(numbers.get(cell, 0) for numbers in self.numbers)
+                assert shared_counters.cell(*cell).total() == sum(numbers.get(cell, 0) for numbers in self.numbers)
             for client, held in sum(self.clients, Counter()).items():
-                assert board.crowd.count(board.places(client)) == held  # these few share no cell
+                assert shared_counters.sketch.count(shared_counters.places(client)) == held  # these few share no cell
 
 
 TestWorkers = Workers.TestCase
@@ -75,11 +75,11 @@ TestWorkers.settings = settings(max_examples=30, stateful_step_count=30)
 
 
 def test_a_crowd_is_seldom_overcounted_and_never_undercounted():
-    board = SharedCounters(memory(1), 0)
+    shared_counters = SharedCounters(memory(1), 0)
     clients = [b"10.%d.%d.1" % divmod(number, 256) for number in range(20_000)]
     for client in clients:
-        board.crowd.enter(board.places(client))
-    counts = Counter(board.crowd.count(board.places(client)) for client in clients)
+        shared_counters.sketch.enter(shared_counters.places(client))
+    counts = Counter(shared_counters.sketch.count(shared_counters.places(client)) for client in clients)
     assert min(counts) == 1
     assert counts[1] > 0.9 * len(clients)
     assert max(counts) < 6
@@ -98,8 +98,8 @@ def test_cells_of_clients_cannot_be_foretold():
     pauses=st.lists(st.floats(0, 3), max_size=60),
 )
 def test_buckets_are_token_buckets(rate, burst, pauses):
-    board = SharedCounters(memory(1), 0)
-    buckets, places = board.buckets(Metered.CLIENTS), board.places(b"10.0.0.1")
+    shared_counters = SharedCounters(memory(1), 0)
+    buckets, places = shared_counters.buckets(Metered.CLIENTS), shared_counters.places(b"10.0.0.1")
     tokens, now = float(burst), 1000.0
     for pause in pauses:
         now += pause / rate
@@ -125,15 +125,15 @@ def test_buckets_are_shared_by_workers_and_not_by_clients_or_kinds():
 
 CHILD = """
 import mmap, sys
-from balancer.shared.counters import Board, Kind
+from balancer.shared.counters import SharedCounters, Kind
 file, row = sys.argv[1], int(sys.argv[2])
 with open(file, "r+b") as opened:
-    board = Board(memoryview(mmap.mmap(opened.fileno(), 0)), row)
-cell, places = board.cell(Kind.ACTIVE, 3), board.places(b"10.0.0.1")
+    shared_counters = SharedCounters(memoryview(mmap.mmap(opened.fileno(), 0)), row)
+cell, places = shared_counters.cell(Kind.ACTIVE, 3), shared_counters.places(b"10.0.0.1")
 for number in range(20_000):
     cell.put(number)
-    board.crowd.enter(places)
-print(board.places(b"10.0.0.1"))
+    shared_counters.sketch.enter(places)
+print(shared_counters.places(b"10.0.0.1"))
 """
 
 
@@ -146,35 +146,35 @@ def test_processes_do_not_disturb_each_other(tmp_path):
     command = [sys.executable, "-c", CHILD, file]
     children = [subprocess.Popen([*command, str(row)], stdout=subprocess.PIPE, text=True) for row in (0, 2)]
     said = {child.communicate()[0] for child in children}
-    board = SharedCounters(memoryview(bytearray(file.read_bytes())), 1)
-    assert said == {f"{board.places(b'10.0.0.1')}\n"}
-    assert board.cell(Kind.ACTIVE, 3).total() == 2 * 19_999
-    assert board.crowd.count(board.places(b"10.0.0.1")) == 2 * 20_000
+    shared_counters = SharedCounters(memoryview(bytearray(file.read_bytes())), 1)
+    assert said == {f"{shared_counters.places(b'10.0.0.1')}\n"}
+    assert shared_counters.cell(Kind.ACTIVE, 3).total() == 2 * 19_999
+    assert shared_counters.sketch.count(shared_counters.places(b"10.0.0.1")) == 2 * 20_000
 
 
 class TestSeats:
     @given(st.lists(st.tuples(st.sampled_from("pq"), st.sets(st.sampled_from("abcdefgh"))), max_size=20))
     def test_each_backend_keeps_its_own(self, changes):
-        seats, held = Slots(), {}
+        slots, held = Slots(), {}
         for pool, names in changes:
-            assigned = seats.assign(pool, sorted(names))
+            assigned = slots.assign(pool, sorted(names))
             assert assigned.keys() == names
             before = held.get(pool, {})
             assert all(assigned[name] == before[name] for name in names & before.keys())
             held[pool] = assigned
-            everyone = [seat for pool in held.values() for seat in pool.values()]
+            everyone = [slot for pool in held.values() for slot in pool.values()]
             assert len(set(everyone)) == len(everyone)
 
     def test_what_became_free_comes_last(self):
-        seats = Slots()
-        assert seats.assign("ide", "ab") == {"a": 0, "b": 1}
-        assert seats.assign("ide", "b") == {"b": 1}
-        assert seats.assign("ide", "bcd") == {"b": 1, "c": 2, "d": 3}
+        slots = Slots()
+        assert slots.assign("ide", "ab") == {"a": 0, "b": 1}
+        assert slots.assign("ide", "b") == {"b": 1}
+        assert slots.assign("ide", "bcd") == {"b": 1, "c": 2, "d": 3}
 
     def test_there_are_so_many(self):
-        seats = Slots()
-        seats.assign("ide", map(str, range(CAPACITY)))
+        slots = Slots()
+        slots.assign("ide", map(str, range(CAPACITY)))
         with pytest.raises(Refused, match=f"more than {CAPACITY} backends"):
-            seats.assign("other", ["one"])
-        seats.assign("ide", [])
-        assert seats.assign("other", ["one"]) == {"one": 0}
+            slots.assign("other", ["one"])
+        slots.assign("ide", [])
+        assert slots.assign("other", ["one"]) == {"one": 0}

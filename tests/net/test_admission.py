@@ -35,12 +35,12 @@ def workers(engine, view):
     made = []
 
     def make(**limits):
-        made.extend(gate_for(engine, board=SharedCounters(view, row), **limits) for row in range(2))
+        made.extend(gate_for(engine, shared_counters=SharedCounters(view, row), **limits) for row in range(2))
         return made
 
     yield make
-    for gate in made:
-        gate.close()
+    for admission in made:
+        admission.close()
 
 
 class TestRooms:
@@ -57,13 +57,13 @@ class TestRooms:
 
     def test_each_listener_has_its_own(self, workers):
         one, other = workers()
-        first, second = one.room(1, 0), one.room(1, 1)
-        other.room(1, 0).enter()
+        first, second = one.connection_limit(1, 0), one.room(1, 1)
+        other.connection_limit(1, 0).enter()
         assert first.full()
         assert not second.full()
 
     def test_none_is_no_limit(self, workers):
-        room = workers()[0].room(0, 0)
+        room = workers()[0].connection_limit(0, 0)
         for _ in range(1000):
             room.enter()
         assert not room.full()
@@ -98,10 +98,16 @@ class TestClients:
     def test_one_client_comes_so_fast_to_all_workers(self, engine, view):
         now = [100.0]
         one, other = (
-            gate_for(engine, board=SharedCounters(view, row), clock=lambda: now[0], client_rate="2/s", client_burst=3)
+            gate_for(
+                engine,
+                shared_counters=SharedCounters(view, row),
+                clock=lambda: now[0],
+                client_rate="2/s",
+                client_burst=3,
+            )
             for row in range(2)
         )
-        assert all(gate.admit("10.0.0.1") for gate in (one, other, one))
+        assert all(admission.admit("10.0.0.1") for admission in (one, other, one))
         assert one.admit("10.0.0.1") is None
         assert other.admit("10.0.0.1") is None
         assert other.admit("10.0.0.2")
@@ -109,8 +115,8 @@ class TestClients:
         assert other.admit("10.0.0.1")
         assert one.admit("10.0.0.1") is None
         assert (one.refused["client_rate"], other.refused["client_rate"]) == (2, 1)
-        for gate in (one, other):
-            gate.close()
+        for admission in (one, other):
+            admission.close()
 
     def test_without_limits_nobody_is_counted(self, workers):
         one, _ = workers()
@@ -140,13 +146,13 @@ class TestClients:
 class TestHandshakes:
     async def test_at_the_limit_the_oldest_give_way(self, clock):
         async with running() as engine:
-            gate = gate_for(engine, max_handshakes=2)
+            admission = gate_for(engine, max_handshakes=2)
             ended = []
 
             def shake(name):
                 client, peer = pair(engine)
                 peer.close()
-                gate.handshakes.begin(client)
+                admission.handshakes.begin(client)
                 client.task = engine.spawn(serve(client, name))
 
             async def serve(client, name):
@@ -155,47 +161,49 @@ class TestHandshakes:
                 except TimedOut:
                     ended.append(name)
                 finally:
-                    gate.handshakes.end(client)
+                    admission.handshakes.end(client)
                     client.close()
 
             shake("first")
             await passes(clock, HANDSHAKE_TURN / 2)
             shake("second")
-            assert gate.handshakes.full()
-            gate.handshakes.press(1)
+            assert admission.handshakes.full()
+            admission.handshakes.press(1)
             await settle()
             assert ended == []
             await passes(clock, HANDSHAKE_TURN / 2)
-            gate.handshakes.press(5)
-            assert not gate.handshakes.full()
+            admission.handshakes.press(5)
+            assert not admission.handshakes.full()
             await settle()
             assert ended == ["first"]
-            assert gate.refused["handshakes"] == 1
-            assert gate.handshakes.held == 1
-            gate.close()
+            assert admission.refused["handshakes"] == 1
+            assert admission.handshakes.held == 1
+            admission.close()
 
 
 class TestMemory:
     def test_above_the_watermark_nobody_new_comes_in(self, engine, view, caplog):
         used = [99 << 20]
-        gate = gate_for(engine, board=SharedCounters(view, 0), memory=Memory(bytes=100 << 20), used=lambda: used[0])
-        gate.weigh()
-        assert not gate.starved
+        admission = gate_for(
+            engine, shared_counters=SharedCounters(view, 0), memory=Memory(bytes=100 << 20), used=lambda: used[0]
+        )
+        admission.weigh()
+        assert not admission.starved
         used[0] = 101 << 20
-        gate.weigh()
-        gate.weigh()
-        assert gate.starved
+        admission.weigh()
+        admission.weigh()
+        assert admission.starved
         (line,) = caplog.records
         assert line.levelno == logging.ERROR
         assert "101 MiB of memory are in use, more than the 100 MiB" in line.getMessage()
         used[0] = 96 << 20  # not at once, or it would come and go
-        gate.weigh()
-        assert gate.starved
+        admission.weigh()
+        assert admission.starved
         used[0] = 94 << 20
-        gate.weigh()
-        assert not gate.starved
+        admission.weigh()
+        assert not admission.starved
         assert "welcome again" in caplog.text
-        gate.close()
+        admission.close()
 
     def test_all_workers_share_the_memory(self, workers):
         one, other = workers(memory=Memory(bytes=100), used=lambda: 60)
