@@ -1,9 +1,9 @@
 """Token buckets in shared memory, one for each client address or user token.
 
-They take the form of the generic cell rate algorithm (ITU-T I.371): one number, the time at which the bucket will be full
-again. All rows share these cells, so a write may be lost when two workers write at the same moment: then one client gets
-one connection too many. Eight aligned bytes are written at once, so nobody reads half a number. Times must come from a
-clock that all processes share (CLOCK_MONOTONIC).
+They take the form of the generic cell rate algorithm (ITU-T I.371): one number, the time at which the bucket will be
+full again. All rows share these cells, so a write may be lost when two workers write at the same moment: then one
+client gets one connection too many. Eight aligned bytes are written at once, so nobody reads half a number. Times must
+come from a clock that all processes share (CLOCK_MONOTONIC).
 """
 
 from enum import IntEnum

@@ -2,8 +2,8 @@
 
 Facts, and what follows from them:
 
-- The memory is handed over as a ``memoryview``; its creator clears it and calls ``prepare`` once. Its size is fixed: one
-  row per worker, with the same cells in each.
+- The memory is handed over as a ``memoryview``; its creator clears it and calls ``prepare`` once. Its size is fixed:
+  one row per worker, with the same cells in each.
 - Python has neither locks across processes nor atomic additions. So a worker writes only its own row, always the whole
   number (never "one more"), and a total is the sum over the rows. Nothing gets lost and nothing drifts: a worker that
   starts, perhaps in place of one that was killed, clears its row and with it everything the dead one held; so does the

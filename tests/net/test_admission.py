@@ -57,7 +57,7 @@ class TestRooms:
 
     def test_each_listener_has_its_own(self, workers):
         one, other = workers()
-        first, second = one.connection_limit(1, 0), one.room(1, 1)
+        first, second = one.connection_limit(1, 0), one.connection_limit(1, 1)
         other.connection_limit(1, 0).enter()
         assert first.full()
         assert not second.full()
