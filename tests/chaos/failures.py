@@ -200,7 +200,7 @@ def returned(stage: Stage) -> str:
 
 @failure(
     "A host hangs (SIGSTOP)",
-    "Its kernel still accepts connections, so its users wait until the probes have failed. Then they get the next host.",
+    "Its kernel still accepts connections: its users wait until its probes have failed, then get the next host.",
     metric="balancer_health_checks_total",
     log="up -> down: answer timed out",
 )
