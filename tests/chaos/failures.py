@@ -314,7 +314,7 @@ def drained(stage: Stage) -> str:
     assert stage.tunnel(other)[1] != host.name
     assert stage.tunnel(user)[1] == host.name
     left = ended(peer)
-    return f"nobody new {ms(answered)}, tunnels end {ms(left - 2)} after the timeout"
+    return f"no new users after {ms(answered)}, tunnels end {ms(left - 2)} after the timeout"
 
 
 @failure(
