@@ -1,8 +1,8 @@
 """What happens in each failure, how fast, and where it shows: ``python tests/chaos/failures.py [NAME ...]``.
 
-Makes each failure happen to the real daemon, checks that its metric moves and its line is written, and prints the table
-of the README with what it has measured. Health checks are those of ``conf/prod.toml``; where a timeout of minutes has
-to pass, a shorter one is set, and the table says "after the timeout".
+Make each failure happen to the real daemon, check that its metric moves and its line is written, and print what
+``docs/failures.md`` says of it, with the times measured now. Health checks are those of ``conf/prod.toml``; where a
+timeout of minutes would have to pass, a shorter one is set, and the times are "after the timeout".
 """
 
 import argparse
@@ -14,8 +14,9 @@ import signal
 import socket
 import sys
 import tempfile
+import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,8 +113,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class ApiError:
-    """A row of the table; ``make`` brings it about and returns what was measured."""
+class Failure:
+    """One failure; ``make`` makes it happen and returns what it measured."""
 
     name: str
     what: str
@@ -125,12 +126,12 @@ class ApiError:
     settings: dict[str, object]
 
 
-FAILURES: list[ApiError] = []
+FAILURES: list[Failure] = []
 
 
 def failure(name: str, what: str, *, metric: str, log: str, **settings: object) -> Callable[[Callable], Callable]:
     def add(make: Callable[[Stage], str]) -> Callable[[Stage], str]:
-        FAILURES.append(ApiError(name, what, metric, log, make, settings))
+        FAILURES.append(Failure(name, what, metric, log, make, settings))
         return make
 
     return add
@@ -165,7 +166,7 @@ def ms(seconds: float) -> str:
 
 @failure(
     "A host's process dies",
-    "Its tunnels end; its users get the next host in their order.",
+    "Its tunnels end. Its users get the next host in their order.",
     metric="balancer_backend_connect_errors_total",
     log="connect failed: connection refused; trying others first",
 )
@@ -184,7 +185,7 @@ def killed(stage: Stage) -> str:
 
 @failure(
     "A host comes back",
-    "New users and those without tunnels return; the others when their tunnels have closed.",
+    "New users and those without tunnels return at once, the others when their tunnels have closed.",
     metric="balancer_health_changes_total",
     log="down -> up: status 200",
 )
@@ -199,7 +200,7 @@ def returned(stage: Stage) -> str:
 
 @failure(
     "A host hangs (SIGSTOP)",
-    "Its kernel still accepts: its users wait until the probes have failed, and then have the next host.",
+    "Its kernel still accepts connections: its users wait until its probes have failed, then get the next host.",
     metric="balancer_health_checks_total",
     log="up -> down: answer timed out",
 )
@@ -218,7 +219,7 @@ def hangs(stage: Stage) -> str:
 
 @failure(
     "A host cannot be reached (no answer to SYN)",
-    "The first of its users waits for `timeouts.connect`, the others go to the next host at once.",
+    "The first of its users waits for `timeouts.connect`. The others go to the next host at once.",
     metric="balancer_backend_connect_errors_total",
     log="connect timed out; trying others first",
 )
@@ -244,7 +245,7 @@ def unreachable(stage: Stage) -> str:
 
 @failure(
     "A host passes its probes and fails its users",
-    'With `passive.mode = "on"` it is ejected after 5 failures in a row, those of any two clients aside.',
+    'With `passive.mode = "on"` it is ejected after 5 failures in a row, not counting those of any two clients.',
     metric="balancer_ejections_total",
     log="failures in a row",
     health={**HEALTH, "passive": {"mode": "on"}},
@@ -264,7 +265,7 @@ def fails_users(stage: Stage) -> str:
 
 @failure(
     "All hosts are down",
-    "503 with `Retry-After`; every request tries them all, so the first host that is back is found at once.",
+    "503 with `Retry-After`. Every request tries all hosts, so the first one that is back is found at once.",
     metric="balancer_backend_connect_errors_total",
     log="no backend could be reached",
 )
@@ -281,7 +282,7 @@ def all_down(stage: Stage) -> str:
 
 @failure(
     "A host flaps",
-    "It stays out for `ejection_time` times how often it went down lately; who was moved stays elsewhere meanwhile.",
+    "It stays out for `ejection_time` times the number of recent outages. Its users stay elsewhere meanwhile.",
     metric="balancer_health_changes_total",
     log="kept out: it went down 2 times lately",
 )
@@ -297,7 +298,7 @@ def flaps(stage: Stage) -> str:
 
 @failure(
     "A host is drained",
-    "Nobody new; tabs of users who are there still open there; after `timeouts.drain` tunnels end with 1012.",
+    "No new users. Connected users can open further tabs there. After `timeouts.drain` tunnels end with code 1012.",
     metric="balancer_backend_takes_new",
     log="the drain of host-0 is over",
     timeouts={"drain": "2s", "close_spread": "500ms"},
@@ -313,12 +314,12 @@ def drained(stage: Stage) -> str:
     assert stage.tunnel(other)[1] != host.name
     assert stage.tunnel(user)[1] == host.name
     left = ended(peer)
-    return f"nobody new {ms(answered)}, tunnels end {ms(left - 2)} after the timeout"
+    return f"no new users after {ms(answered)}, tunnels end {ms(left - 2)} after the timeout"
 
 
 @failure(
     "A client resets, or its machine says so",
-    "Its tunnel ends on the host's side; the user's lease lasts for `linger`.",
+    "Its tunnel ends on the host's side. The user's lease lasts for `linger`.",
     metric="balancer_backend_tunnels",
     log="the client connection broke (ECONNRESET)",
 )
@@ -345,7 +346,7 @@ def client_vanishes(stage: Stage) -> str:
 
 @failure(
     "A client sends its request slowly",
-    "408 after `timeouts.head`, however the bytes trickle; other clients notice nothing.",
+    "408 after `timeouts.head`, however its bytes trickle in. Other clients are not affected.",
     metric="balancer_listener_connections_total",
     log="the request head took too long",
     timeouts={"head": "1s"},
@@ -367,7 +368,7 @@ def slow_sender(stage: Stage) -> str:
 
 @failure(
     "A client does not read its answer",
-    "The host is stopped, not buffered for; the connection is cut after `timeouts.send`.",
+    "The host has to wait, as nothing is buffered. The connection is cut after `timeouts.send`.",
     metric="balancer_backend_sent_bytes_total",
     log="the client reads too slowly, or not at all",
     timeouts={"send": "1s"},
@@ -382,7 +383,7 @@ def slow_reader(stage: Stage) -> str:
 
 @failure(
     "File descriptors run out",
-    "New connections are closed at once; whoever is connected goes on.",
+    "New connections are closed at once. Open ones go on.",
     metric="balancer_connections_refused_total",
     log="descriptors",
 )
@@ -411,7 +412,7 @@ def descriptors(stage: Stage) -> str:
 
 @failure(
     "The disk takes no more",
-    "A change that cannot be kept is refused, and the operator told why; traffic goes on, pins and states stay.",
+    "A change that cannot be saved is refused with the reason. Traffic goes on; pins and states stay.",
     metric="",
     log="nothing was changed",
 )
@@ -430,7 +431,7 @@ def disk(stage: Stage) -> str:
 
 @failure(
     "A worker is killed, or crashes",
-    "Its own connections end, no others; their clients are served by the next worker, which has all it needs to know.",
+    "Its own connections end, no others. Its clients reconnect and are served by the next worker.",
     metric="balancer_process_starts_total",
     log="ended (signal SIGKILL); it is started again",
     workers=2,
@@ -453,7 +454,7 @@ def worker_dies(stage: Stage) -> str:
 
 @failure(
     "A worker hangs (SIGSTOP)",
-    "Its clients wait; after `timeouts.hang` without a sign of life it is killed, and another takes its place.",
+    "Its clients wait. After `timeouts.hang` without a heartbeat it is killed and replaced.",
     metric="balancer_process_starts_total",
     log="has given no sign of life for 3 s: killed",
     workers=2,
@@ -472,7 +473,7 @@ def worker_hangs(stage: Stage) -> str:
 
 @failure(
     "Control is killed, or crashes",
-    "Tunnels and requests go on; the next one knows pins, states, weights and who is where, and answers operators.",
+    "Tunnels and requests go on. Its replacement knows pins, states, weights and connected users.",
     metric="balancer_process_starts_total",
     log="control has been started again",
     workers=2,
@@ -495,7 +496,7 @@ def control_dies(stage: Stage) -> str:
 
 @failure(
     "The file is wrong at a reload",
-    "Nothing changes, and every problem is named; what is in force goes on, also after a crash of control.",
+    "Nothing changes, and every problem is reported. The active configuration stays, even if control crashes.",
     metric="balancer_config_last_reload_success",
     log="reload by SIGHUP refused, nothing has changed",
 )
@@ -513,7 +514,7 @@ def bad_reload(stage: Stage) -> str:
 
 @failure(
     "The daemon is killed (kill -9)",
-    "Tunnels end; once it is started again, pins, states, weights and health are as they were.",
+    "Tunnels end. Once it is started again, pins, states, weights and health are as they were.",
     metric="process_start_time_seconds",
     log="accepts on",
 )
@@ -529,7 +530,7 @@ def daemon_dies(stage: Stage) -> str:
     return f"tunnels {ms(gone)}, serving {ms(time.monotonic() - began)} after its start"
 
 
-def measure(each: ApiError) -> str:
+def measure(each: Failure) -> str:
     """Make it happen; what was measured. Fails if metric or line do not show it."""
     settings = dict(each.settings)
     keys = {"health": settings.pop("health", HEALTH)}
@@ -545,16 +546,12 @@ def measure(each: ApiError) -> str:
     return measured
 
 
-def table(rows: Iterator[tuple[ApiError, str]]) -> str:
-    lines = ["| failure | what happens | how fast | metric | log |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {each.name} | {each.what} | {fast} | {shown(each.metric)} | {shown(each.log)} |" for each, fast in rows
-    ]
-    return "\n".join(lines)
-
-
-def shown(text: str) -> str:
-    return f"`{text}`" if text else ""
+def section(each: Failure, fast: str) -> str:
+    """The failure as ``docs/failures.md`` describes it, but for what to do."""
+    lines = [f"## {each.name}", "", *textwrap.wrap(each.what, 100), "", f"- Time: {fast}"]
+    if each.metric:
+        lines.append(f"- Metric: `{each.metric}`")
+    return "\n".join([*lines, f"- Log: `{each.log}`"])
 
 
 def main() -> int:
@@ -562,7 +559,8 @@ def main() -> int:
     names = {each.make.__name__: each for each in FAILURES}
     parser.add_argument("name", nargs="*", default=list(names), help=f"of {', '.join(names)}; all, if none is given")
     args = parser.parse_args()
-    print(table((names[name], measure(names[name])) for name in args.name))
+    for name in args.name:
+        print(section(names[name], measure(names[name])), end="\n\n", flush=True)
     return 0
 
 

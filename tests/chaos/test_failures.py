@@ -1,19 +1,20 @@
-"""The README's table of failures says what ``failures.py`` makes happen; one of its rows, made to happen."""
+"""``docs/failures.md`` says what ``failures.py`` makes happen; one of the failures, made to happen."""
 
 from pathlib import Path
 
-from failures import FAILURES, measure, shown
+import pytest
+from failures import FAILURES, measure, section
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+DOCS = (Path(__file__).parents[2] / "docs/failures.md").read_text()
 
 
-def test_the_table_in_the_readme_is_that_of_the_command():
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in README.splitlines() if "|" in line]
-    table = {row[0]: row[1:] for row in rows if len(row) == 5}
-    for each in FAILURES:
-        what, measured, metric, log = table[each.name]
-        assert (what, metric, log) == (each.what, shown(each.metric), shown(each.log))
-        assert measured
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda each: each.make.__name__)
+def test_the_documentation_says_what_happens(failure):
+    before, after = section(failure, "TIME").split("TIME")
+    rest = DOCS.partition(before)[2]
+    time, newline, _ = rest.partition("\n")
+    assert time, f"docs/failures.md differs from:\n{before}"
+    assert rest.startswith(time + after + newline + "- What to do: ")
 
 
 def test_a_failure_is_measured():

@@ -1,4 +1,4 @@
-"""The shipped files: they pass, and the manual in prod.toml covers every key with its true default."""
+"""The shipped files pass; prod.toml and docs/configuration.md cover every key with its true default."""
 
 import re
 import tomllib
@@ -14,6 +14,7 @@ from balancer.demo.setup import make_setup
 
 CONF = Path(__file__).parents[2] / "conf"
 PROD = (CONF / "prod.toml").read_text()
+REFERENCE = (CONF.parent / "docs/configuration.md").read_text()
 PLACEHOLDER = "the placeholder of the source tree: its key is public, anyone can pose as you; name your own"
 NOW = 1_907_712_000.0
 
@@ -92,3 +93,18 @@ def test_every_key_is_documented():
         ([name for start, name in tables if start <= block.start()][-1], block[2]) for block in BLOCK.finditer(PROD)
     }
     assert documented == set(keys(Config))
+
+
+def test_the_reference_has_the_same_keys_and_defaults():
+    tables = [(0, ""), *((match.start(), match[1]) for match in TABLE.finditer(PROD))]
+    manual = {
+        ([name for start, name in tables if start <= block.start()][-1], block[2], default(block[1]) or "required")
+        for block in BLOCK.finditer(PROD)
+    }
+    reference, table = set(), ""
+    for line in REFERENCE.splitlines():
+        if line.startswith("##"):
+            table = line.strip("# []").removesuffix("Top level")
+        elif row := re.match(r"\| `([a-z0-9_]+)` \| (.+?) \|", line):
+            reference.add((table, row[1], row[2].strip("`")))
+    assert reference == manual

@@ -1,4 +1,4 @@
-"""Moving in as the README has it, step by step, from a haproxy under load: nobody moves, and no tunnel is cut."""
+"""Moving in as in docs/migration.md, step by step, from a haproxy under load: nobody moves, and no tunnel is cut."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The step from haproxy to the daemon, as the README has it: by a rule of the kernel, and by a floating IP."""
+"""Switching from haproxy to the daemon as in docs/migration.md: by a rule of the kernel, and by a floating IP."""
 
 import contextlib
 import json
@@ -15,9 +15,9 @@ from balancer.cli.command import main
 
 pytestmark = needs_haproxy
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-SWITCH = re.search(r"(nft 'add table inet move.*?')\n +```", README, re.DOTALL)[1]
-BACK, GONE, LEFT = (re.search(f"`({words}[^`]*)`", README)[1] for words in ("nft flush", "nft delete", "ss -Htn"))
+PAGE = (Path(__file__).parents[2] / "docs/migration.md").read_text()
+SWITCH = re.search(r"(nft 'add table inet move.*?')\n```", PAGE, re.DOTALL)[1]
+BACK, GONE, LEFT = (re.search(f"`({words}[^`]*)`", PAGE)[1] for words in ("nft flush", "nft delete", "ss -Htn"))
 USERS = [f"user-{number}" for number in range(6)]
 FLOATING = "192.0.2.100"
 CONFIGURATION = """\
