@@ -19,7 +19,7 @@ from balancer.admin.views import Views
 from balancer.config.certificates import describe_pem
 from balancer.control.active_config import ActiveConfig
 from balancer.health.outliers import Outcome
-from balancer.overlay.overlay import State
+from balancer.overlay.states import State
 
 _DAEMON_GAUGES = {
     "draining": ("balancer_draining", "1 while the daemon is stopping."),

@@ -11,7 +11,8 @@ from balancer.config.model import Many, Name, Section
 from balancer.config.scalars import Level
 from balancer.errors import Refused
 from balancer.overlay.entries import RingConfig
-from balancer.overlay.overlay import MAX_WEIGHT, Change, State, Text
+from balancer.overlay.overlay import MAX_WEIGHT, Change, Text
+from balancer.overlay.states import State
 
 T = TypeVar("T", bound=Section)
 

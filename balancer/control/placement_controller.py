@@ -16,8 +16,10 @@ import trio
 from balancer.config import model
 from balancer.control.compute import compute
 from balancer.control.events import Events
+from balancer.control.placement import make_placement
 from balancer.control.pool_state import PoolState, addresses, backups, extended, version, weights_in_force
 from balancer.errors import Refused
+from balancer.health.tracker import unprobed
 from balancer.overlay.describe import words
 from balancer.overlay.entries import Entry, RingConfig
 from balancer.overlay.overlay import Change, Overlay
@@ -241,14 +243,15 @@ class PlacementController:
             )
         pool_state.ring, pool_state.weights = ring, weights
         wanted = pool_state.overlay.live_weights(pool_state.configured, now)
-        pool_state.pool.place(self._placement(pool_state.config, pool_state.overlay, ring, now, wanted))
+        placement = self._placement(pool_state.config, pool_state.overlay, ring, now, wanted)
+        pool_state.pool.place(placement, unprobed(pool_state.config, placement.addresses))
 
     def _placement(
         self, config: model.Pool, overlay: Overlay, ring: Ring, now: float, wanted: Mapping[str, float] | None = None
     ) -> Placement:
         """The placement, with the weights ``wanted``, or those of the ring."""
         where = addresses(config, overlay)
-        return Placement.of(
+        return make_placement(
             ring,
             where,
             overlay,
@@ -285,7 +288,8 @@ class PlacementController:
             self._publish(pool_state, ring, weights, now)
             return
         overlay = self._gone.pop(config.name, Overlay())
-        pool = Pool(config, self._placement(config, overlay, ring, now))
+        placement = self._placement(config, overlay, ring, now)
+        pool = Pool(config, placement, unprobed(config, placement.addresses))
         self.pool_states[config.name] = PoolState(pool, config, overlay, ring, weights)
 
     def _note_config(self, config: model.Pool, ring: Ring) -> None:

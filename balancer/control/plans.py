@@ -12,6 +12,7 @@ import trio
 
 from balancer.control.compute import compute
 from balancer.control.evictions import CHUNK
+from balancer.control.placement import make_placement
 from balancer.control.placement_controller import Outdated, PlacementController
 from balancer.control.pool_state import PoolState, addresses, extended, version
 from balancer.errors import Refused
@@ -76,8 +77,8 @@ class Plans:
         identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes), repr(target)])
         comparison = await compute(plan, before_new, after_new, identity)
         now = controller.wall()
-        old = Placement.of(before, addresses(pool_state.config, before_overlay), before_overlay, controller.digest, now)
-        new = Placement.of(after, addresses(then.config, overlay), overlay, controller.digest, now)
+        old = make_placement(before, addresses(pool_state.config, before_overlay), before_overlay, controller.digest, now)
+        new = make_placement(after, addresses(then.config, overlay), overlay, controller.digest, now)
         moves, users, tunnels = await _count(pool_state, old, new)
         made = LivePlan(
             pool, tuple(changes), comparison, based_on, (before_overlay, overlay), target, moves, users, tunnels
@@ -182,7 +183,7 @@ async def past_explanation(controller: PlacementController, pool: str, token: by
     then = pool_state.config.model_copy(update={"ring": config.ring, "backend": config.backends})
     weights = overlay.live_weights(configured_weights(config), at)
     ring = await compute(build, extended(then, overlay), weights)
-    placement = Placement.of(ring, addresses(then, overlay), overlay, controller.digest, at)
+    placement = make_placement(ring, addresses(then, overlay), overlay, controller.digest, at)
     on_ring = explain(ring, token)
     pinned = placement.pinned(token)
     candidates = tuple(

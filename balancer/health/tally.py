@@ -12,22 +12,22 @@ too many rather than too few, and the numbers add up to the whole.
 from collections.abc import Iterable
 from heapq import nlargest
 
+from msgspec import Struct
+
 KEPT = 64
 """Addresses, and tokens, that are told apart."""
 
 
-class Tally:
-    """Outcomes of one backend since somebody last looked."""
+class Tally(Struct):
+    """Outcomes of one backend since they were last taken."""
 
-    __slots__ = ("addresses", "answers", "failures", "tokens")
-
-    def __init__(self) -> None:
-        self.answers = 0
-        """Requests that were answered, and TCP connections that brought something."""
-        self.failures = 0
-        self.addresses: dict[str, int] = {}
-        """Failures by the digest of the client's address, and of the user's token in ``tokens``."""
-        self.tokens: dict[str, int] = {}
+    answers: int = 0
+    """Requests that were answered, and TCP connections that brought something."""
+    failures: int = 0
+    addresses: dict[str, int] = {}
+    """Failures by the digest of the client's address."""
+    tokens: dict[str, int] = {}
+    """Failures by the digest of the user's token."""
 
     def fail(self, address: str, token: str) -> None:
         """One more failure, of this client."""

@@ -57,6 +57,11 @@ def probed(pool: model.Pool, backends: Iterable[str]) -> list[str]:
     return [name for name in backends if name not in left_alone]
 
 
+def unprobed(pool: model.Pool, backends: Iterable[str]) -> dict[str, Availability]:
+    """Return the availability of backends that are new: those that are probed are unknown at first."""
+    return dict.fromkeys(probed(pool, backends), UNKNOWN)
+
+
 def judged_by(pool: model.Pool, backend: str) -> model.Health:
     """How this backend is judged: as its pool, but for what is said of it alone."""
     own = next((each.health for each in pool.backend if each.name == backend), model.BackendHealth())

@@ -6,8 +6,8 @@ path that is spelled differently (``%61`` for ``a``, ``/x/../a``) is another one
 
 from collections.abc import Iterable
 
-from balancer.config.model import Route
 from balancer.http.head import Request
+from balancer.settings import RouteSettings
 
 NAMES_KEPT = 1024
 """Pairs of host and server name whose routes are remembered; then all are forgotten, for clients make them up."""
@@ -18,7 +18,7 @@ class _Entry:
 
     __slots__ = ("fits_all", "paths", "pool", "prefixes")
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: RouteSettings) -> None:
         self.pool = route.pool
         self.paths = frozenset(path.encode() for path in route.path)
         self.prefixes = tuple(prefix.encode() for prefix in route.path_prefix)
@@ -28,7 +28,7 @@ class _Entry:
 class Routes:
     """The routes of a listener, in order."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[RouteSettings]) -> None:
         self._routes = [(route, _Entry(route)) for route in routes]
         self._by_name: dict[tuple[bytes, str], tuple[_Entry, ...]] = {}
 

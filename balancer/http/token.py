@@ -13,16 +13,16 @@ from functools import cache
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
-from balancer.config.model import Token
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
+from balancer.settings import TokenSettings
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')
 """One element of a list of values, maybe empty; a comma between double quotes belongs to it."""
 
 
-def extract(request: Request, rule: Token) -> bytes | None:
+def extract(request: Request, rule: TokenSettings) -> bytes | None:
     """The token of ``request``, or None if it is absent or empty, or if the rule takes no token from requests.
 
     Raises ``ProxyError`` with status 400 for a value that is too long, for bad escapes where they are decoded, and for
@@ -50,7 +50,7 @@ def extract(request: Request, rule: Token) -> bytes | None:
     return token or None
 
 
-def given(text: bytes, rule: Token) -> bytes | None:
+def given(text: bytes, rule: TokenSettings) -> bytes | None:
     """What is hashed for the value, target or address that an operator names; None if it is empty.
 
     Raises ``ProxyError`` with status 400 for what no request could have.
@@ -85,7 +85,7 @@ def _parameters(name: str) -> re.Pattern[bytes]:
     return re.compile(rb"(?:^|&)%b=([^&]*+)" % re.escape(name.encode()))
 
 
-def _fields(request: Request, rule: Token) -> list[bytes]:
+def _fields(request: Request, rule: TokenSettings) -> list[bytes]:
     values = request.field((rule.header or "").lower().encode())
     match rule.duplicates:
         case "refuse":
@@ -102,7 +102,7 @@ def _cookies(request: Request, name: bytes) -> list[bytes]:
     return [value.strip(b" \t") for found, equals, value in pairs if equals and found.strip(b" \t") == name]
 
 
-def _cut(target: bytes, rule: Token) -> bytes | None:
+def _cut(target: bytes, rule: TokenSettings) -> bytes | None:
     """So much of a target as counts."""
     if rule.leading_bytes:
         target = target[: rule.leading_bytes]
@@ -113,7 +113,7 @@ def _cut(target: bytes, rule: Token) -> bytes | None:
     return target or None
 
 
-def _checked(value: bytes, rule: Token) -> bytes:
+def _checked(value: bytes, rule: TokenSettings) -> bytes:
     if len(value) > rule.max_length:
         raise _refused("the token is too long")
     return _decoded(value) if rule.decode else value

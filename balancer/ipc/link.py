@@ -1,42 +1,52 @@
-"""Messages between the control process and a worker: pickles in frames over a socket pair that nobody else can reach.
+"""A link between the control process and a worker: messages over a socket pair that no other process can reach.
 
-Some facts. Both ends are processes of one daemon and one version, started by the same supervisor, so pickle is as good
-as any format here and carries rings as arrays, in a millisecond. Posting never waits: the data plane must not stand
-still because control does. What is posted between two turns travels in one frame. A peer that takes nothing for so long
-that ``MOST_QUEUED`` frames' worth is waiting has lost the link: when it takes part again, it gets a new one and with it
-everything anew.
+Posting never waits, because the data plane must not stand still when control does; what is posted between two turns of
+the loop is sent in one go. A peer that takes nothing while ``MAX_QUEUED`` bytes wait has lost the link: when it takes
+part again, it gets a new one, and everything with it.
 """
 
-import pickle
 import socket
 from collections.abc import AsyncIterator
 
 import trio
 
+from balancer.ipc.wire import BrokenFrame, Codec, Message, Unreadable, frame_length
+
 PART = 1 << 16
-"""Bytes received at a time. A buffer of so many is made for each part and cut to what came: large ones would lie behind
-one another in the heap, each with a small rest that keeps it from shrinking."""
-MOST_QUEUED = 50_000
-"""Messages that may wait for a peer that does not read."""
+"""Bytes received at a time. A buffer of this size is made for each part and cut to what came: larger ones would lie one
+behind the other in the heap, each with a small rest that keeps it from shrinking."""
+LARGE = 1 << 16
+"""Bytes of a frame from which on it is decoded in a thread: a ring of 500 backends takes 10 ms, in which tunnels wait."""
+MAX_QUEUED = 1 << 26
+"""Bytes that may wait for a peer that does not read, beside the frame posted last."""
 
 
 class Link:
-    """One end. ``run`` sends; iterating receives, until the other end closes or dies."""
+    """One end. ``run`` sends; iterating receives until the other end closes or dies."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, codec: Codec) -> None:
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        self._queue: list[object] = []
+        self._codec = codec
+        self._queue: list[bytes] = []
+        self._queued = 0
         self._posted = trio.Event()
         self.lost = False
         """Nothing is sent any more."""
 
-    def post(self, message: object) -> None:
-        """Send ``message`` soon, after all that were posted before; without effect on a link that is lost."""
+    def post(self, message: Message) -> None:
+        """Send ``message`` soon, after everything posted before; without effect on a link that is lost."""
+        if not self.lost:
+            self.post_frame(self._codec.encode(message))
+
+    def post_frame(self, frame: bytes) -> None:
+        """Send a message that is encoded already, for instance once for many links."""
         if self.lost:
             return
-        self._queue.append(message)
-        if len(self._queue) > MOST_QUEUED:
+        if self._queued > MAX_QUEUED:
             self.close()
+            return
+        self._queue.append(frame)
+        self._queued += len(frame)
         self._posted.set()
 
     async def run(self) -> None:
@@ -45,27 +55,28 @@ class Link:
             while not self.lost:
                 await self._posted.wait()
                 self._posted = trio.Event()
-                batch, self._queue = self._queue, []
+                batch, self._queue, self._queued = self._queue, [], 0
                 if batch:
-                    data = pickle.dumps(batch, protocol=pickle.HIGHEST_PROTOCOL)
-                    await self._stream.send_all(len(data).to_bytes(8) + data)
+                    await self._stream.send_all(b"".join(batch))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
             self.close()
 
-    async def __aiter__(self) -> AsyncIterator[object]:
-        """The messages of the other end, one after another."""
+    async def __aiter__(self) -> AsyncIterator[Message | Unreadable]:
+        """Yield the messages of the other end, and ``Unreadable`` for what cannot be read."""
         data = bytearray()
         try:
             while part := await self._stream.receive_some(PART):
                 data += part
-                while len(data) >= 8 and len(data) >= (end := 8 + int.from_bytes(data[:8])):
-                    batch = pickle.loads(data[8:end])
+                while 0 < (end := frame_length(data)) <= len(data):
+                    frame = bytes(data[:end])
                     del data[:end]
-                    for message in batch:
-                        yield message
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    if end < LARGE:
+                        yield self._codec.decode(frame)
+                    else:
+                        yield await trio.to_thread.run_sync(self._codec.decode, frame)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, BrokenFrame):
             pass
         finally:
             self.close()
@@ -74,5 +85,6 @@ class Link:
         """End the link; may be repeated."""
         self.lost = True
         self._queue.clear()
+        self._queued = 0
         self._posted.set()
         self._stream.socket.close()

@@ -1,134 +1,231 @@
-"""What the control process and the workers tell each other. All of it is immutable, and pickled on the way.
+"""What control and the workers tell each other.
 
 Control sends a worker its ``Setup`` when it attaches and at each reload, and an ``Update`` whenever the placement, the
-standing of backends or the place of users changes in between. A worker says who is connected where, from the beginning
-each time it attaches, and counts. Sessions are numbers that a worker gives.
+availability of backends or the place of users changes in between. The worker prepares each, and either activates it as a
+whole (``Applied``) or changes nothing (``Rejected``). It reports who is connected where, from the beginning each time it
+attaches, and what it has counted. Sessions are numbers that a worker gives to its tunnels.
+
+``FROZEN`` messages are what a worker of an earlier release, which no longer accepts connections, still has to understand
+and say: no later release may change what their fields mean.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from balancer.config.model import Config
-from balancer.config.pem import Pem
+from msgspec import Struct, field
+
 from balancer.config.scalars import Level
 from balancer.health.availability import Availability
 from balancer.health.tally import Tally
-from balancer.pool.counts import Counts
+from balancer.ipc.placement import PlacementState
+from balancer.ipc.wire import Codec, Message
 from balancer.pool.leases import Place
-from balancer.pool.placement import Placement
+from balancer.settings import WorkerSettings
 
+Counts = dict[str, Any]
+"""Numbers, or lists of numbers, by names, in dicts of any depth."""
 Places = Mapping[bytes, Place | None]
 """Of users who are not where the ring says: where they are; None once that is over."""
 
 
-@dataclass(frozen=True)
-class PoolSnapshot:
-    """How things are in a pool."""
+class PoolSnapshot(Struct, frozen=True):
+    """The state of a pool."""
 
-    placement: Placement
-    availabilities: Mapping[str, Availability]
-    places: Places
+    placement: PlacementState
+    availabilities: dict[str, Availability]
+    places: dict[bytes, Place | None] = {}
 
 
-@dataclass(frozen=True)
-class Setup:
+class Setup(Message, frozen=True):
     """Everything a worker needs."""
 
+    TYPE: ClassVar[int] = 1
+
     number: int
     generation: int
-    """Of the configuration: how often it has changed since the start."""
-    config: Config
-    keys: Mapping[str, tuple[str, ...]]
-    """Of each listener, the keys of its sockets."""
+    """How often the configuration has changed since the start."""
+    settings: WorkerSettings
     sockets: int
-    """The version of the supervisor's sockets that has them."""
-    slots: Mapping[str, int]
-    """Of each listener, its number on the board."""
-    certificates: Mapping[str, tuple[Pem, ...]]
-    """Of each listener with TLS, in the order of the configuration."""
-    secret: bytes = field(repr=False)
+    """The version of the supervisor's sockets that belongs to it."""
+    secret: bytes
     """Key of the digests of tokens."""
     level: Level
-    """From which log lines are written."""
-    pools: Mapping[str, PoolSnapshot]
+    """From which level on messages are logged."""
+    pools: dict[str, PoolSnapshot]
+
+    def __repr__(self) -> str:
+        return f"<Setup {self.number}, generation {self.generation}>"
 
 
-@dataclass(frozen=True)
-class Update:
-    """Changes of one pool; of standings and places only those that have changed."""
+class Update(Message, frozen=True):
+    """Changes of one pool; of availabilities and places only those that have changed."""
+
+    TYPE: ClassVar[int] = 2
 
     number: int
     pool: str
-    placement: Placement | None = None
-    availabilities: Mapping[str, Availability] = field(default_factory=dict)
-    places: Places = field(default_factory=dict)
+    placement: PlacementState | None = None
+    availabilities: dict[str, Availability] = {}
+    places: dict[bytes, Place | None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Update {self.number} of {self.pool}>"
 
 
-@dataclass(frozen=True)
-class End:
-    """End these sessions; their users return somewhere else."""
+class End(Message, frozen=True):
+    """End these sessions within ``spread`` seconds; their users return somewhere else."""
+
+    TYPE: ClassVar[int] = 3
 
     sessions: tuple[int, ...]
-    why: str
+    reason: str
+    spread: float = 0.0
 
 
-@dataclass(frozen=True)
-class Ask:
-    """Answer with ``what``: a method of the worker that answers."""
+class ReportRequest(Message, frozen=True):
+    """Send a ``WorkerReport``."""
+
+    TYPE: ClassVar[int] = 4
 
     number: int
-    what: str
-    args: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True)
-class Opened:
+class TrafficRequest(Message, frozen=True):
+    """Send the ``SessionTraffic`` of these sessions."""
+
+    TYPE: ClassVar[int] = 5
+
+    number: int
+    sessions: tuple[int, ...]
+
+
+class SetLevel(Message, frozen=True):
+    """Log messages from this level on."""
+
+    TYPE: ClassVar[int] = 6
+
+    level: Level
+
+
+class Retire(Message, frozen=True):
+    """Accept no more connections; end what is left after ``keep`` seconds."""
+
+    TYPE: ClassVar[int] = 7
+
+    keep: float
+
+
+class Ping(Message, frozen=True):
+    """Answer with a ``Pong``."""
+
+    TYPE: ClassVar[int] = 8
+
+    number: int
+
+
+class Opened(Message, frozen=True):
     """A tunnel; ``token`` is None for one without."""
+
+    TYPE: ClassVar[int] = 20
 
     session: int
     pool: str
-    token: bytes | None = field(repr=False)
+    token: bytes | None
     backend: str
+    client: str
+    """IP address."""
+    listener: str
+    since: float
+    """Unix time."""
+
+    def __repr__(self) -> str:  # a token is a credential
+        return f"<Opened {self.session} on {self.backend}>"
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(Message, frozen=True):
     """A tunnel has ended."""
+
+    TYPE: ClassVar[int] = 21
 
     session: int
 
 
-@dataclass(frozen=True)
-class Attached:
-    """The first message of a worker: all of its tunnels."""
+class Attached(Message, frozen=True):
+    """The first message of a worker: what it is, and all of its tunnels."""
 
-    tunnels: tuple[Opened, ...]
+    TYPE: ClassVar[int] = 22
+
+    version: str
+    """Of the release it runs."""
+    wire: int
+    """``WIRE`` of that release."""
+    python: str
+    tunnels: tuple[Opened, ...] = ()
 
 
-@dataclass(frozen=True)
-class Applied:
-    """A ``Setup`` or ``Update`` is in force: its number, and what is now."""
+class Applied(Message, frozen=True):
+    """A ``Setup`` or ``Update`` is active: its number, and what is active now."""
+
+    TYPE: ClassVar[int] = 23
 
     number: int
     generation: int
-    fingerprints: Mapping[str, str]
+    fingerprints: dict[str, str]
     """Of the rings, by pool."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """To an ``Ask``."""
+class Rejected(Message, frozen=True):
+    """A ``Setup`` or ``Update`` could not be activated; what was active stays."""
+
+    TYPE: ClassVar[int] = 24
 
     number: int
-    value: Any
+    reason: str
 
 
-@dataclass(frozen=True)
-class WorkerReport:
-    """What a worker has counted since its start, and how things are; see ``pool.counts``."""
+class WorkerReport(Message, frozen=True):
+    """What a worker has counted since its start, and its gauges; see ``pool.counts``."""
 
+    TYPE: ClassVar[int] = 25
+
+    number: int
     counters: Counts
     gauges: Counts
-    tallies: Mapping[str, Mapping[str, Tally]]
+    tallies: dict[str, dict[str, Tally]] = {}
     """What traffic says of backends since the last report, by pool."""
+
+
+class SessionTraffic(Message, frozen=True):
+    """Bytes sent and received by the backends of sessions; without those that have ended."""
+
+    TYPE: ClassVar[int] = 26
+
+    number: int
+    sessions: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+class Pong(Message, frozen=True):
+    """The answer to a ``Ping``."""
+
+    TYPE: ClassVar[int] = 27
+
+    number: int
+
+
+class NotUnderstood(Message, frozen=True):
+    """A frame could not be read here; what was active stays."""
+
+    TYPE: ClassVar[int] = 28
+
+    type: int
+    version: int
+    reason: str
+
+
+WIRE = 1
+"""Counts changes of the vocabulary that an earlier release cannot understand at all."""
+TO_WORKER = Codec(Setup, Update, End, ReportRequest, TrafficRequest, SetLevel, Retire, Ping, NotUnderstood)
+TO_CONTROL = Codec(
+    Opened, Ended, Attached, Applied, Rejected, WorkerReport, SessionTraffic, Pong, NotUnderstood
+)
+FROZEN = (End, ReportRequest, TrafficRequest, SetLevel, Retire, Ping, Opened, Ended, Attached, WorkerReport, Pong)

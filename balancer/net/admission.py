@@ -21,11 +21,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
-from balancer.config.model import Limits
 from balancer.net.connection_limit import ConnectionLimit, HandshakeLimit
 from balancer.net.engine import Engine, Watch
 from balancer.net.memory import ceiling, resident
 from balancer.net.transport import reset
+from balancer.settings import LimitSettings
 from balancer.shared.buckets import Metered
 from balancer.shared.counters import Kind, SharedCounters
 from balancer.shared.sketch import SketchCells
@@ -57,7 +57,7 @@ class Admission:
     def __init__(
         self,
         engine: Engine,
-        limits: Limits,
+        limits: LimitSettings,
         shared_counters: SharedCounters,
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[], int] = resident,
@@ -81,12 +81,12 @@ class Admission:
         self.take_reserve()
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> LimitSettings:
         """The limits in force."""
         return self._limits
 
     @limits.setter
-    def limits(self, limits: Limits) -> None:
+    def limits(self, limits: LimitSettings) -> None:
         self._limits = limits
         self.connections.limit = limits.max_connections
         self.handshakes.limit = limits.max_handshakes

@@ -8,48 +8,75 @@ TLS 1.2 is offered with forward secrecy and AEAD only; compression and renegotia
 import os
 import ssl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from balancer.config.model import BackendTls, HealthTls, Tls
 from balancer.config.pem import Pem
+from balancer.settings import BackendTlsSettings, TlsSettings
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 
 
-def server_context(tls: Tls, certificates: Sequence[Pem]) -> ssl.SSLContext:
-    """The context a listener's handshakes start with; it switches to another certificate when SNI asks for one."""
-    contexts = [_context(tls, certificate) for certificate in certificates]
-    by_name: dict[str, ssl.SSLContext] = {}
-    for certificate, context in zip(certificates, contexts, strict=True):
-        for name in certificate.names:
-            by_name.setdefault(name, context)
+ContextKey = tuple[str, Pem]
+"""The lowest version of TLS, and a certificate."""
 
-    def choose(handshake: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+
+class ServerContexts:
+    """The contexts of a listener, one per certificate.
+
+    Building one takes 2 ms of CPU, and a new context forgets the TLS sessions of the old one, so those of ``former`` whose
+    certificates are the same are used again. Nothing changes for handshakes until ``activate``.
+    """
+
+    def __init__(self, tls: TlsSettings, former: "ServerContexts | None" = None) -> None:
+        """Raise ``OSError``, of which ``ssl.SSLError`` is one, for certificates that cannot be served."""
+        known = former.by_certificate if former is not None else {}
+        self.settings = tls
+        self.by_certificate: dict[ContextKey, ssl.SSLContext] = {}
+        self._by_name: dict[str, ssl.SSLContext] = {}
+        for certificate in tls.certificates:
+            key = tls.min_version, certificate
+            context = self.by_certificate.get(key) or known.get(key) or _context(tls, certificate)
+            self.by_certificate[key] = context
+            for name in certificate.names:
+                self._by_name.setdefault(name, context)
+        self.default = self.by_certificate[tls.min_version, tls.certificates[0]]
+        """What handshakes start with; it switches to another certificate when SNI asks for one."""
+
+    def activate(self) -> "ServerContexts":
+        """Choose among these certificates from the next handshake on."""
+        self.default.sni_callback = self._choose
+        return self
+
+    def _choose(self, handshake: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         if name is not None:
             name = name.lower().rstrip(".")
-            handshake.requested_name = name  # type: ignore[attr-defined]  # OpenSSL keeps it, Python does not tell it
-            chosen = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
+            handshake.requested_name = name  # type: ignore[attr-defined]  # OpenSSL knows it, Python does not tell
+            chosen = self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
             if chosen is not None:
                 handshake.context = chosen
 
-    contexts[0].sni_callback = choose
-    return contexts[0]
 
+def client_context(tls: BackendTlsSettings) -> ssl.SSLContext:
+    """Return the context of handshakes with the backends of a pool, which verifies their certificates.
 
-def client_context(tls: BackendTls | HealthTls) -> ssl.SSLContext:
-    """The context of handshakes with the backends of a pool, which judges their certificates."""
-    if tls.verify:
-        context = ssl.create_default_context(cafile=tls.ca_file)
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    Loading the authorities of the system takes 50 ms. Raise ``OSError`` for certificates that cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    elif tls.authorities is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    else:
+        with _file(tls.authorities) as authorities:
+            context.load_verify_locations(authorities)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["http/1.1"])
-    if isinstance(tls, BackendTls) and tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key)
+    if tls.certificate is not None:
+        with _file(tls.certificate.cert) as cert, _file(tls.certificate.key) as key:
+            context.load_cert_chain(cert, key)
     return context
 
 
@@ -63,7 +90,7 @@ def unraisable(event: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(event)
 
 
-def _context(tls: Tls, certificate: Pem) -> ssl.SSLContext:
+def _context(tls: TlsSettings, certificate: Pem) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if tls.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE

@@ -19,6 +19,7 @@ from pydantic import Field, StringConstraints
 from balancer.config.fields import BackendAddress
 from balancer.config.model import Name, Section
 from balancer.errors import Refused
+from balancer.overlay.states import State
 
 MAX_WEIGHT = 256.0
 RAMP_STEPS = 60
@@ -31,7 +32,6 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Weight = Annotated[float, Field(ge=0.0, le=MAX_WEIGHT, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-State = Literal["ready", "drain", "maint"]
 
 
 class Pin(Section):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from balancer.config.scalars import Address
-from balancer.overlay.overlay import Overlay, State
+from balancer.overlay.states import State
 from balancer.pool.leases import Lease
 from balancer.ring.base import Ring
 
@@ -31,32 +31,6 @@ class Placement:
     """Backends that stand in, in this order, when no other can be used. They are not on the ring."""
     slots: Mapping[str, int] = field(default_factory=dict)
     """Where each backend is counted on the board."""
-
-    @classmethod
-    def of(
-        cls,
-        ring: Ring,
-        addresses: Mapping[str, Address],
-        overlay: Overlay,
-        digest: Callable[[bytes], str],
-        now: float,
-        weights: Mapping[str, float] | None = None,
-        backups: tuple[str, ...] = (),
-        slots: Mapping[str, int] | None = None,
-    ) -> "Placement":
-        """The placement of ``overlay`` on ``ring`` at Unix time ``now``, without pins on backends that are gone.
-
-        ``weights`` are those of the ring, unless others are given.
-        """
-        by_length: dict[int, dict[str, str]] = {}
-        pins: dict[str, str] = {}
-        for pin in overlay.pins.values():
-            if pin.backend in addresses and (pin.until is None or pin.until > now):
-                (pins if pin.prefix is None else by_length.setdefault(pin.prefix, {}))[pin.digest] = pin.backend
-        states = {name: change.state for name, change in overlay.states.items()}
-        prefixes = tuple(sorted(by_length.items(), reverse=True))
-        weights = ring.weights if weights is None else weights
-        return cls(ring, addresses, digest, pins, prefixes, states, weights, backups, slots or {})
 
     @cached_property
     def steered(self) -> bool:

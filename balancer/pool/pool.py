@@ -5,10 +5,8 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
-from balancer.config import model
-from balancer.health.availability import AVAILABLE, DEGRADED, UNKNOWN, Availability
+from balancer.health.availability import AVAILABLE, DEGRADED, Availability
 from balancer.health.panic import healthy_share
-from balancer.health.tracker import probed
 from balancer.pool.backend import Backend
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.load import BackendLoad
@@ -16,6 +14,7 @@ from balancer.pool.placement import Placement
 from balancer.pool.retries import Retries
 from balancer.pool.traffic import Traffic
 from balancer.ring.bounded import bounded
+from balancer.settings import PoolSettings
 from balancer.shared.counters import SharedCounters
 
 FAILED = "failed to connect"
@@ -50,19 +49,21 @@ def _assign_slot(backend: Backend, load: BackendLoad[Any] | None) -> None:
         load.queued.put(len(load.waiting))
 
 
-def _spoken(config: model.Pool) -> tuple[object, ...]:
+def _spoken(config: PoolSettings) -> tuple[object, ...]:
     """How connections to its backends begin."""
     return config.tls, config.send_proxy, [(each.name, each.server_name) for each in config.backend]
 
 
-def _bounds(config: model.Pool) -> bool:
+def _bounds(config: PoolSettings) -> bool:
     return bool(config.ring.bound or config.ring.hash_balance_factor)
 
 
 class Pool:
     """Backends, the placement over them, and the leases on them."""
 
-    def __init__(self, config: model.Pool, placement: Placement) -> None:
+    def __init__(
+        self, config: PoolSettings, placement: Placement, availabilities: Mapping[str, Availability] | None = None
+    ) -> None:
         self.name = config.name
         self.backends: dict[str, Backend] = {}
         self._shared_counters: SharedCounters | None = None
@@ -76,9 +77,9 @@ class Pool:
         self._turns = count()
         self.config = config
         self._bounded = _bounds(config)
-        self.place(placement)
+        self.place(placement, availabilities)
 
-    def configure(self, config: model.Pool) -> None:
+    def configure(self, config: PoolSettings) -> None:
         """Go by another configuration of the same pool; requests that wait for a backend keep their turn."""
         if _spoken(config) != _spoken(self.config):
             for backend in self.backends.values():
@@ -89,11 +90,15 @@ class Pool:
         self._reckon()
         self._take_seats()
 
-    def place(self, placement: Placement) -> None:
-        """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now."""
+    def place(self, placement: Placement, availabilities: Mapping[str, Availability] | None = None) -> None:
+        """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now.
+
+        ``availabilities`` are those of new backends; without one a backend is taken to be available.
+        """
+        new = availabilities or {}
         known, self.backends = self.backends, {}
         for name, address in placement.addresses.items():
-            backend = self.backends[name] = known.get(name) or Backend(name, address, self._at_first(name))
+            backend = self.backends[name] = known.get(name) or Backend(name, address, new.get(name, AVAILABLE))
             if backend.address != address:
                 backend.address, backend.connection_key = address, object()
         for name in known.keys() - self.backends.keys():
@@ -256,10 +261,6 @@ class Pool:
         if why := self.placement.refuses(backend.name, lease):
             return why
         return backend.availability.unwilling(tunnels=True)
-
-    def _at_first(self, name: str) -> Availability:
-        """How a new backend stands: if it is probed, nothing is known of it."""
-        return UNKNOWN if probed(self.config, [name]) else AVAILABLE
 
     def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
         """Every backend with the rule that names it, in the order of the rules; some more than once.

@@ -12,6 +12,7 @@ from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.net.contexts import client_context
 from balancer.probes.connection import NoSocket, ProbeConnection, ProbeFailed
 from balancer.probes.http import ask_http, health_request
+from balancer.probes.tls_files import read_backend_tls
 from balancer.probes.websocket import ask_websocket
 
 
@@ -29,7 +30,7 @@ class Probe:
         own = pool.health.tls
         self._tls = own if pool.health.type == "tls" and (own.model_fields_set or not pool.tls.enabled) else pool.tls
         wanted = pool.health.type == "tls" or (pool.tls.enabled and pool.health.type in ("http", "websocket"))
-        self._context = client_context(self._tls) if wanted else None
+        self._context = client_context(read_backend_tls(self._tls, enabled=True)) if wanted else None
         self._names = {each.name: each.server_name for each in pool.backend}
         self._elsewhere = {each.name: each.check_address for each in pool.backend}
         self._requests: dict[str, h11.Request] = {}

@@ -10,13 +10,13 @@ clockwise from the nearest point instead of by distance.
 from collections.abc import Collection, Iterator, Mapping
 from math import ceil, fsum
 
-from balancer.config.model import Ring as Settings
 from balancer.ring.base import Ring
 from balancer.ring.nearest import Nearest
+from balancer.settings import BoundSettings
 
 
 def bounded(
-    ring: Ring, token: bytes, settings: Settings, load: Mapping[str, int], usable: Collection[str]
+    ring: Ring, token: bytes, settings: BoundSettings, load: Mapping[str, int], usable: Collection[str]
 ) -> Iterator[str]:
     """The ``usable`` backends for a token that is nowhere yet: those with room, best first, then those without.
 

@@ -19,6 +19,8 @@ class TokenHash:
     name: str
     bits: int
     function: Callable[[bytes], int] = field(repr=False)
+    key: bytes = field(default=b"", repr=False)
+    """Of a keyed hash, what another process needs to make the same function."""
 
 
 def _md5_64(data: bytes) -> int:
@@ -41,10 +43,14 @@ CRC32 = TokenHash("crc32", 32, zlib.crc32)
 
 def blake2b(seed: str) -> TokenHash:
     """BLAKE2b (RFC 7693) keyed with ``seed``: who does not know the seed can neither aim at a host nor predict one."""
-    key = hashlib.blake2b(seed.encode(), digest_size=32).digest()
-    return TokenHash(f"blake2b-{hashlib.blake2b(key, digest_size=8).hexdigest()}", 64, partial(_blake2b_64, key))
+    return keyed_blake2b(hashlib.blake2b(seed.encode(), digest_size=32).digest())
+
+
+def keyed_blake2b(key: bytes) -> TokenHash:
+    """Return the hash for a key of 32 bytes that was made from a seed."""
+    name = f"blake2b-{hashlib.blake2b(key, digest_size=8).hexdigest()}"
+    return TokenHash(name, 64, partial(_blake2b_64, key), key)
 
 
 def _blake2b_64(key: bytes, data: bytes) -> int:
-    # A function of the module, not a closure: rings are built in another process and sent here.
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=key).digest(), "big")

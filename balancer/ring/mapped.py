@@ -23,21 +23,18 @@ _KEPT_SLOTS = 1 << 20
 
 
 class Maps:
-    """The table of all members but those in a set, the latest ones kept; another process makes its own."""
+    """The table of all members but those in a set, the latest ones kept."""
 
     def __init__(self, units: Mapping[str, int]) -> None:
-        self._units = units
+        self.units = units
         self._kept = lru_cache(maxsize=max(16, _KEPT_SLOTS // sum(units.values())))(self._made)
 
     def __call__(self, lost: frozenset[str]) -> tuple[str, ...]:
         return self._kept(lost)
 
-    def __reduce__(self) -> tuple[type["Maps"], tuple[Mapping[str, int]]]:
-        return Maps, (self._units,)
-
     def _made(self, lost: frozenset[str]) -> tuple[str, ...]:
-        names = [name for name in self._units if name not in lost]
-        return tuple(names[index] for index in fill([self._units[name] for name in names]))
+        names = [name for name in self.units if name not in lost]
+        return tuple(names[index] for index in fill([self.units[name] for name in names]))
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -1,9 +1,9 @@
 """Pools as the data plane has them, steered as operators steer them."""
 
 from balancer.config import model
+from balancer.control.placement import make_placement
 from balancer.overlay.overlay import Overlay
 from balancer.pool.digest import Digest
-from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.ring.build import build
 
@@ -25,7 +25,7 @@ def steered(settings, changes=(), ring=None):
         overlay = overlay.apply(change, weights, NOW)
     addresses = {backend.name: backend.address for backend in settings.backend}
     addresses |= {name: added.address for name, added in overlay.added.items()}
-    return Placement.of(ring or build(settings), addresses, overlay, DIGEST, NOW)
+    return make_placement(ring or build(settings), addresses, overlay, DIGEST, NOW)
 
 
 def open_pool(names, changes=(), ring=None, linger=30.0):

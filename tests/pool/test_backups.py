@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from pools import DIGEST, NOW, told
 
 from balancer.config import model
+from balancer.control.placement import make_placement
 from balancer.health.availability import Availability
 from balancer.overlay.overlay import Overlay, SetState
-from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.ring.build import build
 
@@ -31,7 +31,7 @@ def open_pool(availabilities, states=(), **ring):
     for name in states:
         overlay = overlay.apply(SetState(backend=name, state="maint"), dict.fromkeys(NAMES, 1.0), NOW)
     addresses = {backend.name: backend.address for backend in config.backend}
-    pool = Pool(config, Placement.of(build(config), addresses, overlay, DIGEST, NOW, backups=tuple(BACKUPS)))
+    pool = Pool(config, make_placement(build(config), addresses, overlay, DIGEST, NOW, backups=tuple(BACKUPS)))
     pool.stand(dict(zip(NAMES, availabilities, strict=True)))
     return pool
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import DIGEST, NOW, config, steered
 
+from balancer.control.placement import make_placement
 from balancer.overlay.overlay import Overlay, Pin, SetState
-from balancer.pool.placement import Placement
 from balancer.ring.build import build
 
 SETTINGS = config(["a", "b", "c"])
@@ -26,7 +26,7 @@ def test_home_is_the_longest_pin_that_can_be_used_or_the_first_ready_one(pins, s
         pin = Pin(digest=DIGEST(token if length is None else token[:length]), prefix=length, backend=backend)
         made[pin.key] = pin
     overlay = Overlay(pins=made, states={n: SetState(backend=n, state=state) for n, state in states.items()})
-    placement = Placement.of(RING, ADDRESSES, overlay, DIGEST, NOW)
+    placement = make_placement(RING, ADDRESSES, overlay, DIGEST, NOW)
     lengths = [None, *sorted((n for n in pins if n is not None and n <= len(token)), reverse=True)]
     usable = [pins[n] for n in lengths if pins.get(n, "gone") != "gone"]
     ready = next(name for name in RING.order(token) if name not in states)
@@ -38,14 +38,14 @@ def test_home_is_the_longest_pin_that_can_be_used_or_the_first_ready_one(pins, s
 @pytest.mark.parametrize(("until", "pinned"), [(None, "c"), (NOW + 1, "c"), (NOW, None), (NOW - 1, None)])
 def test_an_ended_pin_does_not_count(until, pinned):
     pin = Pin(digest=DIGEST(b"ann"), backend="c", until=until)
-    placement = Placement.of(RING, ADDRESSES, Overlay(pins={pin.key: pin}), DIGEST, NOW)
+    placement = make_placement(RING, ADDRESSES, Overlay(pins={pin.key: pin}), DIGEST, NOW)
     assert placement.pinned(b"ann") == pinned
 
 
 def test_nobody_ready_is_the_owner_after_all():
     """A new configuration can leave only backends that drain: the home of a user is where the ring says."""
     states = {name: SetState(backend=name, state="drain") for name in ADDRESSES}
-    placement = Placement.of(RING, ADDRESSES, Overlay(states=states), DIGEST, NOW)
+    placement = make_placement(RING, ADDRESSES, Overlay(states=states), DIGEST, NOW)
     assert placement.home(b"ann") == RING.owner(b"ann")
 
 

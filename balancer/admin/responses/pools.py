@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from balancer.admin.responses.common import answer
-from balancer.overlay.overlay import State
+from balancer.overlay.states import State
 
 
 @answer

@@ -1,0 +1,90 @@
+"""From the configuration to what workers get of it."""
+
+from collections.abc import Mapping, Sequence
+
+from balancer.config import model
+from balancer.config.pem import Pem
+from balancer.settings import (
+    BackendSettings,
+    BackendTlsSettings,
+    BoundSettings,
+    LimitSettings,
+    ListenerSettings,
+    LogSettings,
+    PassiveSettings,
+    PoolHealthSettings,
+    PoolSettings,
+    RetrySettings,
+    RouteSettings,
+    TimeoutSettings,
+    TlsSettings,
+    TokenSettings,
+    WorkerSettings,
+)
+
+
+def worker_settings(
+    config: model.Config,
+    certificates: Mapping[str, Sequence[Pem]],
+    backend_tls: Mapping[str, BackendTlsSettings],
+    socket_keys: Mapping[str, Sequence[str]],
+    slots: Mapping[str, int],
+) -> WorkerSettings:
+    """Return what a worker needs of ``config``.
+
+    ``certificates``, ``socket_keys`` and ``slots`` go by listener, ``backend_tls`` by pool.
+    """
+    return WorkerSettings(
+        listener=tuple(
+            _listener(each, certificates.get(each.name, ()), socket_keys[each.name], slots[each.name])
+            for each in config.listener
+        ),
+        pool=tuple(pool_settings(each, backend_tls.get(each.name, BackendTlsSettings())) for each in config.pool),
+        limits=LimitSettings(**dict(config.limits)),
+        timeouts=TimeoutSettings(**{name: value for name, value in dict(config.timeouts).items() if name != "hang"}),
+        log=LogSettings(access=str(config.log.access), format=config.log.format),
+    )
+
+
+def pool_settings(pool: model.Pool, tls: BackendTlsSettings) -> PoolSettings:
+    """Return what a worker needs of a pool; ``tls`` holds the contents of its certificate files."""
+    health = pool.health
+    return PoolSettings(
+        name=pool.name,
+        token=token_settings(pool.token),
+        ring=BoundSettings(pool.ring.bound, pool.ring.hash_balance_factor),
+        health=PoolHealthSettings(
+            health.panic_threshold, health.on_down, PassiveSettings(health.passive.mode, health.passive.outcomes)
+        ),
+        tls=tls,
+        send_proxy=pool.send_proxy,
+        retry=RetrySettings(**dict(pool.retry)),
+        max_connections=pool.max_connections,
+        queue=pool.queue,
+        queue_timeout=pool.queue_timeout,
+        when_full=pool.when_full,
+        linger=pool.linger,
+        backend=tuple(BackendSettings(each.name, each.max_connections, each.server_name) for each in pool.backend),
+    )
+
+
+def token_settings(token: model.Token) -> TokenSettings:
+    """Return the same settings as plain values."""
+    return TokenSettings(**dict(token))
+
+
+def _listener(listener: model.Listener, certificates: Sequence[Pem], keys: Sequence[str], slot: int) -> ListenerSettings:
+    tls = listener.tls
+    return ListenerSettings(
+        name=listener.name,
+        pool=listener.pool,
+        mode=listener.mode,
+        key=listener.key,
+        proxy_protocol=listener.proxy_protocol,
+        max_connections=listener.max_connections,
+        trusted=tuple(map(str, listener.trusted)),
+        tls=TlsSettings(tuple(certificates), tls.min_version) if tls is not None else None,
+        route=tuple(RouteSettings(**dict(route)) for route in listener.route),
+        socket_keys=tuple(keys),
+        slot=slot,
+    )

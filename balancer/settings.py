@@ -1,0 +1,181 @@
+"""What a worker needs of the configuration, as plain values that travel from control to the workers.
+
+The configuration file is read and checked by control alone, with pydantic; a worker would carry 10 MiB of validators it
+never uses. Attributes have the names of the configuration's keys, so one can be looked up from the other. Durations are
+seconds, certificates are the bytes of their files: a worker opens no file that the configuration names but its log.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from balancer.config.pem import Pem
+from balancer.config.scalars import Form, Memory
+
+Outcome = Literal["connect", "timeout", "reset", "5xx"]
+"""How a request can fail at a backend."""
+
+
+class TokenSettings(Struct, frozen=True):
+    """Where a request's token is, and what happens without one."""
+
+    source: Literal["query", "header", "cookie", "path", "uri", "client_ip"] = "query"
+    param: str = "token"
+    header: str | None = None
+    cookie: str | None = None
+    depth: int = 0
+    leading_bytes: int = 0
+    missing: Literal["reject", "client_ip", "spread"] = "reject"
+    duplicates: Literal["refuse", "first", "last"] = "refuse"
+    decode: bool = False
+    max_length: int = 512
+    rate: float = 0.0
+    burst: int = 50
+
+
+class RouteSettings(Struct, frozen=True):
+    """Which requests go to another pool than the listener's."""
+
+    pool: str
+    host: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    path_prefix: tuple[str, ...] = ()
+    sni: tuple[str, ...] = ()
+
+
+class TlsSettings(Struct, frozen=True):
+    """TLS termination of a listener; the first certificate is the default."""
+
+    certificates: tuple[Pem, ...]
+    min_version: Literal["1.2", "1.3"] = "1.2"
+
+
+class ListenerSettings(Struct, frozen=True):
+    """Addresses that clients connect to, and the pool behind them."""
+
+    name: str
+    pool: str
+    mode: Literal["http", "tcp"] = "http"
+    key: Literal["client_ip", "sni"] = "client_ip"
+    proxy_protocol: Literal["off", "accept"] = "off"
+    max_connections: int = 0
+    trusted: tuple[str, ...] = ()
+    tls: TlsSettings | None = None
+    route: tuple[RouteSettings, ...] = ()
+    socket_keys: tuple[str, ...] = ()
+    """The supervisor's keys of its sockets."""
+    slot: int = 0
+    """Its number among the shared counters."""
+
+
+class BackendTlsSettings(Struct, frozen=True):
+    """TLS to the backends of a pool, or to what probes ask."""
+
+    enabled: bool = False
+    verify: bool = True
+    authorities: bytes | None = None
+    """Certificates (PEM) to trust; None means those of the system."""
+    server_name: str | None = None
+    certificate: Pem | None = None
+    """Ours, for backends that ask for one."""
+
+
+class PassiveSettings(Struct, frozen=True):
+    """Which outcomes of real traffic count against a backend."""
+
+    mode: Literal["off", "dry_run", "on"] = "off"
+    outcomes: tuple[Outcome, ...] = ()
+
+
+class PoolHealthSettings(Struct, frozen=True):
+    """What a worker does about the health that control publishes."""
+
+    panic_threshold: float = 0.3
+    on_down: Literal["keep", "close"] = "keep"
+    passive: PassiveSettings = PassiveSettings()
+
+
+class BoundSettings(Struct, frozen=True):
+    """Bounded load of a ring."""
+
+    bound: float = 0.0
+    hash_balance_factor: int = 0
+
+
+class RetrySettings(Struct, frozen=True):
+    """How often and how long a request is tried again."""
+
+    count: int = 3
+    time: float = 10.0
+    budget: float = 0.2
+
+
+class BackendSettings(Struct, frozen=True):
+    """What differs for one backend of a pool."""
+
+    name: str
+    max_connections: int | None = None
+    server_name: str | None = None
+
+
+class PoolSettings(Struct, frozen=True):
+    """Backends that share a ring."""
+
+    name: str
+    token: TokenSettings = TokenSettings()
+    ring: BoundSettings = BoundSettings()
+    health: PoolHealthSettings = PoolHealthSettings()
+    tls: BackendTlsSettings = BackendTlsSettings()
+    send_proxy: Literal["off", "v1", "v2"] = "off"
+    retry: RetrySettings = RetrySettings()
+    max_connections: int = 0
+    queue: int = 100
+    queue_timeout: float = 2.0
+    when_full: Literal["refuse", "successor"] = "refuse"
+    linger: float = 30.0
+    backend: tuple[BackendSettings, ...] = ()
+
+
+class LimitSettings(Struct, frozen=True):
+    """What all workers together accept."""
+
+    max_connections: int = 20000
+    max_connections_per_client: int = 0
+    client_rate: float = 0.0
+    client_burst: int = 50
+    max_handshakes: int = 1000
+    min_rate: int = 240
+    memory: Memory = Memory(share=0.75)
+    max_head_bytes: int = 32768
+    max_body_bytes: int = 0
+
+
+class TimeoutSettings(Struct, frozen=True):
+    """How long a worker waits, each from the last progress made."""
+
+    handshake: float = 10.0
+    head: float = 10.0
+    connect: float = 3.0
+    response: float = 60.0
+    idle: float = 60.0
+    send: float = 30.0
+    tunnel_idle: float = 3600.0
+    drain: float = 600.0
+    close_spread: float = 30.0
+
+
+class LogSettings(Struct, frozen=True):
+    """Where a worker's lines go: ``access`` is ``stdout``, ``off`` or the path of a file."""
+
+    access: str = "stdout"
+    format: Form = "text"
+
+
+class WorkerSettings(Struct, frozen=True):
+    """Everything a worker needs of the configuration."""
+
+    listener: tuple[ListenerSettings, ...]
+    pool: tuple[PoolSettings, ...]
+    limits: LimitSettings = LimitSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    log: LogSettings = LogSettings()
