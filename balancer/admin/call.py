@@ -15,6 +15,7 @@ from balancer.admin.server import ApiRequest, ApiResponse
 from balancer.admin.services import Services
 from balancer.admin.views import Views
 from balancer.config.model import Section
+from balancer.config.plain import token_settings
 from balancer.control.pool_state import PoolState, version
 from balancer.errors import ProxyError, Refused
 from balancer.http.token import given
@@ -92,7 +93,7 @@ class Call:
     def token(self, text: str) -> bytes:
         """What the data plane hashes for this token."""
         try:
-            token = given(text.encode(), self.pool_state.config.token)
+            token = given(text.encode(), token_settings(self.pool_state.config.token))
         except ProxyError as error:
             raise ApiError(400, error.reason) from None
         if token is None:

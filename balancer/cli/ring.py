@@ -11,6 +11,7 @@ from balancer.cli.client import Client, Unreachable, configured
 from balancer.cli.live import add_verb, as_json, daemon, read_token
 from balancer.config.load import load
 from balancer.config.model import Config, Pool
+from balancer.config.plain import token_settings
 from balancer.errors import ProxyError, Refused
 from balancer.http.token import given
 from balancer.ring import report
@@ -163,7 +164,7 @@ def _one(pools: list[Pool]) -> Pool:
 def _token(pool: Pool, argument: str) -> bytes:
     """What the data plane would hash for this token."""
     try:
-        token = given(read_token(argument), pool.token)
+        token = given(read_token(argument), token_settings(pool.token))
     except ProxyError as error:
         raise Refused(error.reason) from None
     if token is None:

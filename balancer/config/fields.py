@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, SerializationInfo, ValidationInfo, WithJsonSchema
 
 from balancer.config.scalars import (
     DURATION,
@@ -39,13 +39,20 @@ def parse_log_target(value: object, info: ValidationInfo) -> Path | str:
     return value if value in ("stdout", "off") and isinstance(value, str) else parse_file(value, info)
 
 
+def _written_rate(rate: float, info: SerializationInfo) -> float | str:
+    """Return a number a second; where it is to be read again, as the file would have it."""
+    if not info.round_trip:
+        return rate
+    return f"{Decimal(repr(rate)):f}/s" if rate else "off"
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(lambda seconds: f"{Decimal(repr(seconds)):f}s", when_used="json"),
     WithJsonSchema({"type": "string", "pattern": f"^{DURATION.pattern}$", "examples": ["500ms", "10s", "1h"]}),
 ]
-Rate = Annotated[float, BeforeValidator(parse_rate)]
+Rate = Annotated[float, BeforeValidator(parse_rate), PlainSerializer(_written_rate)]
 AmountOfMemory = Annotated[Memory, BeforeValidator(parse_memory), PlainSerializer(str)]
 BackendAddress = Annotated[
     Address,

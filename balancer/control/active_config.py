@@ -1,20 +1,31 @@
-"""The configuration in force, and how it outlives the control process.
+"""The active configuration, and how it outlives the control process.
 
 It is kept in memory that the supervisor holds (memfd_create(2)), with the certificates as they were read: a control
-process that is started again goes on with what was in force, whatever has become of the files meanwhile.
+process that is started again goes on with what was active, whatever has become of the files meanwhile.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+from pydantic import ValidationError
+
 from balancer.config.model import Config
 from balancer.config.pem import Pem
+from balancer.config.plain import worker_settings
 from balancer.config.scalars import Level
+from balancer.config.settings import BackendTlsSettings, WorkerSettings
+
+logger = logging.getLogger("balancer.state")
+
+FORMAT = 1
+"""Of the saved form."""
 
 
 @dataclass(frozen=True)
 class ActiveConfig:
-    """A configuration in force."""
+    """A configuration that is active."""
 
     generation: int
     """How often it has changed since the start."""
@@ -23,11 +34,91 @@ class ActiveConfig:
     config: Config
     certificates: Mapping[str, tuple[Pem, ...]]
     """Of each listener with TLS, in the order of the configuration."""
+    backend_tls: Mapping[str, BackendTlsSettings]
+    """Of each pool that speaks TLS to its backends."""
     keys: Mapping[str, tuple[str, ...]]
     """Of each listener, the keys of its sockets."""
     bound: Mapping[str, tuple[str, ...]]
     """By key, where they are bound."""
     sockets: int
-    """The version of the supervisor's sockets that has them."""
+    """The version of the supervisor's sockets that belongs to it."""
     level: Level
-    """From which log lines are written."""
+    """From which level on messages are logged."""
+
+    def settings(self, slots: Mapping[str, int]) -> WorkerSettings:
+        """Return what workers need of it; ``slots`` are those of the listeners."""
+        return worker_settings(self.config, self.certificates, self.backend_tls, self.keys, slots)
+
+
+class _Saved(msgspec.Struct):
+    format: int
+    folder: str
+    started: float
+    generation: int
+    since: float
+    config: str
+    certificates: dict[str, tuple[Pem, ...]]
+    backend_tls: dict[str, BackendTlsSettings]
+    keys: dict[str, tuple[str, ...]]
+    bound: dict[str, tuple[str, ...]]
+    sockets: int
+    level: Level
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a control process that is started again goes on with."""
+
+    active: ActiveConfig
+    folder: str
+    """The folder of the state."""
+    started: float
+    """When the daemon started, in Unix time."""
+
+
+def dump(remembered: Remembered) -> bytes:
+    """Return the saved form."""
+    active = remembered.active
+    return msgspec.msgpack.encode(
+        _Saved(
+            FORMAT,
+            remembered.folder,
+            remembered.started,
+            active.generation,
+            active.since,
+            active.config.model_dump_json(round_trip=True),
+            dict(active.certificates),
+            dict(active.backend_tls),
+            dict(active.keys),
+            dict(active.bound),
+            active.sockets,
+            active.level,
+        )
+    )
+
+
+def load(data: bytes | None) -> Remembered | None:
+    """Return what ``dump`` saved; None if there is nothing, or it is of another format, which is logged."""
+    if data is None:
+        return None
+    try:
+        saved = msgspec.msgpack.decode(data, type=_Saved)
+        config = Config.model_validate(msgspec.json.decode(saved.config))
+    except (msgspec.MsgspecError, ValidationError) as error:
+        logger.error("the remembered configuration cannot be read, the file is read instead: %s", type(error).__name__)
+        return None
+    if saved.format != FORMAT:
+        logger.error("the remembered configuration has format %d, the file is read instead", saved.format)
+        return None
+    active = ActiveConfig(
+        saved.generation,
+        saved.since,
+        config,
+        saved.certificates,
+        saved.backend_tls,
+        saved.keys,
+        saved.bound,
+        saved.sockets,
+        saved.level,
+    )
+    return Remembered(active, saved.folder, saved.started)

@@ -14,6 +14,8 @@ from dataclasses import replace
 import trio
 
 from balancer.config import model
+from balancer.config.plain import pool_settings
+from balancer.config.settings import BackendTlsSettings
 from balancer.control.compute import compute
 from balancer.control.events import Events
 from balancer.control.placement import make_placement
@@ -284,12 +286,12 @@ class PlacementController:
         pool_state = self.pool_states.get(config.name)
         if pool_state is not None:
             pool_state.config = config
-            pool_state.pool.configure(config)
+            pool_state.pool.configure(pool_settings(config, BackendTlsSettings()))
             self._publish(pool_state, ring, weights, now)
             return
         overlay = self._gone.pop(config.name, Overlay())
         placement = self._placement(config, overlay, ring, now)
-        pool = Pool(config, placement, unprobed(config, placement.addresses))
+        pool = Pool(pool_settings(config, BackendTlsSettings()), placement, unprobed(config, placement.addresses))
         self.pool_states[config.name] = PoolState(pool, config, overlay, ring, weights)
 
     def _note_config(self, config: model.Pool, ring: Ring) -> None:

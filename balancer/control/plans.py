@@ -77,7 +77,9 @@ class Plans:
         identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes), repr(target)])
         comparison = await compute(plan, before_new, after_new, identity)
         now = controller.wall()
-        old = make_placement(before, addresses(pool_state.config, before_overlay), before_overlay, controller.digest, now)
+        old = make_placement(
+            before, addresses(pool_state.config, before_overlay), before_overlay, controller.digest, now
+        )
         new = make_placement(after, addresses(then.config, overlay), overlay, controller.digest, now)
         moves, users, tunnels = await _count(pool_state, old, new)
         made = LivePlan(

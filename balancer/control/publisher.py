@@ -12,6 +12,7 @@ from balancer.control.placement_controller import PlacementController
 from balancer.control.pool_state import PoolState
 from balancer.health.availability import Availability
 from balancer.ipc.messages import PoolSnapshot, Update
+from balancer.ipc.placement import placement_state
 from balancer.pool.leases import Place
 from balancer.pool.placement import Placement
 
@@ -22,7 +23,7 @@ class Publisher:
     def __init__(self, controller: PlacementController) -> None:
         self._controller = controller
         self._placements: dict[str, Placement] = {}
-        self._standings: dict[str, dict[str, Availability]] = {}
+        self._availabilities: dict[str, dict[str, Availability]] = {}
         self._places: dict[str, dict[bytes, Place]] = defaultdict(dict)
         self._moved: dict[str, set[bytes]] = defaultdict(set)
         """Tokens whose place may have changed."""
@@ -37,7 +38,7 @@ class Publisher:
         """Everything, as it was told last."""
         return {
             name: PoolSnapshot(
-                pool_state.pool.placement,
+                placement_state(pool_state.pool.placement),
                 {each.name: each.availability for each in pool_state.pool.backends.values()},
                 dict(self._places[name]),
             )
@@ -50,19 +51,21 @@ class Publisher:
             placement = (
                 pool_state.pool.placement if pool_state.pool.placement is not self._placements.get(name) else None
             )
-            availabilities = self._changed_standings(name, pool_state)
+            availabilities = self._changed_availabilities(name, pool_state)
             places = self._changed_places(name, pool_state, now, everyone=placement is not None)
             if placement is not None or availabilities or places:
-                yield Update(0, name, placement, availabilities, places)
+                yield Update(
+                    0, name, placement_state(placement) if placement is not None else None, availabilities, places
+                )
 
-    def _changed_standings(self, name: str, pool_state: PoolState) -> dict[str, Availability]:
-        known = self._standings.setdefault(name, {})
+    def _changed_availabilities(self, name: str, pool_state: PoolState) -> dict[str, Availability]:
+        known = self._availabilities.get(name, {})
         changed = {
             backend: each.availability
             for backend, each in pool_state.pool.backends.items()
             if known.get(backend) is not each.availability  # only changes make new ones
         }
-        known.update(changed)
+        self._availabilities[name] = {each.name: each.availability for each in pool_state.pool.backends.values()}
         return changed
 
     def _changed_places(

@@ -16,24 +16,20 @@ from typing import Protocol
 
 import trio
 
-from balancer.config.certificates import describe_pem, findings, read
+from balancer.config.certificates import findings
 from balancer.config.difference import Difference, differences
 from balancer.config.load import check
-from balancer.config.model import Certificate, Config
-from balancer.config.pem import Pem
+from balancer.config.model import Config
 from balancer.config.scalars import Address
 from balancer.control.active_config import ActiveConfig
+from balancer.control.certificates import read_backend_certificates, read_certificates, refuse_outdated
 from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import LivePlan, Plans
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.errors import ConfigError, Problem, Refused
-from balancer.net.contexts import server_context
 from balancer.overlay.entries import RingConfig
 
 logger = logging.getLogger("balancer.reload")
-
-Certificates = Mapping[str, tuple[Pem, ...]]
-"""Of each listener with TLS, in their order."""
 
 LOOK_EVERY = 1.0
 """Seconds between two looks whether certificate files have changed. They are read once two looks find the same: a chain
@@ -102,36 +98,6 @@ def workers_of(config: Config) -> int:
     return len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers
 
 
-def read_certificates(config: Config) -> dict[str, tuple[Pem, ...]]:
-    """The certificates of all listeners. Raises ``Refused`` for files that cannot be served."""
-    found = {}
-    for listener in config.listener:
-        if listener.tls is not None:
-            try:
-                found[listener.name] = read(listener.tls)
-                server_context(listener.tls, found[listener.name])
-            except (ValueError, OSError) as error:
-                raise Refused(f'listener "{listener.name}": {error}') from None
-    return found
-
-
-def _none_worse(config: Config, old: Certificates, new: Certificates) -> None:
-    """Raises ``Refused`` for certificates that are out of date in the place of ones that are not."""
-    now = time.time()
-
-    def in_date(certificate: Certificate, pem: Pem) -> bool:
-        about = describe_pem(certificate.cert, pem.cert)
-        return about.not_before <= now <= about.not_after
-
-    for listener in config.listener:
-        named = listener.tls.certificates if listener.tls else ()
-        for certificate, before, after in zip(
-            named, old.get(listener.name, ()), new.get(listener.name, ()), strict=True
-        ):
-            if in_date(certificate, before) and not in_date(certificate, after):
-                raise Refused(f'listener "{listener.name}": {certificate.cert} is out of date')
-
-
 class Reloader:
     """``path`` is the file.
 
@@ -165,6 +131,7 @@ class Reloader:
         """What a reload would change now. Raises ``ConfigError`` or ``Refused`` for a file that would not be taken."""
         config, warnings = await self._read()
         await trio.to_thread.run_sync(read_certificates, config)
+        await trio.to_thread.run_sync(read_backend_certificates, config)
         return await self._changes(config, warnings)
 
     async def reload(self, who: str) -> Changes:
@@ -201,7 +168,7 @@ class Reloader:
             if bad:
                 raise Refused("; ".join(each.message for each in bad))
             certificates = await trio.to_thread.run_sync(read_certificates, active.config)
-            _none_worse(active.config, active.certificates, certificates)
+            refuse_outdated(active.config, active.certificates, certificates)
         except Refused as error:
             logger.error("certificates have changed and are not taken, the last good ones stay: %s", error)
             self._controller.events.emit("certificate", f"not taken, the last good ones stay: {error}", ok=False)
@@ -219,6 +186,7 @@ class Reloader:
                 "state_dir cannot change while the daemon runs: stop it, move the folder, change the file, start it"
             )
         certificates = await trio.to_thread.run_sync(read_certificates, config)
+        backend_tls = await trio.to_thread.run_sync(read_backend_certificates, config)
         changes = await self._changes(config, warnings)
         workers = workers_of(config)
         bound = await self._supervisor.want(addresses_of(config), workers)
@@ -239,7 +207,9 @@ class Reloader:
             level = active.level if config.log.level == active.config.log.level else config.log.level
             keys = socket_keys(config)
             self._put(
-                ActiveConfig(active.generation + 1, time.time(), config, certificates, keys, bound, sockets, level)
+                ActiveConfig(
+                    active.generation + 1, time.time(), config, certificates, backend_tls, keys, bound, sockets, level
+                )
             )
         # A worker hears of its sockets and of this by different ways: the next reload must not overtake.
         await self._registry.settled(config.timeouts.hang)

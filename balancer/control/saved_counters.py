@@ -1,7 +1,9 @@
-"""What only grows, as it outlives a control process: no counter ever goes back because one has died."""
+"""Counters that outlive a control process: no counter ever goes back because one has died."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import logging
+from collections import Counter
+
+import msgspec
 
 from balancer.control.evictions import Evictions
 from balancer.control.placement_controller import PlacementController
@@ -9,30 +11,73 @@ from balancer.control.worker_registry import WorkerRegistry
 from balancer.health.tracker import Checks
 from balancer.pool.counts import Counts
 
+logger = logging.getLogger("balancer.state")
 
-@dataclass(frozen=True)
-class Counted:
+FORMAT = 1
+"""Of the saved form."""
+
+
+class WorkerCounters(msgspec.Struct):
+    """What one worker had counted."""
+
+    number: int
+    pid: int
+    counters: Counts
+
+
+class SavedChecks(msgspec.Struct):
+    """What had been counted of a backend's health checks."""
+
+    passed: int
+    failed: int
+    changes: int
+    ejections: dict[str, int]
+
+
+class SavedCounters(msgspec.Struct):
     """What workers have counted, and what control has."""
 
-    workers: Mapping[tuple[int, int], Counts] = field(default_factory=dict)
-    """By number and process."""
-    checks: Mapping[str, Mapping[str, Checks]] = field(default_factory=dict)
+    format: int = FORMAT
+    workers: list[WorkerCounters] = []
+    checks: dict[str, dict[str, SavedChecks]] = {}
     """By pool and backend."""
     settled: int = 0
     """Users sent home."""
 
 
-def counted(registry: WorkerRegistry, controller: PlacementController, evictions: Evictions) -> Counted:
-    """All of it at this moment."""
-    return Counted(
-        registry.counted,
-        {name: pool_state.checks for name, pool_state in controller.pool_states.items()},
-        evictions.settled,
+def dump(registry: WorkerRegistry, controller: PlacementController, evictions: Evictions) -> bytes:
+    """Return all counters of this moment in the saved form."""
+    saved = SavedCounters(
+        workers=[WorkerCounters(number, pid, counted) for (number, pid), counted in registry.counted.items()],
+        checks={
+            pool: {
+                name: SavedChecks(each.passed, each.failed, each.changes, dict(each.ejections))
+                for name, each in pool_state.checks.items()
+            }
+            for pool, pool_state in controller.pool_states.items()
+        },
+        settled=evictions.settled,
     )
+    return msgspec.msgpack.encode(saved)
 
 
-def count_on(former: Counted, controller: PlacementController, evictions: Evictions) -> None:
-    """Have control go on where a former one was; the workers' part is for the ``WorkerRegistry``."""
+def load(data: bytes | None) -> SavedCounters:
+    """Return what ``dump`` saved; counters from zero, with a message, if that cannot be read."""
+    if data is not None:
+        try:
+            saved = msgspec.msgpack.decode(data, type=SavedCounters)
+        except msgspec.MsgspecError as error:
+            logger.error("saved counters cannot be read and begin at zero: %s", error)
+        else:
+            if saved.format == FORMAT:
+                return saved
+            logger.error("saved counters have format %d, and begin at zero", saved.format)
+    return SavedCounters()
+
+
+def restore(saved: SavedCounters, controller: PlacementController, evictions: Evictions) -> None:
+    """Have control count on from ``saved``; the workers' part is for the ``WorkerRegistry``."""
     for name, pool_state in controller.pool_states.items():
-        pool_state.checks.update(former.checks.get(name, {}))
-    evictions.settled = former.settled
+        for backend, each in saved.checks.get(name, {}).items():
+            pool_state.checks[backend] = Checks(each.passed, each.failed, each.changes, Counter(each.ejections))
+    evictions.settled = saved.settled

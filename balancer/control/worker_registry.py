@@ -1,69 +1,55 @@
-"""The workers as control sees them: what they are told, what they tell, and all their tunnels as one.
+"""The workers as control sees them: what they are sent, what they report, and all their tunnels together.
 
-Control's own pools are the sum of the workers': their leases hold every tunnel of every worker, their counters are laid
-down from the workers' reports. So movers, plans and the admin API need not know that there are several.
-
-Some facts. A worker gets everything when it attaches, changes after that; changes have numbers, and a worker says which
-it has put in force, so whoever makes one can wait until it is. News takes milliseconds, in which two workers may send
-two first tabs of one user to two hosts; control sees both, and has the older tab come back to where the newer one is.
+A worker gets everything when it attaches, and changes after that. Changes have numbers, and a worker says which it has
+activated, so a change can be waited for. What a worker rejects it gets again, as a whole, until it takes it. News takes
+milliseconds, in which two workers may send two first tabs of one user to two hosts; control sees both, and has the
+older tab come back to where the newer one is.
 """
 
 import logging
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
+import msgspec
 import trio
 
 from balancer.config.scalars import Level
 from balancer.control.active_config import ActiveConfig
+from balancer.control.attached_worker import AttachedWorker, RemoteTunnel
 from balancer.control.placement_controller import PlacementController
-from balancer.control.pool_state import PoolState
 from balancer.control.publisher import Publisher
 from balancer.ipc.link import Link
-from balancer.ipc.messages import Answer, Applied, Ask, Attached, End, Ended, Opened, Setup, WorkerReport
+from balancer.ipc.messages import (
+    TO_CONTROL,
+    Applied,
+    Attached,
+    End,
+    Ended,
+    NotUnderstood,
+    Opened,
+    Rejected,
+    ReportRequest,
+    SessionTraffic,
+    SetLevel,
+    Setup,
+    TrafficRequest,
+    WorkerReport,
+)
+from balancer.ipc.wire import Message, Unreadable, encode
 from balancer.pool.counts import Counts, added, lay_down
-from balancer.pool.leases import Lease
 from balancer.shared.slots import Slots
 
-logger = logging.getLogger("balancer.fleet")
+logger = logging.getLogger("balancer.workers")
 
 TICK = 0.05
 """Seconds within which a change of health reaches the workers."""
-COUNT_EVERY = 0.5
-"""Seconds between two counts, when nobody asks for one."""
-PATIENCE = 1.0
-"""Seconds a worker may take to put a change in force, or to answer, before whoever waits goes on without it."""
-
-
-@dataclass(eq=False, slots=True)
-class RemoteTunnel:
-    """A tunnel in a worker."""
-
-    worker: "AttachedWorker"
-    number: int
-    pool_state: PoolState
-    lease: Lease | None = None
-
-
-@dataclass(eq=False)
-class AttachedWorker:
-    """A worker that is attached."""
-
-    number: int
-    pid: int
-    link: Link
-    tunnels: dict[int, RemoteTunnel] = field(default_factory=dict)
-    applied: int = 0
-    """The last change it has put in force."""
-    generation: int = 0
-    """Of its configuration."""
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
-    report: WorkerReport | None = None
-    answers: dict[int, Answer | None] = field(default_factory=dict)
-    """To questions that somebody waits for."""
+COUNT_INTERVAL = 0.5
+"""Seconds between two collections of reports, when nobody asks for one."""
+ANSWER_TIMEOUT = 1.0
+"""Seconds a worker may take to activate a change, or to answer, before whoever waits goes on without it."""
 
 
 class WorkerRegistry:
@@ -92,7 +78,7 @@ class WorkerRegistry:
 
     async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
         """Talk with a worker until it is gone."""
-        link = Link(sock)
+        link = Link(sock, TO_CONTROL)
         worker = AttachedWorker(number, pid, link)
         self._joining.add(worker)
         try:
@@ -100,7 +86,10 @@ class WorkerRegistry:
                 nursery.start_soon(link.run)
                 nursery.start_soon(self._welcome, worker)
                 async for message in link:
-                    self._hear(worker, message)
+                    try:
+                        self._handle(worker, message)
+                    except Exception:  # the other workers must not suffer from what one of them says
+                        logger.exception("worker %d sent a message that cannot be processed", worker.number)
                 nursery.cancel_scope.cancel()
         finally:
             link.close()
@@ -113,25 +102,24 @@ class WorkerRegistry:
             while True:
                 await trio.sleep(TICK)
                 self.publish()
+                self._retry()
 
     def end(self, session: object, why: str) -> None:
         """End a tunnel, wherever it is; its user's lease is the caller's to change before."""
         assert isinstance(session, RemoteTunnel)
         self.publish()  # so that every worker knows where the user belongs when they come back
-        session.worker.link.post(End((session.number,), why))
+        session.worker.link.post(End((session.opened.session,), why))
 
     def reconfigure(self, active: ActiveConfig) -> None:
-        """All workers get everything anew."""
+        """Send everything to all workers."""
         self.active = active
         self._publisher.adopt()
-        setup = self._setup()
-        for worker in self.workers.values():
-            worker.link.post(setup)
+        self._send(self._setup())
 
     async def relevel(self, level: Level) -> None:
         """Have the workers, and those that come later, log from this level on."""
         self.active = replace(self.active, level=level)
-        await self.ask("level", level)
+        self._send(SetLevel(level))
 
     def publish(self) -> None:
         """Send what has changed since the last time."""
@@ -139,15 +127,13 @@ class WorkerRegistry:
             return
         for news in self._publisher.news(trio.current_time()):
             self._last = next(self._numbers)
-            update = replace(news, number=self._last)
-            for worker in self.workers.values():
-                worker.link.post(update)
+            self._send(msgspec.structs.replace(news, number=self._last))
 
-    async def settled(self, patience: float = PATIENCE) -> None:
+    async def settled(self, seconds: float = ANSWER_TIMEOUT) -> None:
         """Until all workers, those that are coming too, have put in force what was sent so far, or their time is up."""
         self.publish()
         number = self._last
-        with trio.move_on_after(patience):
+        with trio.move_on_after(seconds):
             while self._joining or any(worker.applied < number for worker in self.workers.values()):
                 await self._news.wait()
 
@@ -155,38 +141,47 @@ class WorkerRegistry:
         """Until all workers have said which tunnels they have, or their time is up: nobody is to be told of only some
         of the users who are not where the ring says.
         """
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(ANSWER_TIMEOUT):
             while self._joining:
                 await self._news.wait()
 
-    async def complete(self, workers: int, patience: float) -> None:
+    async def complete(self, workers: int, seconds: float) -> None:
         """Until so many workers have everything in force, or the time is up."""
-        with trio.move_on_after(patience):
+        with trio.move_on_after(seconds):
             while sum(worker.generation > 0 for worker in self.workers.values()) < workers:
                 await self._news.wait()
 
-    async def ask(self, what: str, *args: Any) -> dict[int, Any]:  # noqa: ANN401  # whatever the method takes
-        """What every worker says to a question, by worker; without those that do not answer in time."""
-        number = next(self._numbers)
+    async def refresh(self) -> None:
+        """Collect reports from all workers, and add them up."""
+        for worker, report in (await self._ask(ReportRequest(next(self._numbers)))).items():
+            if isinstance(report, WorkerReport) and self.workers.get(worker.number) is worker:
+                worker.report = report
+                self.counted[worker.number, worker.pid] = report.counters
+                self._note_tallies(report)
+        self._add_up()
+
+    async def sessions(self) -> list[tuple[RemoteTunnel, tuple[int, int]]]:
+        """Return all open tunnels, with the bytes that their backends were sent and have sent."""
+        tunnels = [tunnel for worker in self.workers.values() for tunnel in worker.tunnels.values()]
+        answers = await self._ask(TrafficRequest(next(self._numbers), tuple({each.opened.session for each in tunnels})))
+        traffic = {worker: answer.sessions for worker, answer in answers.items() if isinstance(answer, SessionTraffic)}
+        return [
+            (each, traffic[each.worker][each.opened.session])
+            for each in tunnels
+            if each.opened.session in traffic.get(each.worker, {})
+        ]
+
+    async def _ask(self, request: ReportRequest | TrafficRequest) -> dict[AttachedWorker, Message]:
+        """Return the answers of all workers that answer in time."""
         asked = list(self.workers.values())
         for worker in asked:
-            worker.answers[number] = None
-            worker.link.post(Ask(number, what, args))
-        with trio.move_on_after(PATIENCE):
-            while any(worker.answers[number] is None and not worker.link.lost for worker in asked):
+            worker.answers[request.number] = None
+        self._send(request)
+        with trio.move_on_after(ANSWER_TIMEOUT):
+            while any(worker.answers[request.number] is None and not worker.link.lost for worker in asked):
                 await self._news.wait()
-        answers = {worker.number: worker.answers.pop(number) for worker in asked}
-        return {worker: answer.value for worker, answer in answers.items() if answer is not None}
-
-    async def refresh(self) -> None:
-        """Count: ask all workers and add it up."""
-        for number, report in (await self.ask("report")).items():
-            worker = self.workers.get(number)
-            if worker is not None:
-                worker.report = report
-                self.counted[number, worker.pid] = report.counters
-                self._judge(report)
-        self._add_up()
+        answers = {worker: worker.answers.pop(request.number) for worker in asked}
+        return {worker: answer for worker, answer in answers.items() if answer is not None}
 
     def facts(self) -> list[dict[str, Any]]:
         """The workers, for operators."""
@@ -196,7 +191,9 @@ class WorkerRegistry:
                 "worker": worker.number,
                 "pid": worker.pid,
                 "generation": worker.generation,
-                "agrees": worker.generation == self.active.generation and worker.fingerprints == rings,
+                "agrees": not worker.rejection
+                and worker.generation == self.active.generation
+                and worker.fingerprints == rings,
                 "fingerprints": dict(worker.fingerprints),
                 "connections": worker.report.gauges["connections"] if worker.report else 0,
                 "tunnels": len(worker.tunnels),
@@ -213,48 +210,70 @@ class WorkerRegistry:
         self.workers[worker.number] = worker
         worker.link.post(self._setup())
 
+    def _send(self, message: Message) -> None:
+        """Send a message to all workers, encoded once."""
+        frame = encode(message)
+        for worker in self.workers.values():
+            worker.link.post_frame(frame)
+
+    def _retry(self) -> None:
+        """Send everything again to workers that rejected a change."""
+        now = trio.current_time()
+        for worker in self.workers.values():
+            if worker.rejection and now >= worker.retry_at:
+                worker.retry_at = float("inf")
+                worker.link.post(self._setup())
+
     async def _count(self) -> None:
         while True:
             for pool_state in self.controller.pool_states.values():
                 pool_state.pool.leases.expire(trio.current_time())
             await self.refresh()
-            await trio.sleep(COUNT_EVERY)
+            await trio.sleep(COUNT_INTERVAL)
 
-    def _hear(self, worker: AttachedWorker, message: object) -> None:
+    def _handle(self, worker: AttachedWorker, message: Message | Unreadable) -> None:
         match message:
             case Opened():
                 tunnel = self._open(worker, message)
                 self.publish()
-                if tunnel is not None and tunnel.lease is not None and len(tunnel.lease.sessions) > 1:
+                if tunnel.pool_state is not None and tunnel.lease is not None and len(tunnel.lease.sessions) > 1:
                     for other in tunnel.pool_state.pool.left_behind(tunnel.lease, message.backend):
                         self.end(other, f"the user has moved to {message.backend}")
             case Ended():
                 self._close(worker.tunnels.pop(message.session, None))
                 self.publish()
             case Attached():
+                worker.about = message
                 for opened in message.tunnels:
                     self._open(worker, opened)
                 self._joining.discard(worker)
                 self._wake()
             case Applied():
-                worker.applied = message.number
-                worker.generation, worker.fingerprints = message.generation, message.fingerprints
+                worker.accepted(message.number, message.generation, message.fingerprints)
                 self._wake()
-            case Answer():
+            case Rejected():
+                logger.error("worker %d rejects a change, it is sent again: %s", worker.number, message.reason)
+                worker.rejected(message.number, message.reason, trio.current_time())
+                self._wake()
+            case WorkerReport() | SessionTraffic():
                 if message.number in worker.answers:
                     worker.answers[message.number] = message
                     self._wake()
+            case NotUnderstood():
+                logger.error("worker %d did not understand a message: %s", worker.number, message.reason)
+            case Unreadable():
+                logger.error("a message of worker %d is ignored: %s", worker.number, message.reason)
+                worker.link.post(NotUnderstood(message.type, message.version, message.reason))
 
-    def _open(self, worker: AttachedWorker, opened: Opened) -> RemoteTunnel | None:
+    def _open(self, worker: AttachedWorker, opened: Opened) -> RemoteTunnel:
         pool_state = self.controller.pool_states.get(opened.pool)
-        if pool_state is None:  # one of a pool that is gone: it is looked after by its worker alone
-            return None
-        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened.session, pool_state)
-        tunnel.lease = pool_state.pool.leases.open(opened.token, tunnel, opened.backend)
+        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened, pool_state)
+        if pool_state is not None:
+            tunnel.lease = pool_state.pool.leases.open(opened.token, tunnel, opened.backend)
         return tunnel
 
     def _close(self, tunnel: RemoteTunnel | None) -> None:
-        if tunnel is not None:
+        if tunnel is not None and tunnel.pool_state is not None:
             tunnel.pool_state.pool.leases.close(tunnel.lease, tunnel, trio.current_time())
 
     def _lose(self, worker: AttachedWorker) -> None:
@@ -274,11 +293,8 @@ class WorkerRegistry:
         return Setup(
             number=self._last,
             generation=active.generation,
-            config=active.config,
-            keys=active.keys,
+            settings=active.settings(self._slots.assign("", active.keys)),
             sockets=active.sockets,
-            slots=self._slots.assign("", active.keys),
-            certificates=active.certificates,
             secret=self.controller.secret,
             level=active.level,
             pools=self._publisher.states(),
@@ -298,8 +314,8 @@ class WorkerRegistry:
         for name, pool_state in self.controller.pool_states.items():
             lay_down(pool_state.pool, counted.get(name, {}), present_pools.get(name, {}))
 
-    def _judge(self, report: WorkerReport) -> None:
-        """Keep what traffic says of backends for whoever judges them."""
+    def _note_tallies(self, report: WorkerReport) -> None:
+        """Keep what traffic says of backends for the outlier monitor."""
         for name, tallies in report.tallies.items():
             pool_state = self.controller.pool_states.get(name)
             backends = pool_state.pool.backends if pool_state is not None else {}

@@ -28,13 +28,14 @@ from balancer.admin.listeners import open_listeners
 from balancer.admin.services import Services
 from balancer.config.load import check
 from balancer.config.model import Config
-from balancer.control.active_config import ActiveConfig
+from balancer.control import active_config, saved_counters
+from balancer.control.active_config import ActiveConfig, Remembered
+from balancer.control.certificates import read_backend_certificates, read_certificates
 from balancer.control.evictions import Evictions
 from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import Plans
 from balancer.control.prober import Prober
-from balancer.control.reload import Reloader, addresses_of, read_certificates, socket_keys, workers_of
-from balancer.control.saved_counters import Counted, count_on, counted
+from balancer.control.reload import Reloader, addresses_of, socket_keys, workers_of
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.daemon.child import BEAT, begin
 from balancer.daemon.descriptors import too_few
@@ -97,9 +98,9 @@ class Control:
 
     async def _begin(self) -> tuple[ActiveConfig, str]:
         """The configuration in force, from before or from the file, and the folder of the state."""
-        kept: tuple[ActiveConfig, str, float] | None = self._memory.load()
-        if kept is not None:
-            active, folder, self._life.started = kept
+        remembered = active_config.load(self._memory.load())
+        if remembered is not None:
+            active, folder, self._life.started = remembered.active, remembered.folder, remembered.started
             start_logs(os.environ, active.level, active.config.log.format)
             return await self._resumed(active), folder
         report = check(self._path, time.time())
@@ -111,13 +112,13 @@ class Control:
             logger.warning("%s", warning)
         check_target(config.log.access)
         folder = str(config.state_dir) if config.state_dir is not None else tempfile.mkdtemp(prefix="balancer-")
-        certificates = read_certificates(config)
+        certificates, backend_tls = read_certificates(config), read_backend_certificates(config)
         workers = workers_of(config)
         bound = await _patiently(lambda: self._supervisor.want(addresses_of(config), workers))
         sockets = await self._supervisor.commit(config)
         _warn_of_descriptors(config)
         active = ActiveConfig(
-            1, time.time(), config, certificates, socket_keys(config), bound, sockets, config.log.level
+            1, time.time(), config, certificates, backend_tls, socket_keys(config), bound, sockets, config.log.level
         )
         return active, folder
 
@@ -133,8 +134,9 @@ class Control:
     async def _serve(self, active: ActiveConfig, journal: Journal) -> None:
         config = active.config
         controller = PlacementController(config, journal)
-        former: Counted = self._counted.load() or Counted()
-        registry = self._registry = WorkerRegistry(controller, active, former.workers)
+        saved = saved_counters.load(self._counted.load())
+        former = {(each.number, each.pid): each.counters for each in saved.workers}
+        registry = self._registry = WorkerRegistry(controller, active, former)
         controller.in_force, controller.publish = registry.settled, registry.publish
         evictions = Evictions(
             controller,
@@ -143,15 +145,15 @@ class Control:
             drain=config.timeouts.drain,
             spread=config.timeouts.close_spread,
         )
-        count_on(former, controller, evictions)
+        saved_counters.restore(saved, controller, evictions)
         prober = Prober(controller, HealthFile(journal.folder), Random())
         plans = Plans(controller)
 
         def keep_counted() -> None:
-            self._counted.save(counted(registry, controller, evictions))
+            self._counted.save(saved_counters.dump(registry, controller, evictions))
 
         def keep(active: ActiveConfig) -> None:
-            self._memory.save((active, str(journal.folder), self._life.started))
+            self._memory.save(active_config.dump(Remembered(active, str(journal.folder), self._life.started)))
 
         async def announce(before: Mapping[str, tuple[str, ...]]) -> None:
             await registry.settled()

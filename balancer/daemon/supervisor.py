@@ -214,6 +214,9 @@ class Supervisor:
         if message.kind == "relink":
             await self._introduce(worker)
             return
+        if message.kind == "resend":
+            await self._hand_sockets(worker)
+            return
         self._draining.add(worker)
         if all(each in self._draining or each.pid is None for each in self._rows):
             self._drained.set()

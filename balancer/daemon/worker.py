@@ -8,8 +8,10 @@ import gc
 import logging
 import mmap
 import os
+import platform
 import socket
 import sys
+from importlib.metadata import version as installed
 
 import trio
 
@@ -17,10 +19,10 @@ from balancer.daemon.child import BEAT, begin
 from balancer.daemon.logs import start_logs
 from balancer.ipc.channel import Channel
 from balancer.ipc.link import Link
-from balancer.ipc.messages import Attached, Setup
+from balancer.ipc.messages import TO_WORKER, WIRE, Attached, Setup
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
-from balancer.proxy.accesslog import AccessLog
+from balancer.proxy.accesslog import AccessLog, log_target
 from balancer.proxy.control_client import ControlClient
 from balancer.proxy.listening_sockets import ListeningSockets
 from balancer.proxy.worker_state import WorkerState
@@ -28,10 +30,12 @@ from balancer.shared.counters import SharedCounters
 
 logger = logging.getLogger("balancer.worker")
 
-TIDY = 1.0
-"""Seconds between two looks for what is over."""
+TIDY_INTERVAL = 1.0
+"""Seconds between two runs of the housekeeping."""
+RETRY_WAIT = 0.5
+"""Seconds before descriptors are asked for again, or another link to control."""
 GOODBYE = 2.0
-"""Seconds for which closing connections may say goodbye once the drain is over."""
+"""Seconds for which connections may send their close frames once the drain is over."""
 
 
 class Worker:
@@ -39,94 +43,91 @@ class Worker:
 
     def __init__(self, channel: Channel, shared_counters: SharedCounters) -> None:
         self._channel = channel
-        self._shared_counters = shared_counters
         self._engine = Engine()
         self._sockets = ListeningSockets()
-        self._follower: ControlClient | None = None
         self._log = AccessLog("off")
+        self._state = WorkerState(self._engine, self._log, shared_counters)
         self._logging: trio.CancelScope | None = None
-        self._talking: trio.CancelScope | None = None
-        self._leave = trio.Event()
-        self._hurry = trio.Event()
+        self._link_scope: trio.CancelScope | None = None
+        self._stop = trio.Event()
+        self._end = trio.Event()
 
     async def run(self) -> None:
-        """Serve until told to end, and ended."""
+        """Serve until told to stop, and drained."""
         async with trio.open_nursery() as self._logs:
             async with trio.open_nursery() as self._nursery:
+                self._client = ControlClient(self._state, self._sockets, self._nursery)
                 await self._nursery.start(self._engine.run)
-                for task in (self._obey, self._beat, self._tidy):
+                for task in (self._obey, self._beat, self._tidy, self._retire):
                     self._nursery.start_soon(task)
-                await self._leave.wait()
-                if self._follower is not None:
-                    self._follower.drain()
-                    await self._channel.send("draining")
-                    await self._finish(self._follower)
+                await self._stop.wait()
+                self._client.drain()
+                await self._channel.send("draining")
+                await self._finish()
                 self._nursery.cancel_scope.cancel()
             self._logs.cancel_scope.cancel()
+        self._sockets.close()
 
     async def _obey(self) -> None:
-        """Do what the supervisor says; its end is ours, once all is done."""
+        """Do what the supervisor says; if it is gone, drain and end."""
         while (message := await self._channel.receive()) is not None:
             match message.kind:
                 case "sockets":
                     fields = message.fields
-                    self._sockets.bring(fields["version"], fields["all"], fields["keys"], message.fds)
+                    if not self._sockets.bring(fields["version"], fields["all"], fields["keys"], message.fds):
+                        self._nursery.start_soon(self._ask_later, "resend")
+                case "link" if not message.fds:  # this process had no descriptor left for it
+                    self._nursery.start_soon(self._ask_later, "relink")
                 case "link":
-                    if self._talking is not None:
-                        self._talking.cancel()
-                    self._talking = trio.CancelScope()
-                    self._nursery.start_soon(self._talk, socket.socket(fileno=message.fds[0]), self._talking)
+                    if self._link_scope is not None:
+                        self._link_scope.cancel()
+                    self._link_scope = trio.CancelScope()
+                    self._nursery.start_soon(self._talk, socket.socket(fileno=message.fds[0]), self._link_scope)
                 case "drain":
-                    self._leave.set()
+                    self._stop.set()
                 case "end":
-                    self._hurry.set()
-                    self._leave.set()
-        self._leave.set()
+                    self._end.set()
+                    self._stop.set()
+        self._stop.set()
+
+    async def _ask_later(self, kind: str) -> None:
+        """Ask the supervisor again for descriptors that this process could not take, once it may have room for them."""
+        logger.error("out of file descriptors: cannot take what the supervisor sends; trying again in %g s", RETRY_WAIT)
+        self._state.close_idle()
+        await trio.sleep(RETRY_WAIT)
+        await self._channel.send(kind)
 
     async def _talk(self, sock: socket.socket, scope: trio.CancelScope) -> None:
-        """With control, until it is gone; the supervisor brings us together with the next one."""
-        link = Link(sock)
+        """Follow control until the link ends; then the supervisor gives us another one."""
+        link = Link(sock, TO_WORKER)
         with scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.run)
-                if self._follower is None:
-                    link.post(Attached(()))
-                else:
-                    self._follow(self._follower, link)
+                self._state.tunnel_registry.post = link.post
+                tunnels = self._state.tunnel_registry.all()
+                link.post(Attached(installed("balancer"), WIRE, platform.python_version(), tunnels))
                 async for message in link:
-                    if isinstance(message, Setup):
-                        self._log_to(message)
-                        if self._follower is None:
-                            worker = WorkerState(
-                                message.config, self._engine, self._log, message.secret, self._shared_counters
-                            )
-                            self._follower = ControlClient(worker, self._sockets, self._nursery)
-                            self._follow(self._follower, link)
-                            _freeze()
-                    assert self._follower is not None
-                    await self._follower.hear(message, link.post)
+                    if await self._client.handle(message, link.post) and isinstance(message, Setup):
+                        self._follow_log(message)
                 nursery.cancel_scope.cancel()
         link.close()
-        if self._talking is scope and not scope.cancelled_caught:
-            await trio.sleep(BEAT)
+        if self._link_scope is scope and not scope.cancelled_caught:
+            await trio.sleep(RETRY_WAIT)
             await self._channel.send("relink")  # control may live, and only have been too slow for us
 
-    def _follow(self, follower: ControlClient, link: Link) -> None:
-        follower.worker.tunnel_registry.post = link.post
-        link.post(follower.worker.tunnel_registry.all())
-
-    def _log_to(self, setup: Setup) -> None:
-        """Open the access log, if it is another now; what the old one still holds is written."""
-        start_logs(os.environ, setup.level, setup.config.log.format)
-        target = setup.config.log.access
+    def _follow_log(self, setup: Setup) -> None:
+        """Open the access log, if it is another one now; what the old one still holds is written."""
+        start_logs(os.environ, setup.level, setup.settings.log.format)
+        target = log_target(setup.settings.log.access)
         if self._logging is not None and self._log.target == target:
             return
+        if self._logging is None:
+            _freeze()
         former = self._logging
         self._log = AccessLog(target)
         self._logging = trio.CancelScope()
         self._logs.start_soon(self._write, self._log, self._logging)
-        if self._follower is not None:
-            self._follower.worker.log = self._log
+        self._state.log = self._log
         if former is not None:
             former.cancel()
 
@@ -134,24 +135,29 @@ class Worker:
         with scope:
             await log.run()
 
-    async def _finish(self, follower: ControlClient) -> None:
-        """Until every connection has ended, the time is up, or somebody hurries us."""
-        worker = follower.worker
+    async def _retire(self) -> None:
+        await self._client.retired.wait()
+        self._stop.set()
+
+    async def _finish(self) -> None:
+        """Wait until every connection has ended, the time is up, or the supervisor tells us to end now."""
+        state = self._state
         async with trio.open_nursery() as nursery:
 
-            async def hurry() -> None:
-                await self._hurry.wait()
+            async def end() -> None:
+                await self._end.wait()
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(hurry)
-            with trio.move_on_after(worker.timeouts.drain):
-                await worker.empty.wait()
+            nursery.start_soon(end)
+            keep = self._client.keep if self._client.retired.is_set() else state.timeouts.drain
+            with trio.move_on_after(keep):
+                await state.empty.wait()
             nursery.cancel_scope.cancel()
-        worker.close("the balancer stops")
-        if not self._hurry.is_set():
+        state.close("the balancer stops")
+        if not self._end.is_set():
             with trio.move_on_after(GOODBYE):
-                await worker.empty.wait()
-        worker.release()
+                await state.empty.wait()
+        state.release()
 
     async def _beat(self) -> None:
         """Tell the supervisor that the engine turns."""
@@ -164,9 +170,11 @@ class Worker:
 
     async def _tidy(self) -> None:
         while True:
-            if self._follower is not None:
-                self._follower.worker.tidy()
-            await trio.sleep(TIDY)
+            try:
+                self._state.tidy()
+            except Exception:  # connections do without it for another second
+                logger.exception("housekeeping failed")
+            await trio.sleep(TIDY_INTERVAL)
 
 
 def _freeze() -> None:

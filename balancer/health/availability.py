@@ -51,7 +51,7 @@ class Availability(Struct, frozen=True):
         return self.reason or ("" if tunnels else self.ejected)
 
     def unwilling(self, *, tunnels: bool) -> str:
-        """Return why the host itself does not want a user with or without open ``tunnels`` there, or an empty string."""
+        """Return why the host itself does not want a user, with or without ``tunnels`` there; or an empty string."""
         return "" if tunnels and self.requested_state != "maint" else _REQUESTED_STATES[self.requested_state]
 
 

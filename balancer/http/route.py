@@ -6,8 +6,8 @@ path that is spelled differently (``%61`` for ``a``, ``/x/../a``) is another one
 
 from collections.abc import Iterable
 
+from balancer.config.settings import RouteSettings
 from balancer.http.head import Request
-from balancer.settings import RouteSettings
 
 NAMES_KEPT = 1024
 """Pairs of host and server name whose routes are remembered; then all are forgotten, for clients make them up."""

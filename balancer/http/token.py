@@ -13,9 +13,9 @@ from functools import cache
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
+from balancer.config.settings import TokenSettings
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
-from balancer.settings import TokenSettings
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')

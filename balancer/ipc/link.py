@@ -10,23 +10,23 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from balancer.ipc.wire import BrokenFrame, Codec, Message, Unreadable, frame_length
+from balancer.ipc.wire import BrokenFrame, Message, Unreadable, Vocabulary, encode, frame_length
 
 PART = 1 << 16
 """Bytes received at a time. A buffer of this size is made for each part and cut to what came: larger ones would lie one
 behind the other in the heap, each with a small rest that keeps it from shrinking."""
 LARGE = 1 << 16
-"""Bytes of a frame from which on it is decoded in a thread: a ring of 500 backends takes 10 ms, in which tunnels wait."""
+"""Bytes of a frame from which on it is decoded in a thread: tunnels would wait meanwhile."""
 MAX_QUEUED = 1 << 26
 """Bytes that may wait for a peer that does not read, beside the frame posted last."""
 
 
 class Link:
-    """One end. ``run`` sends; iterating receives until the other end closes or dies."""
+    """One end, which understands ``vocabulary``. ``run`` sends; iterating receives until the other end closes."""
 
-    def __init__(self, sock: socket.socket, codec: Codec) -> None:
+    def __init__(self, sock: socket.socket, vocabulary: Vocabulary) -> None:
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        self._codec = codec
+        self._vocabulary = vocabulary
         self._queue: list[bytes] = []
         self._queued = 0
         self._posted = trio.Event()
@@ -36,7 +36,7 @@ class Link:
     def post(self, message: Message) -> None:
         """Send ``message`` soon, after everything posted before; without effect on a link that is lost."""
         if not self.lost:
-            self.post_frame(self._codec.encode(message))
+            self.post_frame(encode(message))
 
     def post_frame(self, frame: bytes) -> None:
         """Send a message that is encoded already, for instance once for many links."""
@@ -73,9 +73,9 @@ class Link:
                     frame = bytes(data[:end])
                     del data[:end]
                     if end < LARGE:
-                        yield self._codec.decode(frame)
+                        yield self._vocabulary.decode(frame)
                     else:
-                        yield await trio.to_thread.run_sync(self._codec.decode, frame)
+                        yield await trio.to_thread.run_sync(self._vocabulary.decode, frame)
         except (trio.BrokenResourceError, trio.ClosedResourceError, BrokenFrame):
             pass
         finally:

@@ -1,29 +1,28 @@
 """What control and the workers tell each other.
 
 Control sends a worker its ``Setup`` when it attaches and at each reload, and an ``Update`` whenever the placement, the
-availability of backends or the place of users changes in between. The worker prepares each, and either activates it as a
-whole (``Applied``) or changes nothing (``Rejected``). It reports who is connected where, from the beginning each time it
-attaches, and what it has counted. Sessions are numbers that a worker gives to its tunnels.
+availability of backends or the place of users changes in between. The worker prepares each, and either activates it as
+a whole (``Applied``) or changes nothing (``Rejected``). It reports who is connected where, from the beginning each time
+it attaches, and what it has counted. Sessions are numbers that a worker gives to its tunnels.
 
-``FROZEN`` messages are what a worker of an earlier release, which no longer accepts connections, still has to understand
-and say: no later release may change what their fields mean.
+``FROZEN`` messages are what a worker of an earlier release, which no longer accepts connections, still has to
+understand and say: no later release may change what their fields mean.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from msgspec import Struct, field
 
 from balancer.config.scalars import Level
+from balancer.config.settings import WorkerSettings
 from balancer.health.availability import Availability
 from balancer.health.tally import Tally
 from balancer.ipc.placement import PlacementState
-from balancer.ipc.wire import Codec, Message
+from balancer.ipc.wire import Message, Vocabulary
+from balancer.pool.counts import Counts
 from balancer.pool.leases import Place
-from balancer.settings import WorkerSettings
 
-Counts = dict[str, Any]
-"""Numbers, or lists of numbers, by names, in dicts of any depth."""
 Places = Mapping[bytes, Place | None]
 """Of users who are not where the ring says: where they are; None once that is over."""
 
@@ -33,7 +32,7 @@ class PoolSnapshot(Struct, frozen=True):
 
     placement: PlacementState
     availabilities: dict[str, Availability]
-    places: dict[bytes, Place | None] = {}
+    places: dict[bytes, Place | None] = field(default_factory=dict)
 
 
 class Setup(Message, frozen=True):
@@ -65,8 +64,8 @@ class Update(Message, frozen=True):
     number: int
     pool: str
     placement: PlacementState | None = None
-    availabilities: dict[str, Availability] = {}
-    places: dict[bytes, Place | None] = {}
+    availabilities: dict[str, Availability] = field(default_factory=dict)
+    places: dict[bytes, Place | None] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Update {self.number} of {self.pool}>"
@@ -191,7 +190,7 @@ class WorkerReport(Message, frozen=True):
     number: int
     counters: Counts
     gauges: Counts
-    tallies: dict[str, dict[str, Tally]] = {}
+    tallies: dict[str, dict[str, Tally]] = field(default_factory=dict)
     """What traffic says of backends since the last report, by pool."""
 
 
@@ -224,8 +223,6 @@ class NotUnderstood(Message, frozen=True):
 
 WIRE = 1
 """Counts changes of the vocabulary that an earlier release cannot understand at all."""
-TO_WORKER = Codec(Setup, Update, End, ReportRequest, TrafficRequest, SetLevel, Retire, Ping, NotUnderstood)
-TO_CONTROL = Codec(
-    Opened, Ended, Attached, Applied, Rejected, WorkerReport, SessionTraffic, Pong, NotUnderstood
-)
+TO_WORKER = Vocabulary(Setup, Update, End, ReportRequest, TrafficRequest, SetLevel, Retire, Ping, NotUnderstood)
+TO_CONTROL = Vocabulary(Opened, Ended, Attached, Applied, Rejected, WorkerReport, SessionTraffic, Pong, NotUnderstood)
 FROZEN = (End, ReportRequest, TrafficRequest, SetLevel, Retire, Ping, Opened, Ended, Attached, WorkerReport, Pong)

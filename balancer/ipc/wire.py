@@ -2,15 +2,15 @@
 
 Facts, and what follows from them:
 
-- Control and workers may be of different releases: a hot upgrade starts new workers beside old ones. Pickles of our own
-  classes broke exactly there (a class that moved, a path type of a newer Python), and an exception while unpickling ended
-  the worker with all its tunnels. So the wire holds plain values only, and whatever cannot be read is a value as well
-  (``Unreadable``), never an exception.
-- A field the reader does not know is ignored, a field that is missing takes its default: fields may be added to a message
-  at any time, with a default. A change that an older reader would misunderstand gets a new version; a reader that does
-  not know a type or a version answers so, and stays with what it has.
-- msgspec checks types while it decodes and takes 2 us for a lease, a tenth of what pickle took with our classes; JSON by
-  the same library is as fast but needs base64 for tokens and rings (``python -m bench.messages``).
+- Control and workers may be of different releases: a hot upgrade starts new workers beside old ones. Pickles of our
+  own classes broke exactly there (a class that moved, a path type of a newer Python), and an exception while unpickling
+  ended the worker with all its tunnels. So the wire holds plain values only, and whatever cannot be read is a value as
+  well (``Unreadable``), never an exception.
+- A field the reader does not know is ignored, a field that is missing takes its default: fields may be added to a
+  message at any time, with a default. A change that an older reader would misunderstand gets a new version; a reader
+  that does not know a type or a version answers so, and stays with what it has.
+- msgspec checks types while it decodes. ``python -m bench.wire`` compares it with pickle, and MessagePack with JSON,
+  which needs base64 for tokens and rings.
 
 A frame is 4 bytes of length of what follows, 2 bytes of type, 1 byte of version, all big-endian, then the map.
 """
@@ -25,6 +25,7 @@ HEADER_BYTES = _HEADER.size
 MAX_FRAME = 1 << 28
 """Bytes of the longest frame: rings of a hundred large pools."""
 _OVERHEAD = HEADER_BYTES - 4
+_encoder = msgspec.msgpack.Encoder()
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,18 +47,12 @@ class BrokenFrame(Exception):
     """The stream is not made of frames any more: nothing that follows can be trusted."""
 
 
-class Codec:
-    """Encodes and decodes the messages of one vocabulary."""
+class Vocabulary:
+    """The messages that one side understands."""
 
     def __init__(self, *kinds: type[Message]) -> None:
-        self._encoder = msgspec.msgpack.Encoder()
         self._decoders = {kind.TYPE: (kind, msgspec.msgpack.Decoder(kind)) for kind in kinds}
         assert len(self._decoders) == len(kinds), "two messages have the same type number"
-
-    def encode(self, message: Message) -> bytes:
-        """Return the frame of a message."""
-        body = self._encoder.encode(message)
-        return _HEADER.pack(len(body) + _OVERHEAD, message.TYPE, message.VERSION) + body
 
     def decode(self, frame: bytes | bytearray | memoryview) -> Message | Unreadable:
         """Return the message of a whole frame, or why it cannot be read. Never raises."""
@@ -71,6 +66,12 @@ class Codec:
             return decoder.decode(memoryview(frame)[HEADER_BYTES:])
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return Unreadable(number, version, f"{kind.__name__}: {error}")
+
+
+def encode(message: Message) -> bytes:
+    """Return the frame of a message."""
+    body = _encoder.encode(message)
+    return _HEADER.pack(len(body) + _OVERHEAD, message.TYPE, message.VERSION) + body
 
 
 def frame_length(data: bytes | bytearray) -> int:

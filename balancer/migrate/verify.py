@@ -18,6 +18,7 @@ from functools import lru_cache
 from itertools import takewhile
 
 from balancer.config.model import Pool
+from balancer.config.plain import token_settings
 from balancer.errors import ProxyError, Refused
 from balancer.http.head import Request as Head
 from balancer.http.token import extract
@@ -130,6 +131,7 @@ class Verifier:
 
     def __init__(self, pool: Pool, digest: Callable[[bytes], str], *, by_address: bool = False) -> None:
         self._pool = pool
+        self._token = token_settings(pool.token)
         self._digest = digest
         self._by_address = by_address or pool.token.source == "client_ip"
         self._ring: Ring = build(pool)
@@ -226,7 +228,7 @@ class Verifier:
         else:
             head = Head(b"GET", request.target, 1)
             head.fields = request.fields
-            key, reason = extract(head, self._pool.token), "no token"
+            key, reason = extract(head, self._token), "no token"
         if key is None:
             self._left_out[reason] += 1
         return key

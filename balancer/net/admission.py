@@ -21,11 +21,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
+from balancer.config.settings import LimitSettings
 from balancer.net.connection_limit import ConnectionLimit, HandshakeLimit
 from balancer.net.engine import Engine, Watch
 from balancer.net.memory import ceiling, resident
 from balancer.net.transport import reset
-from balancer.settings import LimitSettings
 from balancer.shared.buckets import Metered
 from balancer.shared.counters import Kind, SharedCounters
 from balancer.shared.sketch import SketchCells

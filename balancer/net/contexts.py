@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from balancer.config.pem import Pem
-from balancer.settings import BackendTlsSettings, TlsSettings
+from balancer.config.settings import BackendTlsSettings, TlsSettings
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 
@@ -24,8 +24,8 @@ ContextKey = tuple[str, Pem]
 class ServerContexts:
     """The contexts of a listener, one per certificate.
 
-    Building one takes 2 ms of CPU, and a new context forgets the TLS sessions of the old one, so those of ``former`` whose
-    certificates are the same are used again. Nothing changes for handshakes until ``activate``.
+    Building one takes 2 ms of CPU, and a new context forgets the TLS sessions of the old one, so those of ``former``
+    whose certificates are the same are used again. Nothing changes for handshakes until ``activate``.
     """
 
     def __init__(self, tls: TlsSettings, former: "ServerContexts | None" = None) -> None:

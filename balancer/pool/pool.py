@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
+from balancer.config.settings import PoolSettings
 from balancer.health.availability import AVAILABLE, DEGRADED, Availability
 from balancer.health.panic import healthy_share
 from balancer.pool.backend import Backend
@@ -14,7 +15,6 @@ from balancer.pool.placement import Placement
 from balancer.pool.retries import Retries
 from balancer.pool.traffic import Traffic
 from balancer.ring.bounded import bounded
-from balancer.settings import PoolSettings
 from balancer.shared.counters import SharedCounters
 
 FAILED = "failed to connect"

@@ -2,7 +2,7 @@
 
 from balancer.config.model import BackendTls, HealthTls
 from balancer.config.pem import Pem
-from balancer.settings import BackendTlsSettings
+from balancer.config.settings import BackendTlsSettings
 
 
 def read_backend_tls(tls: BackendTls | HealthTls, *, enabled: bool) -> BackendTlsSettings:

@@ -50,6 +50,11 @@ class Record:
         self.tls_seconds = tls_seconds
 
 
+def log_target(text: str) -> str | Path:
+    """Return the target that a worker's settings name: ``stdout``, ``off`` or a file."""
+    return text if text in ("stdout", "off") else Path(text)
+
+
 def check_target(target: str | Path) -> None:
     """Can lines be written there? Raises ``Refused``."""
     if isinstance(target, Path):

@@ -21,21 +21,21 @@ from balancer.proxy.tcp import serve_tcp
 from balancer.proxy.worker_state import WorkerState
 
 
-def handler(worker: WorkerState, front: ListenerState) -> Callable[[socket.socket, Any], None]:
-    """What an acceptor of ``front`` does with each connection."""
+def handler(worker: WorkerState, listener: ListenerState) -> Callable[[socket.socket, Any], None]:
+    """What an acceptor of ``listener`` does with each connection."""
 
     def handle(sock: socket.socket, peer: tuple[str, int]) -> None:
-        front.connections += 1
+        listener.connections += 1
         places = None
-        if worker.admission.per_client and not front.trusts(peer[0]):  # a balancer in front is no single client
+        if worker.admission.per_client and not listener.trusts(peer[0]):  # a balancer in front is no single client
             places = worker.admission.admit(peer[0])
             if places is None:
                 reset(sock)
-                worker.leave(front)
+                worker.leave(listener)
                 return
         transport = PlainTransport(worker.engine, sock, Source.CLIENT, None)
-        client = Client(worker, front, transport, peer, places)
-        if front.tls is not None:
+        client = Client(worker, listener, transport, peer, places)
+        if listener.tls is not None:
             worker.admission.handshakes.begin(transport)
         client.task = transport.task = worker.engine.spawn(_serve(client, transport))
 
@@ -47,7 +47,7 @@ async def _serve(client: Client, plain: PlainTransport) -> None:
     worker.sessions.add(client)
     try:
         early = await _greet(client, plain)
-        if client.front.config.mode == "tcp":
+        if client.listener.config.mode == "tcp":
             await serve_tcp(client, early)
         else:
             await _serve_http(client, early)
@@ -58,28 +58,28 @@ async def _serve(client: Client, plain: PlainTransport) -> None:
         if client.kept is not None:
             for connections in client.kept.values():
                 connections.expire(math.inf)
-        worker.part(client, client.front, client.places)
+        worker.part(client, client.listener, client.places)
 
 
 async def _greet(client: Client, plain: PlainTransport) -> bytes:
     """PROXY header and TLS handshake, within one deadline; bytes read beyond them."""
-    worker, front = client.worker, client.front
+    worker, listener = client.worker, client.listener
     engine = worker.engine
     began = engine.now
     client.task.expires = began + worker.timeouts.handshake
     early = b""
     try:
-        if front.config.proxy_protocol == "accept" and client.trusted:
+        if listener.config.proxy_protocol == "accept" and client.trusted:
             early = await _read_proxy_header(client, plain)
-        if front.tls is not None:
-            client.transport = tls = TlsTransport(plain, front.tls, early)
+        if listener.tls is not None:
+            client.transport = tls = TlsTransport(plain, listener.tls, early)
             early = b""
             await tls.handshake()
             client.tls_version = tls.version
             client.tls_seconds = engine.now - began
             client.server_name = tls.server_name
     except (ProxyError, TimedOut) as error:
-        front.handshake_failures += 1
+        listener.handshake_failures += 1
         if worker.log.enabled:
             record = Record(began)
             record.by = Source.CLIENT
@@ -126,7 +126,7 @@ async def _serve_http(client: Client, data: bytes) -> None:
     first = Record(engine.now, client.tls_seconds)
     reader = RequestReader()
     rest: bytes | None = data
-    while rest or (rest is not None and not (client.front.draining and client.served)):
+    while rest or (rest is not None and not (client.listener.draining and client.served)):
         if rest and task.spent >= TURN_BYTES:
             await engine.give_way()
         record, first = first, Record(0.0)
@@ -152,7 +152,7 @@ async def _read_request(
     worker, task, transport = client.worker, client.task, client.transport
     engine, limit = worker.engine, worker.max_head
     now = engine.now
-    waiting = GRACE if client.front.draining else worker.timeouts.idle
+    waiting = GRACE if client.listener.draining else worker.timeouts.idle
     task.expires = now + (worker.timeouts.head if data else waiting)
     seen = 0
     client.idle = not data
@@ -193,7 +193,7 @@ async def _read_request(
 async def _refuse(client: Client, record: Record, error: ProxyError) -> None:
     """Answer what could not be read as a request."""
     record.status, record.ended, record.by = error.status, error.reason, error.source
-    client.front.pool.traffic.note(error.status, client.worker.engine.now - record.started)
+    client.listener.pool.traffic.note(error.status, client.worker.engine.now - record.started)
     if client.worker.log.enabled:
         client.log("request", record)
     await client.say(reply(error.status, error.reason))

@@ -54,7 +54,7 @@ class Connector:
     _unanswered = 0
 
     def __init__(self, client: Client, token: bytes | None, record: Record) -> None:
-        worker = self._plane = client.worker
+        worker = self._worker = client.worker
         pool = self.pool = client.pool
         self._client = client
         self.token = token
@@ -70,7 +70,7 @@ class Connector:
 
     def kept(self, *, idempotent: bool) -> Transport | None:
         """An idle connection to the best candidate, if there is one: the case of most requests, without waiting."""
-        self._oldest = 0.0 if idempotent else self._plane.engine.now - FRESH
+        self._oldest = 0.0 if idempotent else self._worker.engine.now - FRESH
         decision = self._decision
         if decision is None:
             return None
@@ -137,7 +137,7 @@ class Connector:
         if load is not None:
             load.active.put(backend.active)
             if load.waiting:
-                self._plane.engine.wake(load.waiting[0])
+                self._worker.engine.wake(load.waiting[0])
 
     def _enter(self, backend: Backend) -> bool:
         """Take a place at the backend, unless we have it or others wait for it."""
@@ -155,7 +155,7 @@ class Connector:
         """Wait for a place; false if none came free in time, or too many wait already."""
         load = backend.load
         assert load is not None
-        settings, engine, task = self.pool.config, self._plane.engine, self._task
+        settings, engine, task = self.pool.config, self._worker.engine, self._task
         if load.queued.total() >= settings.queue:
             return False
         began = engine.now
@@ -185,11 +185,11 @@ class Connector:
         if load is not None:
             load.queued.put(len(queue))
         if queue:
-            self._plane.engine.wake(queue[0])
+            self._worker.engine.wake(queue[0])
 
     def _may_retry(self) -> bool:
         """One more retry, if nothing stands against it."""
-        pool, now = self.pool, self._plane.engine.now
+        pool, now = self.pool, self._worker.engine.now
         settings, retries = pool.config.retry, pool.retries
         if self._retries >= settings.count:
             retries.given_up[Limit.COUNT] += 1
@@ -204,14 +204,14 @@ class Connector:
         return False
 
     def _late(self) -> bool:
-        return self._plane.engine.now > self._record.head + self.pool.config.retry.time
+        return self._worker.engine.now > self._record.head + self.pool.config.retry.time
 
     def _next(self, why: str) -> None:
         """The next candidate; ``why`` it is not this one."""
         before = self._decision
         try:
             if self._candidates is None:
-                now = self._plane.engine.now
+                now = self._worker.engine.now
                 self._candidates = self.pool.candidates(self.token, now, before, why)
                 self._decision = next(self._candidates)
             else:
@@ -232,11 +232,11 @@ class Connector:
 
     async def _dial(self, decision: Decision) -> Transport | None:
         """A fresh connection, or None if this backend does not accept one."""
-        engine, backend = self._plane.engine, decision.backend
+        engine, backend = self._worker.engine, decision.backend
         self.reused = False
         self.connection_key = backend.connection_key
         self._note(decision)
-        self._task.expires = engine.now + self._plane.timeouts.connect
+        self._task.expires = engine.now + self._worker.timeouts.connect
         try:
             transport = await self._open(backend)
         except ProxyError as error:
@@ -259,14 +259,17 @@ class Connector:
 
     async def _open(self, backend: Backend) -> Transport:
         """Connect, introduce the client and speak TLS, as the pool wants it. A failure may be retried elsewhere."""
-        plain = await dial(self._plane.engine, self._task, backend.address)
+        plain = await dial(self._worker.engine, self._task, backend.address)
         config = self.pool.config
         try:
             if config.send_proxy != "off":
                 await plain.send(self._client.proxy_header())
             if not config.tls.enabled:
                 return plain
-            return await self._plane.secured(self.pool).handshake(plain, backend)
+            tls = self._worker.backend_tls.get(self.pool.name)
+            if tls is None:
+                raise ProxyError(Source.INTERNAL, 503, "the pool has been removed")
+            return await tls.handshake(plain, backend)
         except TimedOut:
             plain.close()
             raise ProxyError(Source.BACKEND, 504, "the TLS handshake timed out", Retry.ALWAYS) from None
@@ -284,4 +287,4 @@ class Connector:
     def _chosen(self, decision: Decision) -> None:
         self.backend = decision.backend
         self.pool.decisions[decision.reason] += 1
-        self._record.connected = self._plane.engine.now
+        self._record.connected = self._worker.engine.now

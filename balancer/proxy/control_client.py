@@ -1,200 +1,276 @@
-"""A worker's side of the conversation with control: what control says is put in force, what happened here is told.
+"""A worker's side of the conversation with control: activate what control sends, report what happened here.
 
 A ``Setup`` is everything and may come again at any time: what is the same stays as it is, so connections and counters
 outlive it. A pool or listener that is gone lives on with the connections it still has.
+
+Nothing that control sends may end a worker, for its tunnels would end with it. So each change is prepared first, with
+everything that can fail or takes long (certificates, rings and tables, in a thread; sockets from the supervisor), and
+then activated, which cannot fail. If the preparation fails, nothing has changed, and the answer is ``Rejected``.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 
 import trio
 
-from balancer.config import model
-from balancer.ipc.messages import Answer, Applied, Ask, End, PoolSnapshot, Setup, Update, WorkerReport
+from balancer.config.settings import ListenerSettings, PoolSettings
+from balancer.ipc.messages import (
+    Applied,
+    End,
+    NotUnderstood,
+    Ping,
+    Places,
+    Pong,
+    PoolSnapshot,
+    Rejected,
+    ReportRequest,
+    Retire,
+    SessionTraffic,
+    SetLevel,
+    Setup,
+    TrafficRequest,
+    Update,
+    WorkerReport,
+)
+from balancer.ipc.placement import placement_of
+from balancer.ipc.wire import Message, Unreadable
+from balancer.net.contexts import ServerContexts
 from balancer.net.listen import Acceptor
-from balancer.pool.counts import Counts, pool_counters, pool_gauges
+from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
+from balancer.proxy.backend_tls import TlsToBackends
 from balancer.proxy.client import handler
-from balancer.proxy.listener_state import ListenerState
-from balancer.proxy.listening_sockets import ListeningSockets
+from balancer.proxy.listener_state import ListenerState, prepare_contexts
+from balancer.proxy.listening_sockets import ListeningSockets, Sockets, SocketsMissing
+from balancer.proxy.report import counters, gauges, tallies
 from balancer.proxy.worker_state import WorkerState
+from balancer.shared.log_level import set_level
 
 logger = logging.getLogger("balancer.worker")
 
+Post = Callable[[Message], None]
+
+
+@dataclass
+class _Prepared:
+    """What a ``Setup`` needs, ready to be activated."""
+
+    contexts: dict[str, ServerContexts | None]
+    """Of listeners."""
+    backend_tls: dict[str, TlsToBackends]
+    """Of pools that speak TLS to their backends."""
+    placements: dict[str, Placement]
+    """Of pools."""
+
 
 class ControlClient:
-    """``worker`` follows what control says, its listeners with sockets from ``sockets``."""
+    """Keeps ``worker`` as control wants it; its listeners get their sockets from ``sockets``."""
 
     def __init__(self, worker: WorkerState, sockets: ListeningSockets, nursery: trio.Nursery) -> None:
         self.worker = worker
-        self.fronts: dict[str, ListenerState] = {}
+        self.listeners: dict[str, ListenerState] = {}
         self.generation = 0
+        """Of the active configuration; 0 before the first."""
+        self.retired = trio.Event()
+        """Set when control wants this worker to accept no more connections."""
+        self.keep = 0.0
+        """Seconds for which a retired worker keeps its tunnels."""
         self._sockets = sockets
         self._nursery = nursery
-        self._leaving: set[ListenerState] = set()
-        """Listeners that are gone, while they have connections."""
+        self._removed: set[ListenerState] = set()
+        """Listeners that have been removed, while they have connections."""
+        self._digest = Digest(b"")
 
-    async def hear(self, message: object, post: Callable[[object], None]) -> None:
-        """Do what a message of control asks for."""
-        match message:
-            case Setup():
-                await self._set_up(message)
-                post(self._applied(message.number))
-            case Update():
-                pool = self.worker.pools.get(message.pool)
-                if pool is not None:
-                    self._update(pool, message.placement, message)
-                post(self._applied(message.number))
-            case End():
-                self.worker.tunnel_registry.end(message.sessions, message.why)
-            case Ask():
-                value = getattr(self, f"answer_{message.what}")(*message.args)
-                post(Answer(message.number, value))
+    async def handle(self, message: Message | Unreadable, post: Post) -> bool:
+        """Do what a message asks for; return false, and answer so, if that was impossible."""
+        try:
+            return await self._handle(message, post)
+        except Exception as error:  # a fault of ours; it must not end the worker and its tunnels
+            logger.exception("control sent a %s that cannot be processed; nothing was changed", type(message).__name__)
+            if isinstance(message, Setup | Update):
+                post(Rejected(message.number, f"{type(error).__name__}: {error}"))
+            return False
 
     def drain(self) -> None:
-        """Accept nobody more, for good."""
-        self.worker.drain_all([*self.fronts.values(), *self._leaving])
+        """Accept no more connections, for good."""
+        self.worker.drain_all([*self.listeners.values(), *self._removed])
 
-    def answer_report(self) -> WorkerReport:
-        """Everything that was counted here."""
+    async def _handle(self, message: Message | Unreadable, post: Post) -> bool:
         worker = self.worker
-        counters: Counts = {
-            "refused_connections": dict(worker.admission.refused),
-            "crashes": worker.engine.crashes,
-            "log_lines_dropped": worker.log.dropped,
-            "loop_lag": list(worker.engine.lag.counts),
-            "loop_lag_sum": worker.engine.lag.sum,
-            "listeners": {
-                name: {each: getattr(front, each) for each in ListenerState.COUNTERS}
-                for name, front in self.fronts.items()
-            },
-            "pools": {name: pool_counters(pool) for name, pool in worker.pools.items()},
-        }
-        gauges: Counts = {
-            "connections": worker.admission.connections.held,
-            "starved": int(worker.admission.starved),
-            "listeners": {name: {"open": front.room.held} for name, front in self.fronts.items()},
-            "sessions": len(worker.sessions),
-            "tunnels": len(worker.tunnel_registry.tunnels),
-            "pools": {name: pool_gauges(pool, worker.engine.now) for name, pool in worker.pools.items()},
-        }
-        tallies = {
-            name: {each.name: each.take() for each in pool.backends.values()}
-            for name, pool in worker.pools.items()
-            if pool.config.health.passive.mode != "off"
-        }
-        return WorkerReport(counters, gauges, tallies)
-
-    def answer_sessions(self, most: int) -> list[dict[str, Any]]:
-        """Open tunnels, the oldest first; users by digest."""
-        tunnels = list(self.worker.tunnel_registry.tunnels.values())[:most]
-        return [
-            {
-                "session": tunnel.number,
-                "pool": tunnel.pool.name,
-                "listener": tunnel.listener,
-                "user": self.worker.digest(tunnel.token) if tunnel.token is not None else None,
-                "backend": tunnel.backend.name,
-                "client": tunnel.client.address,
-                "since": tunnel.since,
-                "bytes_in": tunnel.transport.sent,
-                "bytes_out": tunnel.transport.received,
-            }
-            for tunnel in tunnels
-        ]
-
-    def answer_level(self, level: str) -> bool:
-        """Log from this level on."""
-        logging.getLogger().setLevel(level.upper())
+        match message:
+            case Setup():
+                return await self._try(message, self._set_up(message), post)
+            case Update():
+                return await self._try(message, self._update(message), post)
+            case End() if message.spread:
+                arguments = message.sessions, message.reason, message.spread
+                self._nursery.start_soon(worker.tunnel_registry.end_slowly, *arguments)
+            case End():
+                worker.tunnel_registry.end(message.sessions, message.reason)
+            case ReportRequest():
+                counted = counters(worker, self.listeners), gauges(worker, self.listeners), tallies(worker)
+                post(WorkerReport(message.number, *counted))
+            case TrafficRequest():
+                post(SessionTraffic(message.number, worker.tunnel_registry.traffic(message.sessions)))
+            case SetLevel():
+                set_level(message.level)
+            case Retire():
+                self.keep = message.keep
+                self.retired.set()
+            case Ping():
+                post(Pong(message.number))
+            case NotUnderstood():
+                logger.error("control did not understand a message: %s", message.reason)
+            case Unreadable():
+                logger.error("a message from control is ignored: %s", message.reason)
+                post(NotUnderstood(message.type, message.version, message.reason))
+                return False
         return True
 
-    def _applied(self, number: int) -> Applied:
-        rings = {name: pool.placement.ring.fingerprint for name, pool in self.worker.pools.items()}
-        return Applied(number, self.generation, rings)
+    async def _try(self, message: Setup | Update, change: Coroutine[None, None, None], post: Post) -> bool:
+        """Await a change, and answer how it went."""
+        try:
+            await change
+        except (OSError, ValueError, SocketsMissing) as error:
+            reason = str(error) or type(error).__name__
+            logger.error("a change from control is rejected, what was active stays: %s", reason)
+            post(Rejected(message.number, reason))
+            return False
+        fingerprints = {name: pool.placement.ring.fingerprint for name, pool in self.worker.pools.items()}
+        post(Applied(message.number, self.generation, fingerprints))
+        return True
 
     async def _set_up(self, setup: Setup) -> None:
-        worker = self.worker
-        worker.configure(setup.config)
-        pools = {config.name: self._pool(config, setup.pools[config.name]) for config in setup.config.pool}
-        worker.pools = pools
-        moved = self._give_up(setup)
-        for listener in setup.config.listener:
-            certificates = setup.certificates.get(listener.name, ())
-            front = self.fronts.get(listener.name)
-            if front is None:
-                room = worker.admission.connection_limit(listener.max_connections, setup.slots[listener.name])
-                front = self.fronts[listener.name] = ListenerState(listener, pools, room, certificates)
-            else:
-                front.configure(listener, pools, certificates)
-            await self._listen(front, setup.keys[listener.name], setup.sockets, moved)
+        settings = setup.settings
+        digest = Digest(setup.secret)
+        try:
+            prepared = await trio.to_thread.run_sync(self._prepare, setup, digest)
+        except OSError:  # maybe for want of descriptors, of which idle connections hold some
+            self.worker.close_idle()
+            prepared = await trio.to_thread.run_sync(self._prepare, setup, digest)
+        present = {key for listener in self.listeners.values() for key in listener.acceptors}
+        wanted = [key for each in settings.listener for key in each.socket_keys if key not in present]
+        sockets = await self._sockets.take([] if self.worker.draining else wanted, setup.sockets)
+        self._digest = digest
+        self.worker.configure(settings.limits, settings.timeouts, setup.secret)
+        pools = {each.name: self._pool(each, setup.pools[each.name], prepared) for each in settings.pool}
+        self.worker.pools, self.worker.backend_tls = pools, prepared.backend_tls
+        for config in settings.pool:
+            if config.name in prepared.backend_tls:
+                prepared.backend_tls[config.name].configure(config)
+        moved = self._remove({each.name: each.socket_keys for each in settings.listener})
+        for each in settings.listener:
+            listener = self._listener(each, pools, prepared.contexts[each.name])
+            self._listen(listener, {key: moved[key] for key in each.socket_keys if key in moved}, sockets)
         self.generation = setup.generation
+        if sockets:
+            self._sockets.give_back(sockets)
+            raise SocketsMissing(f"the kernel does not let {', '.join(sockets)} be watched")
 
-    def _pool(self, config: model.Pool, state: PoolSnapshot) -> Pool:
+    def _prepare(self, setup: Setup, digest: Digest) -> _Prepared:
+        """Make ready what can fail or takes long; runs in a thread. Raise ``OSError`` or ``ValueError``."""
+        contexts = {}
+        for each in setup.settings.listener:
+            known = self.listeners.get(each.name)
+            contexts[each.name] = known.prepare_contexts(each) if known is not None else prepare_contexts(each)
+        backend_tls = {}
+        for pool in setup.settings.pool:
+            if pool.tls.enabled:
+                former = self.worker.backend_tls.get(pool.name)
+                kept = former is not None and former.tls == pool.tls
+                backend_tls[pool.name] = former if former is not None and kept else TlsToBackends.build(pool.tls)
+        placements = {pool.name: placement_of(setup.pools[pool.name].placement, digest) for pool in setup.settings.pool}
+        return _Prepared(contexts, backend_tls, placements)
+
+    def _pool(self, config: PoolSettings, snapshot: PoolSnapshot, prepared: _Prepared) -> Pool:
+        placement = prepared.placements[config.name]
         pool = self.worker.pools.get(config.name)
         if pool is None:
-            pool = Pool(config, state.placement)
+            pool = Pool(config, placement, snapshot.availabilities)
             pool.share(self.worker.admission.shared_counters)
         else:
             pool.configure(config)
-        self._update(pool, state.placement, state)
-        for lease in pool.leases.all():  # what control does not say any more is over
-            if lease.elsewhere and lease.token not in state.places:
+            pool.place(placement, snapshot.availabilities)
+        pool.stand(snapshot.availabilities)
+        self._follow(pool, snapshot.places)
+        for lease in pool.leases.all():  # what control does not mention any more is over
+            if lease.elsewhere and lease.token not in snapshot.places:
                 pool.leases.follow(lease.token, None)
         return pool
 
-    def _update(self, pool: Pool, placement: Placement | None, news: PoolSnapshot | Update) -> None:
+    async def _update(self, update: Update) -> None:
+        placement = None
+        if update.placement is not None:
+            placement = await trio.to_thread.run_sync(placement_of, update.placement, self._digest)
+        pool = self.worker.pools.get(update.pool)
+        if pool is None:  # it has been removed meanwhile
+            return
         if placement is not None:
-            pool.place(placement)
-        if news.availabilities:
-            pool.stand(news.availabilities)
-        for token, place in news.places.items():
+            pool.place(placement, update.availabilities)
+        if update.availabilities:
+            pool.stand(update.availabilities)
+        self._follow(pool, update.places)
+
+    def _follow(self, pool: Pool, places: Places) -> None:
+        for token, place in places.items():
             pool.leases.follow(token, place)
 
-    def _give_up(self, setup: Setup) -> dict[str, list[Acceptor]]:
-        """Part with listeners and addresses that are gone; acceptors on those that another listener has now."""
-        owners = {key: name for name, keys in setup.keys.items() for key in keys}
+    def _remove(self, keys: Mapping[str, Sequence[str]]) -> dict[str, list[Acceptor]]:
+        """Part with listeners and sockets that are gone; return the acceptors that another listener has now."""
+        owners = {key: name for name, mine in keys.items() for key in mine}
         moved: dict[str, list[Acceptor]] = {}
-        for name, front in self.fronts.items():
-            for key in [key for key in front.acceptors if owners.get(key) != name]:
-                acceptors = front.acceptors.pop(key)
+        for name, listener in self.listeners.items():
+            for key in [key for key in listener.acceptors if owners.get(key) != name]:
+                acceptors = listener.acceptors.pop(key)
                 if key in owners:
                     moved[key] = acceptors
                 else:
                     for acceptor in acceptors:
                         acceptor.stop()
-        for name in [name for name in self.fronts if name not in setup.keys]:
-            self._dismiss(self.fronts.pop(name))
+        for name in [name for name in self.listeners if name not in keys]:
+            self._see_off(self.listeners.pop(name))
         return moved
 
-    async def _listen(
-        self, front: ListenerState, keys: Sequence[str], version: int, moved: Mapping[str, list[Acceptor]]
-    ) -> None:
-        """Accept from the sockets of these keys, as the listener is now."""
-        admission, handle = self.worker.admission, handler(self.worker, front)
-        crowded = (admission.handshakes,) if front.tls is not None else ()
-        for key in keys if not self.worker.draining else ():
-            if key in moved:
-                front.acceptors[key] = moved[key]
-            for acceptor in front.acceptors.get(key, ()):
-                acceptor.serve(front.room, handle, crowded)
-            if key in front.acceptors:
-                continue
-            sockets = await self._sockets.take(key, version)
-            if sockets:
-                front.acceptors[key] = [Acceptor(admission, front.room, sock, handle, crowded) for sock in sockets]
-                for acceptor in front.acceptors[key]:
+    def _listener(
+        self, config: ListenerSettings, pools: Mapping[str, Pool], contexts: ServerContexts | None
+    ) -> ListenerState:
+        listener = self.listeners.get(config.name)
+        if listener is None:
+            limit = self.worker.admission.connection_limit(config.max_connections, config.slot)
+            listener = self.listeners[config.name] = ListenerState(config, pools, limit, contexts)
+        else:
+            listener.configure(config, pools, contexts)
+        return listener
+
+    def _listen(self, listener: ListenerState, moved: Mapping[str, list[Acceptor]], sockets: Sockets) -> None:
+        """Accept from the listener's sockets with its settings; take the new ones out of ``sockets``."""
+        admission, handle = self.worker.admission, handler(self.worker, listener)
+        crowded = (admission.handshakes,) if listener.tls is not None else ()
+        listener.acceptors |= moved
+        for acceptors in listener.acceptors.values():
+            for acceptor in acceptors:
+                acceptor.serve(listener.connection_limit, handle, crowded)
+        for key in [key for key in listener.config.socket_keys if key in sockets]:
+            acceptors = [Acceptor(admission, listener.connection_limit, sock, handle, crowded) for sock in sockets[key]]
+            try:
+                for acceptor in acceptors:
                     acceptor.start()
+            except OSError:  # no memory, or no watches (epoll_ctl(2)): the next attempt may find some
+                logger.exception("cannot accept from %s", key)
+                continue
+            listener.acceptors[key] = acceptors
+            del sockets[key]
 
-    def _dismiss(self, front: ListenerState) -> None:
-        """A listener is gone: its connections, if there are any, have the time of a drain."""
-        self.worker.drain([front])
-        if front.room.held:
-            self._leaving.add(front)
-            self._nursery.start_soon(self._see_off, front)
+    def _see_off(self, listener: ListenerState) -> None:
+        """Drain a listener that is gone: its connections have ``timeouts.drain``."""
+        self.worker.drain([listener])
+        if listener.connection_limit.held:
+            self._removed.add(listener)
+            self._nursery.start_soon(self._close_later, listener)
 
-    async def _see_off(self, front: ListenerState) -> None:
+    async def _close_later(self, listener: ListenerState) -> None:
         await trio.sleep(self.worker.timeouts.drain)
-        self.worker.close("its listener has been removed", [front])
-        self._leaving.discard(front)
+        self.worker.close("its listener has been removed", [listener])
+        self._removed.discard(listener)

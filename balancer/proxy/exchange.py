@@ -87,17 +87,17 @@ class Exchange(Sides):
     def _begin(self) -> bytes:
         """Check the request and look for its backend; the head as it goes there."""
         client, request, record = self.client, self.request, self.record
-        front, worker = client.front, client.worker
+        listener, worker = client.listener, client.worker
         if is_websocket(request):
             check_request(request)
         if request.body > worker.max_body > 0:
             raise ProxyError(Source.CLIENT, 413, TOO_LONG)
         head, record.request_id = client.writer.write(request, worker.next_request_id())
         self.explain = request.trace is not None and client.may_see(request.trace)
-        if front.routes is not None:
+        if listener.routes is not None:
             client.choose_pool(request)
         else:
-            client.pool = front.pool  # a reload may have changed it
+            client.pool = listener.pool  # a reload may have changed it
         token = self.token = client.token(request, record)
         self.connector = Connector(client, token, record)
         return head
@@ -175,7 +175,7 @@ class Exchange(Sides):
         request, client, backend = self.request, self.client, self.backend
         assert backend is not None
         self.record.status = response.status
-        keep = request.keep_alive and not client.front.draining and (self.upload is None or self.upload.done)
+        keep = request.keep_alive and not client.listener.draining and (self.upload is None or self.upload.done)
         head, framing = response_head(response, request.minor, keep)
         if self.explain:
             head = self._explained(head)
@@ -286,7 +286,7 @@ class Exchange(Sides):
             return None
         record.status = error.status
         consumed = not request.body or (self.upload is not None and self.upload.done)
-        keep = error.source is not Source.CLIENT and request.keep_alive and consumed and not client.front.draining
+        keep = error.source is not Source.CLIENT and request.keep_alive and consumed and not client.listener.draining
         answer = reply(
             error.status,
             error.reason,

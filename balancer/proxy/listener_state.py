@@ -1,35 +1,35 @@
-"""A listener at run time: its settings, TLS context, acceptors and counters."""
+"""A listener at run time: its settings, TLS contexts, acceptors and counters."""
 
 import ssl
-from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 
-from balancer.config import model
-from balancer.config.pem import Pem
+from balancer.config.settings import ListenerSettings
 from balancer.http.route import Routes
 from balancer.net.connection_limit import ConnectionLimit
-from balancer.net.contexts import server_context
+from balancer.net.contexts import ServerContexts
 from balancer.net.listen import Acceptor
 from balancer.pool.pool import Pool
 
 GRACE = 1.0
-"""Seconds a client that has connected but not asked anything yet has left for it when the daemon drains: its request is
+"""Seconds that a client which has connected but not sent anything yet keeps when the daemon drains: its request is
 likely to be on the way, and a client whose first request meets a closed connection may not try again."""
 
 
 class ListenerState:
-    """A listener at run time."""
+    """One per listener; a reload changes it in place."""
 
     __slots__ = (
-        "_certificates",
+        "_contexts",
+        "_networks",
         "acceptors",
         "config",
+        "connection_limit",
         "connections",
         "draining",
         "handshake_failures",
         "pool",
         "pools",
-        "room",
         "routes",
         "scheme",
         "tls",
@@ -39,39 +39,55 @@ class ListenerState:
     """What only grows, to be added up over workers."""
 
     def __init__(
-        self, config: model.Listener, pools: Mapping[str, Pool], room: ConnectionLimit, certificates: Sequence[Pem]
+        self,
+        config: ListenerSettings,
+        pools: Mapping[str, Pool],
+        connection_limit: ConnectionLimit,
+        contexts: ServerContexts | None,
     ) -> None:
-        self.room = room
+        self.connection_limit = connection_limit
         """Its open connections."""
         self.connections = 0
         """Accepted since the start."""
         self.handshake_failures = 0
         """Of them, those whose PROXY header or TLS handshake failed."""
         self.draining = False
-        """It accepts nobody new, and its connections end when they can."""
+        """It accepts no new clients, and its connections end when they can."""
         self.acceptors: dict[str, list[Acceptor]] = {}
         """By the key of their sockets."""
         self.tls: ssl.SSLContext | None = None
-        self._certificates: object = None
-        self.configure(config, pools, certificates)
+        self._contexts: ServerContexts | None = None
+        self.configure(config, pools, contexts)
 
-    def configure(self, config: model.Listener, pools: Mapping[str, Pool], certificates: Sequence[Pem]) -> None:
-        """Be what ``config`` says from the next request or handshake on."""
+    def configure(self, config: ListenerSettings, pools: Mapping[str, Pool], contexts: ServerContexts | None) -> None:
+        """Use these settings from the next request or handshake on; ``contexts`` come from ``prepare_contexts``."""
         self.config = config
         self.pools = pools
         self.pool = pools[config.pool]
-        """Where clients go for whom no route says otherwise."""
-        self.room.limit = config.max_connections
+        """Where clients go unless a route says otherwise."""
+        self.connection_limit.limit = config.max_connections
         self.routes = Routes(config.route) if config.route else None
         self.scheme = b"https" if config.tls else b"http"
-        wanted = (config.tls, tuple(certificates))
-        if wanted != self._certificates:  # a new context would forget the sessions of the old
-            self.tls = server_context(config.tls, certificates) if config.tls else None
-            self._certificates = wanted
+        self._networks = tuple(map(ip_network, config.trusted))
+        self._contexts = contexts
+        self.tls = contexts.activate().default if contexts is not None else None
+
+    def prepare_contexts(self, config: ListenerSettings) -> ServerContexts | None:
+        """Return the TLS contexts for other settings. Raise ``OSError`` for certificates that cannot be served."""
+        return prepare_contexts(config, self._contexts)
 
     def trusts(self, host: str) -> bool:
-        """Is this peer believed about who the client is?"""
-        if not self.config.trusted:
+        """Return whether this peer is believed about who the client is."""
+        if not self._networks:
             return False
         address = ip_address(host)
-        return any(address in network for network in self.config.trusted)
+        return any(address in network for network in self._networks)
+
+
+def prepare_contexts(config: ListenerSettings, former: ServerContexts | None = None) -> ServerContexts | None:
+    """Return the TLS contexts of a listener, those of ``former`` where they are the same; None without TLS."""
+    if config.tls is None:
+        return None
+    if former is not None and former.settings == config.tls:
+        return former
+    return ServerContexts(config.tls, former)

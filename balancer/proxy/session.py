@@ -40,9 +40,9 @@ class Client:
     __slots__ = (
         "address",
         "address_bytes",
-        "front",
         "idle",
         "kept",
+        "listener",
         "metered",
         "peer",
         "places",
@@ -64,14 +64,14 @@ class Client:
     def __init__(
         self,
         worker: WorkerState,
-        front: ListenerState,
+        listener: ListenerState,
         transport: Transport,
         peer: tuple[str, int],
         places: SketchCells | None = None,
     ) -> None:
         self.worker = worker
-        self.front = front
-        self.pool = front.pool
+        self.listener = listener
+        self.pool = listener.pool
         """Where what it asks now belongs."""
         self.transport = transport
         self.places = places
@@ -98,9 +98,9 @@ class Client:
         """Set the client's IP ``address``: the peer's, or what a PROXY header says."""
         self.address = address
         self.address_bytes = address.encode()
-        self.trusted = self.front.trusts(address)
+        self.trusted = self.listener.trusts(address)
         """Are the peer's ``X-Forwarded-*`` and ``X-Request-ID`` believed?"""
-        self.writer = RequestWriter(self.address_bytes, self.front.scheme, self.trusted)
+        self.writer = RequestWriter(self.address_bytes, self.listener.scheme, self.trusted)
 
     def connections(self) -> defaultdict[object, IdleConnections]:
         """The idle connections to choose from: everybody's, or the client's own where they carry its address."""
@@ -118,13 +118,13 @@ class Client:
 
     def choose_pool(self, request: Request | None) -> None:
         """Follow the routes of the listener, which has some; without a request, only those by server name are left."""
-        front = self.front
-        assert front.routes is not None
+        listener = self.listener
+        assert listener.routes is not None
         if request is None:
-            name = front.routes.of_connection(self.server_name)
+            name = listener.routes.of_connection(self.server_name)
         else:
-            name = front.routes.of_request(request, self.server_name)
-        self.pool = front.pool if name is None else front.pools[name]
+            name = listener.routes.of_request(request, self.server_name)
+        self.pool = listener.pool if name is None else listener.pools[name]
 
     def token(self, request: Request, record: Record) -> bytes | None:
         """The key to place a request by; None when the pool spreads those without a token."""
@@ -163,8 +163,8 @@ class Client:
     @contextmanager
     def tunnel(self, transport: Transport, backend: Backend, token: bytes | None) -> Iterator[None]:
         """Have a tunnel to ``backend`` on the roll while it is open; the user's other connections follow it."""
-        front, tunnel_registry = self.front, self.worker.tunnel_registry
-        tunnel = Tunnel(self, front.config.name, self.pool, token, backend, transport, time.time())
+        listener, tunnel_registry = self.listener, self.worker.tunnel_registry
+        tunnel = Tunnel(self, listener.config.name, self.pool, token, backend, transport, time.time())
         tunnel_registry.open(tunnel)
         try:
             yield
@@ -177,7 +177,7 @@ class Client:
         if passive.mode == "off" or outcome not in passive.outcomes:
             return False
         digest, address = self.worker.digest, client_key(self.address)
-        named = self.front.config.mode == "http" and self.pool.config.token.source in _USERS
+        named = self.listener.config.mode == "http" and self.pool.config.token.source in _USERS
         backend.tally.fail(digest(address), digest(token if named and token else address))
         return True
 
@@ -187,7 +187,7 @@ class Client:
             event,
             record,
             client=self.address,
-            listener=self.front.config.name,
+            listener=self.listener.config.name,
             pool=self.pool.name,
             tls=self.tls_version,
             now=self.worker.engine.now,

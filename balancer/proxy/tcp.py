@@ -11,17 +11,17 @@ from balancer.proxy.tunnel import tunnel
 
 async def serve_tcp(client: Client, early: bytes) -> None:
     """Relay ``client`` to its backend. ``early`` has been read already."""
-    worker, front = client.worker, client.front
+    worker, listener = client.worker, client.listener
     record = Record(worker.engine.now, client.tls_seconds)
     backend = None
     connector: Connector | None = None
     try:
         key = client.address
-        if front.tls is None and (front.routes is not None or front.config.key == "sni"):
+        if listener.tls is None and (listener.routes is not None or listener.config.key == "sni"):
             client.server_name, early = await _peek(client, early)
-        if front.routes is not None:
+        if listener.routes is not None:
             client.choose_pool(None)
-        if front.config.key == "sni":
+        if listener.config.key == "sni":
             key = client.server_name or client.address
         record.head = worker.engine.now
         if worker.log.enabled:

@@ -1,11 +1,14 @@
 """The roll of open tunnels of a worker: what control is told of them, and how it ends them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
-from balancer.ipc.messages import Attached, Ended, Opened
+import trio
+
+from balancer.ipc.messages import Ended, Opened
+from balancer.ipc.wire import Message
 from balancer.net.engine import Closed, Engine, Task
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
@@ -44,12 +47,17 @@ class TunnelRegistry:
         self.tunnels: dict[int, Tunnel] = {}
         self._engine = engine
         self._numbers = count(1)
-        self.post: Callable[[object], None] = _nobody
-        """Tells control, while there is one."""
+        self.post: Callable[[Message], None] = _discard
+        """Sends to control, while there is a link."""
 
-    def all(self) -> Attached:
-        """What control is told when it comes."""
-        return Attached(tuple(map(_opened, self.tunnels.values())))
+    def all(self) -> tuple[Opened, ...]:
+        """Return the messages of all open tunnels."""
+        return tuple(map(_opened, self.tunnels.values()))
+
+    def traffic(self, sessions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Return the bytes that the backends of these sessions have been sent, and have sent."""
+        found = ((number, self.tunnels.get(number)) for number in sessions)
+        return {number: (each.transport.sent, each.transport.received) for number, each in found if each is not None}
 
     def open(self, tunnel: Tunnel) -> None:
         """A tunnel has been opened: it gets its number, and its user a lease."""
@@ -70,6 +78,12 @@ class TunnelRegistry:
         tunnel.pool.leases.close(tunnel.lease, tunnel, self._engine.now)
         self.post(Ended(tunnel.number))
 
+    async def end_slowly(self, numbers: Sequence[int], why: str, spread: float) -> None:
+        """End tunnels one by one, over ``spread`` seconds."""
+        for number in numbers:
+            self.end([number], why)
+            await trio.sleep(spread / len(numbers))
+
     def end(self, numbers: Iterable[int], why: str) -> None:
         """End tunnels from outside; their users return somewhere else, so no lease lingers."""
         ended = [tunnel for number in numbers if (tunnel := self.tunnels.get(number)) is not None]
@@ -81,8 +95,16 @@ class TunnelRegistry:
 
 
 def _opened(tunnel: Tunnel) -> Opened:
-    return Opened(tunnel.number, tunnel.pool.name, tunnel.token, tunnel.backend.name)
+    return Opened(
+        tunnel.number,
+        tunnel.pool.name,
+        tunnel.token,
+        tunnel.backend.name,
+        tunnel.client.address,
+        tunnel.listener,
+        tunnel.since,
+    )
 
 
-def _nobody(_: object) -> None:
-    """Control is not there; it gets to know everything when it comes."""
+def _discard(_: Message) -> None:
+    """Without a link nothing is sent: control gets all tunnels when it attaches."""

@@ -10,8 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import trio
 
-from balancer.config import model
-from balancer.errors import ProxyError, Source
+from balancer.config.settings import LimitSettings, TimeoutSettings
 from balancer.net.admission import Admission
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
@@ -35,7 +34,7 @@ class Session(Protocol):
     """What the plane knows of a connection: enough to end it."""
 
     task: Task
-    front: "ListenerState"
+    listener: "ListenerState"
     idle: bool
     """Between two requests, so that nothing is lost when it closes."""
     served: bool
@@ -43,110 +42,104 @@ class Session(Protocol):
 
 
 class WorkerState:
-    """One per worker: engine, pools, limits, log, and every open connection."""
+    """One per worker: engine, pools, limits, log, and every open connection. A reload changes it in place."""
 
-    def __init__(
-        self, config: model.Config, engine: Engine, log: AccessLog, secret: bytes, shared_counters: SharedCounters
-    ) -> None:
+    def __init__(self, engine: Engine, log: AccessLog, shared_counters: SharedCounters) -> None:
         self.engine = engine
         self.log = log
-        self.digest = lru_cache(DIGESTS_KEPT)(Digest(secret))
-        self.passes = Passes(secret)
-        self.admission = Admission(engine, config.limits, shared_counters)
+        self.admission = Admission(engine, LimitSettings(), shared_counters)
         self.pools: Mapping[str, Pool] = {}
         self.tokens = shared_counters.buckets(Metered.TOKENS)
         """How fast each token may make new connections."""
         self.idle: defaultdict[object, IdleConnections] = defaultdict(IdleConnections)
         """By the ``connection_key`` of their backend."""
-        self._secured: dict[str, TlsToBackends] = {}
+        self.backend_tls: Mapping[str, TlsToBackends] = {}
+        """By pool, for those that speak TLS to their backends."""
         self.tunnel_registry = TunnelRegistry(engine)
         self.sessions: set[Session] = set()
         self.empty = trio.Event()
         """Set when the last connection has ended during a drain."""
         self.draining = False
         self.next_request_id: Callable[[], bytes] = _request_ids()
-        self.configure(config)
+        self._secret: bytes | None = None
+        self.configure(LimitSettings(), TimeoutSettings(), b"")
 
-    def configure(self, config: model.Config) -> None:
-        """Keep to these limits and timeouts from now on."""
-        self.timeouts = config.timeouts
-        self.max_head = config.limits.max_head_bytes
-        self.max_body = config.limits.max_body_bytes
-        self.admission.limits = config.limits
+    def configure(self, limits: LimitSettings, timeouts: TimeoutSettings, secret: bytes) -> None:
+        """Keep to these limits and timeouts from now on; ``secret`` is the key of digests and trace passes."""
+        self.timeouts = timeouts
+        self.max_head = limits.max_head_bytes
+        self.max_body = limits.max_body_bytes
+        self.admission.limits = limits
+        if secret != self._secret:
+            self._secret = secret
+            self.digest = lru_cache(DIGESTS_KEPT)(Digest(secret))
+            self.passes = Passes(secret)
 
-    def secured(self, pool: Pool) -> TlsToBackends:
-        """TLS towards the backends of a pool by its present configuration. Raises ``ProxyError``: ours is the fault."""
-        secured = self._secured.get(pool.name)
-        if secured is None or secured.config is not pool.config:
-            try:
-                secured = self._secured[pool.name] = TlsToBackends(pool.config)
-            except OSError as error:
-                raise ProxyError(Source.INTERNAL, 503, f"no TLS to backends: {error.strerror}") from None
-        return secured
-
-    def part(self, session: Session, front: ListenerState, places: SketchCells | None) -> None:
+    def part(self, session: Session, listener: ListenerState, places: SketchCells | None) -> None:
         """A connection has ended; ``places`` are those at which its client was counted."""
         self.sessions.discard(session)
-        self.leave(front)
+        self.leave(listener)
         if places is not None:
             self.admission.depart(places)
         if self.draining and not self.sessions:
             self.empty.set()
 
-    def leave(self, front: ListenerState) -> None:
-        """A connection to ``front`` makes room for another."""
-        front.room.leave()
+    def leave(self, listener: ListenerState) -> None:
+        """A connection to ``listener`` makes room for another."""
+        listener.connection_limit.leave()
         self.admission.connections.leave()
 
-    def drain(self, fronts: Iterable[ListenerState]) -> None:
+    def drain(self, listeners: Iterable[ListenerState]) -> None:
         """Stop accepting; connections between two requests end now, the others after the request they are in."""
-        leaving = set(fronts)
-        for front in leaving:
-            front.draining = True
-            for acceptor in [each for acceptors in front.acceptors.values() for each in acceptors]:
+        leaving = set(listeners)
+        for listener in leaving:
+            listener.draining = True
+            for acceptor in [each for acceptors in listener.acceptors.values() for each in acceptors]:
                 acceptor.stop()
-            front.acceptors.clear()
-        for session in [session for session in self.sessions if session.idle and session.front in leaving]:
+            listener.acceptors.clear()
+        for session in [session for session in self.sessions if session.idle and session.listener in leaving]:
             if not session.served:
                 session.task.expires = min(session.task.expires, self.engine.now + GRACE)
             else:
                 self.engine.throw(session.task, Closed())
 
-    def drain_all(self, fronts: Iterable[ListenerState]) -> None:
+    def drain_all(self, listeners: Iterable[ListenerState]) -> None:
         """Drain for good; ``empty`` tells when it is over."""
         self.draining = True
         if not self.sessions:
             self.empty.set()
-        self.drain(fronts)
+        self.drain(listeners)
 
-    def close(self, why: str, fronts: Iterable[ListenerState] | None = None) -> None:
-        """End whatever is still open, on ``fronts`` or everywhere."""
-        leaving = None if fronts is None else set(fronts)
+    def close(self, why: str, listeners: Iterable[ListenerState] | None = None) -> None:
+        """End whatever is still open, on ``listeners`` or everywhere."""
+        leaving = None if listeners is None else set(listeners)
         for session in list(self.sessions):
-            if leaving is None or session.front in leaving:
+            if leaving is None or session.listener in leaving:
                 self.engine.throw(session.task, Closed(why))
 
     def tidy(self) -> None:
-        """Called every second: what has lingered ends, what pools that are gone have left is dropped, backend
-        connections nobody has used for long are closed, and the gate looks at memory and tells whom it refused.
-        """
+        """Do what is due every second: end leases, close idle backend connections, check memory, report refusals."""
         self.admission.weigh()
         self.admission.report()
         for pool in self.pools.values():
             pool.leases.expire(self.engine.now)
-        ways = {backend.connection_key for pool in self.pools.values() for backend in pool.backends.values()}
-        for name in self._secured.keys() - self.pools.keys():
-            del self._secured[name]
+        current = {backend.connection_key for pool in self.pools.values() for backend in pool.backends.values()}
         oldest = self.engine.now - self.timeouts.idle
         for connection_key, connections in list(self.idle.items()):
-            connections.expire(oldest if connection_key in ways else math.inf)
+            connections.expire(oldest if connection_key in current else math.inf)
             if not connections:
                 del self.idle[connection_key]
+        for name, tls in self.backend_tls.items():
+            tls.forget(set(self.pools[name].backends.values()))
+
+    def close_idle(self) -> None:
+        """Close all idle backend connections, to have descriptors for something else."""
+        for connections in self.idle.values():
+            connections.expire(math.inf)
 
     def release(self) -> None:
         """Give back what is held beside the sessions: kept backend connections and the reserve descriptor."""
-        for connections in self.idle.values():
-            connections.expire(math.inf)
+        self.close_idle()
         self.admission.close()
 
 

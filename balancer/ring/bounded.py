@@ -10,9 +10,9 @@ clockwise from the nearest point instead of by distance.
 from collections.abc import Collection, Iterator, Mapping
 from math import ceil, fsum
 
+from balancer.config.settings import BoundSettings
 from balancer.ring.base import Ring
 from balancer.ring.nearest import Nearest
-from balancer.settings import BoundSettings
 
 
 def bounded(

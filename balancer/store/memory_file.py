@@ -1,8 +1,6 @@
 """A value in an anonymous file that the supervisor keeps open, so that it outlives the process that wrote it."""
 
 import os
-import pickle
-from typing import Any
 
 _SLOTS = (1 << 12, 1 << 40)
 """Where the two copies are: the one that counts, and the one that is being written. The file is sparse."""
@@ -14,8 +12,8 @@ class MemoryFile:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def load(self) -> Any:  # noqa: ANN401  # what was saved
-        """What was saved last; None if nothing was."""
+    def load(self) -> bytes | None:
+        """Return what was saved last; None if nothing was."""
         head = os.pread(self._fd, 16, 0)
         if not head:
             return None
@@ -23,11 +21,11 @@ class MemoryFile:
         data = b""
         while len(data) < size:
             data += os.pread(self._fd, size - len(data), at + len(data))
-        return pickle.loads(data)
+        return data
 
-    def save(self, value: object) -> None:
-        """Keep ``value`` in the place of what was saved before."""
-        data = memoryview(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
+    def save(self, value: bytes) -> None:
+        """Store ``value`` in place of what was saved before."""
+        data = memoryview(value)
         head = os.pread(self._fd, 8, 0)
         at = _SLOTS[1] if head and int.from_bytes(head) == _SLOTS[0] else _SLOTS[0]
         written = 0

@@ -66,7 +66,7 @@ async def keeping(folder=None, settings=None):
 
 def operating(controller, gauges):
     """What the admin API stands on, without workers."""
-    active = ActiveConfig(1, START, config(), {}, {}, {}, 0, "info")
+    active = ActiveConfig(1, START, config(), {}, {}, {}, {}, 0, "info")
     registry = WorkerRegistry(controller, active, {})
     evictions, plans = Evictions(controller, registry.end, trio.current_time, drain=1, spread=1), Plans(controller)
     reloader = Reloader(Path("/nonexistent"), controller, plans, registry, None, None, None)

@@ -36,7 +36,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize("writes", range(2))
 def test_a_process_killed_while_it_writes_loses_nothing(fd, monkeypatch, writes):
     """After so many writes of the second value, the last of which would have made it count."""
-    MemoryFile(fd).save({"first": 1})
+    MemoryFile(fd).save(b"first")
     left = [writes]
 
     def pwrite(fd, data, at):
@@ -49,8 +49,8 @@ def test_a_process_killed_while_it_writes_loses_nothing(fd, monkeypatch, writes)
     written = os.pwrite
     monkeypatch.setattr(module.os, "pwrite", pwrite)
     with pytest.raises(KilledError):
-        MemoryFile(fd).save({"second": 2})
+        MemoryFile(fd).save(b"second")
     monkeypatch.undo()
-    assert MemoryFile(fd).load() == {"first": 1}
-    MemoryFile(fd).save({"third": 3})
-    assert MemoryFile(fd).load() == {"third": 3}
+    assert MemoryFile(fd).load() == b"first"
+    MemoryFile(fd).save(b"third")
+    assert MemoryFile(fd).load() == b"third"

@@ -41,7 +41,7 @@ async def test_in_force_when_acknowledged_and_on_the_disk_before(tmp_path, clock
         pool, seen = controller.pool_state("ide").pool, []
         place = pool.place
 
-        def watched(placement):
+        def watched(placement, availabilities):
             seen.append([change.op for change in controller.entries()[-1].changes])
             place(placement)
 

@@ -12,7 +12,8 @@ from cryptography.x509.oid import NameOID
 
 from balancer.config.certificates import read
 from balancer.config.model import Certificate, Tls
-from balancer.net.contexts import server_context
+from balancer.config.settings import TlsSettings
+from balancer.net.contexts import ServerContexts
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def certificate(make_certificate):
 def context(certificate):
     """A listener's TLS context."""
     tls = Tls(certificates=(certificate,))
-    return server_context(tls, read(tls))
+    return ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default
 
 
 @pytest.fixture(scope="session")

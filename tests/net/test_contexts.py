@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from balancer.config.certificates import read
 from balancer.config.model import Tls
-from balancer.net.contexts import server_context
+from balancer.config.settings import TlsSettings
+from balancer.net.contexts import ServerContexts
 
 
 def served(server, name, client=None):
@@ -44,7 +45,7 @@ def certificates(make_certificate):
 @pytest.fixture(scope="module")
 def server(certificates):
     tls = Tls(certificates=tuple(certificates.values()))
-    return server_context(tls, read(tls))
+    return ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_tls_1_2_has_forward_secrecy_and_aead_only(server):
 @pytest.mark.parametrize("least", ["1.2", "1.3"])
 def test_older_versions_are_not_spoken(certificate, least):
     tls = Tls(certificates=(certificate,), min_version=least)
-    context = server_context(tls, read(tls))
+    context = ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default
     assert context.minimum_version == {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[least]
     assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.options & ssl.OP_NO_COMPRESSION

@@ -10,8 +10,9 @@ from tls_line import BOTH, V12, V13, Line
 
 from balancer.config.certificates import read
 from balancer.config.model import Tls
+from balancer.config.settings import TlsSettings
 from balancer.errors import ProxyError, Source
-from balancer.net.contexts import server_context
+from balancer.net.contexts import ServerContexts
 from balancer.net.engine import Closed, TimedOut
 
 
@@ -148,7 +149,9 @@ async def test_garbage_ends_the_handshake_with_an_alert_if_it_looks_like_tls(
 async def test_a_version_we_do_not_speak_is_answered_with_an_alert(certificate, client_context):
     async with running() as engine:
         tls = Tls(certificates=(certificate,), min_version="1.3")
-        line = Line(engine, server_context(tls, read(tls)), client_context(V12))
+        line = Line(
+            engine, ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default, client_context(V12)
+        )
         job = line.accept()
         with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
             await line.client.handshake()

@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -167,15 +166,6 @@ def test_rings_are_immutable(settings):
     ring = build(pool({"a": 1, "b": 1}, settings))
     with pytest.raises(AttributeError):
         ring.members = ()
-
-
-@every_algorithm
-def test_rings_can_be_sent_to_another_process(settings):
-    ring = build(pool({"a": 1, "b": 2, "c": 1}, settings))
-    orders = [list(ring.order(token)) for token in TOKENS[:20]]
-    copy = pickle.loads(pickle.dumps(ring))
-    assert copy.fingerprint == ring.fingerprint
-    assert [list(copy.order(token)) for token in TOKENS[:20]] == orders
 
 
 def test_a_seed_is_never_shown():

@@ -13,13 +13,23 @@ async def sessions(call: Call) -> ApiResponse:
     """Open tunnels, the oldest first: of a ``pool``, a ``backend``, a ``user`` by digest, or all."""
     limit = call.number("limit", _LISTED, _MOST)
     wanted = {name: call.request.query[name] for name in ("pool", "backend", "user") if name in call.request.query}
+    registry, digest = call.services.registry, call.services.controller.digest
     found: list[dict[str, Any]] = []
-    for worker, listed in (await call.services.registry.ask("sessions", _MOST)).items():
-        found += [
-            {**each, "session": f"{worker}-{each['session']}"}
-            for each in listed
-            if all(each[name] == value for name, value in wanted.items())
-        ]
+    for tunnel, (bytes_in, bytes_out) in await registry.sessions():
+        opened = tunnel.opened
+        session = {
+            "session": f"{tunnel.worker.number}-{opened.session}",
+            "pool": opened.pool,
+            "listener": opened.listener,
+            "user": digest(opened.token) if opened.token is not None else None,
+            "backend": opened.backend,
+            "client": opened.client,
+            "since": opened.since,
+            "bytes_in": bytes_in,
+            "bytes_out": bytes_out,
+        }
+        if all(session[name] == value for name, value in wanted.items()):
+            found.append(session)
     found.sort(key=lambda each: each["since"])
     return call.answer({"count": len(found), "sessions": found[:limit]})
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from balancer.config import model
 from balancer.config.pem import Pem
-from balancer.settings import (
+from balancer.config.settings import (
     BackendSettings,
     BackendTlsSettings,
     BoundSettings,
@@ -73,7 +73,9 @@ def token_settings(token: model.Token) -> TokenSettings:
     return TokenSettings(**dict(token))
 
 
-def _listener(listener: model.Listener, certificates: Sequence[Pem], keys: Sequence[str], slot: int) -> ListenerSettings:
+def _listener(
+    listener: model.Listener, certificates: Sequence[Pem], keys: Sequence[str], slot: int
+) -> ListenerSettings:
     tls = listener.tls
     return ListenerSettings(
         name=listener.name,

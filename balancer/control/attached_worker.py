@@ -1,0 +1,59 @@
+"""A worker as control knows it: its link, its tunnels, what it has activated, and its last report."""
+
+from dataclasses import dataclass, field
+
+from balancer.control.pool_state import PoolState
+from balancer.ipc.link import Link
+from balancer.ipc.messages import Attached, Opened, WorkerReport
+from balancer.ipc.wire import Message
+from balancer.pool.leases import Lease
+
+RETRY_WAIT = 1.0
+LONGEST_RETRY_WAIT = 30.0
+"""Seconds before a configuration that a worker rejected is sent again, at first and at most."""
+
+
+@dataclass(eq=False, slots=True)
+class RemoteTunnel:
+    """A tunnel in a worker."""
+
+    worker: "AttachedWorker"
+    opened: Opened
+    pool_state: PoolState | None
+    """None for one of a pool that has been removed."""
+    lease: Lease | None = None
+
+
+@dataclass(eq=False)
+class AttachedWorker:
+    """One per link."""
+
+    number: int
+    pid: int
+    link: Link
+    about: Attached | None = None
+    """What it said of itself when it attached."""
+    tunnels: dict[int, RemoteTunnel] = field(default_factory=dict)
+    applied: int = 0
+    """Number of the last change that it activated or rejected."""
+    generation: int = 0
+    """Of its configuration."""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    report: WorkerReport | None = None
+    rejection: str = ""
+    """Why it rejected the last change, if it did."""
+    retry_at: float = 0.0
+    answers: dict[int, Message | None] = field(default_factory=dict)
+    """To requests that are waited for."""
+    _retries: int = 0
+
+    def rejected(self, number: int, reason: str, now: float) -> None:
+        """Note that it could not activate a change; everything is sent again later, less and less often."""
+        self.applied, self.rejection = number, reason
+        self.retry_at = now + min(RETRY_WAIT * 2**self._retries, LONGEST_RETRY_WAIT)
+        self._retries += 1
+
+    def accepted(self, number: int, generation: int, fingerprints: dict[str, str]) -> None:
+        """Note what it has activated."""
+        self.applied, self.generation, self.fingerprints = number, generation, fingerprints
+        self.rejection, self._retries = "", 0

@@ -1,0 +1,45 @@
+"""What a worker reports to control: counters, gauges, and what traffic says of backends."""
+
+from collections.abc import Mapping
+
+from balancer.health.tally import Tally
+from balancer.pool.counts import Counts, pool_counters, pool_gauges
+from balancer.proxy.listener_state import ListenerState
+from balancer.proxy.worker_state import WorkerState
+
+
+def counters(worker: WorkerState, listeners: Mapping[str, ListenerState]) -> Counts:
+    """Return what only grows."""
+    return {
+        "refused_connections": dict(worker.admission.refused),
+        "crashes": worker.engine.crashes,
+        "log_lines_dropped": worker.log.dropped,
+        "loop_lag": list(worker.engine.lag.counts),
+        "loop_lag_sum": worker.engine.lag.sum,
+        "listeners": {
+            name: {each: getattr(listener, each) for each in ListenerState.COUNTERS}
+            for name, listener in listeners.items()
+        },
+        "pools": {name: pool_counters(pool) for name, pool in worker.pools.items()},
+    }
+
+
+def gauges(worker: WorkerState, listeners: Mapping[str, ListenerState]) -> Counts:
+    """Return the numbers of this moment."""
+    return {
+        "connections": worker.admission.connections.held,
+        "starved": int(worker.admission.starved),
+        "listeners": {name: {"open": listener.connection_limit.held} for name, listener in listeners.items()},
+        "sessions": len(worker.sessions),
+        "tunnels": len(worker.tunnel_registry.tunnels),
+        "pools": {name: pool_gauges(pool, worker.engine.now) for name, pool in worker.pools.items()},
+    }
+
+
+def tallies(worker: WorkerState) -> dict[str, dict[str, Tally]]:
+    """Return, and forget, what traffic says of the backends of pools with passive health checks."""
+    return {
+        name: {each.name: each.take() for each in pool.backends.values()}
+        for name, pool in worker.pools.items()
+        if pool.config.health.passive.mode != "off"
+    }
