@@ -16,8 +16,12 @@ import trio
 
 from balancer.config import model
 from balancer.config.scalars import Address
-from balancer.control.placement_controller import PlacementController
+from balancer.control.active_config import ActiveConfig
+from balancer.control.events import Events
+from balancer.control.outlier_monitor import OutlierMonitor
+from balancer.control.pools import Pools
 from balancer.control.prober import Prober
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.store.journal import Journal
 from bench.backends import backends
 
@@ -59,10 +63,13 @@ def _config(kind: str, count: int, ports: list[int]) -> model.Config:
 async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:
     """Probes, those that failed, and seconds by the clock and of the processor."""
     with tempfile.TemporaryDirectory() as folder:
-        controller = PlacementController(config, Journal(Path(folder)))
+        events = Events(time.time)
+        pools = Pools(config, Journal(Path(folder)), time.time)
+        active = ActiveConfig(1, time.time(), config, {}, {}, {}, {}, 0, "info")
+        monitor = OutlierMonitor(pools, WorkerRegistry(pools.states, active, b"", {}), events)
         async with trio.open_nursery() as nursery:
-            await nursery.start(Prober(controller, None, Random()).run)
-            checks = controller.pool_state("ide").checks.values()
+            await nursery.start(Prober(pools, monitor, events, None, Random()).run)
+            checks = pools.get("ide").checks.values()
             before = sum(each.passed + each.failed for each in checks)
             clock, processor = time.perf_counter(), time.process_time()
             await trio.sleep(seconds)

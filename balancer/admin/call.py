@@ -16,7 +16,7 @@ from balancer.admin.services import Services
 from balancer.admin.views import Views
 from balancer.config.model import Section
 from balancer.config.plain import token_settings
-from balancer.control.pool_state import PoolState, version
+from balancer.control.pool_state import PoolState
 from balancer.errors import ProxyError, Refused
 from balancer.http.token import given
 
@@ -39,7 +39,7 @@ class Call:
     """A request, what its path says, who sent it, and what it is about."""
 
     services: Services
-    facts: Views
+    views: Views
     metrics: Metrics
     nursery: trio.Nursery
     """For what goes on after the answer."""
@@ -51,7 +51,7 @@ class Call:
     def pool_state(self) -> PoolState:
         """The book of the pool in the path."""
         try:
-            return self.services.controller.pool_state(self.args["pool"])
+            return self.services.pools.get(self.args["pool"])
         except Refused as error:
             raise ApiError(404, str(error)) from None
 
@@ -64,7 +64,7 @@ class Call:
     def backend(self) -> str:
         """The backend in the path."""
         name = self.args["backend"]
-        known = sorted(self.pool_state.pool.backends)
+        known = sorted(self.pool_state.backends)
         if name not in known:
             raise ApiError(404, f'pool "{self.pool}" has no such backend; it has {", ".join(known)}')
         return name
@@ -104,7 +104,7 @@ class Call:
         """The digest of a token, or of a beginning of tokens with its length; ``digest:`` and a digest is one."""
         if not text.startswith("digest:"):
             token = self.token(text)
-            return self.services.controller.digest(token), len(token) if prefix else None
+            return self.services.pools.digest(token), len(token) if prefix else None
         known = _DIGEST.fullmatch(text)
         if known is None:
             raise ApiError(400, "a digest is 16 hex digits, as in the access log")
@@ -116,7 +116,7 @@ class Call:
 
     def answer(self, value: Mapping[str, Any], status: int = 200) -> ApiResponse:
         """JSON, with the pool's version where there is a pool."""
-        tags = (("ETag", f'"{version(self.pool_state)}"'),) if "pool" in self.args else ()
+        tags = (("ETag", f'"{self.pool_state.version}"'),) if "pool" in self.args else ()
         return ApiResponse(status, as_json(value), "application/json", tags)
 
 

@@ -1,35 +1,23 @@
 """Numbers of the daemon that no pool has, added up over its workers."""
 
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
+from balancer.control.lifecycle import Lifecycle
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.net.admission import REASONS
 from balancer.net.engine import LAG_BOUNDS
 from balancer.shared.histogram import Histogram
 
 
-@dataclass
-class Life:
-    """What control knows of the daemon beside its workers."""
-
-    started: float = field(default_factory=time.time)
-    """Unix time."""
-    draining: bool = False
-    processes: list[dict[str, Any]] = field(default_factory=list)
-    """As the supervisor tells of them."""
-
-
-def daemon_gauges(life: Life, registry: WorkerRegistry) -> dict[str, Any]:
-    """The numbers, by name."""
+def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, Any]:
+    """Return the numbers by name."""
     active, counters, gauges = registry.active, registry.counters, registry.gauges
     lag = Histogram(LAG_BOUNDS)
     if counters:
         lag.counts, lag.sum = counters["loop_lag"], counters["loop_lag_sum"]
     return {
-        "started": life.started,
-        "draining": life.draining,
+        "started": lifecycle.started,
+        "draining": lifecycle.draining,
         "accepting": registry.ready.is_set() and bool(registry.workers),
         "connections": gauges.get("connections", 0),
         "max_connections": active.config.limits.max_connections,
@@ -38,7 +26,7 @@ def daemon_gauges(life: Life, registry: WorkerRegistry) -> dict[str, Any]:
         "crashes": counters.get("crashes", 0),
         "loop_lag": lag.plain(),
         "log_lines_dropped": counters.get("log_lines_dropped", 0),
-        "processes": life.processes,
+        "processes": lifecycle.processes,
         "workers": registry.facts(),
         "listeners": {
             listener.name: {

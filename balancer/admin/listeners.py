@@ -37,9 +37,9 @@ class AdminListener:
     name: str
     """Its address, as configurations write it."""
     token: bytes | None = None
-    """What a TCP client has to know to do more than look at metrics; None for one that may only read."""
-    due: bytes | None = None
-    """What that is once the configuration is in force which it was opened, or kept, for."""
+    """What a TCP client has to present to do more than look at metrics; None for one that may only read."""
+    next_token: bytes | None = None
+    """The token once the configuration is active for which it was opened, or kept."""
     path: Path | None = None
     """The file of a Unix socket."""
     inode: int = 0
@@ -59,9 +59,9 @@ class AdminListener:
 
 
 def open_listeners(admin: Admin, present: Sequence[AdminListener] = ()) -> list[AdminListener]:
-    """The sockets the configuration asks for; of ``present`` ones those it asks for still.
+    """Open the sockets that the configuration asks for; of ``present`` ones, those it still asks for are kept.
 
-    Raises ``Refused`` when one cannot be had; then nothing has changed.
+    Raise ``Refused`` when one cannot be opened; then nothing has changed.
     """
     token = _read_token(admin.token_file) if admin.token_file is not None else None
     kept = {listener.wanted: listener for listener in present}
@@ -78,7 +78,7 @@ def open_listeners(admin: Admin, present: Sequence[AdminListener] = ()) -> list[
         raise
     for listener in listeners:
         if not listener.local:
-            listener.due = token
+            listener.next_token = token
     return listeners
 
 

@@ -61,9 +61,9 @@ _BACKEND_COUNTERS = {
 class Metrics:
     """Collects when scraped, a family at a time: all of 500 backends at once would hold up the data plane for 0.1 s."""
 
-    def __init__(self, services: Services, facts: Views) -> None:
+    def __init__(self, services: Services, views: Views) -> None:
         self._services = services
-        self._facts = facts
+        self._views = views
         self._process = ProcessCollector(registry=None)
         self._labels: Mapping[Labels, str] = {}
         """As they were written at the last scrape."""
@@ -108,7 +108,7 @@ class Metrics:
         settled = "Users sent home by `balancer ring settle`."
         yield _counter("balancer_settled_users", settled, value=self._services.evictions.settled)
         sequence = "Number of the last entry in the journal."
-        yield _gauge("balancer_journal_sequence", sequence, value=self._services.controller.seq)
+        yield _gauge("balancer_journal_sequence", sequence, value=self._services.pools.seq)
         expiry = _gauge(
             "balancer_tls_certificate_expiry_timestamp_seconds",
             "When the certificate ends, in Unix time.",
@@ -170,26 +170,25 @@ class Metrics:
         metered = _counter(
             "balancer_requests_refused", "Requests of tokens with too many new connections.", labels=["pool"]
         )
-        for name, pool_state in self._services.controller.pool_states.items():
-            retries.add(pool_state.pool.retries.made, name)
-            for limit, count in pool_state.pool.retries.given_up.items():
+        for name, pool_state in self._services.pools.states.items():
+            retries.add(pool_state.counts.retries, name)
+            for limit, count in pool_state.counts.given_up.items():
                 given_up.add(count, name, limit)
-            metered.add(pool_state.pool.refused, name)
-            for status, count in pool_state.pool.traffic.by_class().items():
+            metered.add(pool_state.counts.refused, name)
+            for status, count in pool_state.counts.traffic.by_class().items():
                 requests.add(count, name, status)
-            for reason, count in pool_state.pool.decisions.items():
+            for reason, count in pool_state.counts.decisions.items():
                 decisions.add(count, name, reason)
             pins.add(len(pool_state.overlay.pins), name)
-            panic.add(pool_state.pool.panic, name)
-            healthy.add(pool_state.pool.healthy, name)
+            panic.add(pool_state.panic, name)
+            healthy.add(pool_state.healthy, name)
             versions.add(pool_state.overlay.version, name)
-            if name in self._facts.scan.strays:
-                strays.add(self._facts.scan.strays[name], name)
+            if name in self._views.scan.strays:
+                strays.add(self._views.scan.strays[name], name)
         yield from (requests, retries, given_up, metered, decisions, pins, versions, panic, healthy, strays)
         took = "From the first byte of a request to the last of its answer, or to the 101 of a tunnel."
         seconds = {
-            name: pool_state.pool.traffic.seconds.plain()
-            for name, pool_state in self._services.controller.pool_states.items()
+            name: pool_state.counts.traffic.seconds.plain() for name, pool_state in self._services.pools.states.items()
         }
         yield _histogram("balancer_request_seconds", took, seconds, ["pool"])
 
@@ -199,10 +198,10 @@ class Metrics:
             "balancer_ring_share_ratio", "Share of all tokens the backend owns on the ring.", labels=["pool", "backend"]
         )
         points = _gauge("balancer_ring_points", "Points or slots on the ring.", labels=["pool", "backend"])
-        for name, pool_state in self._services.controller.pool_states.items():
+        for name, pool_state in self._services.pools.states.items():
             about = {"algorithm": pool_state.config.ring.algorithm, "fingerprint": pool_state.ring.fingerprint}
             info.add_metric([name], about)
-            if (facts := self._facts.scan.rings.get(name)) is not None:
+            if (facts := self._views.scan.rings.get(name)) is not None:
                 for backend, share in facts.shares.items():
                     shares.add(share, name, backend)
                 for backend, count in facts.points.items():
@@ -216,8 +215,8 @@ class Metrics:
             **{key: _counter(*about, labels=labels) for key, about in _BACKEND_COUNTERS.items()},
         }
         states = _gauge("balancer_backend_state", "1 for the admin state it is in.", labels=[*labels, "state"])
-        for pool, pool_state in self._services.controller.pool_states.items():
-            for facts in self._facts.backends(pool_state):
+        for pool, pool_state in self._services.pools.states.items():
+            for facts in self._views.backends(pool_state):
                 for key, family in families.items():
                     family.add(facts[key], pool, facts["name"])
                 for state in get_args(State):
@@ -238,8 +237,8 @@ class Metrics:
             "Times its traffic failed, by what became of it: ejected, counted in a dry run, left in by the limit.",
             labels=[*labels, "outcome"],
         )
-        for pool, pool_state in self._services.controller.pool_states.items():
-            for name, backend in pool_state.pool.backends.items():
+        for pool, pool_state in self._services.pools.states.items():
+            for name, backend in pool_state.backends.items():
                 if (health := pool_state.health.get(name)) is not None:
                     healthy.add(not backend.availability.reason, pool, name)
                     checks.add(health.checks.passed, pool, name, "passed")

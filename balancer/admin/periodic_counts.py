@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import trio
 
 from balancer.control.compute import compute
+from balancer.control.events import Events
 from balancer.control.evictions import Evictions
-from balancer.control.placement_controller import PlacementController
+from balancer.control.pools import Pools
 from balancer.errors import Refused
 from balancer.ring.base import Ring
 
@@ -22,7 +23,7 @@ PAUSE = 0.2
 
 
 @dataclass(frozen=True)
-class RingFacts:
+class RingCounts:
     """A ring in numbers, by backend."""
 
     fingerprint: str
@@ -33,18 +34,19 @@ class RingFacts:
 class PeriodicCounts:
     """The last counts, by pool; none of a pool before its first."""
 
-    def __init__(self, controller: PlacementController, evictions: Evictions) -> None:
+    def __init__(self, pools: Pools, evictions: Evictions, events: Events) -> None:
         self.strays: dict[str, int] = {}
-        self.rings: dict[str, RingFacts] = {}
-        self._controller = controller
+        self.rings: dict[str, RingCounts] = {}
+        self._pools = pools
+        self._events = events
         self._evictions = evictions
 
     async def run(self) -> None:
         """Count until cancelled."""
         while True:
-            place = self._controller.events.newest(0)
+            place = self._events.newest(0)
             try:
-                for name in list(self._controller.pool_states):
+                for name in list(self._pools.states):
                     await self._count(name)
             except Refused as error:
                 logger.warning("strays and shares are as they were: %s", error)
@@ -52,19 +54,19 @@ class PeriodicCounts:
                 logger.exception("counting strays and shares failed")
             await trio.sleep(PAUSE)
             with trio.move_on_after(INTERVAL):
-                await self._controller.events.wait_behind(place)
+                await self._events.wait_behind(place)
 
     async def _count(self, name: str) -> None:
-        pool_state = self._controller.pool_states.get(name)
+        pool_state = self._pools.states.get(name)
         if pool_state is None:  # gone with a reload meanwhile
             return
         ring = pool_state.ring
         self.strays[name] = await self._evictions.count_strays(name)
         known = self.rings.get(name)
         if known is None or known.fingerprint != ring.fingerprint:
-            self.rings[name] = await compute(ring_facts, ring)
+            self.rings[name] = await compute(ring_counts, ring)
 
 
-def ring_facts(ring: Ring) -> RingFacts:
+def ring_counts(ring: Ring) -> RingCounts:
     """The numbers of a ring; takes long for a large one."""
-    return RingFacts(ring.fingerprint, ring.shares(), ring.point_counts())
+    return RingCounts(ring.fingerprint, ring.shares(), ring.point_counts())

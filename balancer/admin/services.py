@@ -1,36 +1,49 @@
-"""Everything the admin API stands on, put together once."""
+"""Everything the admin API stands on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from balancer.admin.daemon_gauges import daemon_gauges
 from balancer.config.model import Config
+from balancer.control.events import Events
 from balancer.control.evictions import Evictions
+from balancer.control.lifecycle import Lifecycle
 from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import Plans
+from balancer.control.pools import Pools
 from balancer.control.reload import Reloader
+from balancer.control.saved_counters import CounterFile
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.pool.tracing import Passes
 
 
 @dataclass(frozen=True)
 class Services:
-    """What operators can see and change."""
+    """What operators can see and change. ``wall`` tells Unix time."""
 
+    pools: Pools
     controller: PlacementController
+    registry: WorkerRegistry
     evictions: Evictions
     plans: Plans
-    passes: Passes
-    registry: WorkerRegistry
     reloader: Reloader
-    now: Callable[[], float]
-    """The clock of leases and health."""
-    gauges: Callable[[], dict[str, Any]]
-    """Numbers of the daemon that no pool has: see ``control.gauges``."""
-    keep_counted: Callable[[], None]
-    """Has what was counted up to now outlive this process."""
+    passes: Passes
+    events: Events
+    lifecycle: Lifecycle
+    counters: CounterFile
+    wall: Callable[[], float]
 
     @property
     def config(self) -> Config:
-        """The configuration in force."""
+        """The active configuration."""
         return self.registry.active.config
+
+    @property
+    def persistent(self) -> bool:
+        """Does the state outlive the daemon?"""
+        return self.config.state_dir is not None
+
+    def gauges(self) -> dict[str, Any]:
+        """Return the numbers of the daemon that no pool has."""
+        return daemon_gauges(self.lifecycle, self.registry)

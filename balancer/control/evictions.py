@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 import trio
 
-from balancer.control.placement_controller import PlacementController
+from balancer.control.events import Events
 from balancer.control.pool_state import PoolState
+from balancer.control.pools import Pools
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.errors import Refused
 from balancer.pool.leases import Lease
 
@@ -52,22 +54,13 @@ class Settling:
 
 
 class Evictions:
-    """``end`` closes a session and says why, ``now`` is the clock of the data plane, ``drain``, ``spread``: seconds."""
+    """Ends tunnels of the workers in ``registry``; ``wall`` tells Unix time."""
 
-    def __init__(
-        self,
-        controller: PlacementController,
-        end: Callable[[object, str], None],
-        now: Callable[[], float],
-        *,
-        drain: float,
-        spread: float,
-    ) -> None:
-        self._controller = controller
-        self._end = end
-        self._now = now
-        self.drain = drain
-        self.spread = spread
+    def __init__(self, pools: Pools, registry: WorkerRegistry, events: Events, wall: Callable[[], float]) -> None:
+        self._pools = pools
+        self._registry = registry
+        self._events = events
+        self._wall = wall
         self._settling: dict[str, Settling] = {}
         self._closing: set[tuple[str, str]] = set()
         self._drained: dict[str, set[str]] = {}
@@ -79,7 +72,7 @@ class Evictions:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(TICK)
-                for name, pool_state in self._controller.pool_states.items():
+                for name, pool_state in self._pools.states.items():
                     self._note_drained(name, pool_state)
                     for backend, why in self._to_empty(pool_state).items():
                         if (name, backend) not in self._closing:
@@ -88,15 +81,15 @@ class Evictions:
 
     async def strays(self, pool: str) -> list[Stray]:
         """Every stray of a pool."""
-        pool_state = self._controller.pool_state(pool)
+        pool_state = self._pools.get(pool)
         return [
-            Stray(self._controller.digest(lease.token), lease.place, home, len(lease.sessions))
+            Stray(self._pools.digest(lease.token), lease.place, home, len(lease.sessions))
             for lease, home in await self._astray(pool_state)
         ]
 
     async def count_strays(self, pool: str) -> int:
         """How many there are."""
-        return len(await self._astray(self._controller.pool_state(pool)))
+        return len(await self._astray(self._pools.get(pool)))
 
     async def settle(
         self, pool: str, rate: float, *, task_status: trio.TaskStatus[Settling] = trio.TASK_STATUS_IGNORED
@@ -104,7 +97,7 @@ class Evictions:
         """Send the strays of a pool home, ``rate`` users a second. A second call replaces the first."""
         if not 0 < rate <= 1000:
             raise Refused("a rate lies above 0 and at most 1000 users a second")
-        pool_state = self._controller.pool_state(pool)
+        pool_state = self._pools.get(pool)
         tokens = [lease.token for lease, _ in await self._astray(pool_state)]
         self.stop_settling(pool)
         work = self._settling[pool] = Settling(rate, len(tokens))
@@ -135,40 +128,40 @@ class Evictions:
 
     async def _astray(self, pool_state: PoolState) -> list[tuple[Lease, str]]:
         found = []
-        for number, lease in enumerate(pool_state.pool.leases.live()):
+        for number, lease in enumerate(pool_state.leases.live()):
             if number % CHUNK == CHUNK - 1:
                 await trio.lowlevel.checkpoint()
-            home = pool_state.pool.placement.home(lease.token)
+            home = pool_state.placement.home(lease.token)
             if home != lease.place:
                 found.append((lease, home))
         return found
 
     def _send_home(self, pool_state: PoolState, token: bytes) -> bool:
         """Move a user who is still astray, wherever their tunnels are, if there is a home to go to."""
-        pool, now = pool_state.pool, self._now()
-        lease = pool.leases.get(token, now)
-        home = pool.placement.home(token)
-        if lease is None or lease.place == home or pool.placement.refuses(home, lease):
+        now = trio.current_time()
+        lease = pool_state.leases.get(token, now)
+        home = pool_state.placement.home(token)
+        if lease is None or lease.place == home or pool_state.placement.refuses(home, lease):
             return False
-        if pool.left_out(pool.backends[home], lease, now):
+        if pool_state.left_out(pool_state.backends[home], lease, now):
             return False
         return self._move(pool_state, lease, set(lease.sessions.values()) - {home}, f"settled: belongs on {home}")
 
     def _note_drained(self, pool: str, pool_state: PoolState) -> None:
         """Let those who look on know, once, that nobody is left on a backend that was to be left."""
-        left = {name for name in pool_state.overlay.states if name in pool_state.pool.backends}
-        drained = {name for name in left if not pool_state.pool.backends[name].active}
+        left = {name for name in pool_state.overlay.states if name in pool_state.backends}
+        drained = {name for name in left if not pool_state.backends[name].counts.active}
         for name in sorted(drained - self._drained.get(pool, set())):
-            self._controller.events.emit("drained", f"{name} is drained: nobody is left there", pool=pool, backend=name)
+            self._events.emit("drained", f"{name} is drained: nobody is left there", pool=pool, backend=name)
         self._drained[pool] = drained
 
     def _to_empty(self, pool_state: PoolState) -> dict[str, str]:
         """Backends on which no tunnel is to stay, and why. In panic it counts for nothing that they are down."""
-        started_by = self._controller.wall() - self.drain
+        started_by = self._wall() - self._registry.active.config.timeouts.drain
         over = [name for name, change in pool_state.overlay.states.items() if change.since <= started_by]
         empty = {name: f"the drain of {name} is over" for name in over}
-        if pool_state.config.health.on_down == "close" and not pool_state.pool.panic:
-            backends = pool_state.pool.backends.values()
+        if pool_state.config.health.on_down == "close" and not pool_state.panic:
+            backends = pool_state.backends.values()
             down = [backend.name for backend in backends if backend.availability.down]
             if len(down) < len(backends):
                 empty |= {name: f"{name} is down" for name in down}
@@ -178,12 +171,12 @@ class Evictions:
         """End the tunnels left on a backend, user by user, over the spread; stop if there is no more reason to."""
         try:
             leases = []
-            for number, lease in enumerate(pool_state.pool.leases.live(), start=1):
+            for number, lease in enumerate(pool_state.leases.live(), start=1):
                 if number % CHUNK == 0:
                     await trio.lowlevel.checkpoint()
                 if backend in lease.sessions.values():
                     leases.append(lease)
-            nobodys = [session for session, place in pool_state.pool.leases.nobodys.items() if place == backend]
+            nobodys = [session for session, place in pool_state.leases.nobodys.items() if place == backend]
             left = len(leases) + len(nobodys)
             if left:
                 logger.info("%s: %s; ending the tunnels of %d users", pool, why, left)
@@ -192,14 +185,14 @@ class Evictions:
                     return
                 if isinstance(each, Lease):
                     self._move(pool_state, each, {backend}, why)
-                elif each in pool_state.pool.leases.nobodys:
-                    self._end(each, why)
-                await trio.sleep(self.spread / left)
+                elif each in pool_state.leases.nobodys:
+                    self._registry.end(each, why)
+                await trio.sleep(self._registry.active.config.timeouts.close_spread / left)
         finally:
             self._closing.discard((pool, backend))
 
     def _move(self, pool_state: PoolState, lease: Lease, backends: Collection[str], why: str) -> bool:
-        sessions = pool_state.pool.leases.leave(lease, backends)
+        sessions = pool_state.leases.leave(lease, backends)
         for session in sessions:
-            self._end(session, why)
+            self._registry.end(session, why)
         return bool(sessions)

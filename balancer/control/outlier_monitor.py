@@ -4,8 +4,10 @@ import logging
 
 import trio
 
-from balancer.control.placement_controller import PlacementController
+from balancer.control.events import Events
 from balancer.control.pool_state import PoolState
+from balancer.control.pools import Pools
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.health.outliers import Outcome, Outliers
 from balancer.health.results import Verdict
 
@@ -20,42 +22,45 @@ _INSTEAD: dict[Outcome, str] = {
 class OutlierMonitor:
     """Looks at all pools whenever ``look`` is called, which is every half second or so."""
 
-    def __init__(self, controller: PlacementController) -> None:
-        self._controller = controller
+    def __init__(self, pools: Pools, registry: WorkerRegistry, events: Events) -> None:
+        self._pools = pools
+        self._registry = registry
+        self._events = events
         self._panics: set[str] = set()
         self._outliers: dict[str, Outliers] = {}
 
     def look(self) -> None:
         """Do what has come due."""
-        for name, pool_state in self._controller.pool_states.items():
+        for name, pool_state in self._pools.states.items():
             if pool_state.config.health.passive.mode != "off":
                 self._judge_traffic(name, pool_state)
             for backend in pool_state.health:
                 self.tell(pool_state, backend)
-            if pool_state.pool.panic != (name in self._panics):
-                self._note_panic(name, panic=pool_state.pool.panic)
+            if pool_state.panic != (name in self._panics):
+                self._note_panic(name, panic=pool_state.panic)
 
     def _judge_traffic(self, name: str, pool_state: PoolState) -> None:
-        now, backends = trio.current_time(), pool_state.pool.backends
+        now, backends = trio.current_time(), pool_state.backends
         for backend in backends.keys() - pool_state.health.keys():
             pool_state.begin_health(backend).restore(Verdict.UP, now, "not probed")
         for backend in pool_state.health.keys() - backends.keys():
             del pool_state.health[backend]
         outliers = self._outliers.setdefault(name, Outliers(pool_state.config.health))
         outliers.config = pool_state.config.health
-        for found in outliers.look({each.name: each.take() for each in backends.values()}, pool_state.health, now):
+        tallies = {each.name: each.take_tally() for each in backends.values()}
+        for found in outliers.look(tallies, pool_state.health, now):
             if found.outcome != "ejected":  # of that ``tell`` will speak
                 self._say(pool_state, found.backend, _INSTEAD[found.outcome] + found.why, logging.WARNING)
 
     def tell(self, pool_state: PoolState, name: str) -> None:
         """Let the data plane know how a backend stands now, if that is news."""
         availability = pool_state.health[name].stand(now := trio.current_time())
-        backend = pool_state.pool.backends.get(name)
+        backend = pool_state.backends.get(name)
         if backend is None or availability == backend.availability:
             return
         before = backend.availability.ejected
-        pool_state.pool.stand({name: availability})
-        self._controller.publish()
+        pool_state.update_availability(name, availability)
+        self._registry.publish()
         if availability.ejected and availability.ejected != before:
             left = pool_state.health[name].ejection.until - now
             self._say(pool_state, name, f"{availability.ejected}; no new users for {left:.0f} s", logging.WARNING)
@@ -65,17 +70,17 @@ class OutlierMonitor:
     def _say(self, pool_state: PoolState, backend: str, said: str, level: int) -> None:
         pool = pool_state.config.name
         logger.log(level, "backend %s of pool %s: %s", backend, pool, said)
-        availability = pool_state.pool.backends[backend].availability
+        availability = pool_state.backends[backend].availability
         facts = {"down": availability.down, "ejected": availability.ejected or None}
-        self._controller.events.emit("health", f"{backend}: {said}", pool=pool, backend=backend, **facts)
+        self._events.emit("health", f"{backend}: {said}", pool=pool, backend=backend, **facts)
 
     def _note_panic(self, pool: str, *, panic: bool) -> None:
-        pool_state = self._controller.pool_states[pool]
+        pool_state = self._pools.states[pool]
         (self._panics.add if panic else self._panics.discard)(pool)
-        healthy, threshold = pool_state.pool.healthy, pool_state.pool.config.health.panic_threshold
+        healthy, threshold = pool_state.healthy, pool_state.config.health.panic_threshold
         if panic:
             said = f"panic: {healthy:.0%} of the pool is healthy, less than {threshold:.0%}, so health is ignored"
         else:
             said = f"the panic is over: {healthy:.0%} of the pool is healthy"
         logger.log(logging.ERROR if panic else logging.WARNING, "pool %s: %s", pool, said)
-        self._controller.events.emit("panic", f"{pool}: {said}", pool=pool, panic=panic, healthy=healthy)
+        self._events.emit("panic", f"{pool}: {said}", pool=pool, panic=panic, healthy=healthy)

@@ -5,16 +5,18 @@ to the ring and overlay it was made on, and can be applied only while they are s
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import trio
 
+from balancer.config import model
 from balancer.control.compute import compute
 from balancer.control.evictions import CHUNK
 from balancer.control.placement import make_placement
 from balancer.control.placement_controller import Outdated, PlacementController
-from balancer.control.pool_state import PoolState, addresses, extended, version
+from balancer.control.pool_state import PoolState, addresses, extended
+from balancer.control.pools import Pools
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry, RingConfig, configured_weights
 from balancer.overlay.overlay import Change, Overlay
@@ -54,8 +56,10 @@ class LivePlan:
 class Plans:
     """Makes plans and applies them."""
 
-    def __init__(self, controller: PlacementController) -> None:
+    def __init__(self, pools: Pools, controller: PlacementController, wall: Callable[[], float]) -> None:
+        self._pools = pools
         self._controller = controller
+        self._wall = wall
         self._plans: dict[str, LivePlan] = {}
 
     async def make(self, pool: str, changes: Sequence[Change], target: RingConfig | None = None) -> LivePlan:
@@ -63,24 +67,21 @@ class Plans:
 
         Raises ``Refused`` for changes that would be refused.
         """
-        controller = self._controller
-        pool_state = controller.pool_state(pool)
-        based_on, before_overlay = version(pool_state), pool_state.overlay
-        now = controller.wall()
+        pool_state = self._pools.get(pool)
+        based_on, before_overlay = pool_state.version, pool_state.overlay
+        now = self._wall()
         overlay = before_overlay
         for change in changes:
             overlay = overlay.apply(_settled(change), pool_state.configured, now)
-        then = _configured(pool_state, target)
-        before, before_new = await self._rings(pool_state, before_overlay)
-        after, after_new = await self._rings(then, overlay)
+        config, then = pool_state.config, _configured(pool_state, target)
+        before, before_new = await self._rings(pool_state, before_overlay, config)
+        after, after_new = await self._rings(pool_state, overlay, then)
         # Drain, maint and removal may make the same ring: the id stands for the changes, not only for what they make.
         identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes), repr(target)])
         comparison = await compute(plan, before_new, after_new, identity)
-        now = controller.wall()
-        old = make_placement(
-            before, addresses(pool_state.config, before_overlay), before_overlay, controller.digest, now
-        )
-        new = make_placement(after, addresses(then.config, overlay), overlay, controller.digest, now)
+        now, digest = self._wall(), self._pools.digest
+        old = make_placement(before, addresses(config, before_overlay), before_overlay, digest, now)
+        new = make_placement(after, addresses(then, overlay), overlay, digest, now)
         moves, users, tunnels = await _count(pool_state, old, new)
         made = LivePlan(
             pool, tuple(changes), comparison, based_on, (before_overlay, overlay), target, moves, users, tunnels
@@ -100,12 +101,13 @@ class Plans:
     async def picture(self, plan_id: str) -> str:
         """A plan as SVG. Raises ``Refused`` if it is unknown or the ring has changed since."""
         made = self.get(plan_id)
-        pool_state = self._controller.pool_state(made.pool)
-        if version(pool_state) != made.based_on:
+        pool_state = self._pools.get(made.pool)
+        if pool_state.version != made.based_on:
             raise Outdated("the ring or its overlay has changed since; make a new plan")
+        then = _configured(pool_state, made.target)
         rings = [
             await self._controller.ring_of(pool_state, made.overlays[0], effective=True),
-            await self._controller.ring_of(_configured(pool_state, made.target), made.overlays[1], effective=True),
+            await self._controller.ring_of(pool_state, made.overlays[1], then, effective=True),
         ]
         return await compute(svg, *rings, made.plan)
 
@@ -120,19 +122,19 @@ class Plans:
         self._plans.pop(plan_id, None)
         return entry
 
-    async def _rings(self, pool_state: PoolState, overlay: Overlay) -> tuple[Ring, Ring]:
-        """The ring of an overlay, and the one of the backends that take new users."""
-        ring = await self._controller.ring_of(pool_state, overlay)
-        return ring, await self._controller.ring_of(pool_state, overlay, effective=True) if overlay.states else ring
+    async def _rings(self, pool_state: PoolState, overlay: Overlay, config: model.Pool) -> tuple[Ring, Ring]:
+        """Return the ring of an overlay, and the one of the backends that take new users."""
+        ring = await self._controller.ring_of(pool_state, overlay, config)
+        if not overlay.states:
+            return ring, ring
+        return ring, await self._controller.ring_of(pool_state, overlay, config, effective=True)
 
 
-def _configured(pool_state: PoolState, target: RingConfig | None) -> PoolState:
-    """The book as it would be with the ring and backends of another configuration."""
+def _configured(pool_state: PoolState, target: RingConfig | None) -> model.Pool:
+    """Return the configuration of the pool with the ring and backends of another one."""
     if target is None:
-        return pool_state
-    return replace(
-        pool_state, config=pool_state.config.model_copy(update={"ring": target.ring, "backend": target.backends})
-    )
+        return pool_state.config
+    return pool_state.config.model_copy(update={"ring": target.ring, "backend": target.backends})
 
 
 async def _count(
@@ -141,7 +143,7 @@ async def _count(
     """Connected users whose home changes, by old and new home; all connected users; tunnels of the former."""
     moves: Counter[tuple[str, str]] = Counter()
     users = tunnels = 0
-    for lease in pool_state.pool.leases.live():
+    for lease in pool_state.leases.live():
         users += 1
         if users % CHUNK == 0:
             await trio.lowlevel.checkpoint()
@@ -154,28 +156,25 @@ async def _count(
 
 def live_explanation(pool_state: PoolState, token: bytes, now: float) -> Explanation:
     """Where a token goes at this moment (``now`` on the data plane's clock), and what every rule had to say."""
-    pool = pool_state.pool
     skipped: dict[str, str] = {}
     chosen, rule = None, None
-    for decision in pool.candidates(token, now):
+    for decision in pool_state.candidates(token, now):
         chosen, rule = decision.backend.name, decision.reason
         skipped = dict(decision.skipped)
         break
     on_ring = explain(pool_state.ring, token)
     candidates = tuple(
-        Candidate(
-            each.backend, skipped.get(each.backend) or pool_state.pool.placement.refuses(each.backend, None) or None
-        )
+        Candidate(each.backend, skipped.get(each.backend) or pool_state.placement.refuses(each.backend, None) or None)
         for each in on_ring.candidates
     )
     return replace(on_ring, candidates=candidates, rule=rule, overridden=chosen)
 
 
-async def past_explanation(controller: PlacementController, pool: str, token: bytes, at: float) -> Explanation:
-    """Where a token belonged at Unix time ``at``, from the journal: pins, states and weights, not health or tunnels."""
-    pool_state = controller.pool_state(pool)
+async def past_explanation(pools: Pools, pool: str, token: bytes, at: float) -> Explanation:
+    """Return where a token belonged at Unix time ``at``, from the journal: by pins, states and weights only."""
+    pool_state = pools.get(pool)
     config, overlay, last = None, Overlay(), None
-    for entry in await trio.to_thread.run_sync(controller.entries):
+    for entry in await trio.to_thread.run_sync(pools.journal.entries):
         if entry.pool == pool and entry.time <= at:
             config = entry.config or config
             last = entry
@@ -185,7 +184,7 @@ async def past_explanation(controller: PlacementController, pool: str, token: by
     then = pool_state.config.model_copy(update={"ring": config.ring, "backend": config.backends})
     weights = overlay.live_weights(configured_weights(config), at)
     ring = await compute(build, extended(then, overlay), weights)
-    placement = make_placement(ring, addresses(then, overlay), overlay, controller.digest, at)
+    placement = make_placement(ring, addresses(then, overlay), overlay, pools.digest, at)
     on_ring = explain(ring, token)
     pinned = placement.pinned(token)
     candidates = tuple(

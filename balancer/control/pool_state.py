@@ -1,79 +1,160 @@
-"""What is kept of one pool: its configuration, what operators have decided on top of it, and the ring that makes."""
+"""What control knows and has decided about one pool.
+
+The owner of each thing is here: the configuration and what operators decided on top of it (overlay), the ring and the
+placement that makes, health, where users are (leases), and what the workers have counted.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import ceil
 
 import trio
 
 from balancer.config import model
+from balancer.config.plain import pool_settings
 from balancer.config.scalars import Address
-from balancer.health.tracker import Checks, HealthTracker, judged_by
+from balancer.config.settings import BackendTlsSettings
+from balancer.control.worker_counts import BackendCounts, PoolCounts
+from balancer.health.availability import AVAILABLE, Availability
+from balancer.health.tally import Tally
+from balancer.health.tracker import Checks, HealthTracker, judged_by, unprobed
 from balancer.overlay.overlay import Overlay
-from balancer.pool.pool import Pool
+from balancer.pool.placement import Placement
+from balancer.pool.selection import Selection
 from balancer.ring.base import Ring
 
 
-@dataclass
-class PoolState:
-    """What is kept of one pool."""
+class BackendState:
+    """One backend; identity is the name, so a changed address keeps what is known of it."""
 
-    pool: Pool
-    config: model.Pool
-    overlay: Overlay
-    ring: Ring
-    weights: Mapping[str, float]
-    """Weights the ring was built with."""
-    health: dict[str, HealthTracker] = field(default_factory=dict)
-    """What probes, agents and traffic say of the backends, where anybody asks them."""
-    checks: dict[str, Checks] = field(default_factory=dict)
-    """What was counted of that, also of backends that nobody asks about at present."""
+    __slots__ = ("address", "availability", "counts", "name", "tally")
+
+    def __init__(self, name: str, address: Address, availability: Availability) -> None:
+        self.name = name
+        self.address = address
+        self.availability = availability
+        self.counts = BackendCounts()
+        """Of all workers."""
+        self.tally = Tally()
+        """What traffic says of it since the outlier monitor last looked."""
+
+    def held_off(self, now: float) -> str:
+        """Return why others come first for a moment, or an empty string."""
+        return "failed to connect" if self.counts.held else ""
+
+    def unavailable(self) -> str:
+        """Return why it should not be tried now, or an empty string."""
+        return self.availability.reason or self.held_off(0.0)
+
+    def take_tally(self) -> Tally:
+        """Return what traffic says of it since the last time."""
+        taken, self.tally = self.tally, Tally()
+        return taken
+
+
+class PoolState(Selection[BackendState]):
+    """One per pool."""
+
+    def __init__(
+        self,
+        config: model.Pool,
+        overlay: Overlay,
+        ring: Ring,
+        weights: Mapping[str, float],
+        placement: Placement,
+    ) -> None:
+        super().__init__(pool_settings(config, BackendTlsSettings()), placement, {})
+        self.leases.moved = set()
+        self.config = config
+        self.overlay = overlay
+        self.counts = PoolCounts()
+        """Of all workers."""
+        self.health: dict[str, HealthTracker] = {}
+        """Of the backends that are probed, asked by agent check, or judged by their traffic."""
+        self.checks: dict[str, Checks] = {}
+        """What was counted of that, also for backends that are not checked at present."""
+        self.place(ring, weights, placement)
+
+    @property
+    def name(self) -> str:
+        """Name of the pool."""
+        return self.config.name
+
+    @property
+    def version(self) -> str:
+        """What a plan or a conditional request refers to: the ring and the overlay of this moment."""
+        return f"{self.ring.fingerprint}-{self.overlay.version}"
 
     @property
     def configured(self) -> dict[str, float]:
         """Weights in the configuration."""
-        return {backend.name: backend.weight for backend in self.config.backend}
+        return configured_weights(self.config)
+
+    def configure(self, config: model.Pool) -> None:
+        """Use another configuration of the same pool."""
+        self.config = config
+        self.settings = pool_settings(config, BackendTlsSettings())
+        self.leases.linger = config.linger
+
+    def place(self, ring: Ring, weights: Mapping[str, float], placement: Placement) -> None:
+        """Use ``ring``, built with ``weights``, and the placement over it. Backends that stay keep their state."""
+        self.ring, self.weights, self.placement = ring, weights, placement
+        known, new = self.backends, unprobed(self.config, placement.addresses)
+        self.backends = {}
+        for name, address in placement.addresses.items():
+            backend = known.get(name) or BackendState(name, address, new.get(name, AVAILABLE))
+            backend.address = address
+            self.backends[name] = backend
+        self.weigh_health()
+
+    def update_availability(self, name: str, availability: Availability) -> None:
+        """Set the availability of a backend; without effect if it has been removed."""
+        backend = self.backends.get(name)
+        if backend is not None:
+            backend.availability = availability
+            self.weigh_health()
 
     def begin_health(self, backend: str) -> HealthTracker:
-        """From now on somebody asks about this backend."""
+        """Start to track the health of a backend."""
         checks = self.checks.setdefault(backend, Checks())
         health = self.health[backend] = HealthTracker(judged_by(self.config, backend), checks)
         return health
 
+    def carried(self, name: str) -> int:
+        """Return what counts against the bound of a backend: its users; as in haproxy, its streams."""
+        return self.leases.users[name] if self.settings.ring.bound else self.backends[name].counts.active
 
-def version(pool_state: PoolState) -> str:
-    """What a plan or a conditional request refers to: the ring and the overlay of this moment."""
-    return f"{pool_state.ring.fingerprint}-{pool_state.overlay.version}"
+    def live_weights(self, overlay: Overlay, now: float, config: model.Pool | None = None) -> dict[str, float]:
+        """Return the weights for ``overlay``, and another configuration of the pool, at Unix time ``now``.
+
+        They are what operators want, times what agents ask for and as much as a slow start gives by now; unless that
+        leaves no backend to take users. In panic users go to backends that are down, which need all their points.
+        """
+        config = config or self.config
+        weights = overlay.live_weights(configured_weights(config), now)
+        asked = dict(weights)
+        for name, health in self.health.items():
+            share = health.percent / 100 * self._warmth(health, config.ring)
+            if name in weights and share != 1:
+                asked[name] = _scaled(weights[name], share, config.ring.algorithm)
+        usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
+        return asked if usable else weights
+
+    def _warmth(self, health: HealthTracker, ring: model.Ring) -> float:
+        """Return the share of its points that a backend has in its present health.
+
+        haproxy's map is made anew when a server is lost or comes back, so that nearly everybody moves; a balancer that
+        takes over from it has to move users alike, and at once.
+        """
+        if self.panic:
+            return 1.0
+        if ring.algorithm == "haproxy" and ring.hash_type != "consistent":
+            return 0.0 if health.out else 1.0
+        return health.warmth(trio.current_time())
 
 
-def weights_in_force(pool_state: PoolState, overlay: Overlay, now: float) -> dict[str, float]:
-    """Weights in force: what operators want, times what agents ask for and as much as a slow start gives by now.
-
-    Unless that leaves nobody to take users. In panic they go to backends that are out, which need all their points.
-    ``now`` is Unix time.
-    """
-    weights = overlay.live_weights(pool_state.configured, now)
-    asked = dict(weights)
-    for name, health in pool_state.health.items():
-        share = health.percent / 100 * _warmth(pool_state, health)
-        if name in weights and share != 1:
-            asked[name] = _scaled(weights[name], share, pool_state.config.ring.algorithm)
-    usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
-    return asked if usable else weights
-
-
-def _warmth(pool_state: PoolState, health: HealthTracker) -> float:
-    """Share of its points that a backend has in its present health.
-
-    haproxy's map is made anew when a server is lost or comes back, so that nearly everybody moves; whoever takes over
-    from it has to move alike, and at once.
-    """
-    if pool_state.pool.panic:
-        return 1.0
-    ring = pool_state.config.ring
-    if ring.algorithm == "haproxy" and ring.hash_type != "consistent":
-        return 0.0 if health.out else 1.0
-    return health.warmth(trio.current_time())
+def configured_weights(config: model.Pool) -> dict[str, float]:
+    """Return the weights in a configuration."""
+    return {backend.name: backend.weight for backend in config.backend}
 
 
 def _scaled(weight: float, share: float, algorithm: str) -> float:
@@ -85,7 +166,7 @@ def _scaled(weight: float, share: float, algorithm: str) -> float:
 
 
 def extended(config: model.Pool, overlay: Overlay) -> model.Pool:
-    """The pool with the backends that were added live and are not in its configuration by now."""
+    """Return the pool with the backends that were added live and are not in its configuration by now."""
     configured = {backend.name for backend in config.backend}
     added = tuple(
         model.Backend(name=add.name, address=add.address, weight=add.weight)
@@ -96,10 +177,10 @@ def extended(config: model.Pool, overlay: Overlay) -> model.Pool:
 
 
 def addresses(config: model.Pool, overlay: Overlay) -> dict[str, Address]:
-    """Addresses of all backends of a pool."""
+    """Return the addresses of all backends of a pool."""
     return {backend.name: backend.address for backend in extended(config, overlay).backend}
 
 
 def backups(config: model.Pool) -> tuple[str, ...]:
-    """Backends that stand in for the others, in the order of the configuration."""
+    """Return the backends that stand in for the others, in the order of the configuration."""
     return tuple(backend.name for backend in config.backend if backend.backup)

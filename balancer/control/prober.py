@@ -15,13 +15,13 @@ from random import Random
 import trio
 
 from balancer.config.scalars import Address
+from balancer.control.events import Events
 from balancer.control.outlier_monitor import OutlierMonitor
-from balancer.control.placement_controller import PlacementController
-from balancer.control.pool_state import PoolState
+from balancer.control.pool_state import BackendState, PoolState
+from balancer.control.pools import Pools
 from balancer.health.availability import AVAILABLE
 from balancer.health.results import Result, Verdict
 from balancer.health.tracker import HealthTracker, judged_by, probed, spread
-from balancer.pool.backend import Backend
 from balancer.probes.agent import ask_agent
 from balancer.probes.probe import Probe
 from balancer.store.health_file import HealthFile, Known, Memory
@@ -55,23 +55,28 @@ class _Watch:
 
 
 class Prober:
-    """``file`` is where verdicts outlive a restart, if they do; ``random`` spreads the probes."""
+    """Probes the backends of ``pools``; ``monitor`` acts on what follows.
+
+    ``file`` is where verdicts outlive a restart, if they do; ``random`` spreads the probes; ``wall`` tells Unix time.
+    """
 
     def __init__(
         self,
-        controller: PlacementController,
+        pools: Pools,
+        monitor: OutlierMonitor,
+        events: Events,
         file: HealthFile | None,
         random: Random,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._events = controller.events
+        self._pools = pools
+        self._events = events
         self._file = file
         self._random = random
         self._wall = wall
-        self._controller = controller
         self._probes: dict[str, Probe] = {}
-        self._monitor = OutlierMonitor(controller)
-        self._watched: dict[Backend, _Watch] = {}
+        self._monitor = monitor
+        self._watched: dict[BackendState, _Watch] = {}
         self._memory: Memory = {}
         self._slots = trio.Semaphore(AT_ONCE)
         self._judged = trio.Event()
@@ -98,15 +103,13 @@ class Prober:
     def _watch_new(self, nursery: trio.Nursery) -> None:
         """Begin with backends that are new, or are to be probed otherwise; leave alone those that are not any more."""
         present = set()
-        for name, pool_state in self._controller.pool_states.items():
+        for name, pool_state in self._pools.states.items():
             if pool_state.config.health.type == "off":
                 continue
             known = self._probes.get(name)
             if known is None or (known.config is not pool_state.config and known.config != pool_state.config):
                 self._probes[name] = Probe(pool_state.config)
-            for backend in map(
-                pool_state.pool.backends.__getitem__, probed(pool_state.config, pool_state.pool.backends)
-            ):
+            for backend in map(pool_state.backends.__getitem__, probed(pool_state.config, pool_state.backends)):
                 present.add(backend)
                 watch = self._watched.get(backend)
                 if watch is None or watch.probe is not self._probes[name]:
@@ -117,9 +120,9 @@ class Prober:
             watch = self._watched.pop(backend)
             watch.scope.cancel()
             watch.pool_state.health.pop(backend.name, None)
-            watch.pool_state.pool.stand({backend.name: AVAILABLE})
+            watch.pool_state.update_availability(backend.name, AVAILABLE)
 
-    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: Backend) -> None:
+    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: BackendState) -> None:
         pool_state, health = watch.pool_state, watch.pool_state.health.get(backend.name)
         if health is None:
             health = pool_state.begin_health(backend.name)
@@ -130,13 +133,13 @@ class Prober:
         self._monitor.tell(pool_state, backend.name)
         nursery.start_soon(self._attend, watch, backend, health)
 
-    def _remember(self, watch: "_Watch", backend: Backend, health: HealthTracker) -> None:
+    def _remember(self, watch: "_Watch", backend: BackendState, health: HealthTracker) -> None:
         """Begin with what was held before a restart, if the backend is where it was."""
         known = self._memory.get(watch.pool, {}).get(backend.name)
         if known is not None and known.address == backend.address:
             health.restore(known.state, known.since + trio.current_time() - self._wall(), known.text)
 
-    async def _attend(self, watch: "_Watch", backend: Backend, health: HealthTracker) -> None:
+    async def _attend(self, watch: "_Watch", backend: BackendState, health: HealthTracker) -> None:
         port = watch.pool_state.config.health.agent.port
         with watch.scope:
             async with trio.open_nursery() as nursery:
@@ -144,7 +147,7 @@ class Prober:
                 if port is not None and not backend.address.path:
                     nursery.start_soon(self._listen, watch, backend, health, port)
 
-    async def _watch(self, watch: "_Watch", backend: Backend, health: HealthTracker) -> None:
+    async def _watch(self, watch: "_Watch", backend: BackendState, health: HealthTracker) -> None:
         while True:
             async with self._slots:
                 began = trio.current_time()
@@ -153,7 +156,7 @@ class Prober:
                 self._note(watch.pool, watch.pool_state, backend, health, result, trio.current_time() - began)
             await trio.sleep_until(began + health.delay(self._random))
 
-    async def _probe(self, probe: Probe, pool: str, backend: Backend, health: HealthTracker) -> Result | None:
+    async def _probe(self, probe: Probe, pool: str, backend: BackendState, health: HealthTracker) -> Result | None:
         try:
             return await probe.run(backend.name, backend.address)
         except Exception:
@@ -162,7 +165,13 @@ class Prober:
             return FAULT
 
     def _note(
-        self, pool: str, pool_state: PoolState, backend: Backend, health: HealthTracker, result: Result, seconds: float
+        self,
+        pool: str,
+        pool_state: PoolState,
+        backend: BackendState,
+        health: HealthTracker,
+        result: Result,
+        seconds: float,
     ) -> None:
         now, former, since, requested_state = trio.current_time(), health.state, health.since, health.requested_state
         about = {"pool": pool, "backend": backend.name}
@@ -182,19 +191,17 @@ class Prober:
             logger.info("backend %s of pool %s %s", backend.name, pool, said, extra=about)
             self._tell(pool, backend, health, said)
 
-    def _tell(self, pool: str, backend: Backend, health: HealthTracker, said: str) -> None:
+    def _tell(self, pool: str, backend: BackendState, health: HealthTracker, said: str) -> None:
         down = health.down
         facts = {"state": health.state, "wish": health.requested_state or None, "percent": health.percent, "down": down}
         self._events.emit("health", f"{backend.name}: {said}", pool=pool, backend=backend.name, **facts)
 
     def _note_judged(self) -> None:
-        known = [
-            health for pool_state in self._controller.pool_states.values() for health in pool_state.health.values()
-        ]
+        known = [health for pool_state in self._pools.states.values() for health in pool_state.health.values()]
         if all(health.state is not Verdict.UNKNOWN for health in known):
             self._judged.set()
 
-    async def _listen(self, watch: "_Watch", backend: Backend, health: HealthTracker, port: int) -> None:
+    async def _listen(self, watch: "_Watch", backend: BackendState, health: HealthTracker, port: int) -> None:
         pool, settings = watch.pool, watch.pool_state.config.health
         first = True
         while True:
@@ -233,8 +240,8 @@ class Prober:
                 backend.name: Known(
                     state=health.state, since=health.since + lag, address=backend.address, text=health.text
                 )
-                for backend in pool_state.pool.backends.values()
+                for backend in pool_state.backends.values()
                 if (health := pool_state.health.get(backend.name)) is not None and health.since is not None
             }
-            for name, pool_state in self._controller.pool_states.items()
+            for name, pool_state in self._pools.states.items()
         }

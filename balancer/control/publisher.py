@@ -1,14 +1,13 @@
-"""What workers have been told of pools, and what has changed since.
+"""What workers have been sent of pools, and what has changed since.
 
-A worker is told the placement, how backends stand, and of its users those whose live place is not where the ring says,
-and only these: the others it finds by itself. When a ring changes, that is counted anew and goes in one piece with the
-ring, so no worker ever has the one without the other.
+A worker gets the placement, the availability of backends, and of its users those whose live place is not where the
+ring says, and only these: the others it finds by itself. When a ring changes, that is worked out anew and goes in one
+message with the ring, so no worker ever has the one without the other.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from balancer.control.placement_controller import PlacementController
 from balancer.control.pool_state import PoolState
 from balancer.health.availability import Availability
 from balancer.ipc.messages import PoolSnapshot, Update
@@ -18,62 +17,46 @@ from balancer.pool.placement import Placement
 
 
 class Publisher:
-    """Follows the pools of ``controller``."""
+    """Follows ``pools``, to which pools may be added and from which they may be removed."""
 
-    def __init__(self, controller: PlacementController) -> None:
-        self._controller = controller
+    def __init__(self, pools: Mapping[str, PoolState]) -> None:
+        self._pools = pools
         self._placements: dict[str, Placement] = {}
         self._availabilities: dict[str, dict[str, Availability]] = {}
         self._places: dict[str, dict[bytes, Place]] = defaultdict(dict)
-        self._moved: dict[str, set[bytes]] = defaultdict(set)
-        """Tokens whose place may have changed."""
-        self.adopt()
-
-    def adopt(self) -> None:
-        """Look after the leases of all pools; to be called when there are new ones."""
-        for name, pool_state in self._controller.pool_states.items():
-            pool_state.pool.leases.changed = self._moved[name].add
 
     def states(self) -> dict[str, PoolSnapshot]:
-        """Everything, as it was told last."""
+        """Return everything, as of the last ``changes``."""
         return {
             name: PoolSnapshot(
-                placement_state(pool_state.pool.placement),
-                {each.name: each.availability for each in pool_state.pool.backends.values()},
+                placement_state(pool.placement),
+                {each.name: each.availability for each in pool.backends.values()},
                 dict(self._places[name]),
             )
-            for name, pool_state in self._controller.pool_states.items()
+            for name, pool in self._pools.items()
         }
 
-    def news(self, now: float) -> Iterator[Update]:
-        """What has changed since the last time, by pool; the updates have no number yet."""
-        for name, pool_state in self._controller.pool_states.items():
-            placement = (
-                pool_state.pool.placement if pool_state.pool.placement is not self._placements.get(name) else None
-            )
-            availabilities = self._changed_availabilities(name, pool_state)
-            places = self._changed_places(name, pool_state, now, everyone=placement is not None)
+    def changes(self, now: float) -> Iterator[Update]:
+        """Yield what has changed since the last time, by pool; the updates have no number yet."""
+        for name, pool in self._pools.items():
+            placement = pool.placement if pool.placement is not self._placements.get(name) else None
+            availabilities = self._changed_availabilities(name, pool)
+            places = self._changed_places(name, pool, now, everyone=placement is not None)
             if placement is not None or availabilities or places:
-                yield Update(
-                    0, name, placement_state(placement) if placement is not None else None, availabilities, places
-                )
+                state = placement_state(placement) if placement is not None else None
+                yield Update(0, name, state, availabilities, places)
 
-    def _changed_availabilities(self, name: str, pool_state: PoolState) -> dict[str, Availability]:
+    def _changed_availabilities(self, name: str, pool: PoolState) -> dict[str, Availability]:
         known = self._availabilities.get(name, {})
-        changed = {
-            backend: each.availability
-            for backend, each in pool_state.pool.backends.items()
-            if known.get(backend) is not each.availability  # only changes make new ones
-        }
-        self._availabilities[name] = {each.name: each.availability for each in pool_state.pool.backends.values()}
-        return changed
+        present = {backend: each.availability for backend, each in pool.backends.items()}
+        self._availabilities[name] = present
+        return {backend: each for backend, each in present.items() if known.get(backend) is not each}
 
-    def _changed_places(
-        self, name: str, pool_state: PoolState, now: float, *, everyone: bool
-    ) -> dict[bytes, Place | None]:
-        """Of users whose place may have changed, those who are, or are no more, somewhere else than the ring says."""
-        moved, known = self._moved[name], self._places[name]
-        leases, placement = pool_state.pool.leases, pool_state.pool.placement
+    def _changed_places(self, name: str, pool: PoolState, now: float, *, everyone: bool) -> dict[bytes, Place | None]:
+        """Return the users, of those whose place may have changed, who are elsewhere than the ring says, or no more."""
+        known, leases, placement = self._places[name], pool.leases, pool.placement
+        moved = leases.moved
+        assert moved is not None
         if everyone:
             moved.update(lease.token for lease in leases.all())
             moved.update(known)

@@ -2,19 +2,24 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 
 import msgspec
+import trio
 
 from balancer.control.evictions import Evictions
-from balancer.control.placement_controller import PlacementController
+from balancer.control.pool_state import PoolState
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.health.tracker import Checks
 from balancer.pool.counts import Counts
+from balancer.store.memory_file import MemoryFile
 
 logger = logging.getLogger("balancer.state")
 
 FORMAT = 1
 """Of the saved form."""
+SAVE_INTERVAL = 0.5
+"""Seconds between two saves."""
 
 
 class WorkerCounters(msgspec.Struct):
@@ -45,24 +50,44 @@ class SavedCounters(msgspec.Struct):
     """Users sent home."""
 
 
-def dump(registry: WorkerRegistry, controller: PlacementController, evictions: Evictions) -> bytes:
-    """Return all counters of this moment in the saved form."""
-    saved = SavedCounters(
-        workers=[WorkerCounters(number, pid, counted) for (number, pid), counted in registry.counted.items()],
-        checks={
-            pool: {
-                name: SavedChecks(each.passed, each.failed, each.changes, dict(each.ejections))
-                for name, each in pool_state.checks.items()
-            }
-            for pool, pool_state in controller.pool_states.items()
-        },
-        settled=evictions.settled,
-    )
-    return msgspec.msgpack.encode(saved)
+class CounterFile:
+    """Saves the counters of all workers and of control in ``memory``, which belongs to the supervisor."""
+
+    def __init__(
+        self, memory: MemoryFile, registry: WorkerRegistry, pools: Mapping[str, PoolState], evictions: Evictions
+    ) -> None:
+        self._memory = memory
+        self._registry = registry
+        self._pools = pools
+        self._evictions = evictions
+
+    def save(self) -> None:
+        """Save all counters of this moment. A failure is logged: the next time may go better."""
+        saved = SavedCounters(
+            workers=[WorkerCounters(number, pid, each) for (number, pid), each in self._registry.counted.items()],
+            checks={
+                name: {
+                    backend: SavedChecks(each.passed, each.failed, each.changes, dict(each.ejections))
+                    for backend, each in pool.checks.items()
+                }
+                for name, pool in self._pools.items()
+            },
+            settled=self._evictions.settled,
+        )
+        try:
+            self._memory.save(msgspec.msgpack.encode(saved))
+        except OSError as error:
+            logger.error("counters cannot be saved: %s", error.strerror)
+
+    async def run(self) -> None:
+        """Save regularly, until cancelled."""
+        while True:
+            await trio.sleep(SAVE_INTERVAL)
+            self.save()
 
 
 def load(data: bytes | None) -> SavedCounters:
-    """Return what ``dump`` saved; counters from zero, with a message, if that cannot be read."""
+    """Return what was saved; counters from zero, with a message, if that cannot be read."""
     if data is not None:
         try:
             saved = msgspec.msgpack.decode(data, type=SavedCounters)
@@ -75,9 +100,9 @@ def load(data: bytes | None) -> SavedCounters:
     return SavedCounters()
 
 
-def restore(saved: SavedCounters, controller: PlacementController, evictions: Evictions) -> None:
+def restore(saved: SavedCounters, pools: Mapping[str, PoolState], evictions: Evictions) -> None:
     """Have control count on from ``saved``; the workers' part is for the ``WorkerRegistry``."""
-    for name, pool_state in controller.pool_states.items():
+    for name, pool_state in pools.items():
         for backend, each in saved.checks.get(name, {}).items():
             pool_state.checks[backend] = Checks(each.passed, each.failed, each.changes, Counter(each.ejections))
     evictions.settled = saved.settled

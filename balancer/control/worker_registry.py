@@ -19,8 +19,9 @@ import trio
 from balancer.config.scalars import Level
 from balancer.control.active_config import ActiveConfig
 from balancer.control.attached_worker import AttachedWorker, RemoteTunnel
-from balancer.control.placement_controller import PlacementController
+from balancer.control.pool_state import PoolState
 from balancer.control.publisher import Publisher
+from balancer.control.worker_counts import backend_counts
 from balancer.ipc.link import Link
 from balancer.ipc.messages import (
     TO_CONTROL,
@@ -39,7 +40,8 @@ from balancer.ipc.messages import (
     WorkerReport,
 )
 from balancer.ipc.wire import Message, Unreadable, encode
-from balancer.pool.counts import Counts, added, lay_down
+from balancer.pool.counts import Counts, added
+from balancer.pool.leases import Lease
 from balancer.shared.slots import Slots
 
 logger = logging.getLogger("balancer.workers")
@@ -53,26 +55,35 @@ ANSWER_TIMEOUT = 1.0
 
 
 class WorkerRegistry:
-    """``counted`` is what workers had counted whom a former control process knew, by number and process."""
+    """The workers that are attached, and what they are to do: ``pools`` with the configuration ``active``.
+
+    ``secret`` is the key of digests. ``counted`` is what workers had counted that a former control process knew, by
+    number and process.
+    """
 
     def __init__(
-        self, controller: PlacementController, active: ActiveConfig, counted: Mapping[tuple[int, int], Counts]
+        self,
+        pools: Mapping[str, PoolState],
+        active: ActiveConfig,
+        secret: bytes,
+        counted: Mapping[tuple[int, int], Counts],
     ) -> None:
         self.active = active
         self.workers: dict[int, AttachedWorker] = {}
         self.counted = dict(counted)
-        """What each worker has counted; of those that have ended, the sum, as worker -1."""
+        """What each worker has counted; the sum of those that have ended, as worker -1."""
         self.counters: Counts = {}
         self.gauges: Counts = {}
         self.ready = trio.Event()
-        """Set when workers may be told what to serve."""
-        self.controller = controller
+        """Set when workers may start to serve."""
+        self._pools = pools
+        self._secret = secret
         self._numbers = count(1)
         self._last = 0
         self._news = trio.Event()
         self._joining: set[AttachedWorker] = set()
-        """Workers that have not said yet which tunnels they have."""
-        self._publisher = Publisher(controller)
+        """Workers that have not sent their tunnels yet."""
+        self._publisher = Publisher(pools)
         self._slots = Slots()
         self._add_up()
 
@@ -107,13 +118,12 @@ class WorkerRegistry:
     def end(self, session: object, why: str) -> None:
         """End a tunnel, wherever it is; its user's lease is the caller's to change before."""
         assert isinstance(session, RemoteTunnel)
-        self.publish()  # so that every worker knows where the user belongs when they come back
+        self.publish()  # every worker has to know where the user belongs when they come back
         session.worker.link.post(End((session.opened.session,), why))
 
     def reconfigure(self, active: ActiveConfig) -> None:
         """Send everything to all workers."""
         self.active = active
-        self._publisher.adopt()
         self._send(self._setup())
 
     async def relevel(self, level: Level) -> None:
@@ -125,12 +135,12 @@ class WorkerRegistry:
         """Send what has changed since the last time."""
         if not self.ready.is_set():
             return
-        for news in self._publisher.news(trio.current_time()):
+        for news in self._publisher.changes(trio.current_time()):
             self._last = next(self._numbers)
             self._send(msgspec.structs.replace(news, number=self._last))
 
     async def settled(self, seconds: float = ANSWER_TIMEOUT) -> None:
-        """Until all workers, those that are coming too, have put in force what was sent so far, or their time is up."""
+        """Wait until all workers, also those that are joining, have activated what was sent, or their time is up."""
         self.publish()
         number = self._last
         with trio.move_on_after(seconds):
@@ -138,15 +148,22 @@ class WorkerRegistry:
                 await self._news.wait()
 
     async def gathered(self) -> None:
-        """Until all workers have said which tunnels they have, or their time is up: nobody is to be told of only some
-        of the users who are not where the ring says.
+        """Wait until all workers have sent their tunnels, or their time is up.
+
+        No worker should learn of only some of the users who are not where the ring says. Tabs of a user that opened on
+        two hosts while there was no control come together now.
         """
         with trio.move_on_after(ANSWER_TIMEOUT):
             while self._joining:
                 await self._news.wait()
+        for pool in self._pools.values():
+            for lease in pool.leases.live():
+                tunnels = [each for each in lease.sessions if isinstance(each, RemoteTunnel)]
+                newest = max(tunnels, key=lambda each: each.opened.since)
+                self._call_together(pool, lease, newest.opened.backend)
 
     async def complete(self, workers: int, seconds: float) -> None:
-        """Until so many workers have everything in force, or the time is up."""
+        """Wait until so many workers serve, or the time is up."""
         with trio.move_on_after(seconds):
             while sum(worker.generation > 0 for worker in self.workers.values()) < workers:
                 await self._news.wait()
@@ -184,8 +201,8 @@ class WorkerRegistry:
         return {worker: answer for worker, answer in answers.items() if answer is not None}
 
     def facts(self) -> list[dict[str, Any]]:
-        """The workers, for operators."""
-        rings = {name: pool_state.ring.fingerprint for name, pool_state in self.controller.pool_states.items()}
+        """Return the workers, for operators."""
+        rings = {name: pool.ring.fingerprint for name, pool in self._pools.items()}
         return [
             {
                 "worker": worker.number,
@@ -226,8 +243,8 @@ class WorkerRegistry:
 
     async def _count(self) -> None:
         while True:
-            for pool_state in self.controller.pool_states.values():
-                pool_state.pool.leases.expire(trio.current_time())
+            for pool in self._pools.values():
+                pool.leases.expire(trio.current_time())
             await self.refresh()
             await trio.sleep(COUNT_INTERVAL)
 
@@ -237,8 +254,7 @@ class WorkerRegistry:
                 tunnel = self._open(worker, message)
                 self.publish()
                 if tunnel.pool_state is not None and tunnel.lease is not None and len(tunnel.lease.sessions) > 1:
-                    for other in tunnel.pool_state.pool.left_behind(tunnel.lease, message.backend):
-                        self.end(other, f"the user has moved to {message.backend}")
+                    self._call_together(tunnel.pool_state, tunnel.lease, message.backend)
             case Ended():
                 self._close(worker.tunnels.pop(message.session, None))
                 self.publish()
@@ -266,15 +282,20 @@ class WorkerRegistry:
                 worker.link.post(NotUnderstood(message.type, message.version, message.reason))
 
     def _open(self, worker: AttachedWorker, opened: Opened) -> RemoteTunnel:
-        pool_state = self.controller.pool_states.get(opened.pool)
-        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened, pool_state)
-        if pool_state is not None:
-            tunnel.lease = pool_state.pool.leases.open(opened.token, tunnel, opened.backend)
+        pool = self._pools.get(opened.pool)
+        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened, pool)
+        if pool is not None:
+            tunnel.lease = pool.leases.open(opened.token, tunnel, opened.backend)
         return tunnel
+
+    def _call_together(self, pool: PoolState, lease: Lease, backend: str) -> None:
+        """Have the older tabs of a user follow the newest one to its backend."""
+        for other in pool.left_behind(lease, backend):
+            self.end(other, f"the user has moved to {backend}")
 
     def _close(self, tunnel: RemoteTunnel | None) -> None:
         if tunnel is not None and tunnel.pool_state is not None:
-            tunnel.pool_state.pool.leases.close(tunnel.lease, tunnel, trio.current_time())
+            tunnel.pool_state.leases.close(tunnel.lease, tunnel, trio.current_time())
 
     def _lose(self, worker: AttachedWorker) -> None:
         """A worker has ended: so have its tunnels."""
@@ -295,7 +316,7 @@ class WorkerRegistry:
             generation=active.generation,
             settings=active.settings(self._slots.assign("", active.keys)),
             sockets=active.sockets,
-            secret=self.controller.secret,
+            secret=self._secret,
             level=active.level,
             pools=self._publisher.states(),
         )
@@ -311,14 +332,17 @@ class WorkerRegistry:
         for gauges in self._gauges():
             self.gauges = added(self.gauges, gauges)
         counted, present_pools = self.counters.get("pools", {}), self.gauges.get("pools", {})
-        for name, pool_state in self.controller.pool_states.items():
-            lay_down(pool_state.pool, counted.get(name, {}), present_pools.get(name, {}))
+        for name, pool in self._pools.items():
+            counters, gauges = counted.get(name, {}), present_pools.get(name, {})
+            pool.counts.show(counters)
+            for backend in pool.backends.values():
+                backend.counts = backend_counts(backend.name, counters, gauges)
 
     def _note_tallies(self, report: WorkerReport) -> None:
         """Keep what traffic says of backends for the outlier monitor."""
         for name, tallies in report.tallies.items():
-            pool_state = self.controller.pool_states.get(name)
-            backends = pool_state.pool.backends if pool_state is not None else {}
+            pool_state = self._pools.get(name)
+            backends = pool_state.backends if pool_state is not None else {}
             for backend in tallies.keys() & backends.keys():
                 backends[backend].tally.add(tallies[backend])
 

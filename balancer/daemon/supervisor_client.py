@@ -7,7 +7,7 @@ import trio
 
 from balancer.config.model import Config
 from balancer.config.scalars import Address
-from balancer.control.reload import Supervisor, workers_of
+from balancer.control.sockets import Supervisor, workers_of
 from balancer.errors import InUse, Refused
 from balancer.ipc.channel import Channel
 

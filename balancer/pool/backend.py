@@ -28,11 +28,9 @@ class Backend:
         "connection_key",
         "connects",
         "full",
-        "held",
         "held_until",
         "load",
         "name",
-        "queued",
         "requests",
         "response_errors",
         "tally",
@@ -49,9 +47,9 @@ class Backend:
         self.connection_key = object()
         """Changes with all that connections to it depend on, such as its address: older ones must not be used again."""
         self.availability = availability
-        """What is held of its health; assigned by whoever judges it."""
+        """As control has published it."""
         self.tally = Tally()
-        """What traffic has come to since ``take``."""
+        """Outcomes of traffic since ``take``."""
         self._setbacks = Ejection()
         self.held_until = 0.0
         self.active = 0
@@ -59,11 +57,7 @@ class Backend:
         self.tunnels = 0
         """Open tunnels."""
         self.load: BackendLoad[Any] | None = None
-        """What it carries in all workers; None where nobody asks for it."""
-        self.held = 0
-        """Processes that hold off from it, as they have told, because it failed to connect."""
-        self.queued = 0
-        """Requests that wait for a place, as other processes have told; our own are in ``load``."""
+        """What it carries in all workers; None without a limit or bound that needs it."""
         self.full = 0
         """Requests that found no place, nor one in the queue in time."""
         self.requests = 0
@@ -126,7 +120,7 @@ class Backend:
 
     def held_off(self, now: float) -> str:
         """Why others come first for a moment, or an empty string."""
-        return "failed to connect" if self.held or now < self.held_until else ""
+        return "failed to connect" if now < self.held_until else ""
 
 
 _counters = attrgetter(*Backend.COUNTERS)

@@ -1,13 +1,11 @@
-"""What workers count, as plain values that can be sent, added up over workers, and laid down in control's own pools.
+"""What workers count, as plain values that can be sent, and added up over workers.
 
 Two kinds, kept apart: ``counters`` only grow and outlive the worker, ``gauges`` are of the moment and end with it.
 """
 
-from collections import Counter
 from operator import add
 from typing import Any
 
-from balancer.pool.backend import Backend
 from balancer.pool.pool import Pool
 
 Counts = dict[str, Any]
@@ -15,7 +13,7 @@ Counts = dict[str, Any]
 
 
 def added(one: Any, other: Any) -> Any:  # noqa: ANN401  # a Counts, or what is in one
-    """The sum of two, number by number; what only one has is taken from it."""
+    """Return the sum of two, number by number; what only one has is taken from it."""
     if isinstance(one, dict):
         names = {**one, **other}
         return {name: added(one[name], other[name]) if name in one and name in other else names[name] for name in names}
@@ -25,7 +23,7 @@ def added(one: Any, other: Any) -> Any:  # noqa: ANN401  # a Counts, or what is 
 
 
 def pool_counters(pool: Pool) -> Counts:
-    """What only grows of a pool."""
+    """Return what only grows of a pool."""
     return {
         "decisions": dict(pool.decisions),
         "answers": list(pool.traffic.answers),
@@ -39,21 +37,5 @@ def pool_counters(pool: Pool) -> Counts:
 
 
 def pool_gauges(pool: Pool, now: float) -> Counts:
-    """What comes and goes."""
+    """Return what comes and goes."""
     return {"backends": {name: list(backend.gauges(now)) for name, backend in pool.backends.items()}}
-
-
-def lay_down(pool: Pool, counters: Counts, gauges: Counts) -> None:
-    """Have ``pool`` show what was counted elsewhere."""
-    if counters:
-        pool.decisions = Counter(counters["decisions"])
-        pool.traffic.answers = counters["answers"]
-        pool.traffic.seconds.counts = counters["seconds"]
-        pool.traffic.seconds.sum = counters["seconds_sum"]
-        pool.retries.made, pool.retries.given_up = counters["retries"], counters["given_up"]
-        pool.refused = counters["refused"]
-    for names, counts in ((Backend.COUNTERS, counters), (Backend.GAUGES, gauges)):
-        backends = counts.get("backends", {})
-        for name, backend in pool.backends.items():
-            for field, value in zip(names, backends.get(name) or [0] * len(names), strict=True):
-                setattr(backend, field, value)

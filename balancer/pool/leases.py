@@ -9,7 +9,7 @@ at a backend that control names because the ring does not (``follow``). Control 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import takewhile
 
 from balancer.shared.counters import Cell
@@ -62,8 +62,8 @@ class Leases:
         """Where the users of a backend are told to the other workers."""
         self.nobodys: dict[object, str] = {}
         """Sessions of tunnels without a token, which hold no lease, and their backends."""
-        self.changed: Callable[[bytes], None] | None = None
-        """Told of each token whose place may have changed."""
+        self.moved: set[bytes] | None = None
+        """Tokens whose place may have changed, where that is wanted."""
         self._leases: dict[bytes, Lease] = {}
         self._lingering: dict[bytes, Lease] = {}
         """Those without a tunnel, in the order of their ends."""
@@ -165,8 +165,8 @@ class Leases:
                 self._count(mine, 1)
             lease.counted = mine
         lease.place = lease.elsewhere or mine or lease.place
-        if self.changed is not None:
-            self.changed(lease.token)
+        if self.moved is not None:
+            self.moved.add(lease.token)
 
     def _count(self, backend: str, more: int) -> None:
         self.users[backend] += more

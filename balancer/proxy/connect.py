@@ -22,8 +22,8 @@ from balancer.net.engine import Task, TimedOut, park
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
 from balancer.pool.load import BackendLoad
-from balancer.pool.pool import FAILED, FULL, Decision
 from balancer.pool.retries import Limit
+from balancer.pool.selection import FAILED, FULL, Decision
 from balancer.proxy.accesslog import Record
 from balancer.proxy.session import Client
 
@@ -46,7 +46,7 @@ class Connector:
     """The connection last handed out had served before."""
     connection_key: object = None
     """Of the backend, when that connection was made."""
-    _candidates: Generator[Decision, str | None, None] | None = None
+    _candidates: Generator[Decision[Backend], str | None, None] | None = None
     _holds: Backend | None = None
     """Where we have a place."""
     _oldest = math.inf
@@ -99,7 +99,7 @@ class Connector:
                 self._note(decision)
                 words = "the backend is full"
                 # Without a token nobody cares which backend it is; with a lease the user's other tabs do.
-                strict = self.pool.config.when_full == "refuse" and self.token is not None
+                strict = self.pool.settings.when_full == "refuse" and self.token is not None
                 if strict or decision.reason == "lease" or self._late():
                     break
                 self._next(FULL)
@@ -155,7 +155,7 @@ class Connector:
         """Wait for a place; false if none came free in time, or too many wait already."""
         load = backend.load
         assert load is not None
-        settings, engine, task = self.pool.config, self._worker.engine, self._task
+        settings, engine, task = self.pool.settings, self._worker.engine, self._task
         if load.queued.total() >= settings.queue:
             return False
         began = engine.now
@@ -190,7 +190,7 @@ class Connector:
     def _may_retry(self) -> bool:
         """One more retry, if nothing stands against it."""
         pool, now = self.pool, self._worker.engine.now
-        settings, retries = pool.config.retry, pool.retries
+        settings, retries = pool.settings.retry, pool.retries
         if self._retries >= settings.count:
             retries.given_up[Limit.COUNT] += 1
         elif self._late():
@@ -204,7 +204,7 @@ class Connector:
         return False
 
     def _late(self) -> bool:
-        return self._worker.engine.now > self._record.head + self.pool.config.retry.time
+        return self._worker.engine.now > self._record.head + self.pool.settings.retry.time
 
     def _next(self, why: str) -> None:
         """The next candidate; ``why`` it is not this one."""
@@ -219,7 +219,7 @@ class Connector:
         except StopIteration:
             self._decision = None
 
-    def _kept(self, decision: Decision) -> Transport | None:
+    def _kept(self, decision: Decision[Backend]) -> Transport | None:
         if self._oldest == math.inf:
             return None
         self.connection_key = decision.backend.connection_key
@@ -230,7 +230,7 @@ class Connector:
             self._chosen(decision)
         return transport
 
-    async def _dial(self, decision: Decision) -> Transport | None:
+    async def _dial(self, decision: Decision[Backend]) -> Transport | None:
         """A fresh connection, or None if this backend does not accept one."""
         engine, backend = self._worker.engine, decision.backend
         self.reused = False
@@ -260,7 +260,7 @@ class Connector:
     async def _open(self, backend: Backend) -> Transport:
         """Connect, introduce the client and speak TLS, as the pool wants it. A failure may be retried elsewhere."""
         plain = await dial(self._worker.engine, self._task, backend.address)
-        config = self.pool.config
+        config = self.pool.settings
         try:
             if config.send_proxy != "off":
                 await plain.send(self._client.proxy_header())
@@ -279,12 +279,12 @@ class Connector:
                 error.retry = Retry.ALWAYS  # nothing of the request has been sent
             raise
 
-    def _note(self, decision: Decision) -> None:
+    def _note(self, decision: Decision[Backend]) -> None:
         record = self._record
         record.backend, record.reason, record.skipped = decision.backend.name, decision.reason, decision.skipped
         record.tries += 1
 
-    def _chosen(self, decision: Decision) -> None:
+    def _chosen(self, decision: Decision[Backend]) -> None:
         self.backend = decision.backend
         self.pool.decisions[decision.reason] += 1
         self._record.connected = self._worker.engine.now

@@ -193,7 +193,7 @@ class ControlClient:
         else:
             pool.configure(config)
             pool.place(placement, snapshot.availabilities)
-        pool.stand(snapshot.availabilities)
+        pool.update_availability(snapshot.availabilities)
         self._follow(pool, snapshot.places)
         for lease in pool.leases.all():  # what control does not mention any more is over
             if lease.elsewhere and lease.token not in snapshot.places:
@@ -210,7 +210,7 @@ class ControlClient:
         if placement is not None:
             pool.place(placement, update.availabilities)
         if update.availabilities:
-            pool.stand(update.availabilities)
+            pool.update_availability(update.availabilities)
         self._follow(pool, update.places)
 
     def _follow(self, pool: Pool, places: Places) -> None:

@@ -41,5 +41,5 @@ def tallies(worker: WorkerState) -> dict[str, dict[str, Tally]]:
     return {
         name: {each.name: each.take() for each in pool.backends.values()}
         for name, pool in worker.pools.items()
-        if pool.config.health.passive.mode != "off"
+        if pool.settings.health.passive.mode != "off"
     }

@@ -104,7 +104,7 @@ class Client:
 
     def connections(self) -> defaultdict[object, IdleConnections]:
         """The idle connections to choose from: everybody's, or the client's own where they carry its address."""
-        if self.pool.config.send_proxy == "off":
+        if self.pool.settings.send_proxy == "off":
             return self.worker.idle
         if self.kept is None:
             self.kept = defaultdict(IdleConnections)
@@ -112,7 +112,7 @@ class Client:
 
     def proxy_header(self) -> bytes:
         """What a backend is told of the client at the beginning of a connection."""
-        version = self.pool.config.send_proxy
+        version = self.pool.settings.send_proxy
         assert version != "off"
         return write(self.via or ProxyHeader(*self.peer[:2], *self.transport.sock.getsockname()[:2]), version)
 
@@ -128,7 +128,7 @@ class Client:
 
     def token(self, request: Request, record: Record) -> bytes | None:
         """The key to place a request by; None when the pool spreads those without a token."""
-        rule = self.pool.config.token
+        rule = self.pool.settings.token
         token = self.address_bytes if rule.source == "client_ip" else extract(request, rule)
         if token is None:
             match rule.missing:
@@ -146,7 +146,7 @@ class Client:
 
     def _meter(self, token: bytes) -> None:
         """Count a new connection of this token. Raises 429 if there are too many."""
-        worker, rule = self.worker, self.pool.config.token
+        worker, rule = self.worker, self.pool.settings.token
         places = worker.admission.shared_counters.places(self.pool.name.encode() + b"\0" + token)
         wait = worker.tokens.take(places, worker.admission.clock(), rule.rate, rule.burst)
         if wait:
@@ -173,11 +173,11 @@ class Client:
 
     def blame(self, backend: Backend, token: bytes | None, outcome: Outcome) -> bool:
         """A request has failed, and not through its client; does that count in this pool?"""
-        passive = self.pool.config.health.passive
+        passive = self.pool.settings.health.passive
         if passive.mode == "off" or outcome not in passive.outcomes:
             return False
         digest, address = self.worker.digest, client_key(self.address)
-        named = self.listener.config.mode == "http" and self.pool.config.token.source in _USERS
+        named = self.listener.config.mode == "http" and self.pool.settings.token.source in _USERS
         backend.tally.fail(digest(address), digest(token if named and token else address))
         return True
 

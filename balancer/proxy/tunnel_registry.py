@@ -66,10 +66,6 @@ class TunnelRegistry:
         tunnel.backend.tunnels += 1
         self.tunnels[tunnel.number] = tunnel
         self.post(_opened(tunnel))
-        if tunnel.lease is not None and len(tunnel.lease.sessions) > 1:
-            for other in tunnel.pool.left_behind(tunnel.lease, tunnel.backend.name):
-                assert isinstance(other, Tunnel)
-                self._engine.throw(other.client.task, Closed(f"the user has moved to {tunnel.backend.name}"))
 
     def close(self, tunnel: Tunnel) -> None:
         """It has ended."""

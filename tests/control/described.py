@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from balancer.admin.api import ROUTES
 from balancer.admin.openapi import document
+from balancer.admin.routing import ROUTES
 
 jsonschema = pytest.importorskip("jsonschema")
 

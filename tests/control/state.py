@@ -1,8 +1,10 @@
 """What the tests of the operators' state share: configurations, a keeper on a clock that is moved by hand."""
 
+import os
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -10,15 +12,24 @@ import trio.testing
 
 from balancer.admin.services import Services
 from balancer.config import model
+from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
+from balancer.control.certificate_watch import CertificateWatch
+from balancer.control.events import Events
 from balancer.control.evictions import Evictions
+from balancer.control.lifecycle import Lifecycle
+from balancer.control.outlier_monitor import OutlierMonitor
 from balancer.control.placement_controller import TICK, PlacementController
 from balancer.control.plans import Plans
+from balancer.control.pools import Pools
+from balancer.control.prober import Prober
 from balancer.control.reload import Reloader
+from balancer.control.saved_counters import CounterFile
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.overlay.overlay import Pin
 from balancer.pool.tracing import Passes
 from balancer.store.journal import Journal
+from balancer.store.memory_file import MemoryFile
 
 START = 1_700_000_000.0
 TOKEN = b"a-token-that-must-stay-secret"
@@ -57,21 +68,80 @@ def journal(folder):
         opened.close()
 
 
+class Kept:
+    """What control keeps of its pools, without workers: on ``journal``, by the clock ``wall``."""
+
+    def __init__(self, settings, journal, wall):
+        self.journal, self.wall = journal, wall
+        self.events = Events(wall)
+        self.pools = Pools(settings, journal, wall)
+        self.pool_states, self.pool_state, self.digest = self.pools.states, self.pools.get, self.pools.digest
+        active = ActiveConfig(1, START, settings, {}, {}, {}, {}, 0, "info")
+        self.registry = WorkerRegistry(self.pools.states, active, journal.key, {})
+        self.controller = PlacementController(self.pools, self.registry, self.events, wall)
+        self.change, self.reconfigure, self.alone = (
+            self.controller.change,
+            self.controller.reconfigure,
+            self.controller.alone,
+        )
+        self.ring_of, self.run, self.entries = self.controller.ring_of, self.controller.run, journal.entries
+        self.monitor = OutlierMonitor(self.pools, self.registry, self.events)
+        self.plans = Plans(self.pools, self.controller, wall)
+
+    @property
+    def seq(self):
+        return self.pools.seq
+
+    def evictions(self, end, drain=1.0, spread=1.0):
+        """Evictions whose ends of tunnels ``end`` gets to know."""
+        timeouts = model.Timeouts(drain=f"{drain}s", close_spread=f"{spread}s")
+        active = self.registry.active
+        self.registry.active = replace(active, config=active.config.model_copy(update={"timeouts": timeouts}))
+        self.registry.end = end
+        return Evictions(self.pools, self.registry, self.events, self.wall)
+
+    def prober(self, file, random):
+        return Prober(self.pools, self.monitor, self.events, file, random, self.wall)
+
+
 @asynccontextmanager
 async def keeping(folder=None, settings=None):
-    """A keeper of ``settings``; its journal is in ``folder``, or ends with it."""
+    """A journal in ``folder``, or one that ends with it, and what is kept on it."""
     with tempfile.TemporaryDirectory() as spare, journal(folder or Path(spare)) as store:
-        yield PlacementController(settings or config(), store, Wall())
+        yield Kept(settings or config(), store, Wall())
 
 
-def operating(controller, gauges):
+def operating(kept):
     """What the admin API stands on, without workers."""
-    active = ActiveConfig(1, START, config(), {}, {}, {}, {}, 0, "info")
-    registry = WorkerRegistry(controller, active, {})
-    evictions, plans = Evictions(controller, registry.end, trio.current_time, drain=1, spread=1), Plans(controller)
-    reloader = Reloader(Path("/nonexistent"), controller, plans, registry, None, None, None)
+    evictions = Evictions(kept.pools, kept.registry, kept.events, kept.wall)
+    lock = trio.Lock()
+    activation = Activation(kept.registry, None, kept.events, "", START)
+    watch = CertificateWatch(kept.registry, activation, kept.events, lock)
+    reloader = Reloader(
+        Path("/nonexistent"),
+        kept.controller,
+        kept.plans,
+        kept.registry,
+        None,
+        activation,
+        watch,
+        [],
+        kept.events,
+        lock,
+    )
+    memory = MemoryFile(os.memfd_create("test"))
     return Services(
-        controller, evictions, plans, Passes(b"key"), registry, reloader, trio.current_time, gauges, lambda: None
+        pools=kept.pools,
+        controller=kept.controller,
+        registry=kept.registry,
+        evictions=evictions,
+        plans=kept.plans,
+        reloader=reloader,
+        passes=Passes(b"key"),
+        events=kept.events,
+        lifecycle=Lifecycle(),
+        counters=CounterFile(memory, kept.registry, kept.pools.states, evictions),
+        wall=kept.wall,
     )
 
 

@@ -266,7 +266,7 @@ class TestDown:
 
     def judge(self, floor, ok, *names):
         for name in names:
-            floor.pool.stand({name: AVAILABLE if ok else Availability("as the test says", down=True)})
+            floor.pool.update_availability({name: AVAILABLE if ok else Availability("as the test says", down=True)})
 
     def settings(self, on_down):
         return config(health={"type": "tcp", "on_down": on_down})
@@ -321,7 +321,7 @@ class TestDown:
         async with working(clock, self.settings("keep")) as (floor, nursery):
             self.judge(floor, True, "a", "b", "c")
             floor.astray(3)
-            floor.pool.stand({"a": Availability(requested_state="drain")})
+            floor.pool.update_availability({"a": Availability(requested_state="drain")})
             work = await nursery.start(floor.evictions.settle, "ide", 10.0)
             await floor.passes(3)
             assert (work.done, work.moved, work.skipped) == (True, 0, 3)

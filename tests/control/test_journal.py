@@ -252,9 +252,9 @@ async def test_a_full_disk_refuses_and_changes_nothing(tmp_path):
                 await controller.change("ide", [pin(controller, b"bob", "b")], "tests")
             assert path.read_bytes() == before
             assert (pool_state.overlay, controller.seq) == (overlay, seq)
-            assert pool_state.pool.placement.pinned(b"bob") is None
+            assert pool_state.placement.pinned(b"bob") is None
         await controller.change("ide", [pin(controller, b"eve", "c")], "tests")
-        assert pool_state.pool.placement.pinned(b"eve") == "c"
+        assert pool_state.placement.pinned(b"eve") == "c"
         expected = pool_state.overlay
     with journal(tmp_path) as store:
         assert store.load().overlays["ide"] == expected

@@ -13,8 +13,8 @@ from admin_rig import AdminDaemon, eventually
 from described import DESCRIPTION, EXERCISED, check
 
 from balancer.admin import requests
-from balancer.admin.api import ROUTES
 from balancer.admin.openapi import OPERATIONS
+from balancer.admin.routing import ROUTES
 
 HANDLERS = {(method, path): handler for path, methods in ROUTES.items() for method, handler in methods.items()}
 

@@ -65,7 +65,7 @@ async def test_all_or_none(clock):
                 "ide", [pin(controller, b"ann", "a"), SetState(backend="gone", state="drain")], "root"
             )
         assert pool_state.overlay is before
-        assert pool_state.pool.placement.pinned(b"ann") is None
+        assert pool_state.placement.pinned(b"ann") is None
         with pytest.raises(Refused, match='no pool "gone"'):
             await controller.change("gone", [], "root")
 
@@ -114,7 +114,7 @@ async def test_who_is_cancelled_leaves_all_or_nothing(tmp_path, clock):
             else:
                 assert pool_state.ring.weights["b"] == 2.0 + number
                 assert len(controller.entries()) == entries + 1
-            assert pool_state.pool.placement.ring is pool_state.ring
+            assert pool_state.placement.ring is pool_state.ring
             assert pool_state.overlay == replay(controller)
 
 
@@ -129,8 +129,8 @@ async def test_another_start_knows_everything(tmp_path, clock):
         pool_state = controller.pool_state("ide")
         assert pool_state.overlay == before.overlay
         assert pool_state.ring.fingerprint == before.ring.fingerprint
-        assert pool_state.pool.placement.home(b"ann") == "b"
-        assert str(pool_state.pool.backends["d"].address) == "10.9.9.9:1"
+        assert pool_state.placement.home(b"ann") == "b"
+        assert str(pool_state.backends["d"].address) == "10.9.9.9:1"
         assert controller.seq == 3
 
 
@@ -148,10 +148,10 @@ async def test_backends_come_and_go(clock):
         pool_state = controller.pool_state("ide")
         await controller.change("ide", [Add(name="d", address="10.9.9.9:1", weight=2.0)], "root")
         assert pool_state.ring.weights == {"a": 1.0, "b": 1.0, "c": 1.0, "d": 2.0}
-        assert str(pool_state.pool.backends["d"].address) == "10.9.9.9:1"
+        assert str(pool_state.backends["d"].address) == "10.9.9.9:1"
         await controller.change("ide", [Remove(name="d"), Remove(name="a")], "root")
         assert pool_state.ring.members == ("b", "c")
-        assert set(pool_state.pool.backends) == {"a", "b", "c"}  # the configured one may come back by its weight
+        assert set(pool_state.backends) == {"a", "b", "c"}  # the configured one may come back by its weight
 
 
 async def test_a_ramp_goes_on_by_itself_towards_its_backend(clock):
@@ -164,7 +164,7 @@ async def test_a_ramp_goes_on_by_itself_towards_its_backend(clock):
             ring = pool_state.ring
             await ticks(clock, controller, lambda ring=ring: pool_state.ring is not ring, 5.0)
             rings.append(pool_state.ring)
-            assert pool_state.pool.placement.ring is pool_state.ring
+            assert pool_state.placement.ring is pool_state.ring
             now = {token for token in TOKENS if pool_state.ring.owner(token) == "b"}
             assert held <= now, second
             held = now
@@ -198,8 +198,8 @@ async def test_a_pin_ends_in_time_and_in_the_journal(tmp_path, clock):
             "ide", [pin(controller, b"ann", "a", until=START + 10), pin(controller, b"bob", "b")], "root"
         )
         await ticks(clock, controller, lambda: not pool_state.overlay.expired(START + 10), 10.0)
-        assert pool_state.pool.placement.pinned(b"ann") is None
-        assert pool_state.pool.placement.pinned(b"bob") == "b"
+        assert pool_state.placement.pinned(b"ann") is None
+        assert pool_state.placement.pinned(b"bob") == "b"
         assert controller.entries()[-1].who == "balancer (expiry)"
         nursery.cancel_scope.cancel()
 
@@ -257,7 +257,7 @@ class TestChangedConfiguration:
         async with keeping(tmp_path, settings) as controller:
             pool_state = controller.pool_state("ide")
             assert pool_state.ring.weights["d"] == 1.5
-            assert str(pool_state.pool.backends["d"].address) == "10.0.0.4:4000"
+            assert str(pool_state.backends["d"].address) == "10.0.0.4:4000"
             assert not [record for record in caplog.records if record.levelname == "ERROR"]
             await controller.change("ide", [Remove(name="d")], "root")
             assert "d" not in pool_state.ring.members
@@ -276,7 +276,7 @@ class TestChangedConfiguration:
             await controller.change("ide", [pin(controller, b"ann", "c")], "root")
         async with keeping(tmp_path, config({"a": 1.0, "b": 1.0})) as controller:
             pool_state = controller.pool_state("ide")
-            assert pool_state.pool.placement.home(b"ann") == pool_state.ring.owner(b"ann")
+            assert pool_state.placement.home(b"ann") == pool_state.ring.owner(b"ann")
         async with keeping(tmp_path) as controller:
             assert controller.pool_state("ide").pool.placement.home(b"ann") == "c"
 
@@ -365,18 +365,18 @@ async def test_a_backend_that_returns_gets_its_points_back_by_and_by(clock, ring
     async with keeping(settings=settings) as controller, trio.open_nursery() as nursery:
         pool_state = controller.pool_state("ide")
         health = pool_state.health["a"] = HealthTracker(pool_state.config.health)
-        pool_state.pool.stand({"b": AVAILABLE, "c": AVAILABLE})
+        pool_state.update_availability({"b": AVAILABLE, "c": AVAILABLE})
         nursery.start_soon(controller.run)
 
         def probed(ok):
             health.observe(Result(ok, ""), trio.current_time())
-            pool_state.pool.stand({"a": health.stand(trio.current_time())})
+            pool_state.update_availability({"a": health.stand(trio.current_time())})
 
         probed(True)
         await ticks(clock, controller, lambda: pool_state.weights == weights)
         probed(False)
         await ticks(clock, controller, lambda: pool_state.weights["a"] == beginning)
-        assert pool_state.pool.placement.weights == weights, "of the pool it is as much as before"
+        assert pool_state.placement.weights == weights, "of the pool it is as much as before"
         probed(True)
         seen = []
         for _ in range(21):
@@ -397,15 +397,15 @@ async def test_the_map_of_haproxy_is_made_without_those_that_are_out(clock):
     async with keeping(settings=settings) as controller, trio.open_nursery() as nursery:
         pool_state = controller.pool_state("ide")
         health = pool_state.health["a"] = HealthTracker(pool_state.config.health)
-        pool_state.pool.stand({"b": AVAILABLE, "c": AVAILABLE})
+        pool_state.update_availability({"b": AVAILABLE, "c": AVAILABLE})
         nursery.start_soon(controller.run)
         for ok, weight in ((True, 1.0), (False, 0.0), (True, 1.0)):
             health.observe(Result(ok, ""), trio.current_time())
-            pool_state.pool.stand({"a": health.stand(trio.current_time())})
+            pool_state.update_availability({"a": health.stand(trio.current_time())})
             await ticks(
                 clock, controller, lambda weight=weight: pool_state.weights == {"a": weight, "b": 1.0, "c": 1.0}
             )
-            assert pool_state.pool.placement.ring.fingerprint == build(pool_state.config, {"a": weight}).fingerprint
+            assert pool_state.placement.ring.fingerprint == build(pool_state.config, {"a": weight}).fingerprint
         nursery.cancel_scope.cancel()
 
 
@@ -414,12 +414,12 @@ async def test_in_panic_nobody_starts_slowly(clock):
     async with keeping(settings=settings) as controller, trio.open_nursery() as nursery:
         pool_state = controller.pool_state("ide")
         nursery.start_soon(controller.run)
-        pool_state.pool.stand({"b": AVAILABLE, "c": AVAILABLE})
+        pool_state.update_availability({"b": AVAILABLE, "c": AVAILABLE})
         for name, share in (("a", 0.05), ("b", 1.0)):
             health = pool_state.health[name] = HealthTracker(pool_state.config.health)
             health.observe(Result(False, ""), trio.current_time())
-            pool_state.pool.stand({name: health.stand(trio.current_time())})
+            pool_state.update_availability({name: health.stand(trio.current_time())})
             await ticks(clock, controller, lambda share=share: pool_state.weights["a"] == share)
-        assert pool_state.pool.panic
+        assert pool_state.panic
         assert pool_state.weights == {"a": 1.0, "b": 1.0, "c": 1.0}
         nursery.cancel_scope.cancel()

@@ -66,12 +66,12 @@ async def as_planned(controller, before, changes, case, *, exact):
         await controller.change("ide", before, "tests")
     for number, token in enumerate(TOKENS):
         for tab in range(1 + number % 3):
-            pool_state.pool.leases.open(token, (number, tab), "abcd"[number % 4])
-    overlay, homes = pool_state.overlay, {token: pool_state.pool.placement.home(token) for token in TOKENS}
+            pool_state.leases.open(token, (number, tab), "abcd"[number % 4])
+    overlay, homes = pool_state.overlay, {token: pool_state.placement.home(token) for token in TOKENS}
     made = await plans.make("ide", changes)
     assert pool_state.overlay is overlay
     await plans.apply(made.plan.id, "tests")
-    after = {token: pool_state.pool.placement.home(token) for token in TOKENS}
+    after = {token: pool_state.placement.home(token) for token in TOKENS}
     moved = {token: (homes[token], home) for token, home in after.items() if home != homes[token]}
     assert (case, made.moves) == (case, Counter(moved.values()))
     assert made.users == len(TOKENS)
@@ -156,12 +156,12 @@ async def test_an_explanation_of_this_moment(clock):
         pool_state = controller.pool_state("ide")
         order = list(pool_state.ring.order(b"ann"))
         await controller.change("ide", [SetState(backend=order[0], state="drain")], "tests")
-        pool_state.pool.backends[order[1]].connect_failed(0.0)
+        pool_state.backends[order[1]].connect_failed(0.0)
         found = live_explanation(pool_state, b"ann", 1.0)
         assert (found.rule, found.placed) == ("successor", order[2])
         skipped = [(each.backend, each.skipped) for each in found.candidates]
         assert skipped == [(order[0], "draining"), (order[1], "failed to connect"), (order[2], None)]
-        pool_state.pool.leases.open(b"ann", 1, order[1])
+        pool_state.leases.open(b"ann", 1, order[1])
         assert live_explanation(pool_state, b"ann", 9.0).rule == "lease"
 
 

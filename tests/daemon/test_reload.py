@@ -185,7 +185,7 @@ class TestListeners:
         first, serial = daemon.secure()
         with closing(Tunnel(daemon, hosts, "secret-2", client=first)) as secured:
             daemon.authority.issue("ide.example")  # in place of the other; nobody tells the daemon
-            daemon.stderr.wait_for(lambda line: "certificates have changed and are in force" in line)
+            daemon.stderr.wait_for(lambda line: "certificates have changed and are active" in line)
             renewed = eventually(lambda: (shown := daemon.serial()) != serial and shown)
             (shown,) = daemon.get("/v1/certificates")["certificates"]
             assert shown["days_left"] > 0

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from targets import corpus
 from wire import Peer
 
-from balancer.admin.api import ROUTES
+from balancer.admin.routing import ROUTES
 
 PATHS = [
     path.replace("{pool}", pool).replace("{backend}", backend)

@@ -32,7 +32,7 @@ def open_pool(availabilities, states=(), **ring):
         overlay = overlay.apply(SetState(backend=name, state="maint"), dict.fromkeys(NAMES, 1.0), NOW)
     addresses = {backend.name: backend.address for backend in config.backend}
     pool = Pool(config, make_placement(build(config), addresses, overlay, DIGEST, NOW, backups=tuple(BACKUPS)))
-    pool.stand(dict(zip(NAMES, availabilities, strict=True)))
+    pool.update_availability(dict(zip(NAMES, availabilities, strict=True)))
     return pool
 
 

@@ -76,7 +76,7 @@ class World:
         backend = self.pool.backends["a"]
         out = backend.availability.out
         self.outliers.look({name: each.take() for name, each in self.pool.backends.items()}, self.healths, self.now)
-        self.pool.stand({name: health.stand(self.now) for name, health in self.healths.items()})
+        self.pool.update_availability({name: health.stand(self.now) for name, health in self.healths.items()})
         self.turns += backend.availability.out != out
         placement = self.placement(tuple((name, health.warmth(self.now)) for name, health in self.healths.items()))
         if placement is not self.pool.placement:

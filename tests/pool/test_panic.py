@@ -53,23 +53,23 @@ def test_in_panic_everybody_goes_home():
     pool = open_pool()
     tokens = [b"token-%d" % n for n in range(50)]
     homes = {token: next(pool.placement.ring.order(token)) for token in tokens}
-    pool.stand({"a": DOWN, "b": EJECTED})
+    pool.update_availability({"a": DOWN, "b": EJECTED})
     assert (pool.healthy, pool.panic) == (0.5, False), "not fewer than the threshold"
     assert {told(pool, token)[0][0] for token in tokens} == {"c", "d"}
-    pool.stand({"c": DOWN})
+    pool.update_availability({"c": DOWN})
     assert (pool.healthy, pool.panic) == (0.25, True)
     for token, home in homes.items():
         first = pool.first(token, 0.0)
         assert (first is not None) == (home == "d")
         assert told(pool, token)[0] == (home, "owner" if home == "d" else "panic")
-    pool.stand({"a": AVAILABLE})
+    pool.update_availability({"a": AVAILABLE})
     assert not pool.panic
     assert {told(pool, token)[0][0] for token in tokens} == {"a", "d"}
 
 
 def test_what_has_just_failed_and_what_a_host_wishes_still_count():
     pool = open_pool()
-    pool.stand({"a": DOWN, "b": DOWN, "c": DOWN, "d": DRAIN})
+    pool.update_availability({"a": DOWN, "b": DOWN, "c": DOWN, "d": DRAIN})
     assert pool.panic
     pool.backends["a"].connect_failed(0.0)
     found = told(pool, b"t")
@@ -80,7 +80,7 @@ def test_what_has_just_failed_and_what_a_host_wishes_still_count():
 def test_bounded_load_goes_on_in_panic():
     settings = config(NAMES, {"bound": 1.25})
     pool = Pool(settings, steered(settings))
-    pool.stand(dict.fromkeys(NAMES, DOWN))
+    pool.update_availability(dict.fromkeys(NAMES, DOWN))
     assert [rule for _, rule in told(pool, b"t")] == ["panic"] * 4
 
 
@@ -100,12 +100,12 @@ def test_weights_count_and_those_taken_out_do_not():
 def test_backups_stand_aside():
     pool = open_pool()
     pool.place(replace(pool.placement, backups=("d",)))
-    pool.stand({"d": DOWN})
+    pool.update_availability({"d": DOWN})
     assert pool.healthy == 1.0
 
 
 def test_zero_is_never():
     pool = open_pool(threshold=0.0)
-    pool.stand(dict.fromkeys(NAMES, DOWN))
+    pool.update_availability(dict.fromkeys(NAMES, DOWN))
     assert not pool.panic
     assert [rule for _, rule in told(pool, b"t")] == ["panic"] * 4, "and yet somebody is better than nobody"

@@ -39,7 +39,7 @@ def probed_pool(states, ring=None, changes=(), panic_threshold=0.0):
     settings = settings.model_copy(update={"health": health})
     pool = Pool(settings, steered(settings, changes))
     for name, state in states.items():
-        pool.stand({name: LOOKS[state]})
+        pool.update_availability({name: LOOKS[state]})
     return pool
 
 
@@ -85,7 +85,7 @@ def test_what_operators_say_comes_first(state):
 def test_health_does_not_move_the_ring():
     pool = probed_pool(dict.fromkeys(NAMES, "well"))
     before = pool.placement.ring.fingerprint
-    pool.stand({"a": LOOKS["down"]})
+    pool.update_availability({"a": LOOKS["down"]})
     assert pool.placement.ring.fingerprint == before
     pool.place(pool.placement)
     assert pool.backends["a"].availability.down, "a new placement forgets nothing"
@@ -100,14 +100,14 @@ def test_those_in_turn_pass_over_who_is_down():
 def test_a_return_ends_the_wait_after_a_failed_connect():
     pool = probed_pool({"a": "down"})
     pool.backends["a"].connect_failed(0.0)
-    pool.stand({"a": LOOKS["agent down"]})
+    pool.update_availability({"a": LOOKS["agent down"]})
     assert pool.backends["a"].held_until
-    pool.stand({"a": AVAILABLE})
+    pool.update_availability({"a": AVAILABLE})
     assert pool.backends["a"].unavailable(1.0) == ""
     pool.backends["a"].connect_failed(2.0)
-    pool.stand({"a": LOOKS["degraded"]})
+    pool.update_availability({"a": LOOKS["degraded"]})
     assert pool.backends["a"].unavailable(3.0) == "failed to connect"
-    pool.stand({"nobody": AVAILABLE})
+    pool.update_availability({"nobody": AVAILABLE})
 
 
 @pytest.mark.parametrize("state", LOOKS)

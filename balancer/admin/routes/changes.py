@@ -8,7 +8,6 @@ from balancer.admin import requests
 from balancer.admin.call import ApiError, Call
 from balancer.admin.server import ApiResponse
 from balancer.admin.views import settling_facts
-from balancer.control.pool_state import version
 from balancer.overlay.entries import Entry
 from balancer.overlay.overlay import Change, Pin, SetState, SetWeight, Steer, Unpin
 from balancer.shared.log_level import set_level
@@ -28,7 +27,7 @@ async def pin(call: Call) -> ApiResponse:
     """Bind a token to a backend."""
     body = call.body(requests.PinBody)
     found, prefix = call.digest(body.token, prefix=body.prefix)
-    until = None if body.seconds is None else call.services.controller.wall() + body.seconds
+    until = None if body.seconds is None else call.services.wall() + body.seconds
     change = Pin(digest=found, prefix=prefix, backend=body.backend, until=until, reason=body.reason, author=call.who)
     return await _changed(call, change, {"digest": found, "prefix": prefix, "until": until}, status=201)
 
@@ -74,7 +73,7 @@ async def stop_settling(call: Call) -> ApiResponse:
 
 async def trace(call: Call) -> ApiResponse:
     """A pass with which a client is told why it is placed where it is."""
-    until = int(call.services.controller.wall() + call.body(requests.TraceBody).seconds)
+    until = int(call.services.wall() + call.body(requests.TraceBody).seconds)
     return call.answer({"header": TRACE_HEADER, "value": call.services.passes.issue(until), "until": until})
 
 
@@ -83,9 +82,7 @@ async def set_log_level(call: Call) -> ApiResponse:
     level = call.body(requests.LogLevelBody).level
     set_level(level)
     await call.services.registry.relevel(level)
-    call.services.controller.events.emit(
-        "log-level", f"messages from {level} on are written", level=level, who=call.who
-    )
+    call.services.events.emit("log-level", f"messages from {level} on are written", level=level, who=call.who)
     return call.answer({"level": level})
 
 
@@ -97,7 +94,7 @@ def made(call: Call, entry: Entry) -> dict[str, Any]:
         "who": entry.who,
         "before": entry.before,
         "after": entry.after,
-        "version": version(call.services.controller.pool_state(entry.pool)),
+        "version": call.services.pools.get(entry.pool).version,
     }
 
 
@@ -109,4 +106,4 @@ async def _changed(call: Call, change: Change, more: dict[str, Any], status: int
 
 async def _backend_changed(call: Call, change: SetState | SetWeight | Steer) -> ApiResponse:
     entry = await call.services.controller.change(call.pool, [change], call.who, call.only_at)
-    return call.answer({**made(call, entry), "backend": call.facts.backend(call.pool_state, change.backend)})
+    return call.answer({**made(call, entry), "backend": call.views.backend(call.pool_state, change.backend)})

@@ -27,15 +27,15 @@ async def explain(call: Call) -> ApiResponse:
     """Where a token goes, or went, and why. The token comes in the body and does not come back."""
     body = call.body(requests.ExplainBody)
     token = await _token(call, body.token)
-    digest = call.services.controller.digest(token)
+    digest = call.services.pools.digest(token)
     if body.at is not None:
-        found = await past_explanation(call.services.controller, call.pool, token, body.at)
+        found = await past_explanation(call.services.pools, call.pool, token, body.at)
         when = f"{datetime.fromtimestamp(body.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
         words = f"user digest:{digest} at {when}, as the journal tells it (health and tunnels are not in it)"
         about: dict[str, Any] = {"digest": digest, "at": body.at}
     else:
-        found = live_explanation(call.pool_state, token, call.services.now())
-        lease = call.pool_state.pool.leases.get(token, call.services.now())
+        found = live_explanation(call.pool_state, token, trio.current_time())
+        lease = call.pool_state.leases.get(token, trio.current_time())
         words = f"user digest:{digest}: {_presence(lease)}"
         live = {"place": lease.place, "tunnels": len(lease.sessions)} if lease is not None else None
         about = {"digest": digest, "live": live}
@@ -133,9 +133,9 @@ async def _token(call: Call, text: str) -> bytes:
     if not text.startswith("digest:"):
         return call.token(text)
     wanted, _ = call.digest(text)
-    for number, lease in enumerate(call.pool_state.pool.leases.live()):
+    for number, lease in enumerate(call.pool_state.leases.live()):
         if number % CHUNK == CHUNK - 1:
             await trio.lowlevel.checkpoint()
-        if call.services.controller.digest(lease.token) == wanted:
+        if call.services.pools.digest(lease.token) == wanted:
             return lease.token
     raise ApiError(404, "no connected user has this digest; who is not connected can only be found by the token itself")

@@ -13,7 +13,7 @@ async def sessions(call: Call) -> ApiResponse:
     """Open tunnels, the oldest first: of a ``pool``, a ``backend``, a ``user`` by digest, or all."""
     limit = call.number("limit", _LISTED, _MOST)
     wanted = {name: call.request.query[name] for name in ("pool", "backend", "user") if name in call.request.query}
-    registry, digest = call.services.registry, call.services.controller.digest
+    registry, digest = call.services.registry, call.services.pools.digest
     found: list[dict[str, Any]] = []
     for tunnel, (bytes_in, bytes_out) in await registry.sessions():
         opened = tunnel.opened

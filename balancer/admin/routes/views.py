@@ -27,10 +27,8 @@ async def ready(call: Call) -> ApiResponse:
     """The daemon accepts connections, and there is a backend to take them."""
     services = call.services
     gauges = services.gauges()
-    pool_states = services.controller.pool_states.values()
-    served = any(
-        call.facts.takes_new(pool_state, backend) for pool_state in pool_states for backend in pool_state.pool.backends
-    )
+    now = trio.current_time()
+    served = any(pool.takes_new(name, now) for pool in services.pools.states.values() for name in pool.backends)
     if gauges["draining"]:
         why = "the daemon is stopping"
     elif not gauges["accepting"]:
@@ -45,7 +43,7 @@ async def ready(call: Call) -> ApiResponse:
 async def metrics(call: Call) -> ApiResponse:
     """For Prometheus."""
     body, content_type = await call.metrics.exposition(as_openmetrics=call.wants("application/openmetrics-text"))
-    call.services.keep_counted()  # before anybody hears of it, so that it never is less afterwards
+    call.services.counters.save()  # before anybody hears of it, so that it never is less afterwards
     return ApiResponse(200, body, content_type)
 
 
@@ -55,13 +53,13 @@ async def status(call: Call) -> ApiResponse:
     return call.answer(
         {
             "version": installed("balancer"),
-            "uptime": services.controller.wall() - services.gauges()["started"],
+            "uptime": services.wall() - services.gauges()["started"],
             **services.gauges(),
             **reload_facts(services),
-            "state_kept": services.controller.persistent,
+            "state_kept": services.persistent,
             "pools": [
-                {**call.facts.pool(pool_state), "backend": call.facts.backends(pool_state)}
-                for pool_state in services.controller.pool_states.values()
+                {**call.views.pool(pool_state), "backend": call.views.backends(pool_state)}
+                for pool_state in services.pools.states.values()
             ],
         }
     )
@@ -69,18 +67,18 @@ async def status(call: Call) -> ApiResponse:
 
 async def pools(call: Call) -> ApiResponse:
     """All pools."""
-    pool_states = call.services.controller.pool_states.values()
-    return call.answer({"pools": [call.facts.pool(pool_state) for pool_state in pool_states]})
+    pool_states = call.services.pools.states.values()
+    return call.answer({"pools": [call.views.pool(pool_state) for pool_state in pool_states]})
 
 
 async def pool(call: Call) -> ApiResponse:
     """One pool."""
-    return call.answer(call.facts.pool(call.pool_state))
+    return call.answer(call.views.pool(call.pool_state))
 
 
 async def backends(call: Call) -> ApiResponse:
     """The backends of a pool."""
-    return call.answer({"pool": call.pool, "backends": call.facts.backends(call.pool_state)})
+    return call.answer({"pool": call.pool, "backends": call.views.backends(call.pool_state)})
 
 
 async def ring(call: Call) -> ApiResponse:
@@ -111,17 +109,17 @@ async def journal(call: Call) -> ApiResponse:
     """The newest entries of a pool's journal, oldest first."""
     limit = call.number("limit", _LISTED, _MOST, least=1)
     entries = [
-        each for each in await trio.to_thread.run_sync(call.services.controller.entries) if each.pool == call.pool
+        each for each in await trio.to_thread.run_sync(call.services.pools.journal.entries) if each.pool == call.pool
     ]
     secret = {"config": {"ring": {"seed"}}}
     listed = [entry.model_dump(mode="json", exclude_none=True, exclude=secret) for entry in entries[-limit:]]
-    kept = call.services.controller.persistent
+    kept = call.services.persistent
     return call.answer({"pool": call.pool, "kept": kept, "count": len(entries), "entries": listed})
 
 
 async def events(call: Call) -> ApiResponse:
     """What changes, as it happens (server-sent events), behind ``Last-Event-ID`` or from the ``last`` few on."""
-    found = call.services.controller.events
+    found = call.services.events
     seen = call.request.headers.get("last-event-id")
     place = found.newest(call.number("last", 0, KEPT)) if seen is None else found.place_of(seen)
     follower = EventReader(found, place)

@@ -1,0 +1,79 @@
+"""The open listeners of the admin API, which a reload may change."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from balancer.admin.listeners import AdminListener, open_listeners
+from balancer.admin.server import Answer, serve
+from balancer.config.model import Config
+from balancer.control.reload import Participant, Prepared
+
+logger = logging.getLogger("balancer.admin")
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds for which a listener that is being closed still serves the clients it has."""
+
+
+class AdminListeners(Participant):
+    """Opened and closed with the configuration."""
+
+    def __init__(self) -> None:
+        self._open: dict[AdminListener, trio.CancelScope] = {}
+
+    async def run(
+        self,
+        handler: Callable[[AdminListener], Answer],
+        first: list[AdminListener],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve with a ``handler`` for each listener, until cancelled; all are closed then."""
+        self._handler = handler
+        async with trio.open_nursery() as self._nursery:
+            self.change(first)
+            task_status.started()
+            await trio.sleep_forever()
+
+    def prepare(self, old: Config, new: Config) -> Prepared:
+        return _Prepared(self, open_listeners(new.admin, list(self._open)))
+
+    def change(self, listeners: list[AdminListener]) -> None:
+        """Serve through these from now on; clients of the others are served a little longer."""
+        for listener in self._open.keys() - set(listeners):
+            self._open.pop(listener).cancel()
+        for listener in listeners:
+            listener.token = listener.next_token
+            if listener not in self._open:
+                self._open[listener] = trio.CancelScope()
+                self._nursery.start_soon(self._serve, listener, self._open[listener])
+                logger.info("the admin API answers on %s", listener.name)
+
+    def close_unused(self, listeners: list[AdminListener]) -> None:
+        """Close those of them that are not in use."""
+        for listener in listeners:
+            if listener not in self._open:
+                listener.close()
+
+    async def _serve(self, listener: AdminListener, accepting: trio.CancelScope) -> None:
+        async with trio.open_nursery() as clients:
+            try:
+                with accepting:
+                    await serve(listener.sock, self._handler(listener), clients)
+            finally:
+                listener.close()
+            clients.cancel_scope.deadline = trio.current_time() + CLOSE_TIMEOUT
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    owner: AdminListeners
+    listeners: list[AdminListener]
+
+    def activate(self) -> None:
+        self.owner.change(self.listeners)
+
+    def abandon(self) -> None:
+        self.owner.close_unused(self.listeners)

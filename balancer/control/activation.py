@@ -1,0 +1,53 @@
+"""Activate a configuration: keep it where it outlives this process, and send it to the workers."""
+
+import logging
+
+from balancer.control.active_config import ActiveConfig, Remembered, dump
+from balancer.control.events import Events
+from balancer.control.worker_registry import WorkerRegistry
+from balancer.store.memory_file import MemoryFile
+
+logger = logging.getLogger("balancer")
+
+
+class Activation:
+    """``memory`` belongs to the supervisor; ``folder`` holds the state of a daemon that ``started`` at this time."""
+
+    def __init__(
+        self, registry: WorkerRegistry, memory: MemoryFile, events: Events, folder: str, started: float
+    ) -> None:
+        self._registry = registry
+        self._memory = memory
+        self._events = events
+        self._folder = folder
+        self._started = started
+
+    def remember(self, active: ActiveConfig) -> None:
+        """Have a control process that is started again go on with ``active``. Raise ``OSError``."""
+        self._memory.save(dump(Remembered(active, self._folder, self._started)))
+
+    def activate(self, active: ActiveConfig) -> None:
+        """Send ``active`` to all workers; what they cannot take they get again later."""
+        try:
+            self.remember(active)
+        except OSError as error:  # it is active all the same; only a restart of control would not know
+            logger.error("the active configuration cannot be remembered: %s", error.strerror)
+        self._registry.reconfigure(active)
+
+    def announce(self, active: ActiveConfig, before: ActiveConfig | None = None) -> None:
+        """Log the addresses that are served now and were not ``before``, and those that are not served any more."""
+        former = before.keys if before is not None else {}
+        served = {key for keys in active.keys.values() for key in keys}
+        for name, keys in former.items():
+            for key in keys:
+                if key not in served:
+                    logger.info('listener "%s" accepts no more on %s', name, key, extra={"listener": name})
+                    text = f"listener {name} accepts no more on {key}"
+                    self._events.emit("listener", text, listener=name, address=key, accepts=False)
+        for listener in active.config.listener:
+            for key in active.keys[listener.name]:
+                for address in active.bound[key] if key not in former.get(listener.name, ()) else ():
+                    about = {"listener": listener.name}
+                    logger.info('listener "%s" accepts on %s', listener.name, address, extra=about)
+                    text = f"listener {listener.name} accepts on {address}"
+                    self._events.emit("listener", text, listener=listener.name, address=address, accepts=True)

@@ -1,0 +1,16 @@
+"""What control knows of the daemon beside its workers."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Lifecycle:
+    """Of the daemon, which may be older than this process."""
+
+    started: float = field(default_factory=time.time)
+    """Unix time."""
+    draining: bool = False
+    processes: list[dict[str, Any]] = field(default_factory=list)
+    """As the supervisor reports them."""

@@ -1,0 +1,133 @@
+"""All pools of the daemon: as the configuration has them, with what operators decided, from the journal."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from balancer.config import model
+from balancer.control.placement import make_placement
+from balancer.control.pool_state import PoolState, addresses, backups, configured_weights, extended
+from balancer.errors import Refused
+from balancer.overlay.entries import Entry, RingConfig
+from balancer.overlay.overlay import Overlay
+from balancer.pool.digest import Digest
+from balancer.pool.placement import Placement
+from balancer.ring.base import Ring
+from balancer.ring.build import build
+from balancer.shared.slots import Slots
+from balancer.store.journal import Journal
+
+logger = logging.getLogger("balancer.state")
+
+
+class Pools:
+    """``states`` by name. ``wall`` tells Unix time."""
+
+    def __init__(self, config: model.Config, journal: Journal, wall: Callable[[], float]) -> None:
+        """Begin with what the journal has; a ring that is not what the journal knows is noted there."""
+        self.states: dict[str, PoolState] = {}
+        self.digest = Digest(journal.key)
+        self.journal = journal
+        self._slots = Slots()
+        memory = journal.load()
+        self.seq = memory.seq
+        """Number of the last entry in the journal."""
+        self.known: dict[str, RingConfig] = dict(memory.configs)
+        """Ring configurations as the journal knows them."""
+        self.gone: dict[str, Overlay] = dict(memory.overlays)
+        """What was decided about pools that the configuration does not have, in case they come back."""
+        for pool in config.pool:
+            self._open(pool, self.gone.get(pool.name, Overlay()), wall())
+
+    def get(self, name: str) -> PoolState:
+        """Return a pool. Raise ``Refused`` if there is none of that name."""
+        pool = self.states.get(name)
+        if pool is None:
+            raise Refused(f'there is no pool "{name}" here; there are {", ".join(self.states)}')
+        return pool
+
+    def overlay(self, name: str) -> Overlay:
+        """Return what operators decided about a pool that may not be configured at present."""
+        pool = self.states.get(name)
+        return pool.overlay if pool is not None else self.gone.get(name, Overlay())
+
+    def overlays(self) -> dict[str, Overlay]:
+        """Return the overlays of all pools, also of those that are not configured at present."""
+        return {**self.gone, **{name: pool.overlay for name, pool in self.states.items()}}
+
+    def placement(
+        self, config: model.Pool, overlay: Overlay, ring: Ring, now: float, wanted: Mapping[str, float] | None = None
+    ) -> Placement:
+        """Return the placement, with the weights ``wanted``, or those of the ring."""
+        where = addresses(config, overlay)
+        slots = self._slots.assign(config.name, where)
+        return make_placement(
+            ring, where, overlay, self.digest, now, weights=wanted, backups=backups(config), slots=slots
+        )
+
+    def put(self, config: model.Pool, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+        """Give a pool this configuration and ring; one that is not there yet comes into being."""
+        pool = self.states.get(config.name)
+        if pool is not None:
+            pool.configure(config)
+            self.place(pool, ring, weights, now)
+            return
+        overlay = self.gone.pop(config.name, Overlay())
+        placement = self.placement(config, overlay, ring, now)
+        self.states[config.name] = PoolState(config, overlay, ring, weights, placement)
+
+    def place(self, pool: PoolState, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+        """Use a ring that was built with ``weights``, and the overlay as it is now."""
+        wanted = pool.overlay.live_weights(pool.configured, now)
+        pool.place(ring, weights, self.placement(pool.config, pool.overlay, ring, now, wanted))
+
+    def remove(self, name: str) -> None:
+        """Remove a pool; what was decided about it is kept."""
+        self.gone[name] = self.states.pop(name).overlay
+
+    def _open(self, config: model.Pool, overlay: Overlay, now: float) -> None:
+        """Start with a pool; nothing is served yet, so the ring is built here."""
+        configured = configured_weights(config)
+        weights: Mapping[str, float] = overlay.live_weights(configured, now)
+        try:
+            ring = build(extended(config, overlay), weights)
+        except Refused as error:
+            logger.error("%s; weights and backends set live do not fit the configuration: they are left out", error)
+            overlay, weights = replace(overlay, weights={}, added={}), configured
+            ring = build(config, weights)
+        if not overlay.usable(configured, now):
+            logger.error('pool "%s": no backend is ready; make one ready with `balancer backend ready`', config.name)
+        self.gone[config.name] = overlay
+        self.put(config, ring, weights, now)
+        self._note_config(config, ring, now)
+
+    def _note_config(self, config: model.Pool, ring: Ring, now: float) -> None:
+        """Journal the configuration of a ring if it is not what the journal knows.
+
+        A disk that does not take it is no reason not to serve: the next start tries again.
+        """
+        known = self.known.get(config.name)
+        mine = RingConfig(ring=config.ring, backends=config.backend)
+        if mine == known:
+            return
+        before = None
+        if known is not None:
+            with suppress(Refused):  # an older version, or a damaged file, may know what makes no ring here
+                before = build(config.model_copy(update={"ring": known.ring, "backend": known.backends})).fingerprint
+        entry = Entry(
+            seq=self.seq + 1,
+            time=now,
+            who="balancer (start)",
+            pool=config.name,
+            config=mine,
+            before=before,
+            after=ring.fingerprint,
+        )
+        try:
+            self.journal.append(entry)
+        except Refused as error:
+            logger.error("%s", error)
+            return
+        self.seq = entry.seq
+        self.known[config.name] = mine

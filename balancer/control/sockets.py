@@ -1,0 +1,50 @@
+"""Which listening sockets, and how many workers, a configuration asks for; and the supervisor, who has them."""
+
+import os
+from collections.abc import Mapping
+from typing import Protocol
+
+from balancer.config.model import Config
+from balancer.config.scalars import Address
+
+
+class Supervisor(Protocol):
+    """What is asked of the supervisor, one question at a time, and what it is told."""
+
+    async def want(self, sockets: Mapping[str, Address], workers: int) -> Mapping[str, tuple[str, ...]]:
+        """Prepare these sockets; return where they are bound, by key. Raise ``Refused``."""
+
+    async def commit(self, config: Config) -> int:
+        """Activate what was wanted last; return the version of the sockets that is."""
+
+    async def abort(self) -> None:
+        """Forget what was wanted last."""
+
+    async def say(self, kind: str) -> None:
+        """Tell it that a reload begins ("reloading") or is over ("reloaded"), for the service manager."""
+
+
+def socket_keys(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return the keys of each listener's sockets: their addresses, made unique where the system chooses the port."""
+    return {
+        listener.name: tuple(
+            str(address) if address.port else f"{listener.name} {number} {address}"
+            for number, address in enumerate(listener.bind)
+        )
+        for listener in config.listener
+    }
+
+
+def addresses_of(config: Config) -> dict[str, Address]:
+    """Return the address behind each key."""
+    keys = socket_keys(config)
+    return {
+        key: address
+        for listener in config.listener
+        for key, address in zip(keys[listener.name], listener.bind, strict=True)
+    }
+
+
+def workers_of(config: Config) -> int:
+    """Return how many workers there are to be."""
+    return len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers

@@ -1,0 +1,44 @@
+"""A reload's part in the messages of control: their form, and warnings that follow from the limits."""
+
+import logging
+import os
+from dataclasses import dataclass
+
+from balancer.config.model import Config
+from balancer.control.reload import Participant, Prepared
+from balancer.control.sockets import workers_of
+from balancer.daemon.descriptors import too_few
+from balancer.daemon.logs import start_logs
+from balancer.proxy.accesslog import check_target
+
+logger = logging.getLogger("balancer")
+
+
+class LogReload(Participant):
+    """Logs as the configuration says."""
+
+    def prepare(self, old: Config, new: Config) -> Prepared:
+        check_target(new.log.access)
+        return _Prepared(old, new)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    old: Config
+    new: Config
+
+    def activate(self) -> None:
+        if self.new.log != self.old.log:
+            start_logs(os.environ, self.new.log.level, self.new.log.format)
+        if self.new.limits != self.old.limits or self.new.workers != self.old.workers:
+            warn_of_descriptors(self.new)
+
+    def abandon(self) -> None:
+        pass
+
+
+def warn_of_descriptors(config: Config) -> None:
+    """Log a warning if the workers cannot have as many descriptors as the limits need."""
+    warning = too_few(config.limits.max_connections, workers_of(config))
+    if warning:
+        logger.warning("%s", warning)

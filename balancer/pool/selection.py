@@ -1,0 +1,219 @@
+"""Selection: the backends of a pool in the order in which a token should try them, and why.
+
+The same rules decide in the workers, where backends are connected to, and in control, which explains placements and
+moves users. So they are written once, over whatever stands for a backend there (``Member``).
+"""
+
+from abc import abstractmethod
+from collections.abc import Generator, Iterable, Iterator
+from itertools import count
+from typing import Generic, Protocol, TypeVar
+
+from balancer.config.settings import PoolSettings
+from balancer.health.availability import DEGRADED, Availability
+from balancer.health.panic import healthy_share
+from balancer.pool.leases import Lease, Leases
+from balancer.pool.placement import Placement
+from balancer.ring.bounded import bounded
+
+FAILED = "failed to connect"
+FULL = "full"
+
+
+class Member(Protocol):
+    """What the rules need to know of a backend."""
+
+    name: str
+    availability: Availability
+
+    def held_off(self, now: float) -> str:
+        """Return why others come first for a moment, or an empty string."""
+
+
+M = TypeVar("M", bound=Member)
+
+
+class Decision(Generic[M]):
+    """One candidate for a token: the backend, the rule that chose it, and which others were skipped for what reason."""
+
+    __slots__ = ("backend", "reason", "skipped")
+
+    def __init__(self, backend: M, reason: str, skipped: tuple[tuple[str, str], ...]) -> None:
+        self.backend = backend
+        self.reason = reason
+        """``pin``, ``lease``, ``owner``, ``successor``, ``bounded`` (one before was full), ``spread``, ``backup``; if
+        all of these are left out ``degraded`` or ``panic``, which is also the reason for one that only panic lets in.
+        """
+        self.skipped = skipped
+
+
+class Selection(Generic[M]):
+    """Backends, the placement over them, and the leases on them."""
+
+    def __init__(self, settings: PoolSettings, placement: Placement, backends: dict[str, M]) -> None:
+        self.settings = settings
+        self.placement = placement
+        self.backends = backends
+        self.leases = Leases(settings.linger)
+        self.healthy = 1.0
+        """Share of the weight that is healthy."""
+        self.panic = False
+        """So little of it is healthy that health is ignored: see ``health.panic``."""
+        self._turns = count()
+        self._bounded = False
+
+    @abstractmethod
+    def carried(self, name: str) -> int:
+        """Return what counts against the bound of a backend: its users; as in haproxy, its streams."""
+
+    def weigh_health(self) -> None:
+        """Work out how much of the weight is healthy: after every change of settings, placement or availability."""
+        placement = self.placement
+        self._bounded = bool(self.settings.ring.bound or self.settings.ring.hash_balance_factor)
+        aside = {*placement.states, *placement.backups}
+        weighed = (
+            (weight, self.backends[name].availability)
+            for name, weight in placement.weights.items()
+            if name not in aside
+        )
+        self.healthy = healthy_share(weighed)
+        # A backup was named to be used rather than hosts that seem to be down.
+        backups = (self.backends[name] for name in placement.backups if name not in placement.states)
+        stand_in = any(each.availability.clear for each in backups)
+        self.panic = self.healthy < self.settings.health.panic_threshold and not stand_in
+
+    def left_behind(self, lease: Lease, place: str) -> list[object]:
+        """Take the user's tunnels that are not at ``place``, where the newest is, out of the lease, and return them.
+
+        Tabs on two hosts split files. The newest tunnel is where a pin, maintenance or a dead host sent it, of which
+        the older ones know nothing. The caller ends them, and they come back to where the newest is. With ``on_down =
+        "keep"`` those on a host that is down are left alone.
+        """
+        elsewhere = set(lease.sessions.values()) - {place}
+        if self.settings.health.on_down == "keep":
+            elsewhere -= {name for name in elsewhere if name in self.backends and self.backends[name].availability.down}
+        return self.leases.leave(lease, elsewhere) if elsewhere else []
+
+    def candidates(
+        self, token: bytes | None, now: float, after: Decision[M] | None = None, why: str = FAILED
+    ) -> Generator[Decision[M], str | None, None]:
+        """Yield backends for the token, best first, each once; without a token (``None``) they take turns.
+
+        The pin, the lease, the owner, then its successors on the ring, then the backups. Those that should not be tried
+        now are left out; when all others have been tried, those left out for their health only are tried too: first the
+        ``degraded``, then the rest (``panic``), for a backend that failed a moment ago is better than none. ``after``
+        is one that has been tried already, and ``why`` its outcome. The caller may ``send`` the outcome of the last one
+        if it is not a failure to connect.
+        """
+        skipped: dict[str, str] = {}
+        degraded: list[str] = []
+        unhealthy: list[str] = []
+        lease = self.leases.get(token, now) if token is not None else None
+        for name, rule, full in self._rules(token, lease, now):
+            if name in skipped:
+                continue
+            backend = self.backends.get(name)
+            if backend is None:  # a lease on a backend that has been removed
+                continue
+            if after is not None and backend is after.backend:
+                skipped[name] = why
+                continue
+            if reason := self.refuses(backend, lease):
+                pass
+            elif reason := self.left_out(backend, lease, now, health=not self.panic):
+                (degraded if reason == DEGRADED else unhealthy).append(name)
+            else:
+                if self.panic and self.left_out(backend, lease, now):
+                    rule = "panic"
+                # Nobody would ask for the next one if this one served.
+                passed_over = (*skipped.items(), *((other, FULL) for other in full))
+                reason = (yield Decision(backend, rule, passed_over)) or FAILED
+            skipped[name] = reason
+        for name in degraded + unhealthy:
+            backend = self.backends.get(name)
+            if backend is not None and not self.refuses(backend, lease):  # trying the others took time
+                yield Decision(backend, "degraded" if name in degraded else "panic", tuple(skipped.items()))
+
+    def takes_new(self, name: str, now: float) -> bool:
+        """Return whether a new user may be placed on a backend now."""
+        placement, backend = self.placement, self.backends[name]
+        if placement.refuses(name, None) or self.left_out(backend, None, now):
+            return False
+        if name in placement.ring.weights:
+            return True
+        before = placement.backups[: placement.backups.index(name)] if name in placement.backups else None
+        return before is not None and not any(self.takes_new(each, now) for each in (*placement.ring.members, *before))
+
+    def left_out(self, backend: M, lease: Lease | None, now: float, *, health: bool = True) -> str:
+        """Return why the holder of ``lease`` is better placed elsewhere, or an empty string.
+
+        What operators ordered is not considered, nor is ``health`` if that is to be ignored.
+        """
+        availability, tunnels = backend.availability, lease is not None and lease.holds(backend.name)
+        ill = availability.ill(tunnels=tunnels) if health else ""
+        return ill or backend.held_off(now) or availability.unwilling(tunnels=tunnels)
+
+    def refuses(self, backend: M, lease: Lease | None) -> str:
+        """Return why nothing may be sent there at all, by order of an operator or of the host's own agent."""
+        return self.placement.refuses(backend.name, lease) or backend.availability.unwilling(tunnels=True)
+
+    def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
+        """Yield every backend with the rule that names it, in the order of the rules; some more than once.
+
+        The third value names the backends that would come first, were they not full.
+        """
+        placement = self.placement
+        if token is None:
+            members = placement.ring.members
+            first = next(self._turns) % len(members)
+            for name in members[first:] + members[:first]:
+                yield name, "spread", ()
+            for name in placement.backups:
+                yield name, "backup", ()
+            return
+        if placement.pins or placement.prefixes:
+            pinned = placement.pinned(token)
+            if pinned is not None:
+                yield pinned, "pin", ()
+        if lease is not None:
+            for name in lease.places():
+                yield name, "lease", ()
+        if self._bounded and (lease is None or not (lease.sessions or lease.connected)):
+            yield from self._with_room(token, now)
+        rule = "owner"
+        for name in placement.ring.order(token):
+            yield name, rule, ()
+            rule = "successor"
+        for name in placement.backups:
+            yield name, "backup", ()
+
+    def _with_room(self, token: bytes, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
+        """Yield, for a token without a live place under bounded load, every usable backend, and the others on the way.
+
+        Each is chosen as if those before it were not there, so that a backend known to be down and one found to be
+        down have the same substitute.
+        """
+        tried: set[str] = set()
+        while True:
+            ring = self.placement.ring
+            usable = [
+                name
+                for name in ring.members
+                if name not in tried
+                and not self.refuses(self.backends[name], None)
+                and not self.left_out(self.backends[name], None, now, health=not self.panic)
+            ]
+            if not usable:
+                return
+            load = {name: self.carried(name) for name in ring.members}
+            chosen = next(bounded(ring, token, self.settings.ring, load, usable))
+            full = []
+            for name in ring.order(token):
+                if name == chosen:
+                    break
+                if name in usable:
+                    full.append(name)
+                else:
+                    yield name, "owner", ()
+            yield chosen, "bounded" if full else "owner" if chosen == ring.owner(token) else "successor", full
+            tried.add(chosen)
