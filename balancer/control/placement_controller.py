@@ -22,7 +22,7 @@ from balancer.control.placement import make_placement
 from balancer.control.pool_state import PoolState, addresses, backups, extended, version, weights_in_force
 from balancer.errors import Refused
 from balancer.health.tracker import unprobed
-from balancer.overlay.describe import words
+from balancer.overlay.describe import describe
 from balancer.overlay.entries import Entry, RingConfig
 from balancer.overlay.overlay import Change, Overlay
 from balancer.pool.digest import Digest
@@ -228,7 +228,7 @@ class PlacementController:
     def _tell(self, entry: Entry) -> None:
         """Let those who look on know of a change."""
         for change in entry.changes:
-            said = words(change)
+            said = describe(change)
             logger.info("%s changed by %s: %s", entry.pool, entry.who, said, extra={"pool": entry.pool})
             facts = change.model_dump(mode="json", exclude={"op", "since"})
             self.events.emit(

@@ -50,7 +50,7 @@ def extract(request: Request, rule: TokenSettings) -> bytes | None:
     return token or None
 
 
-def given(text: bytes, rule: TokenSettings) -> bytes | None:
+def from_operator(text: bytes, rule: TokenSettings) -> bytes | None:
     """What is hashed for the value, target or address that an operator names; None if it is empty.
 
     Raises ``ProxyError`` with status 400 for what no request could have.
