@@ -76,7 +76,7 @@ def pool_names(client: Client, name: str | None) -> list[str]:
     """Return the names of all pools, or only ``name``. Raises ``Refused`` if there is no such pool."""
     names = [pool["name"] for pool in client.ask("GET", "/v1/pools")["pools"]]
     if name is not None and name not in names:
-        raise Refused(f'no pool is named "{name}"; the pools are {", ".join(names)}')
+        raise Refused(f'no pool is named "{name}"; existing pools: {", ".join(names)}')
     return names if name is None else [name]
 
 

@@ -137,7 +137,7 @@ class TestListeners:
         with closing(client):
             patient = {"timeouts": {"drain": "2s"}}
             gone = daemon.reload(lambda config: config.update(patient))
-            assert gone[0] == f'listener "new" closes 127.0.0.1:{port}; its connections may finish'
+            assert gone[0] == f'listener "new" closes 127.0.0.1:{port}; open connections are kept'
             with pytest.raises(ConnectionRefusedError):
                 daemon.at(port)
             assert client.alive()
