@@ -203,11 +203,11 @@ def test_what_operators_name():
     assert token.from_operator(b"/a/b/c?d", Token(source="path", depth=1)) == b"/a"
     assert token.from_operator(b"2001:DB8:0::1", Token(source="client_ip")) == b"2001:db8::1"
     for bad in (b"alice", b"\xff"):
-        with pytest.raises(ProxyError, match="IP addresses"):
+        with pytest.raises(ProxyError, match="expected an IP address"):
             token.from_operator(bad, Token(source="client_ip"))
     with pytest.raises(ProxyError, match="too long"):
         token.from_operator(b"abc", Token(max_length=2))
-    with pytest.raises(ProxyError, match="no & in it"):
+    with pytest.raises(ProxyError, match="cannot contain &"):
         token.from_operator(b"a&b", Token())
 
 

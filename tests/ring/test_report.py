@@ -90,7 +90,7 @@ def test_plan():
     text = plan_text("ide", found)
     assert f"plan {found.id}, ring {before.fingerprint} to {after.fingerprint}" in text
     assert f"{100 * found.moved:.2f} % of all tokens move (exact)" in text
-    assert "\n0.00 % move between backends although" in text
+    assert "\n0.00 % move unnecessarily" in text
     for move in found.moves:
         line = f"{move.source}  {move.target}  {100 * move.share:.2f} %"
         assert line in text.replace("   ", "  ").replace("   ", "  ")
