@@ -181,7 +181,7 @@ def _values(fields: bytes, name: bytes) -> list[bytes]:
 
 
 def drop_special(fields: bytes) -> bytes:
-    """Return ``fields`` without framing, Host, Expect, hop-by-hop and forwarding fields, which trailers must not have."""
+    """Return ``fields`` without framing, Host, Expect, hop-by-hop and forwarding fields: what a trailer may have."""
     return grammar.REQUEST_SPECIAL.sub(b"", b"\n" + fields)[1:]
 
 
