@@ -8,7 +8,7 @@ from urllib.parse import quote
 from balancer.cli.live import add_verb, argument, as_json, daemon, pool_path
 from balancer.cli.status import backends_table
 from balancer.cli.tables import count
-from balancer.config.scalars import parse_duration, span
+from balancer.config.scalars import format_duration, parse_duration
 from balancer.errors import Refused
 
 _STATES = {
@@ -91,4 +91,4 @@ def _weight_line(backend: dict[str, Any]) -> str:
     if ramp["paused"]:
         return f"{line}, paused\nto continue to {ramp['to']:g}: balancer backend weight {name} --resume"
     stop = f"balancer backend weight {name} --pause, or --rollback"
-    return f"{line} and will be {ramp['to']:g} in {span(ramp['left'])}\nto stop: {stop}"
+    return f"{line} and will be {ramp['to']:g} in {format_duration(ramp['left'])}\nto stop: {stop}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from balancer.cli.live import TOKEN_HELP, add_verb, argument, as_json, daemon, digest_of, pool_path, read_text_token
 from balancer.cli.tables import format_time, table
-from balancer.config.scalars import parse_duration, span
+from balancer.config.scalars import format_duration, parse_duration
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -70,4 +70,4 @@ def _name(pin: dict[str, Any]) -> str:
 
 
 def _end(pin: dict[str, Any]) -> str:
-    return "never" if pin["until"] is None else f"in {span(pin['until'] - time.time())}"
+    return "never" if pin["until"] is None else f"in {format_duration(pin['until'] - time.time())}"

@@ -114,7 +114,7 @@ def _apply(args: argparse.Namespace) -> str:
 def _log(args: argparse.Namespace) -> str:
     client = daemon(args)
     if (args.at is None) != (args.token is None):
-        raise Refused("--at TIME and --token TOKEN go together: where was this token then?")
+        raise Refused("--at TIME and --token TOKEN must be given together")
     if args.token is not None:
         return _explanation(client, args, {"token": read_text_token(args.token), "at": args.at})
     found = client.ask("GET", f"{pool_path(client, args)}/journal?limit={args.limit}")

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from balancer.cli.live import TOKEN_HELP, add_verb, as_json, daemon, digest_of
 from balancer.cli.tables import count, table
-from balancer.config.scalars import span
+from balancer.config.scalars import format_duration
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,7 +43,7 @@ def _sessions(args: argparse.Namespace) -> str:
             each["pool"],
             each["backend"],
             each["client"],
-            span(max(0.0, now - each["since"])),
+            format_duration(max(0.0, now - each["since"])),
             str(each["bytes_in"]),
             str(each["bytes_out"]),
         ]

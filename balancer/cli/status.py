@@ -6,7 +6,7 @@ from typing import Any
 
 from balancer.cli.live import add_verb, as_json, daemon
 from balancer.cli.tables import Cell, count, paint, table
-from balancer.config.scalars import span
+from balancer.config.scalars import format_duration
 
 _REFUSED = {
     "descriptors": "out of file descriptors, raise LimitNOFILE",
@@ -29,7 +29,7 @@ def _status(args: argparse.Namespace) -> str:
     if args.json:
         return as_json(found)
     parts = [
-        f"balancer {found['version']} at {client.address}, up {span(found['uptime'])}, "
+        f"balancer {found['version']} at {client.address}, up {format_duration(found['uptime'])}, "
         f"{found['connections']} of {found['max_connections']} connections, "
         f"generation {found['generation']}, {count(len(found['workers']), 'worker')}"
     ]
@@ -78,7 +78,7 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
 
 def panic_alarm(pool: dict[str, Any]) -> str:
     """Return the panic_alarm about a pool in panic mode."""
-    return f"PANIC in pool {pool['name']}: only {pool['healthy']:.0%} of it is healthy, so health is ignored"
+    return f"PANIC in pool {pool['name']}: {pool['healthy']:.0%} of it is healthy, so health is ignored"
 
 
 def _pool_line(pool: dict[str, Any]) -> str:
@@ -123,7 +123,7 @@ def weight_text(backend: dict[str, Any]) -> str:
     ramp = backend["ramp"]
     weight = f"{backend['weight']:g}"
     if ramp is not None:
-        weight += f" -> {ramp['to']:g}, {'paused' if ramp['paused'] else 'in ' + span(ramp['left'])}"
+        weight += f" -> {ramp['to']:g}, {'paused' if ramp['paused'] else 'in ' + format_duration(ramp['left'])}"
     return weight
 
 
@@ -133,7 +133,7 @@ def up_cell(backend: dict[str, Any]) -> Cell:
         return Cell(backend["why_down"], "bad")
     health = backend["health"] or {}
     if health.get("ejected"):
-        return Cell(f"up, {health['ejected']}, {span(health['ejected_for'])} left", "bad")
+        return Cell(f"up, {health['ejected']}, {format_duration(health['ejected_for'])} left", "bad")
     if health.get("wish"):
         return Cell(f"up, {health['wish']}", "warning")
     if health.get("points", 1) < 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from balancer.cli.status import panic_alarm, state_cell, up_cell, warnings, weight_text
 from balancer.cli.tables import Cell, count
-from balancer.config.scalars import span
+from balancer.config.scalars import format_duration
 
 Line = list[Cell]
 Key = tuple[str, str]
@@ -88,7 +88,7 @@ def head(sample: Sample, address: str, error: str) -> list[Line]:
     found = sample.found
     opened = sample.rate(lambda each: sum(one["connections"] for one in each.found["listeners"].values()))
     return [
-        [Cell(f"balancer {found['version']}", "head"), Cell(f" at {address}, up {span(found['uptime'])}")],
+        [Cell(f"balancer {found['version']}", "head"), Cell(f" at {address}, up {format_duration(found['uptime'])}")],
         [Cell(f"{found['connections']} of {found['max_connections']} connections, {short(opened)} new/s")],
         *([[Cell(error, "bad")]] if error else []),
         *[[Cell(line, "warning")] for line in warnings(found)],

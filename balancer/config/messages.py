@@ -41,7 +41,7 @@ _FORMS = {
     "cookie": 'the name of a cookie, such as "session"',
     "server_name": "a host name or an IP address",
     "host": "a host name or an IP address, with or without a port",
-    "path": 'a path: it starts with "/" and has no spaces',
+    "path": 'a path that starts with "/" and has no spaces',
 }
 _SECRET = {"seed"}
 

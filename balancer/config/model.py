@@ -21,7 +21,7 @@ from balancer.config.fields import (
     UrlPath,
     Workers,
 )
-from balancer.config.scalars import Form, Level, Memory
+from balancer.config.scalars import Level, LogFormat, Memory
 
 T = TypeVar("T")
 Array = Annotated[tuple[T, ...], Field(strict=False)]
@@ -35,7 +35,7 @@ ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$
 class Section(BaseModel):
     """A table of the file: frozen, without unknown keys, without implicit type conversions.
 
-    Validators are built on first use: workers, which receive a validated configuration, never need them.
+    Validators are built on first use: the command line mostly needs only that of ``Admin``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
@@ -58,25 +58,25 @@ class Log(Section):
     access: LogTarget = "stdout"
     """Target of the access log: JSON lines, one per request and two per tunnel."""
     level: Level = "info"
-    format: Form = "text"
+    format: LogFormat = "text"
     """Format of the messages; in the systemd journal they are entries with structured fields in any case."""
 
 
-MOST_CONNECTIONS = 1_000_000
-Count = Annotated[int, Field(ge=0, le=MOST_CONNECTIONS)]
+MAX_CONNECTIONS = 1_000_000
+Count = Annotated[int, Field(ge=0, le=MAX_CONNECTIONS)]
 """A number of connections; 0 is no limit."""
 
 
 class Limits(Section):
     """Upper limits of the daemon, for all workers together."""
 
-    max_connections: Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)] = 20000
+    max_connections: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS)] = 20000
     """Client connections; further ones wait to be accepted."""
     max_connections_per_client: Count = 0
     """Connections of one client address (IPv6: of one /64); further ones are reset."""
     client_rate: Rate = 0.0
     """New connections of one client address per second; 0 is no limit. Further ones are reset."""
-    client_burst: Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)] = 50
+    client_burst: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS)] = 50
     """New connections that one client address may open at once before ``client_rate`` applies."""
     max_handshakes: Count = 1000
     """TLS handshakes in progress; further clients wait to be accepted."""
@@ -196,7 +196,7 @@ class Token(Section):
     """Length in bytes, as received; requests with longer tokens are rejected with 400."""
     rate: Rate = 0.0
     """New client connections of one token per second; 0 is no limit. The first request on further ones gets 429."""
-    burst: Annotated[int, Field(ge=1, le=MOST_CONNECTIONS)] = 50
+    burst: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS)] = 50
     """New client connections that one token may open at once before ``rate`` applies."""
 
 
@@ -391,7 +391,7 @@ class Pool(Section):
     retry: PoolRetry = PoolRetry()
     max_connections: Count = 0
     """Requests in flight and tunnels per backend; 0 is no limit."""
-    queue: Annotated[int, Field(ge=0, le=MOST_CONNECTIONS)] = 100
+    queue: Annotated[int, Field(ge=0, le=MAX_CONNECTIONS)] = 100
     """Requests that may wait for a backend that has reached ``max_connections``."""
     queue_timeout: Duration = 2.0
     """How long each of them may wait."""

@@ -15,9 +15,9 @@ _STATUS = re.compile(r"[2-5](?:xx|[0-9]{2})")
 _HOST_PATTERN = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
 _PATH = re.compile(r'/[!"$->@-~]*')
 _MAX_DURATION = 366 * 86400.0
-MOST_WORKERS = 64
+MAX_WORKERS = 64
 Level = Literal["debug", "info", "warning", "error"]
-Form = Literal["text", "json"]
+LogFormat = Literal["text", "json"]
 """Level and format of the log on standard error."""
 _MIN_RATE, _MAX_RATE = 1 / 3600, 1e6
 """Per second."""
@@ -54,7 +54,7 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration by its two largest units: ``3d 4h``, ``12m``, ``8s``."""
     left = max(0, round(seconds))
     parts = []
@@ -176,8 +176,8 @@ def parse_workers(value: object) -> int | str:
     """Parse ``"auto"`` (one worker per CPU) or the number of workers."""
     if value == "auto":
         return "auto"
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_WORKERS:
-        raise ValueError(f'expected "auto" or a whole number from 1 to {MOST_WORKERS}, not {shown(value)}')
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_WORKERS:
+        raise ValueError(f'expected "auto" or a whole number from 1 to {MAX_WORKERS}, not {shown(value)}')
     return value
 
 

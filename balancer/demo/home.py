@@ -35,7 +35,7 @@ class Home:
     def write(self, name: str, text: str) -> None:
         path = self._path(name)
         if len(text) > MAX_TEXT:
-            raise HomeError(f"{name}: a file holds at most {MAX_TEXT} characters")
+            raise HomeError(f"{name}: a file may have at most {MAX_TEXT} characters")
         if not path.exists() and len(self.names()) >= MAX_FILES:
             raise HomeError(f"{name}: there are {MAX_FILES} files already; remove one with: rm NAME")
         if not self._directory.exists():

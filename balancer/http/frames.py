@@ -26,7 +26,7 @@ class Frames:
         """First bytes of a frame whose length is not known yet."""
 
     @property
-    def between(self) -> bool:
+    def at_boundary(self) -> bool:
         """Whether everything fed so far is whole frames."""
         return not self._left and not self._begun
 

@@ -27,7 +27,7 @@ class RequestReader:
         """The bytes of ``_seen`` from the minor version on."""
         self._seen: Request | None = None
 
-    def again(self, data: bytes) -> Request | None:
+    def read_repeated(self, data: bytes) -> Request | None:
         """Return the request if ``data`` is a single head that repeats the last one's fields, else None."""
         seen = self._seen
         if seen is None or not data.endswith(self._rest):
@@ -40,7 +40,7 @@ class RequestReader:
 
     def read(self, head: bytes) -> Request:
         """Parse exactly one head. Raises what ``parse_request`` raises."""
-        request = self.again(head)
+        request = self.read_repeated(head)
         if request is None:
             self._seen = None
             request = parse_request(head)

@@ -1,6 +1,6 @@
 """Descriptions of overlay changes, as the journal, events and the log show them."""
 
-from balancer.config.scalars import span
+from balancer.config.scalars import format_duration
 from balancer.overlay.overlay import Add, Change, Pin, Remove, SetState, SetWeight, Steer, Unpin, pin_key
 
 
@@ -15,7 +15,7 @@ def describe(change: Change) -> str:
         case SetState():
             return f"{change.backend} {change.state}"
         case SetWeight():
-            over = f" over {span(change.over)}" if change.over else ""
+            over = f" over {format_duration(change.over)}" if change.over else ""
             return f"weight of {change.backend} {change.weight:g}{over}"
         case Steer():
             return f"{change.action} the weight of {change.backend}"

@@ -280,7 +280,7 @@ class TestLooking:
         out = done(run, "ring", "log", "--at", stamp.stdout.decode().strip(), "--token", "secret-1", "--json")
         assert json.loads(out)["placed"] == home
         assert "does not reach back" in refused(run, "ring", "log", "--at", "2001-01-01", "--token", "t")
-        assert "go together" in refused(run, "ring", "log", "--at", "2h")
+        assert "must be given together" in refused(run, "ring", "log", "--at", "2h")
         assert "expected a time" in refused(run, "ring", "log", "--at", "noon", "--token", "t", code=2)
 
     def test_a_trace_header(self, run):

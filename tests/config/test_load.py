@@ -110,7 +110,7 @@ def test_the_line_of_a_problem_behind_windows_line_ends(tmp_path):
         ),
         (
             ('type = "tcp"', 'path = "x"'),
-            '25: pool "ide" > health > path: expected a path: it starts with "/" and has no ',
+            '25: pool "ide" > health > path: expected a path that starts with "/" and has no ',
         ),
         (
             ("[[listener]]", "[listener]"),
