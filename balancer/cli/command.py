@@ -10,7 +10,9 @@ from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 
-_EXIT_CODES = "exit codes: 0 success; 1 refused, or invalid input; 2 wrong usage; 3 cannot reach the daemon"
+_EXIT_CODES = (
+    "exit codes: 0 success; 1 refused, invalid input, or a failed check; 2 wrong usage; 3 cannot reach the daemon"
+)
 _VERBS = {
     "check": "check",
     "demo": "demo",
