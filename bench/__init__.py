@@ -1,1 +1,1 @@
-"""Benchmarks: this balancer beside its peers, on one machine, in one run. ``python -m bench --help``."""
+"""Benchmarks of this balancer and its peers, on one machine, in one run. See ``python -m bench --help``."""

@@ -1,8 +1,8 @@
-"""``python -m bench``: the balancer beside its peers, as far as they are installed.
+"""Compare the balancer with those of its peers that are installed.
 
-Each scenario runs in several rounds with the proxies taking turns. Read the ratios: the numbers themselves depend on
-the machine and on what else it does. CPU time per operation is what a proxy costs; operations per second and latency
-are those of a machine on which proxy, clients and backends share the processors.
+Each scenario runs in several rounds, in which the proxies take turns. Read the ratios: the numbers depend on the
+machine and its other load. CPU time per operation is the cost of a proxy; operations per second and latency are those
+of a machine whose processors are shared by proxy, clients and backends.
 """
 
 import argparse
@@ -26,17 +26,17 @@ from bench.runner import Results, run
 from bench.scenarios import QUICK, SCENARIOS, Scenario
 
 DESCRIPTORS = 32768
-"""Descriptors of a process: for 10,000 clients, and a backend's connection for each."""
+"""Descriptors of a process: enough for 10,000 clients and a backend connection for each."""
 
 
 def main() -> int:
-    """Exit code 0, or 1 when a run had errors and nothing can be said."""
+    """Run the benchmark; return 1 if a run had errors, which makes the results meaningless."""
     args = _parser().parse_args()
     if args.list:
         print("\n".join(f"{scenario.name:16}{scenario.about}" for scenario in SCENARIOS))
         return 0
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whatever was started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stop what was started
     _raise_limit()
     if args.quick:
         args.rounds, args.seconds = 3, 1.0
@@ -48,7 +48,7 @@ def main() -> int:
     try:
         versions = {peer.name: peer.version() for peer in known}
         peers = [peer for peer in known if versions[peer.name]]
-        print("; ".join(f"{name} {found or 'is not installed: left out'}" for name, found in versions.items()) + "\n")
+        print("; ".join(f"{name} {found or 'is not installed, left out'}" for name, found in versions.items()) + "\n")
         for scenario in scenarios:
             with tempfile.TemporaryDirectory(prefix="bench-") as name:
                 folder = Path(name)
@@ -69,9 +69,9 @@ def main() -> int:
 
 
 def _raise_limit() -> None:
-    """Descriptors for the programs that are started: as many as they need, or as there may be."""
+    """Raise the descriptor limit for the programs to start, to ``DESCRIPTORS`` or as far as possible."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # only root may have more
+    with contextlib.suppress(ValueError, OSError):  # only root may raise the hard limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(most, DESCRIPTORS)))
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -81,35 +81,35 @@ def _scenario(name: str) -> Scenario:
     for scenario in SCENARIOS:
         if scenario.name == name:
             return scenario
-    raise argparse.ArgumentTypeError(f"there is no {name}; there are {', '.join(each.name for each in SCENARIOS)}")
+    raise argparse.ArgumentTypeError(f"unknown scenario {name}; see --list")
 
 
 def _peer(given: str) -> tuple[str, str]:
     name, _, path = given.partition("=")
     if name not in {peer.name for peer in PEERS}:
-        raise argparse.ArgumentTypeError(f"there is no {name}; there are {', '.join(peer.name for peer in PEERS)}")
+        raise argparse.ArgumentTypeError(f"unknown proxy {name}: use {', '.join(peer.name for peer in PEERS)}")
     if shutil.which(path) is None:
-        raise argparse.ArgumentTypeError(f"{path or 'nothing'} is not a program: give NAME=PATH")
+        raise argparse.ArgumentTypeError(f"not a program: {path or given}; expected NAME=PATH")
     return name, path
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m bench", description=__doc__)
-    parser.add_argument("scenario", nargs="*", type=_scenario, help="what to measure (all)")
-    parser.add_argument("--list", action="store_true", help="say what there is to measure, and end")
+    parser.add_argument("scenario", nargs="*", type=_scenario, help="scenarios to run (all)")
+    parser.add_argument("--list", action="store_true", help="list the scenarios and exit")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each proxy (5)")
     parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="length of a turn (2)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 second, of the first four unless told")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 second, by default of four scenarios")
     parser.add_argument(
         "--peer",
         action="append",
         default=[],
         type=_peer,
         metavar="NAME=PATH",
-        help="the program of a proxy (for the balancer, a Python that has it), instead of the one that is found",
+        help="program to use for a proxy instead of the one found (for the balancer, a Python that has it installed)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to a file")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios into a file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")
     return parser
 
 

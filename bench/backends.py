@@ -1,7 +1,7 @@
-"""The servers behind the proxies, as cheap as they can be: they share the machine with what is measured.
+"""The servers behind the proxies, as cheap as possible because they share the machine with the measured proxy.
 
-Plain GET is answered by nginx where it is installed. Everything else is a program of our own, which speaks only what
-our clients send: ``python -m bench.backends PORT...``.
+nginx, if installed, answers plain GET requests. For everything else there is ``python -m bench.backends PORT...``,
+which understands only what our clients send.
 """
 
 import shutil
@@ -40,9 +40,9 @@ http {{
 
 @contextmanager
 def backends(folder: Path, count: int, *, small: bool) -> Iterator[list[int]]:
-    """Serve until the block ends; gives the ports, one for each backend. One process serves them all.
+    """Serve until the block ends, and yield the ports, one for each backend. One process serves all of them.
 
-    ``small``: nothing but GET without a body will come.
+    ``small``: there will be only GET requests without a body.
     """
     ports = free_ports(count)
     if small and (nginx := shutil.which("nginx")):
@@ -57,7 +57,7 @@ def backends(folder: Path, count: int, *, small: bool) -> Iterator[list[int]]:
 
 
 def serve(sock: socket.socket) -> Steps:
-    """One connection, until the other side closes it."""
+    """Serve one connection until the peer closes it."""
     received = bytearray()
     try:
         while data := (yield from receive(sock)):
@@ -100,7 +100,7 @@ def _echo(sock: socket.socket, received: bytearray) -> Steps:
 
 
 def accept(loop: Loop, listener: socket.socket) -> Steps:
-    """Serve everyone who comes, for ever."""
+    """Accept and serve connections endlessly."""
     while True:
         yield listener, READ
         sock, _ = listener.accept()
@@ -110,7 +110,7 @@ def accept(loop: Loop, listener: socket.socket) -> Steps:
 
 
 def main(ports: list[int]) -> None:
-    """The program."""
+    """Serve on these ports of 127.0.0.1 until killed."""
     loop = Loop()
     for port in ports:
         loop.start(accept(loop, socket.create_server(("127.0.0.1", port), backlog=4096)))

@@ -1,4 +1,4 @@
-"""Our own clients: each does one operation after the other, and waits for the answer in between."""
+"""Our own clients: each does one operation at a time and waits for the answer."""
 
 import socket
 import ssl
@@ -9,31 +9,31 @@ from dataclasses import dataclass
 from bench.loop import READ, Steps, discard, receive, send
 from bench.messages import BULK, MEBIBYTE, field, frame, request
 
-PATIENCE = 20.0
-"""Seconds without any answer after which the run has failed."""
+ANSWER_TIMEOUT = 20.0
+"""Seconds without any answer after which the run fails."""
 
 ECHOES = {"echo": bytes(range(64)), "quiet": bytes(range(64)), "echo-4k": bytes(range(256)) * 16}
-"""What WebSocket clients send; ``quiet`` ones take turns."""
+"""Payloads of WebSocket clients by kind; ``quiet`` clients take turns."""
 
 
-class Wrong(Exception):
-    """An answer that should not have come."""
+class WrongAnswer(Exception):
+    """An unexpected answer, or none."""
 
 
-class Gone(Wrong):
-    """The connection was closed before anything of the answer came."""
+class NoAnswer(WrongAnswer):
+    """The connection was closed before the first byte of the answer."""
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where to connect."""
+class Target:
+    """The port to connect to, with TLS if ``tls`` is set."""
 
     port: int
     tls: ssl.SSLContext | None
 
     def connect(self, session: ssl.SSLSession | None = None) -> socket.socket:
-        """A connection whose TLS handshake, if any, is still to be made; the kernel answers at once on loopback."""
-        sock = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        """Connect; the TLS handshake, if any, is left to ``handshake``. On loopback, connecting does not block."""
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_TIMEOUT)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
         if self.tls is None:
@@ -42,25 +42,25 @@ class Site:
 
 
 class Client(ABC):
-    """One of the connections, or one after the other."""
+    """A client with one connection at a time."""
 
     reconnects = 0
-    """How often the proxy closed its connection between requests."""
+    """How often the proxy closed the connection between requests."""
 
     def open(self) -> Steps:
-        """What comes before anything is timed."""
+        """Prepare for operations; this is not timed."""
         yield from ()
 
     @abstractmethod
     def once(self) -> Steps:
-        """One operation."""
+        """Do one operation."""
 
 
-class Kept(Client):
+class KeepAliveClient(Client):
     """Requests on one connection."""
 
-    def __init__(self, site: Site, first: bytes, body: Sequence[bytes] = ()) -> None:
-        self._sock = site.connect()
+    def __init__(self, target: Target, first: bytes, body: Sequence[bytes] = ()) -> None:
+        self._sock = target.connect()
         self._parts = [first, *body]
 
     def open(self) -> Steps:
@@ -73,46 +73,46 @@ class Kept(Client):
         yield from response(self._sock)
 
 
-class Bystander(Kept):
-    """One request, and then a kept connection without a word."""
+class IdleClient(KeepAliveClient):
+    """One request, then an idle connection."""
 
     def open(self) -> Steps:
         yield from super().open()
         yield from super().once()
 
     def once(self) -> Steps:
-        """Nothing, but the connection must be open."""
+        """Do nothing, but check that the connection is open."""
         yield from ()
         try:
             self._sock.recv(1)
         except BlockingIOError:
             return
-        raise Wrong("an idle connection was closed")
+        raise WrongAnswer("an idle connection was closed")
 
 
-class Returning(Kept):
-    """Requests on a kept connection; if it turns out to be closed, on a new one, as browsers do."""
+class ReconnectingClient(KeepAliveClient):
+    """Requests on one connection, or on a new one if it turns out to be closed, as browsers do."""
 
-    def __init__(self, site: Site, first: bytes) -> None:
-        super().__init__(site, first)
-        self._site = site
+    def __init__(self, target: Target, first: bytes) -> None:
+        super().__init__(target, first)
+        self._target = target
 
     def once(self) -> Steps:
         try:
             yield from super().once()
-        except (ConnectionError, Gone):
+        except (ConnectionError, NoAnswer):
             self.reconnects += 1
             self._sock.close()
-            self._sock = self._site.connect()
+            self._sock = self._target.connect()
             yield from super().open()
             yield from super().once()
 
 
-class Echo(Client):
-    """WebSocket messages that come back."""
+class EchoClient(Client):
+    """WebSocket messages that the backend echoes."""
 
-    def __init__(self, site: Site, upgrade: bytes, payload: bytes) -> None:
-        self._sock = site.connect()
+    def __init__(self, target: Target, upgrade: bytes, payload: bytes) -> None:
+        self._sock = target.connect()
         self._upgrade = upgrade
         self._ping = frame(payload, masked=True)
         self._pong = frame(payload, masked=False)
@@ -121,13 +121,13 @@ class Echo(Client):
         yield from handshake(self._sock)
         yield from send(self._sock, self._upgrade)
         answer = b""
-        while not answer.endswith(b"\r\n\r\n"):  # nothing follows before we speak
+        while not answer.endswith(b"\r\n\r\n"):  # the server sends nothing more before our first message
             data = yield from receive(self._sock)
             if not data:
-                raise Wrong(f"the handshake was cut short: {answer[:40]!r}")
+                raise WrongAnswer(f"the handshake was cut short: {answer[:40]!r}")
             answer += data
             if not answer.startswith(b"HTTP/1.1 101 "):
-                raise Wrong(f"the handshake was refused: {answer[:40]!r}")
+                raise WrongAnswer(f"the handshake was refused: {answer[:40]!r}")
 
     def once(self) -> Steps:
         yield from send(self._sock, self._ping)
@@ -136,29 +136,29 @@ class Echo(Client):
         while len(received) < len(self._pong):
             data = yield from receive(self._sock)
             if not data:
-                raise Wrong("the connection was closed")
+                raise WrongAnswer("the connection was closed")
             received += data
         if received != self._pong:
-            raise Wrong(f"not the echo: {received[:40]!r}")
+            raise WrongAnswer(f"not the echo: {received[:40]!r}")
 
 
-class Visit(Client):
+class ConnectingClient(Client):
     """A connection for each request, with a full TLS handshake or, after the first, a resumed one (RFC 8446, 2.2)."""
 
-    def __init__(self, site: Site, first: bytes, *, resumed: bool = False) -> None:
-        self._site = site
+    def __init__(self, target: Target, first: bytes, *, resumed: bool = False) -> None:
+        self._target = target
         self._request = first
         self._resumed = resumed
         self._session: ssl.SSLSession | None = None
 
     def open(self) -> Steps:
-        yield from self.once()  # earns a session ticket
+        yield from self.once()  # to get a session ticket
 
     def once(self) -> Steps:
-        sock = self._site.connect(self._session)
+        sock = self._target.connect(self._session)
         yield from handshake(sock)
         if isinstance(sock, ssl.SSLSocket) and bool(sock.session_reused) != (self._session is not None):
-            raise Wrong("the session was resumed" if sock.session_reused else "the session was not resumed")
+            raise WrongAnswer("the session was resumed" if sock.session_reused else "the session was not resumed")
         yield from send(sock, self._request)
         yield sock, READ
         yield from response(sock)
@@ -167,23 +167,23 @@ class Visit(Client):
         sock.close()
 
 
-class Knock(Client):
-    """A connection without a word: opened, closed by us, closed by the proxy."""
+class OpenCloseClient(Client):
+    """A connection without data: opened, closed by us, closed by the proxy."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, target: Target) -> None:
+        self._target = target
 
     def once(self) -> Steps:
-        sock = self._site.connect()
+        sock = self._target.connect()
         sock.shutdown(socket.SHUT_WR)
         yield sock, READ
         if (yield from receive(sock)):
-            raise Wrong("an answer to nothing")
+            raise WrongAnswer("an answer without a request")
         sock.close()
 
 
 def handshake(sock: socket.socket) -> Steps:
-    """TLS, where it is spoken."""
+    """Do the TLS handshake, if the connection has TLS."""
     while isinstance(sock, ssl.SSLSocket):
         try:
             sock.do_handshake()
@@ -193,41 +193,41 @@ def handshake(sock: socket.socket) -> Steps:
 
 
 def response(sock: socket.socket) -> Steps:
-    """The whole of a 2xx response; its length is given, or it is chunked without trailers."""
+    """Receive a whole 2xx response, which has a Content-Length or is chunked without trailers."""
     received = b""
     while (end := received.find(b"\r\n\r\n")) < 0:
         data = yield from receive(sock)
         if not data:
-            error = Wrong if received else Gone
+            error = WrongAnswer if received else NoAnswer
             raise error(f"the connection was closed after {received[:40]!r}")
         received += data
     if not received.startswith(b"HTTP/1.1 2"):
-        raise Wrong(f"not 2xx: {received[:40]!r}")
+        raise WrongAnswer(f"not 2xx: {received[:40]!r}")
     if length := field(received[: end + 2], b"content-length"):
         rest = int(length) - (len(received) - end - 4)
         if rest < 0:
-            raise Wrong(f"{-rest} bytes too many")
+            raise WrongAnswer(f"{-rest} bytes too many")
         yield from discard(sock, rest)
         return
     while not received.endswith(b"\r\n0\r\n\r\n"):
         data = yield from receive(sock)
         if not data:
-            raise Wrong("the connection was closed within the body")
+            raise WrongAnswer("the connection was closed in the body")
         received += data
 
 
-def client(kind: str, site: Site, token: str) -> Client:
-    """A client of this kind."""
+def client(kind: str, target: Target, token: str) -> Client:
+    """Return a client of this kind of traffic."""
     match kind:
         case "echo" | "echo-4k" | "quiet":
-            return Echo(site, request("echo", token), ECHOES[kind])
-        case "visit" | "resume":
-            return Visit(site, request("get", token), resumed=kind == "resume")
-        case "knock":
-            return Knock(site)
-        case "crowd":
-            return Bystander(site, request("get", token))
+            return EchoClient(target, request("echo", token), ECHOES[kind])
+        case "tls-full" | "tls-resumed":
+            return ConnectingClient(target, request("get", token), resumed=kind == "tls-resumed")
+        case "open-close":
+            return OpenCloseClient(target)
+        case "idle":
+            return IdleClient(target, request("get", token))
         case "steady":
-            return Returning(site, request("many", token))
+            return ReconnectingClient(target, request("many", token))
         case _:
-            return Kept(site, request(kind, token), [MEBIBYTE] * BULK if kind == "upload" else ())
+            return KeepAliveClient(target, request(kind, token), [MEBIBYTE] * BULK if kind == "upload" else ())

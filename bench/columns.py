@@ -1,18 +1,18 @@
-"""The numbers a sample may have."""
+"""The columns of results: the numbers that a sample may have."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Column:
-    """One of them."""
+    """A number of a sample."""
 
     title: str
-    """What a table calls it."""
+    """Its heading in tables."""
     steady: bool = False
-    """Is it the same in every round on a quiet machine?"""
+    """Whether it is about the same in every round on a quiet machine."""
     changes: bool = True
-    """Does it say something to compare it between two states of a proxy?"""
+    """Whether comparing it between two states of a proxy makes sense."""
 
 
 COLUMNS = {
@@ -33,4 +33,4 @@ COLUMNS = {
     "reconnects": Column("reconnects", changes=False),
     "events": Column("events", changes=False),
 }
-"""By the name that a sample has for it, which says the unit."""
+"""Columns by their names in samples, which include the unit."""

@@ -1,4 +1,4 @@
-"""What goes on around a proxy while it is measured: other people's open connections, or what operators do to it."""
+"""Conditions during a measurement: idle connections of other clients, or repeated actions of operators."""
 
 import threading
 import time
@@ -12,27 +12,27 @@ from bench.load import ours
 from bench.measure import Proxy, affordable
 from bench.process import BenchError
 
-EVERY = 0.3
-"""Seconds from one event to the next, if it does not take longer."""
+EVENT_INTERVAL = 0.3
+"""Seconds from the start of one event to the next, unless it takes longer."""
 
 
 @contextmanager
 def crowd(proxy: Proxy, connections: int, folder: Path) -> Iterator[dict[str, float]]:
-    """So many clients have had an answer, and keep their connections open without a word. All must live after it.
+    """Keep idle connections open during the block; all must still be open at its end.
 
-    They are fewer if the limit of descriptors is low; gives their number.
+    Yields their number, which may be less than ``connections`` if the limit of descriptors is low.
     """
-    aim = replace(proxy.aim, kind="crowd", connections=affordable(connections))
-    with ours(aim, folder) as clients:
-        yield {"connections": aim.connections}
+    spec = replace(proxy.spec, kind="idle", connections=affordable(connections))
+    with ours(spec, folder) as clients:
+        yield {"connections": spec.connections}
         clients.run(0)
 
 
 @contextmanager
 def repeated(proxy: Proxy, event: str) -> Iterator[dict[str, float]]:
-    """Do it over and over; gives numbers that are there once the block has ended.
+    """Repeat an event during the block; yields a sample that is filled in at its end.
 
-    Raises ``BenchError`` if it failed, or was not done once.
+    Raises ``BenchError`` if the event failed.
     """
     act = proxy.peer.events[event]
     taken: list[float] = []
@@ -45,7 +45,7 @@ def repeated(proxy: Proxy, event: str) -> Iterator[dict[str, float]]:
                 began = time.perf_counter()
                 act(proxy.site, proxy.pid, len(taken) + 1)
                 taken.append(time.perf_counter() - began)
-                done.wait(EVERY - taken[-1])
+                done.wait(EVENT_INTERVAL - taken[-1])
         except (OSError, HTTPException, BenchError) as error:
             failures.append(error)
 

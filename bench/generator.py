@@ -1,7 +1,7 @@
 """Our own load generator: ``python -m bench.generator KIND PORT CONNECTIONS [CERTIFICATE]``.
 
-It connects, says ``ready``, and then for each number of seconds on its standard input prints one result as JSON. The
-first thing that goes wrong ends it with a message: an error among the answers makes the whole run worthless.
+It connects, prints ``ready``, and then for each number of seconds on its standard input prints a result as JSON. The
+first error ends it with a message: an error among the answers makes the whole run meaningless.
 """
 
 import json
@@ -9,28 +9,28 @@ import ssl
 import sys
 from dataclasses import asdict
 
-from bench.clients import Client, Site, Wrong, client
-from bench.loop import Stuck
+from bench.clients import Client, Target, WrongAnswer, client
+from bench.loop import Stalled
 from bench.messages import tokens
-from bench.pace import busily, quietly, steadily, together
+from bench.pace import closed_loop, fixed_rate, one_at_a_time, run_all
 
 AT_ONCE = 32
-"""Connections that are made at a time."""
-_PACES = {"quiet": quietly, "steady": steadily}
-"""Of kinds that are not as fast as they can be."""
+"""Connections that are opened at the same time."""
+_PACES = {"quiet": one_at_a_time, "steady": fixed_rate}
+"""Kinds that do not run as fast as possible."""
 
 
 def main(kind: str, port: str, connections: str, certificate: str | None = None) -> None:
-    """The program."""
-    site = Site(int(port), ssl.create_default_context(cafile=certificate) if certificate else None)
+    """Run the generator."""
+    target = Target(int(port), ssl.create_default_context(cafile=certificate) if certificate else None)
     users = tokens(kind)
     clients: list[Client] = []
     for first in range(0, int(connections), AT_ONCE):
         group = range(first, min(first + AT_ONCE, int(connections)))
-        clients += [client(kind, site, users[number % len(users)]) for number in group]
-        together([newcomer.open() for newcomer in clients[first:]])
+        clients += [client(kind, target, users[number % len(users)]) for number in group]
+        run_all([newcomer.open() for newcomer in clients[first:]])
     print("ready", flush=True)
-    run = _PACES.get(kind, busily)
+    run = _PACES.get(kind, closed_loop)
     for line in sys.stdin:
         print(json.dumps(asdict(run(clients, float(line)))), flush=True)
 
@@ -38,5 +38,5 @@ def main(kind: str, port: str, connections: str, certificate: str | None = None)
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
-    except (OSError, Stuck, Wrong) as error:
+    except (OSError, Stalled, WrongAnswer) as error:
         raise SystemExit(f"{error}") from None

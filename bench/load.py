@@ -1,10 +1,11 @@
 """Load on a proxy: a fixed number of connections, each with one operation in flight at a time (a closed loop).
 
-Requests on kept connections come from wrk where it is installed, everything else from ``bench.generator``. Both run
-in a process of their own.
+wrk, if installed, makes the requests on kept connections, ``bench.generator`` everything else. Both run in a process of
+their own.
+
 A closed loop drives the proxy as fast as it can go, so latencies are those of a saturated proxy: good for comparing
-proxies with each other, not for predicting what users see. wrk connects anew for each run, which its proxy pays for
-within the run; ``bench.generator`` has its connections before.
+proxies, not for predicting what users see. wrk opens its connections during each run, which costs the proxy time
+within the run; ``bench.generator`` opens them before.
 """
 
 import json
@@ -50,12 +51,12 @@ system_default = same
 Ciphersuites = TLS_AES_128_GCM_SHA256
 Groups = X25519
 """
-"""Left to themselves, proxies choose what their libraries like best: the same job is the same cipher and curve."""
+"""One cipher and curve for all: by default each proxy would use the favourites of its library."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the clients saw; times in seconds."""
+    """What the clients measured; times are in seconds."""
 
     operations: int
     seconds: float
@@ -65,29 +66,29 @@ class Result:
     errors: int = 0
     """Answers that were not 2xx, and connections that failed, closed or timed out."""
     reconnects: int = 0
-    """Connections that the proxy closed between requests, which is no error but costs time."""
+    """Connections that the proxy closed between requests: not an error, but it takes time."""
 
 
 @dataclass(frozen=True)
-class Aim:
-    """What to load, and how."""
+class LoadSpec:
+    """What load to generate."""
 
     kind: str
-    """What clients do: see ``bench.scenarios``."""
+    """Kind of traffic, see ``bench.scenarios``."""
     port: int
     certificate: Path | None
-    """The one to trust, if TLS is spoken."""
+    """The certificate to trust, with TLS."""
     connections: int
 
 
 class Load(ABC):
-    """A load generator, connected or ready to."""
+    """A load generator."""
 
     def run(self, seconds: float) -> Result:
-        """Load the proxy for so long. Raises ``BenchError`` if anything went wrong: such numbers compare nothing."""
+        """Load the proxy for this time. Raises ``BenchError`` at any error: such numbers cannot be compared."""
         result = self._run(seconds)
         if result.errors:
-            raise BenchError(f"{result.errors} errors beside {result.operations} operations")
+            raise BenchError(f"{result.errors} errors in {result.operations} operations")
         return result
 
     @abstractmethod
@@ -95,23 +96,23 @@ class Load(ABC):
 
 
 @contextmanager
-def load(aim: Aim, folder: Path) -> Iterator[Load]:
-    """The generator for this aim, until the block ends."""
+def load(spec: LoadSpec, folder: Path) -> Iterator[Load]:
+    """Run the suitable generator until the block ends."""
     wrk = shutil.which("wrk")
-    if wrk and aim.kind in _BY_WRK:
-        yield Wrk(wrk, aim, folder)
+    if wrk and spec.kind in _BY_WRK:
+        yield Wrk(wrk, spec, folder)
         return
-    with ours(aim, folder) as generator:
+    with ours(spec, folder) as generator:
         yield generator
 
 
 @contextmanager
-def ours(aim: Aim, folder: Path) -> Iterator["Clients"]:
-    """Our own generator for this aim, until the block ends."""
-    log = folder / f"{aim.kind}.log"
-    command = [sys.executable, "-m", "bench.generator", aim.kind, str(aim.port), str(aim.connections)]
-    if aim.certificate:
-        command.append(str(aim.certificate))
+def ours(spec: LoadSpec, folder: Path) -> Iterator["Clients"]:
+    """Run our own generator until the block ends."""
+    log = folder / f"{spec.kind}.log"
+    command = [sys.executable, "-m", "bench.generator", spec.kind, str(spec.port), str(spec.connections)]
+    if spec.certificate:
+        command.append(str(spec.certificate))
     with log.open("wb") as errors:
         child = subprocess.Popen(
             command,
@@ -129,14 +130,14 @@ def ours(aim: Aim, folder: Path) -> Iterator["Clients"]:
 
 
 class Wrk(Load):
-    """wrk: https://github.com/wg/wrk. It counts in whole seconds, so it is told to go on for ever and interrupted."""
+    """wrk (https://github.com/wg/wrk). It takes only whole seconds, so it is run without end and interrupted."""
 
-    def __init__(self, program: str, aim: Aim, folder: Path) -> None:
+    def __init__(self, program: str, spec: LoadSpec, folder: Path) -> None:
         script = folder / "wrk.lua"
-        quoted = (json.dumps(request(aim.kind, token).decode()) for token in tokens(aim.kind))  # as Lua quotes ASCII
+        quoted = (json.dumps(request(spec.kind, token).decode()) for token in tokens(spec.kind))  # as Lua quotes ASCII
         script.write_text(_SCRIPT % ", ".join(quoted))
-        url = f"{'https' if aim.certificate else 'http'}://127.0.0.1:{aim.port}"
-        self._command = [program, "-t1", f"-c{aim.connections}", "-d1h", "-s", str(script), url]
+        url = f"{'https' if spec.certificate else 'http'}://127.0.0.1:{spec.port}"
+        self._command = [program, "-t1", f"-c{spec.connections}", "-d1h", "-s", str(script), url]
         self._environment = _environment(folder)
 
     def _run(self, seconds: float) -> Result:
@@ -146,21 +147,21 @@ class Wrk(Load):
             try:
                 time.sleep(seconds)
                 child.send_signal(signal.SIGINT)
-                _, said = child.communicate(timeout=10)
+                _, output = child.communicate(timeout=10)
             finally:
                 child.kill()
-        if not said.startswith("{"):
-            raise BenchError(f"wrk failed: {said.strip()}")
-        return Result(**json.loads(said))
+        if not output.startswith("{"):
+            raise BenchError(f"wrk failed: {output.strip()}")
+        return Result(**json.loads(output))
 
 
 class Clients(Load):
-    """``bench.generator``: seconds in, a result out, over and over on the same connections."""
+    """``bench.generator`` as a child process: any number of runs on the same connections."""
 
     def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
         self._child = child
         self._log = log
-        self._line()  # they have connected
+        self._line()  # "ready": all clients are connected
 
     def begin(self, seconds: float) -> None:
         """Start a run without waiting for its end."""
@@ -168,7 +169,7 @@ class Clients(Load):
         print(seconds, file=self._child.stdin, flush=True)
 
     def end(self) -> Result:
-        """The result of the run that was begun."""
+        """Wait for the end of the run and return its result."""
         return Result(**json.loads(self._line()))
 
     def _run(self, seconds: float) -> Result:

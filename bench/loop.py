@@ -1,7 +1,7 @@
-"""The loop under our own clients and servers: each connection is a generator that yields what it waits for.
+"""The event loop of our own clients and servers: each connection is a generator that yields what it waits for.
 
-It is as little as a benchmark needs, for it shares the machine with what is measured. Sockets do not block; whoever
-sends or receives tries first and waits after.
+It is minimal because it shares the machine with the measured proxy. Sockets are non-blocking; sending and receiving
+are tried first, and waited for only if they would block.
 """
 
 import select
@@ -13,21 +13,21 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
 Wait = tuple[socket.socket, int]
-"""A socket, and whether it shall become readable or writable."""
+"""A socket, and ``READ`` or ``WRITE``."""
 Steps = Generator[Wait, None, None]
 
-_MESSAGE = 32 * 1024
-"""Bytes received at once, at most, to be looked at."""
-_BULK = 256 * 1024
-"""The same for those that nobody looks at."""
+_MAX_RECEIVE = 32 * 1024
+"""Bytes received at once by ``receive``, at most."""
+_MAX_DISCARD = 256 * 1024
+"""Bytes received at once by ``discard``, at most."""
 
 
-class Stuck(Exception):
-    """Nothing at all has happened for too long."""
+class Stalled(Exception):
+    """Nothing has happened for too long."""
 
 
 class Loop:
-    """Steps generators until all have ended."""
+    """Steps generators when the sockets they wait for are ready."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -35,33 +35,33 @@ class Loop:
         self._running = 0
 
     def start(self, steps: Steps) -> None:
-        """Take in one more generator, and run it to where it waits first."""
+        """Add a generator and run it up to its first wait."""
         self._running += 1
         self._step(steps)
 
-    def run(self, patience: float | None = None) -> None:
-        """Go on until all have ended. Raises ``Stuck`` after so many seconds without any event."""
+    def run(self, timeout: float | None = None) -> None:
+        """Run until all generators have ended. Raises ``Stalled`` after ``timeout`` seconds without an event."""
         while self._running:
-            if not self.turn(patience):
-                raise Stuck(f"{self._running} connections had no answer for {patience:g} s")
+            if not self.turn(timeout):
+                raise Stalled(f"{self._running} connections had no answer for {timeout:g} s")
 
-    def turn(self, patience: float | None) -> bool:
-        """Step those who have something to do, after waiting for so many seconds at most; is there anybody?"""
-        events = self._epoll.poll(patience)
+    def turn(self, timeout: float | None) -> bool:
+        """Wait up to ``timeout`` seconds for events and step their generators; return whether there were any."""
+        events = self._epoll.poll(timeout)
         for number, _ in events:
             sock, _, steps = self._waiting[number]
             if not self._step(steps):
                 del self._waiting[number]
-                if sock.fileno() == number:  # still open: what comes now is for nobody
+                if sock.fileno() == number:  # still open, but nothing waits for it any more
                     self._epoll.unregister(number)
         return bool(events)
 
     def fileno(self) -> int:
-        """A descriptor that is readable while somebody has something to do."""
+        """Return a descriptor that is readable while there are events."""
         return self._epoll.fileno()
 
     def _step(self, steps: Steps) -> bool:
-        """False once it has ended."""
+        """Run up to the next wait; False if the generator has ended."""
         wait = next(steps, None)
         if wait is None:
             self._running -= 1
@@ -69,7 +69,7 @@ class Loop:
         sock, mask = wait
         number = sock.fileno()
         known = self._waiting.get(number)
-        if known is None or known[0] is not sock:  # one that was closed has left the epoll set by itself
+        if known is None or known[0] is not sock:  # closed sockets leave the epoll set by themselves
             self._epoll.register(number, mask)
         elif known[1] != mask:
             self._epoll.modify(number, mask)
@@ -80,7 +80,7 @@ class Loop:
 
 
 def send(sock: socket.socket, data: bytes | memoryview) -> Steps:
-    """Send all of it."""
+    """Send all data."""
     rest = memoryview(data)
     while rest:
         try:
@@ -92,17 +92,17 @@ def send(sock: socket.socket, data: bytes | memoryview) -> Steps:
 
 
 def receive(sock: socket.socket) -> Generator[Wait, None, bytes]:
-    """What there is, once there is something; empty at the end of the stream."""
+    """Wait for data and return it; empty at the end of the stream."""
     while True:
         try:
-            return sock.recv(_MESSAGE)
+            return sock.recv(_MAX_RECEIVE)
         except (BlockingIOError, ssl.SSLWantReadError):
             yield sock, READ
 
 
 def discard(sock: socket.socket, count: int) -> Steps:
-    """Receive so many bytes that nobody looks at. Raises ``ConnectionError`` if the stream ends before."""
-    buffer = memoryview(bytearray(min(count, _BULK)))
+    """Receive ``count`` bytes and discard them. Raises ``ConnectionError`` if the stream ends before."""
+    buffer = memoryview(bytearray(min(count, _MAX_DISCARD)))
     while count:
         try:
             got = sock.recv_into(buffer[:count])

@@ -1,4 +1,4 @@
-"""What is measured of a proxy, for each sort of scenario."""
+"""The measurements of a proxy, one for each sort of scenario."""
 
 import resource
 import time
@@ -7,62 +7,62 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from bench.load import Aim, load, ours
+from bench.load import LoadSpec, load, ours
 from bench.messages import BULK
 from bench.peers.peer import Peer, Site
 from bench.proc import memory, processor_time, spent_since
 from bench.process import BenchError
 
 WARM_UP = 0.5
-"""Seconds of load that nobody counts before a proxy's every run, at most as long as the run."""
-_COPIES = 2
-"""Downloads at a time that a quiet user has beside him."""
+"""Seconds of load before each run that are not counted, at most as long as the run."""
+_DOWNLOADS = 2
+"""Concurrent downloads beside quiet clients."""
 _TURNS = 10
-"""Of messages through the proxy, and of those without it."""
-_SPARE = 500
-"""Descriptors a program needs for everything but its connections."""
+"""Alternations between messages through the proxy and without it."""
+_SPARE_DESCRIPTORS = 500
+"""Descriptors that a program needs besides its connections."""
 
 Sample = dict[str, float]
-"""One run of one proxy: numbers by name, see ``bench.columns``."""
+"""The numbers of one run of one proxy by name, see ``bench.columns``."""
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that listens."""
+    """A running proxy."""
 
     peer: Peer
     site: Site
     pid: int
-    """Its process tree begins here."""
+    """Root of its process tree."""
     fresh: int
-    """Bytes of memory held before anybody had connected."""
-    aim: Aim
+    """Bytes of memory before the first connection."""
+    spec: LoadSpec
 
 
 Measure = Callable[[Proxy, Path, float], Sample]
-"""Load a proxy for so many seconds, with a folder for files. Raises ``BenchError`` if anything went wrong."""
+"""Measures a proxy for a number of seconds, with a directory for files. Raises ``BenchError`` at any error."""
 
 
 def throughput(proxy: Proxy, folder: Path, seconds: float) -> Sample:
-    """As many operations as possible. Processor time, user and system, is that of the proxy per operation."""
+    """Measure as many operations as possible, and the proxy's CPU time (user and system) per operation."""
     sample, _ = _loaded(proxy, folder, seconds)
     return sample
 
 
 def capacity(proxy: Proxy, folder: Path, seconds: float) -> Sample:
-    """The same, with the operations that it would do if its busiest thread had a processor for itself.
+    """Measure throughput, and the operations per second of the busiest thread's CPU time.
 
-    Where load, backends and proxy share two processors, operations per second say little of what a second worker is
-    good for. Operations per second of the busiest thread's processor time say how much work the workers would do
-    that always run, so how evenly connections are spread over them, and what it costs them to work together. They say
-    nothing of a proxy whose work moves from thread to thread.
+    Where load, backends and proxy share two processors, operations per second do not show the benefit of a second
+    worker. Operations per second of the busiest thread's CPU time are those of workers that run all the time: they show
+    how evenly connections are distributed, and what sharing costs. They are meaningless for a proxy whose work moves
+    between threads.
     """
     sample, busiest = _loaded(proxy, folder, seconds)
     return {**sample, "capacity_per_second": busiest}
 
 
 def beyond_rest(proxy: Proxy, folder: Path, seconds: float) -> Sample:
-    """The same, with what operations cost beyond what the proxy spends anyway: on health checks, timers, counting."""
+    """Measure throughput, and CPU time per operation beyond what the idle proxy uses for health checks and timers."""
     before, began = processor_time(proxy.pid), time.perf_counter()
     time.sleep(seconds)
     rest = sum(spent_since(before, proxy.pid)) / 1e9 / (time.perf_counter() - began)
@@ -75,14 +75,14 @@ def beyond_rest(proxy: Proxy, folder: Path, seconds: float) -> Sample:
 
 
 def _loaded(proxy: Proxy, folder: Path, seconds: float) -> tuple[Sample, float]:
-    """The sample, and operations per second of the busiest thread's processor time."""
-    with load(proxy.aim, folder) as generator:
+    """The sample, and operations per second of the busiest thread's CPU time."""
+    with load(proxy.spec, folder) as generator:
         generator.run(min(WARM_UP, seconds))
         before = processor_time(proxy.pid)
         result = generator.run(seconds)
         spent = spent_since(before, proxy.pid)
     if not result.operations:
-        raise BenchError("not one operation was completed: give it more --seconds")
+        raise BenchError("no operation was completed: use more --seconds")
     sample = {
         "operations_per_second": result.operations / result.seconds,
         "cpu_microseconds": sum(spent) / 1000 / result.operations,
@@ -94,12 +94,13 @@ def _loaded(proxy: Proxy, folder: Path, seconds: float) -> tuple[Sample, float]:
 
 
 def idle(proxy: Proxy, folder: Path, seconds: float) -> Sample:
-    """Connections that say nothing; fewer than wished for if the limit of descriptors is low. All must live after it.
+    """Measure memory and CPU of idle connections, all of which must still be open afterwards.
 
-    Memory is what the proxy has grown by since it was started: the kernel's for its sockets is not in it.
+    There may be fewer than configured if the limit of descriptors is low. Memory is the growth of the proxy since its
+    start, without the kernel's memory for sockets.
     """
-    connections = affordable(proxy.aim.connections)
-    with ours(replace(proxy.aim, connections=connections), folder) as clients:
+    connections = affordable(proxy.spec.connections)
+    with ours(replace(proxy.spec, connections=connections), folder) as clients:
         time.sleep(min(WARM_UP, seconds))
         before, began = processor_time(proxy.pid), time.perf_counter()
         time.sleep(seconds)
@@ -115,10 +116,10 @@ def idle(proxy: Proxy, folder: Path, seconds: float) -> Sample:
 
 
 def fairness(proxy: Proxy, folder: Path, seconds: float) -> Sample:
-    """How long quiet users wait while others copy as fast as they can."""
+    """Measure the latency of quiet clients while others download as fast as they can."""
     warm_up = min(WARM_UP, seconds)
-    copying = replace(proxy.aim, kind="download", connections=_COPIES)
-    with ours(copying, folder) as copies, ours(proxy.aim, folder) as clients:
+    copying = replace(proxy.spec, kind="download", connections=_DOWNLOADS)
+    with ours(copying, folder) as copies, ours(proxy.spec, folder) as clients:
         copies.begin(warm_up + seconds)
         clients.run(warm_up)
         result = clients.run(seconds)
@@ -132,13 +133,13 @@ def fairness(proxy: Proxy, folder: Path, seconds: float) -> Sample:
 
 
 def latency(proxy: Proxy, folder: Path, seconds: float) -> Sample:
-    """How long a message takes that has the proxy for itself, and how much of that is the proxy's doing.
+    """Measure the latency of messages through an otherwise idle proxy, and the part that the proxy adds.
 
-    The rest is what a client and the backend take without anybody, or TLS, in between; both ways are measured in turns,
-    and each number is the median of all turns.
+    The other part is that of a direct connection to the backend without TLS. Both are measured alternately; each number
+    is the median of all turns.
     """
-    direct = replace(proxy.aim, port=proxy.site.backends[0], certificate=None)
-    with ours(direct, folder) as alone, ours(proxy.aim, folder) as through:
+    direct = replace(proxy.spec, port=proxy.site.backends[0], certificate=None)
+    with ours(direct, folder) as alone, ours(proxy.spec, folder) as through:
         alone.run(min(WARM_UP, seconds) / 2)
         through.run(min(WARM_UP, seconds) / 2)
         pairs = [(alone.run(seconds / _TURNS / 2), through.run(seconds / _TURNS / 2)) for _ in range(_TURNS)]
@@ -152,8 +153,8 @@ def latency(proxy: Proxy, folder: Path, seconds: float) -> Sample:
 
 
 def tail(proxy: Proxy, folder: Path, seconds: float) -> Sample:
-    """How long steady requests wait at worst."""
-    with ours(proxy.aim, folder) as clients:
+    """Measure the latencies of requests at a fixed rate."""
+    with ours(proxy.spec, folder) as clients:
         clients.run(min(WARM_UP, seconds))
         result = clients.run(seconds)
     return {
@@ -166,5 +167,5 @@ def tail(proxy: Proxy, folder: Path, seconds: float) -> Sample:
 
 
 def affordable(connections: int) -> int:
-    """So many, or what the limit of descriptors leaves: a proxy needs two for each."""
-    return min(connections, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE) // 2)
+    """Return ``connections``, or as many as the limit of descriptors allows: a proxy needs two for each."""
+    return min(connections, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS) // 2)

@@ -1,6 +1,6 @@
-"""The bytes that clients and backends exchange: requests, the answers to them, WebSocket frames.
+"""The bytes that clients and backends exchange: requests, responses, WebSocket frames.
 
-Users have tokens of their own, so that every backend gets work. The path of a request tells the backend what to answer.
+There are many users, each with a token, so that every backend gets some. The path selects the backend's response.
 """
 
 import base64
@@ -48,12 +48,12 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def tokens(kind: str) -> list[str]:
-    """The users whose traffic this is: ``many`` are enough for hundreds of backends to have some."""
+    """Return the tokens of the users of this kind of traffic; ``many`` has enough for hundreds of backends."""
     return _TOKENS if kind == "many" else _TOKENS[:_FEW]
 
 
 def request(kind: str, token: str) -> bytes:
-    """What a client sends first for ``kind`` of traffic, without a bulk body."""
+    """Return the first bytes of a client for this kind of traffic: a request, without a bulk body."""
     match kind:
         case "browser":
             line, fields, body = "GET /ide", _BROWSER, b""
@@ -73,7 +73,7 @@ def request(kind: str, token: str) -> bytes:
 
 
 def switching(head: bytes) -> bytes:
-    """The backend's consent to the WebSocket handshake in ``head`` (RFC 6455, 4.2.2)."""
+    """Return the backend's response to the WebSocket handshake in ``head`` (RFC 6455, 4.2.2)."""
     key = field(head, b"sec-websocket-key")
     accept = base64.b64encode(hashlib.sha1(key + _GUID.encode()).digest())
     return (
@@ -83,21 +83,21 @@ def switching(head: bytes) -> bytes:
 
 
 def field(head: bytes, name: bytes) -> bytes:
-    """The value of a header field given in lower case, or empty."""
+    """Return the value of the header field ``name`` (lower case), or empty."""
     _, _, rest = head.lower().partition(b"\r\n%b:" % name)
     start = len(head) - len(rest)
     return head[start:].partition(b"\r\n")[0].strip()
 
 
 def frame(payload: bytes, *, masked: bool) -> bytes:
-    """A binary frame (RFC 6455, 5.2). The mask is of zeros, so that unmasking is a copy."""
+    """Encode a binary frame (RFC 6455, 5.2). The mask consists of zeros, so that unmasking is a copy."""
     flag = 0x80 if masked else 0
     size = bytes((flag | len(payload),)) if len(payload) < 126 else bytes((flag | 126, *divmod(len(payload), 256)))
     return b"\x82" + size + bytes(4 if masked else 0) + payload
 
 
 def unmasked(received: bytearray) -> bytes:
-    """Take the whole frames from ``received``; what a server sends to echo them, pongs for pings."""
+    """Remove complete frames from ``received``; return what a server sends to echo them, with pongs for pings."""
     answer = b""
     while len(received) > 3:
         size = received[1] & 127
@@ -110,7 +110,7 @@ def unmasked(received: bytearray) -> bytes:
             break
         opcode = _PONG if received[0] == _PING else received[0]
         payload = received[start + 4 : end]
-        if any(mask := received[start : start + 4]):  # nobody who is measured here, as our own have zeros
+        if any(mask := received[start : start + 4]):  # not our own clients, whose masks are zeros
             payload = bytearray(byte ^ mask[number % 4] for number, byte in enumerate(payload))
         answer += bytes((opcode, received[1] & 127)) + received[2:start] + payload
         del received[:end]

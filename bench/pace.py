@@ -1,4 +1,4 @@
-"""When clients do their operations: as fast as they can, one at a time, or at times set beforehand."""
+"""When clients do their operations: as fast as possible, one at a time, or at a fixed rate."""
 
 import select
 import time
@@ -6,18 +6,18 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 
-from bench.clients import PATIENCE, Client
+from bench.clients import ANSWER_TIMEOUT, Client
 from bench.load import Result
-from bench.loop import Loop, Steps, Stuck
+from bench.loop import Loop, Stalled, Steps
 
 PAUSE = 0.001
 """Seconds between the operations of quiet clients."""
 RATE = 500
-"""Operations a second of steady clients, all together."""
+"""Operations per second at a fixed rate, of all clients together."""
 
 
-def busily(clients: Sequence[Client], seconds: float) -> Result:
-    """All clients at once, for so long and until the last answer has come; each does at least one operation."""
+def closed_loop(clients: Sequence[Client], seconds: float) -> Result:
+    """Run all clients at once, until the time is over and the last answer has arrived; each at least one operation."""
     clock = time.perf_counter
     times = array("d")
     began = clock()
@@ -32,29 +32,29 @@ def busily(clients: Sequence[Client], seconds: float) -> Result:
             if now >= deadline:
                 return
 
-    together([repeat(client) for client in clients])
+    run_all([repeat(client) for client in clients])
     return _result(times, clock() - began)
 
 
-def quietly(clients: Sequence[Client], seconds: float) -> Result:
-    """One client after the other, with pauses; each does at least one operation."""
+def one_at_a_time(clients: Sequence[Client], seconds: float) -> Result:
+    """Run one client after the other, with pauses; each at least one operation."""
     clock = time.perf_counter
     times = array("d")
     began = now = clock()
     while now < began + seconds or len(times) < len(clients):
-        together([clients[len(times) % len(clients)].once()])
+        run_all([clients[len(times) % len(clients)].once()])
         times.append(clock() - now)
         time.sleep(PAUSE)
         now = clock()
     return _result(times, now - began)
 
 
-def steadily(clients: Sequence[Client], seconds: float) -> Result:
-    """Operations at ``RATE``, whether answers come in time or not; each by whichever client is free.
+def fixed_rate(clients: Sequence[Client], seconds: float) -> Result:
+    """Run operations at ``RATE``, whether answers arrive in time or not, each by a client that is free.
 
-    Times begin when an operation was due, not when a client was free for it. Otherwise a proxy that stops for a second
-    would spoil a few operations only, and those that had to wait behind them would not count (G. Tene, "coordinated
-    omission").
+    Latencies count from when an operation was due, not from when a client was free for it. Otherwise a proxy that stops
+    for a second would delay only a few operations, and those that had to wait behind them would not count (G. Tene,
+    "coordinated omission").
     """
     clock = time.perf_counter
     times = array("d")
@@ -71,22 +71,22 @@ def steadily(clients: Sequence[Client], seconds: float) -> Result:
     for number in range(max(len(clients), round(seconds * RATE) + 1)):
         due = began + number / RATE
         while (left := due - clock()) > 0 or not free:
-            # select() takes microseconds where epoll would round to milliseconds
-            ready, _, _ = select.select([loop], [], [], left if free else PATIENCE)
+            # select() takes microseconds, epoll would round to milliseconds
+            ready, _, _ = select.select([loop], [], [], left if free else ANSWER_TIMEOUT)
             if not ready and not free:
-                raise Stuck(f"{len(clients)} connections had no answer for {PATIENCE:g} s")
+                raise Stalled(f"{len(clients)} connections had no answer for {ANSWER_TIMEOUT:g} s")
             loop.turn(0)
         loop.start(once(free.popleft(), due))
-    loop.run(PATIENCE)
+    loop.run(ANSWER_TIMEOUT)
     return _result(times, clock() - began, sum(client.reconnects for client in clients) - known)
 
 
-def together(all_steps: Sequence[Steps]) -> None:
-    """Step these until all have ended."""
+def run_all(all_steps: Sequence[Steps]) -> None:
+    """Step all generators until they have ended."""
     loop = Loop()
     for steps in all_steps:
         loop.start(steps)
-    loop.run(PATIENCE)
+    loop.run(ANSWER_TIMEOUT)
 
 
 def _result(times: Sequence[float], seconds: float, reconnects: int = 0) -> Result:

@@ -1,7 +1,7 @@
-"""The ratios as a picture (SVG 1.1): what each scenario costs us, as a multiple of what it costs each peer.
+"""Draw the ratios as SVG 1.1: our cost of each scenario as a multiple of each peer's.
 
-The scale is logarithmic, so that half and double are equally far from 1. A bar ends at the median over the rounds, and
-a thin line goes from the smallest to the largest ratio.
+The scale is logarithmic, so that half and double are equally far from 1. A bar ends at the median over the rounds; a
+thin line shows the range from the smallest to the largest ratio.
 """
 
 import math
@@ -20,16 +20,16 @@ COSTS = {
     "added_milliseconds": "added p50 latency",
     "p99_milliseconds": "p99 latency",
 }
-"""What may be compared, less being better: of each scenario the first that it has."""
+"""Columns to compare, all less-is-better; of each scenario the first that it has is drawn."""
 
 _COLOURS = ["#0072b2", "#009e73", "#cc79a7", "#d55e00"]
-"""For peers; the palette of Okabe and Ito, told apart by the colour-blind too."""
+"""Of peers, from Okabe and Ito's colour-blind safe palette."""
 _WIDTH, _LEFT, _RIGHT = 960, 270, 900
 _TOP, _BAR, _GAP = 84, 13, 12
 
 
 class _Scale:
-    """From ratios to pixels: whole powers of two, as many as are needed, from one side to the other."""
+    """Maps ratios to pixels; the axis covers as many whole powers of two as needed."""
 
     def __init__(self, found: Sequence[float]) -> None:
         self.low = math.floor(math.log2(min(0.5, *found)))
@@ -40,7 +40,7 @@ class _Scale:
 
 
 def svg(results: Sequence[tuple[Scenario, Results]], versions: dict[str, str | None]) -> str:
-    """All scenarios below each other, a bar for each peer; of two states the last."""
+    """Draw all scenarios below each other, with a bar for each peer; of two states the last is drawn."""
     lasts = [(scenario, *list(found.items())[-1]) for scenario, found in results]
     measured = {peer for *_, rounds in lasts for peer in rounds[0]}
     peers = [peer for peer in versions if peer in measured and peer != SUBJECT]
@@ -75,7 +75,7 @@ def svg(results: Sequence[tuple[Scenario, Results]], versions: dict[str, str | N
 
 
 def _bars(rounds: Sequence[Round], peers: Sequence[str]) -> tuple[str, dict[str, list[float]]]:
-    """What is compared, and its ratios to each peer, those to nothing or of nothing left out."""
+    """The compared column, and its ratios to each peer without zeros."""
     cost = next(cost for cost in COSTS if cost in rounds[0][SUBJECT])
     found = {peer: [ratio for ratio in ratios(rounds, peer, cost) if ratio > 0] for peer in peers if peer in rounds[0]}
     return cost, {peer: some for peer, some in found.items() if some}

@@ -1,8 +1,8 @@
-"""``python -m bench.placement``: what it costs to place a token, and to build and compare rings.
+"""Measure the CPU time of placing a token, and of building and comparing rings.
 
-The targets: the first candidate of a token of 32 bytes within 3 us (maglev 2 us) at 100 backends, and a
-ring of 500 backends built within 300 ms. Each number is processor time, and the best of many runs. A second table has
-placements a second, and how long building takes, by the number of backends. Takes about a minute.
+Targets: the first candidate of a token of 32 bytes within 3 us (maglev 2 us) with 100 backends, and a ring of 500
+backends built within 300 ms. Each number is the best of many runs. A second table shows placements per second and build
+times by the number of backends. It takes about a minute.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _SIZES = (3, 10, 30, 100, 300, 1000)
 
 
 def main() -> int:
-    """Print the table; exit code 1 if a target is missed."""
+    """Print the tables; return 1 if a target is missed."""
     argparse.ArgumentParser("python -m bench.placement", description=__doc__).parse_args()
     missed = []
     print(f"{'':26}{'owner, us':>20}{'order, us':>20}{'target':>8}{'build 500':>12}{'plan 500 to 501':>17}")
@@ -69,8 +69,8 @@ def main() -> int:
 
 
 def _by_size() -> None:
-    """Print what becomes of both with more backends."""
-    print("\n" + f"{'thousands of owners a second':30}" + "".join(f"{size:>9,}" for size in _SIZES))
+    """Print placements per second and build times by the number of backends."""
+    print("\n" + f"{'thousand owners per second':30}" + "".join(f"{size:>9,}" for size in _SIZES))
     building: dict[str, list[float]] = {}
     for name, (settings, _) in _RINGS.items():
         pools = [_pool(settings, size) for size in _SIZES]

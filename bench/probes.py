@@ -1,8 +1,8 @@
-"""``python -m bench.probes``: what health checks cost the daemon, as a share of one core.
+"""Measure the CPU time of health checks as a share of one core.
 
-A prober of its own, in this process, probes one server that stands for all backends. The target: at 500 backends with
-an interval of 2 s, less than 25 %. It is the processor time of this process, the kernel's work for its sockets
-included, without the first round, in which all backends are probed at once.
+A prober in this process probes a few servers that stand for all backends. Target: less than 25 % for 500 backends with
+an interval of 2 s. The CPU time is that of this process, including the kernel's work for its sockets, without the first
+round, in which all backends are probed at once.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _SERVERS = 3
 
 
 def main() -> int:
-    """Print the table; exit code 1 if the target is missed."""
+    """Print the table; return 1 if the target is missed."""
     parser = argparse.ArgumentParser("python -m bench.probes", description=__doc__)
     parser.add_argument("--backends", type=int, default=500, metavar="N", help="size of the pool (500)")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of a run (10)")
@@ -61,7 +61,7 @@ def _config(kind: str, count: int, ports: list[int]) -> model.Config:
 
 
 async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:
-    """Probes, those that failed, and seconds by the clock and of the processor."""
+    """Number of probes, number of failed ones, elapsed seconds, and seconds of CPU time."""
     with tempfile.TemporaryDirectory() as folder:
         events = Events(time.time)
         pools = Pools(config, Journal(Path(folder)), time.time)

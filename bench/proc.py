@@ -1,7 +1,7 @@
-"""Processor time and memory of a process and its descendants, read from /proc (proc(5)).
+"""CPU time and memory of a process and its descendants, read from /proc (proc(5)).
 
-``schedstat`` counts nanoseconds where ``stat`` counts ticks of 10 ms. It belongs to a thread, so those of all threads
-are added up. The kernel's work on loopback packets is charged to whoever sends them, for every proxy alike.
+``schedstat`` counts nanoseconds where ``stat`` counts ticks of 10 ms. It is per thread, so those of all threads are
+summed up. The kernel charges its work on loopback packets to their sender, for every proxy alike.
 """
 
 from collections import defaultdict
@@ -13,11 +13,11 @@ from bench.process import BenchError
 _PROC = Path("/proc")
 
 Times = dict[int, dict[str, int]]
-"""Nanoseconds on a processor, by process and thread."""
+"""Nanoseconds of CPU time by process and thread."""
 
 
 def tree(root: int) -> list[int]:
-    """The process and all its descendants."""
+    """Return the process ids of ``root`` and all its descendants."""
     children = defaultdict(list)
     for entry in _PROC.glob("[0-9]*/stat"):
         try:
@@ -26,13 +26,13 @@ def tree(root: int) -> list[int]:
             continue
         children[parent].append(int(entry.parent.name))
     found = [root]
-    for process in found:  # grows meanwhile
+    for process in found:  # the list grows during the loop
         found += children[process]
     return found
 
 
 def processor_time(root: int) -> Times:
-    """What it has spent until now."""
+    """Return the CPU time that the process tree has used so far."""
     return {process: _threads(process) for process in tree(root)}
 
 
@@ -45,7 +45,7 @@ def _threads(process: int) -> dict[str, int]:
 
 
 def spent_since(before: Times, root: int) -> list[int]:
-    """Nanoseconds on a processor since then, of each thread."""
+    """Return the nanoseconds of CPU time since ``before``, of each thread. Raises ``BenchError`` if a process ended."""
     after = processor_time(root)
     if not before.keys() <= after.keys():
         raise BenchError("a process of the proxy ended during the run")
@@ -57,21 +57,21 @@ def spent_since(before: Times, root: int) -> list[int]:
 
 
 def memory(root: int) -> int:
-    """Bytes of memory held now, summed over processes.
+    """Return the bytes of memory of the process tree.
 
-    Pages that several processes share are counted once (the proportional set size), where the kernel lets us know. So
-    another proxy that runs the same program takes its part of what both share.
+    Pages that several processes share are counted once (proportional set size), if the kernel lets us read that.
+    Another proxy that runs the same program therefore takes its part of the pages both share.
     """
     return sum(map(_held, tree(root)))
 
 
 def _held(process: int) -> int:
-    """Of one process; 0 if it has just ended."""
+    """Memory of one process; 0 if it has just ended."""
     for file, field in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
         try:
             for line in (_PROC / str(process) / file).read_text().splitlines():
                 if line.startswith(field):
                     return int(line.split()[1]) * 1024
-        except OSError:  # not ours to read, or gone
+        except OSError:  # no permission, or it has ended
             continue
     return 0

@@ -1,4 +1,4 @@
-"""Child processes of a benchmark: started, waited for until they listen, always stopped."""
+"""Child processes of a benchmark: start them, wait until they listen, always stop them."""
 
 import random
 import socket
@@ -8,17 +8,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-STARTS_WITHIN = 20.0
-"""Seconds a server may take to listen."""
-STOPS_WITHIN = 10.0
+START_TIMEOUT = 20.0
+"""Seconds a server may take until it listens."""
+STOP_TIMEOUT = 10.0
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 class BenchError(Exception):
-    """The benchmark cannot give numbers worth comparing; the message says what to look at."""
+    """The benchmark has no comparable numbers; the message says why."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 nobody listens on; all different, and none of those that the system gives to clients."""
+    """Return different free ports of 127.0.0.1, outside of the range that the system assigns to clients."""
     clients_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     untried = iter(random.sample(range(clients_from // 2, clients_from), clients_from // 2))
     return [next(port for port in untried if _free(port)) for _ in range(count)]
@@ -26,16 +27,16 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def server(name: str, command: Sequence[str], folder: Path, ports: Sequence[int]) -> Iterator[int]:
-    """Run ``command`` until the block ends; gives its process id once it listens on all of ``ports``.
+    """Run ``command`` until the block ends; yield its process id once it listens on all of ``ports``.
 
-    What it prints goes to ``NAME.log`` in ``folder``. Raises ``BenchError``, with the end of that log, if it does not
+    Its output goes to ``NAME.log`` in ``folder``. Raises ``BenchError``, with the end of that log, if it does not
     listen in time or ends before the block.
     """
     log = folder / f"{name}.log"
     with log.open("wb") as output:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + STARTS_WITHIN
+        deadline = time.monotonic() + START_TIMEOUT
         for port in ports:
             while not _listens(port):
                 if child.poll() is not None or time.monotonic() > deadline:
@@ -43,7 +44,7 @@ def server(name: str, command: Sequence[str], folder: Path, ports: Sequence[int]
                 time.sleep(0.02)
         try:
             yield child.pid
-        finally:  # whatever else went wrong, went wrong because of this
+        finally:  # replaces any other error, which is a consequence of this one
             if child.poll() is not None:
                 raise BenchError(f"{name} ended during the benchmark with code {child.returncode}:\n{tail(log)}")
     finally:
@@ -51,17 +52,17 @@ def server(name: str, command: Sequence[str], folder: Path, ports: Sequence[int]
 
 
 def stop(child: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
-    """Ask the process to end, then make it."""
+    """Terminate the process; kill it if it does not end in time."""
     child.terminate()
     try:
-        child.wait(STOPS_WITHIN)
+        child.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log, indented."""
+    """Return the last lines of a log, indented."""
     lines = log.read_text(errors="replace").splitlines()[-8:]
     return "\n".join(f"  {line}" for line in lines) or "  (it printed nothing)"
 

@@ -1,4 +1,4 @@
-"""What the rounds say: medians with their spread, ratios to each peer, and whether the machine was quiet enough."""
+"""Evaluate rounds: medians and spread, ratios to each peer, and whether the machine was quiet enough."""
 
 import math
 import os
@@ -14,27 +14,27 @@ from bench.runner import Results, Round
 from bench.scenarios import Scenario
 
 NOISE = 0.25
-"""Spread of a steady number between rounds above which a comparison means little."""
+"""Spread of a steady number between rounds above which a comparison is unreliable."""
 
 
 def values(rounds: Sequence[Round], peer: str, column: str) -> list[float]:
-    """One number of one peer, round by round."""
+    """Return one number of one peer for each round."""
     return [turn[peer][column] for turn in rounds]
 
 
 def ratios(rounds: Sequence[Round], peer: str, column: str) -> list[float]:
-    """How many times the peer's number ours is, round by round; left out where the peer's is nothing."""
+    """Return our number divided by the peer's for each round, without rounds in which the peer's is 0."""
     return [turn[SUBJECT][column] / turn[peer][column] for turn in rounds if turn[peer][column]]
 
 
 def spread(numbers: Sequence[float]) -> float:
-    """Largest minus smallest, as a share of the median; 0 if there is nothing to share."""
+    """Return largest minus smallest number as a share of the median; 0 if the median is 0."""
     middle = median(numbers)
     return (max(numbers) - min(numbers)) / abs(middle) if middle else 0.0
 
 
 def noisy(rounds: Sequence[Round]) -> list[str]:
-    """Sentences on peers whose steady numbers differed too much between rounds; none on a quiet machine."""
+    """Return a message for each steady number that differed too much between rounds."""
     spreads = {
         (peer, column): spread(values(rounds, peer, column))
         for peer, sample in rounds[0].items()
@@ -49,7 +49,7 @@ def noisy(rounds: Sequence[Round]) -> list[str]:
 
 
 def text(scenario: Scenario, results: Results) -> str:
-    """One scenario as tables for people: one for each state, and what changed from the first to the last."""
+    """Format a scenario as tables: one for each state, and the changes from the first to the last state."""
     lines = [f"{scenario.name}: {scenario.about}"]
     for state, rounds in results.items():
         lines += [f"  {state}:"] if state else []
@@ -84,7 +84,7 @@ def _change(results: Results) -> list[str]:
 
 
 def changes(results: Results, peer: str, column: str) -> list[float]:
-    """How much one number of one peer grew from the first state to the last, round by round: 0.5 is by half."""
+    """Return the relative growth of a peer's number from the first state to the last, for each round."""
     first, *_, last = (values(rounds, peer, column) for rounds in results.values())
     return [after / before - 1 for before, after in zip(first, last, strict=True) if before]
 
@@ -94,14 +94,14 @@ def _row(name: str, cells: Sequence[str]) -> str:
 
 
 def _range(numbers: Sequence[float], middle: str, ends: str) -> str:
-    """The median, and the smallest and largest."""
+    """The median, with the smallest and largest in parentheses."""
     if not numbers:
         return "-"
     return f"{middle.format(median(numbers))} ({ends.format(min(numbers), max(numbers))})"
 
 
 def record(scenario: Scenario, results: Results) -> dict[str, Any]:
-    """One scenario as data: every sample, the ratios' medians, and for two states what changed."""
+    """Return a scenario as data for JSON: all samples, medians of ratios, and for two states the changes."""
     states = [
         {
             "name": state,
@@ -119,13 +119,14 @@ def record(scenario: Scenario, results: Results) -> dict[str, Any]:
 
 
 def summary(outcome: Sequence[tuple[Scenario, Results]], seconds: float) -> str:
-    """How long it took, and which scenarios are to be measured again."""
-    restless = [scenario.name for scenario, results in outcome if any(map(noisy, results.values()))]
+    """Return how long it took, and which scenarios to measure again."""
+    disturbed = [scenario.name for scenario, results in outcome if any(map(noisy, results.values()))]
     took = f"took {seconds // 60:.0f} min {seconds % 60:.0f} s"
-    if not restless:
+    if not disturbed:
         several = all(len(rounds) > 1 for _, results in outcome for rounds in results.values())
-        return f"{took}; " + ("the machine was quiet enough" if several else "one round does not tell how noisy it was")
-    return f"{took}; the machine was too noisy, measure again when it is quiet: {' '.join(restless)}"
+        verdict = "the machine was quiet enough" if several else "a single round does not show how noisy it was"
+        return f"{took}; {verdict}"
+    return f"{took}; the machine was too noisy, measure again when it is quiet: {' '.join(disturbed)}"
 
 
 def _changes(results: Results) -> dict[str, dict[str, float]]:
@@ -143,13 +144,13 @@ def _changes(results: Results) -> dict[str, dict[str, float]]:
 
 
 def _shown(number: float) -> str:
-    """With three digits that say something, or all before the point."""
+    """Format with three significant digits, or all before the decimal point."""
     digits = 2 if number == 0 else max(0, 2 - math.floor(math.log10(abs(number))))
     return f"{number:,.{digits}f}"
 
 
 def machine() -> dict[str, Any]:
-    """Where the numbers come from."""
+    """Describe the machine."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": models[0].partition(":")[2].strip() if models else platform.machine(),

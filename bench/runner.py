@@ -1,7 +1,7 @@
-"""A scenario from start to end: backends, proxies, load, rounds.
+"""Run a scenario: start backends and proxies, then measure in rounds.
 
-All proxies are up for the whole scenario and take turns, and who begins changes from round to round: whatever else the
-machine does hits them alike, so their ratio within a round is worth more than any of the numbers. The same holds for
+All proxies run for the whole scenario and take turns, and a different one begins in each round: other load of the
+machine affects them alike, so their ratio within a round is more reliable than any of the numbers. The same holds for
 two states of one proxy.
 """
 
@@ -12,26 +12,26 @@ from pathlib import Path
 from balancer.demo.certificate import CertificateFiles
 from bench.backends import backends
 from bench.conditions import crowd, repeated
-from bench.load import Aim
+from bench.load import LoadSpec
 from bench.measure import Proxy, Sample
 from bench.peers.peer import Peer, Setup, Site
 from bench.proc import memory
 from bench.process import BenchError, free_ports, server
 from bench.scenarios import Scenario, State
 
-_SMALL = {"get", "many", "steady", "browser", "visit", "resume", "knock"}
-"""Kinds of traffic whose requests are GET without anything special about them."""
+_SMALL = {"get", "many", "steady", "browser", "tls-full", "tls-resumed", "open-close"}
+"""Kinds of traffic with plain GET requests only."""
 
 Round = dict[str, Sample]
-"""One sample of each peer, by its name."""
+"""One sample of each peer, by name."""
 Results = dict[str, list[Round]]
-"""The rounds of each state, by its name."""
+"""The rounds of each state, by name."""
 
 
 def run(
     scenario: Scenario, peers: Sequence[Peer], files: CertificateFiles, folder: Path, rounds: int, seconds: float
 ) -> Results:
-    """Measure. Raises ``BenchError``, saying where, when any run had errors."""
+    """Measure a scenario. Raises ``BenchError``, which names proxy and round, if a run had errors."""
     peers = [peer for peer in peers if scenario.suits(peer)]
     setups = list(dict.fromkeys(state.setup for state in scenario.states))
     with ExitStack() as stack:
@@ -71,8 +71,9 @@ def _start(
     place.mkdir()
     site = Site(place, plain, tls, admin, ports[: setup.backends], files.cert, files.key, setup)
     pid = stack.enter_context(server(peer.name, peer.start(site), place, [plain, tls]))
-    aim = Aim(scenario.kind, tls if scenario.tls else plain, files.cert if scenario.tls else None, scenario.connections)
-    return Proxy(peer, site, pid, memory(pid), aim)
+    port, certificate = (tls, files.cert) if scenario.tls else (plain, None)
+    spec = LoadSpec(scenario.kind, port, certificate, scenario.connections)
+    return Proxy(peer, site, pid, memory(pid), spec)
 
 
 def _measured(scenario: Scenario, state: State, proxy: Proxy, folder: Path, seconds: float) -> Sample:

@@ -1,4 +1,4 @@
-"""What is measured: each scenario is a kind of traffic, and whether TLS is terminated in front of it."""
+"""The scenarios: kinds of traffic, with or without TLS, and conditions of the proxy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,32 +9,32 @@ from bench.peers.peer import ORDINARY, Peer, Setup
 
 @dataclass(frozen=True)
 class State:
-    """What a proxy is in while it is measured."""
+    """The condition of a proxy while it is measured."""
 
     name: str = ""
     setup: Setup = ORDINARY
     crowd: int = 0
-    """Idle connections it has besides."""
+    """Number of additional idle connections."""
     event: str = ""
-    """What operators do to it over and over, by the name its peer has for it."""
+    """Operator action that is repeated during the measurement, a key of ``Peer.events``."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of traffic."""
+    """A measurement of one kind of traffic."""
 
     name: str
     kind: str
-    """What clients do: ``bench.clients`` and ``bench.messages`` know it by this name."""
+    """Kind of traffic: what ``bench.clients`` and ``bench.messages`` do for this name."""
     tls: bool
     connections: int
     about: str
     measure: Measure = throughput
     states: Sequence[State] = (State(),)
-    """One, or two that are compared with each other."""
+    """One, or two to compare."""
 
     def suits(self, peer: Peer) -> bool:
-        """Can it be done with that proxy?"""
+        """Return whether the proxy supports the scenario's events."""
         return all(not state.event or state.event in peer.events for state in self.states)
 
 
@@ -43,7 +43,7 @@ _MANY = Setup(backends=500, interval=10)
 
 def _tail(event: str, state: str, about: str) -> Scenario:
     states = State("left alone", _MANY), State(state, _MANY, event=event)
-    about = f"500 GET a second, 500 backends, and {about} three times a second"
+    about = f"500 GET per second, 500 backends, and {about} three times per second"
     return Scenario(event, "steady", False, 32, about, tail, states)
 
 
@@ -56,9 +56,15 @@ SCENARIOS = [
     Scenario("browser-tls", "browser", True, 64, "the same, TLS terminated"),
     Scenario("post", "post", False, 64, "POST of 16 KiB on 64 kept connections"),
     Scenario("chunked", "chunked", False, 64, "GET of 8 chunks of 1 KiB on 64 kept connections"),
-    Scenario("tls-full", "visit", True, 16, "a connection with a full TLS handshake for each GET, 16 at a time"),
-    Scenario("tls-resumed", "resume", True, 16, "a connection with a resumed TLS session for each GET, 16 at a time"),
-    Scenario("open-close", "knock", False, 16, "a connection opened and closed without a word, 16 at a time"),
+    Scenario("tls-full", "tls-full", True, 16, "a connection with a full TLS handshake for each GET, 16 at a time"),
+    Scenario(
+        "tls-resumed",
+        "tls-resumed",
+        True,
+        16,
+        "a connection with a resumed TLS session for each GET, 16 at a time",
+    ),
+    Scenario("open-close", "open-close", False, 16, "a connection opened and closed without data, 16 at a time"),
     Scenario("download-plain", "download", False, 4, "downloads of 100 MiB, 4 at a time"),
     Scenario("download-tls", "download", True, 4, "downloads of 100 MiB, 4 at a time, TLS terminated"),
     Scenario("upload-plain", "upload", False, 4, "uploads of 100 MiB, 4 at a time"),
@@ -67,16 +73,21 @@ SCENARIOS = [
     Scenario("echo-4k-tls", "echo-4k", True, 200, "4 KiB of WebSocket echo on 200 connections, TLS terminated"),
     Scenario("idle", "echo", True, 5000, "5,000 idle WebSockets, TLS terminated", idle),
     Scenario(
-        "fairness", "quiet", True, 8, "64 bytes of WebSocket echo now and then, beside 2 downloads, all TLS", fairness
+        "fairness",
+        "quiet",
+        True,
+        8,
+        "occasional WebSocket echoes of 64 bytes during 2 downloads, all TLS",
+        fairness,
     ),
-    Scenario("latency-plain", "quiet", False, 1, "64 bytes of WebSocket echo now and then, nothing else", latency),
+    Scenario("latency-plain", "quiet", False, 1, "occasional WebSocket echoes of 64 bytes, nothing else", latency),
     Scenario("latency-tls", "quiet", True, 1, "the same, TLS terminated", latency),
     Scenario(
         "access-log",
         "get",
         False,
         64,
-        "small GET on 64 kept connections, with a line for each in a file",
+        "small GET on 64 kept connections, without and with an access log in a file",
         states=(State("no access log"), State("access log", Setup(access_log=True))),
     ),
     Scenario(
@@ -93,7 +104,7 @@ SCENARIOS = [
         "get",
         False,
         64,
-        "small GET on 64 connections, beside 10 and 10,000 kept connections without a word",
+        "small GET on 64 connections, beside 10 and 10,000 idle connections",
         beyond_rest,
         (State("10 idle", crowd=10), State("10,000 idle", crowd=10_000)),
     ),
@@ -106,9 +117,9 @@ SCENARIOS = [
         beyond_rest,
         (State("3 backends", Setup(interval=10)), State("500 backends", _MANY)),
     ),
-    _tail("reload", "reloading", "a changed file put in force"),
-    _tail("swap", "swapping", "another ring, as a weight changes,"),
-    _tail("scrape", "scraping", "metrics read"),
+    _tail("reload", "reloading", "a reload of a changed file"),
+    _tail("swap", "swapping", "a change of a weight, and so of the ring,"),
+    _tail("scrape", "scraping", "a scrape of metrics"),
 ]
 QUICK = SCENARIOS[:4]
-"""The traffic that matters most."""
+"""The most important ones."""

@@ -81,7 +81,7 @@ def test_json_says_the_same(bad):
 def test_shipped_files(name):
     done = balancer("check", "--config", CONF / name)
     warning, summary = done.stdout.splitlines()
-    assert ": warning: the placeholder of the source tree" in warning
+    assert ": warning: this is the placeholder of the source tree" in warning
     assert summary == f"{CONF / name}: 0 problems, 1 warning; 1 listener, 1 pool, 3 backends"
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -108,7 +108,7 @@ def test_plan(write, run, tmp_path):
         (["plan", "--config", "{old}", "--to", "{other}"], "the pools differ"),
         (["plan", "--config", "{old}", "--to", "{empty}"], "weight 0"),
         (["plan", "--config", "{two}", "--to", "{two}", "--svg", "{absent}"], "choose a pool"),
-        (["plan", "--config", "{old}", "--to", "{old}", "--svg", "{absent}/x.svg"], "cannot be written"),
+        (["plan", "--config", "{old}", "--to", "{old}", "--svg", "{absent}/x.svg"], "cannot write"),
     ],
 )
 def test_refusals_say_what_to_do(write, run, tmp_path, args, message):

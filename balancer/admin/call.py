@@ -18,7 +18,7 @@ from balancer.config.model import Section
 from balancer.config.plain import token_settings
 from balancer.control.pool_state import PoolState
 from balancer.errors import ProxyError, Refused
-from balancer.http.token import given
+from balancer.http.token import from_operator
 
 T = TypeVar("T", bound=Section)
 
@@ -93,7 +93,7 @@ class Call:
     def token(self, text: str) -> bytes:
         """What the data plane hashes for this token."""
         try:
-            token = given(text.encode(), token_settings(self.pool_state.config.token))
+            token = from_operator(text.encode(), token_settings(self.pool_state.config.token))
         except ProxyError as error:
             raise ApiError(400, error.reason) from None
         if token is None:

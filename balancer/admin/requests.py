@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from balancer.config.model import Many, Name, Section
+from balancer.config.model import Array, Name, Section
 from balancer.config.scalars import Level
 from balancer.errors import Refused
 from balancer.overlay.entries import RingConfig
@@ -58,7 +58,7 @@ class ReloadBody(Section):
 class PlanBody(Section):
     """Changes to be looked at before they are made, or the ring and backends of another configuration."""
 
-    changes: Annotated[Many[Change], Field(max_length=1000)] = ()
+    changes: Annotated[Array[Change], Field(max_length=1000)] = ()
     to: RingConfig | None = None
 
     @model_validator(mode="after")

@@ -1,3 +1,3 @@
-"""The command line: one file for each group of verbs, each adding its parsers; no logic of its own."""
+"""The command line: a module for each group of verbs. They parse, ask the daemon and print; the logic is elsewhere."""
 
 from balancer.cli.command import main as main

@@ -1,4 +1,4 @@
-"""`balancer backend list|ready|drain|maint|weight`: what operators do with a host."""
+"""`balancer backend list|ready|drain|maint|weight`: show backends, set their state and weight."""
 
 import argparse
 from functools import partial
@@ -8,41 +8,41 @@ from urllib.parse import quote
 from balancer.cli.live import add_verb, argument, as_json, daemon, pool_path
 from balancer.cli.status import backends_table
 from balancer.cli.tables import count
-from balancer.config.scalars import parse_duration, span
+from balancer.config.scalars import format_duration, parse_duration
 from balancer.errors import Refused
 
 _STATES = {
     "ready": "take new users again",
-    "drain": "take nobody new; connected users stay for timeouts.drain",
-    "maint": "take nobody at all; open tunnels are closed after timeouts.drain",
+    "drain": "take no new users; connected users may stay for timeouts.drain",
+    "maint": "take no connections at all; open tunnels are closed after timeouts.drain",
 }
-_SAID = {
+_CONFIRMATIONS = {
     "ready": "{name} is ready and takes new users",
-    "drain": "{name} drains: nobody new is placed there",
-    "maint": "{name} is in maint: nobody is placed there",
+    "drain": "{name} is draining: it gets no new users",
+    "maint": "{name} is in maintenance: it gets no connections",
 }
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb and its own verbs to the command's parser."""
-    own = verbs.add_parser("backend", help="list, drain and weigh backends").add_subparsers(
+    """Add the verb and its subcommands to the command's parser."""
+    own = verbs.add_parser("backend", help="list backends, set their state or weight").add_subparsers(
         metavar="VERB", required=True
     )
-    add_verb(own, "list", _list, "the backends of a pool", reads=True)
+    add_verb(own, "list", _list, "list the backends of a pool", reads=True)
     for state, about in _STATES.items():
         parser = add_verb(own, state, partial(_set_state, state), about)
         parser.add_argument("name", metavar="BACKEND")
-    parser = add_verb(own, "weight", _weigh, "change a weight, at once or in steps")
+    parser = add_verb(own, "weight", _set_weight, "change the weight of a backend, at once or gradually")
     parser.add_argument("name", metavar="BACKEND")
     parser.add_argument(
-        "--over", type=argument(parse_duration), metavar="30m", help="reach it in steps, over this time"
+        "--over", type=argument(parse_duration), metavar="30m", help="change it gradually, over this time"
     )
     one = parser.add_mutually_exclusive_group(required=True)
-    one.add_argument("weight", metavar="W", type=float, nargs="?", help="0 to 256; 0 takes it off the ring")
+    one.add_argument("weight", metavar="W", type=float, nargs="?", help="0 to 256; 0 removes it from the ring")
     for action, about in (
-        ("pause", "stop the steps"),
-        ("resume", "go on with them"),
-        ("rollback", "go back to the weight before them"),
+        ("pause", "pause a gradual change"),
+        ("resume", "resume a paused change"),
+        ("rollback", "return to the weight before the change"),
     ):
         one.add_argument(f"--{action}", dest="action", action="store_const", const=action, help=about)
 
@@ -56,27 +56,27 @@ def _list(args: argparse.Namespace) -> str:
 def _set_state(state: str, args: argparse.Namespace) -> str:
     backend = _put(args, "PUT", "state", {"state": state})
     name = backend["name"]
-    said = _SAID[state].format(name=name)
+    confirmation = _CONFIRMATIONS[state].format(name=name)
     if state == "ready" and backend["weight"] == 0 and not backend["backup"]:
-        return f"{name} is ready, but its weight is 0: balancer backend weight {name} 1 gives it new users"
+        return f"{name} is ready, but its weight is 0; to give it new users: balancer backend weight {name} 1"
     if state == "ready" and not backend["up"]:
-        return f"{name} is ready, and takes new users once it is up: {backend['why_down']}"
+        return f"{name} is ready and takes new users once it is up: {backend['why_down']}"
     if state == "ready":
-        return said
+        return confirmation
     left = f"{count(backend['users'], 'user')} with {count(backend['tunnels'], 'tunnel')}"
-    return f"{said}; {left} there now\nundo it with: balancer backend ready {name}"
+    return f"{confirmation}; {left} still connected\nto undo: balancer backend ready {name}"
 
 
-def _weigh(args: argparse.Namespace) -> str:
+def _set_weight(args: argparse.Namespace) -> str:
     if args.action is not None:
         if args.over is not None:
-            raise Refused(f"--over goes with a weight, not with --{args.action}")
+            raise Refused(f"--over needs a weight and cannot be combined with --{args.action}")
         return _weight_line(_put(args, "POST", "ramp", {"action": args.action}))
     return _weight_line(_put(args, "PUT", "weight", {"weight": args.weight, "over": args.over or 0.0}))
 
 
 def _put(args: argparse.Namespace, method: str, what: str, body: object) -> dict[str, Any]:
-    """Change something of the backend; how it is now."""
+    """Change one property of the backend and return the backend's new state."""
     client = daemon(args)
     path = f"{pool_path(client, args)}/backends/{quote(args.name, safe='')}/{what}"
     backend: dict[str, Any] = client.ask(method, path, body)["backend"]
@@ -89,6 +89,6 @@ def _weight_line(backend: dict[str, Any]) -> str:
     if ramp is None:
         return line
     if ramp["paused"]:
-        return f"{line} and stays so\ngo on to {ramp['to']:g} with: balancer backend weight {name} --resume"
-    steer = f"balancer backend weight {name} --pause, or --rollback"
-    return f"{line} and will be {ramp['to']:g} in {span(ramp['left'])}\nstop it with: {steer}"
+        return f"{line}, paused\nto continue to {ramp['to']:g}: balancer backend weight {name} --resume"
+    stop = f"balancer backend weight {name} --pause, or --rollback"
+    return f"{line} and will be {ramp['to']:g} in {format_duration(ramp['left'])}\nto stop: {stop}"

@@ -1,4 +1,4 @@
-"""`balancer check`: everything wrong with a configuration file, before it matters."""
+"""`balancer check`: validate a configuration file without running the daemon."""
 
 import argparse
 import json
@@ -15,9 +15,9 @@ from balancer.errors import Problem
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb to the command's parser."""
-    parser = verbs.add_parser("check", help="say everything that is wrong with a configuration file")
-    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration to check")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser = verbs.add_parser("check", help="validate a configuration file; report every problem")
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration file to check")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(run=_run)
 
 
@@ -43,7 +43,7 @@ def _as_text(path: Path, report: Report) -> str:
     warnings = [Problem(each.file, each.line, each.key, f"warning: {each.message}") for each in report.warnings]
     found = f"{_count(report.problems, 'problem')}, {_count(report.warnings, 'warning')}"
     verdict = f"{path}: {found}" + (f"; {_size(report.config)}" if report.config else "")
-    lines = [paint(str(each), "bad") for each in report.problems] + [paint(str(each), "odd") for each in warnings]
+    lines = [paint(str(each), "bad") for each in report.problems] + [paint(str(each), "warning") for each in warnings]
     return "\n".join([*lines, verdict if lines else paint(verdict, "good")])
 
 

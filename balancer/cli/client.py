@@ -1,4 +1,4 @@
-"""The admin API from the side of the command line: where it is, how to ask it, and what its refusals say."""
+"""A client of the admin API: find the daemon's address, send a request, turn failures into messages."""
 
 import argparse
 import http.client
@@ -20,19 +20,23 @@ from balancer.errors import Refused
 
 DEFAULT = "/run/balancer/admin.sock"
 TOKEN_VARIABLE = "BALANCER_ADMIN_TOKEN"
-PATIENCE = 60.0
-"""Seconds the daemon may take to answer; plans of large rings take some."""
-_NOT_OURS = "what answers there is not the balancer's admin API"
+ANSWER_TIMEOUT = 60.0
+"""Seconds the daemon may take to answer; plans of large rings take several."""
+_NOT_ADMIN_API = "the answer is not from the balancer's admin API"
 
 
 class Unreachable(Exception):
-    """The daemon does not answer."""
+    """The daemon did not answer, or something else answered in its place."""
 
 
 class Client:
-    """One daemon. ``address`` is the path of its Unix socket, or ``http://host:port`` with the token in ``token``."""
+    """A client of one daemon.
 
-    patience = PATIENCE
+    ``address`` is the path of its Unix socket, or ``http://host:port``; ``token`` is the bearer token for the latter.
+    Each request opens a connection of its own. ``timeout`` is in seconds.
+    """
+
+    timeout = ANSWER_TIMEOUT
 
     def __init__(self, address: str, token: str | None = None) -> None:
         self.address = address
@@ -41,23 +45,26 @@ class Client:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """The JSON object of the answer. Raises ``Refused`` with the daemon's words, ``Unreachable`` without any."""
+        """Send a request and return the JSON object it is answered with.
+
+        Raises ``Refused`` with the daemon's message if it answers with an error, ``Unreachable`` if it does not answer.
+        """
         text = self.text(method, path, body, accept="application/json")
         try:
             answer = json.loads(text)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise self._unreachable(_NOT_OURS)
+            raise self._unreachable(_NOT_ADMIN_API)
         return answer
 
     def text(self, method: str, path: str, body: object = None, *, accept: str = "text/plain") -> str:
-        """The answer as another type than JSON."""
+        """Send a request and return its answer as text of the media type ``accept``. Raises as ``ask`` does."""
         with self._answer(method, path, body, {"Accept": accept}) as response:
             return response.read().decode(errors="replace")
 
     def lines(self, path: str, fields: Mapping[str, str]) -> Iterator[str]:
-        """The lines of an answer that only the end of the daemon ends, as they come; ``fields`` are sent along."""
+        """Yield the lines of an endless answer as they arrive, until the daemon closes it; ``fields`` are headers."""
         with self._answer("GET", path, None, fields) as response, suppress(ConnectionError, http.client.IncompleteRead):
             for line in response:
                 yield line.decode().rstrip("\n")
@@ -72,70 +79,73 @@ class Client:
             connection.request(method, path, data, {**self._headers, **fields})
             response = connection.getresponse()
             if response.status == 401:
-                raise Refused(f"the daemon wants the token of its admin.token_file: put it into {TOKEN_VARIABLE}")
+                raise Refused(f"the daemon requires the token from its admin.token_file: set {TOKEN_VARIABLE} to it")
             if response.status >= 400:
                 raise Refused(_error(response.read().decode(errors="replace")))
             yield response
         except TimeoutError:
-            raise self._unreachable(f"no answer within {self.patience:g} s") from None
+            raise self._unreachable(f"no answer within {self.timeout:g} s") from None
         except PermissionError:
-            raise self._unreachable("permission denied; be root, or in the group of that socket") from None
+            raise self._unreachable("permission denied; run as root, or as a member of the socket's group") from None
         except OSError as error:
             raise self._unreachable(f"{error.strerror or error}; is it running?") from None
         except http.client.HTTPException:
-            raise self._unreachable(_NOT_OURS) from None
+            raise self._unreachable(_NOT_ADMIN_API) from None
         finally:
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
         if self.address.startswith("http://"):
             parts = urlsplit(self.address)
-            return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self.patience)
-        return _UnixConnection(self.address, self.patience)
+            return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self.timeout)
+        return _UnixConnection(self.address, self.timeout)
 
     def _unreachable(self, why: str) -> Unreachable:
-        return Unreachable(f"the daemon cannot be reached at {self.address}: {why}")
+        return Unreachable(f"cannot reach the daemon at {self.address}: {why}")
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, patience: float) -> None:
-        super().__init__("localhost")
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
-        self._patience = patience
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self._patience)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
 def admin_address(text: str) -> str:
-    """What ``--admin`` takes: a path or ``http://host:port``."""
+    """Parse the value of ``--admin``, a path or ``http://host:port``. Raises ``argparse.ArgumentTypeError``."""
     if "://" not in text:
         return text.removeprefix("unix:")
     parts = urlsplit(text)
     try:
         good = parts.scheme == "http" and parts.hostname and parts.port and parts.path in ("", "/")
-    except ValueError:  # a port that is none
+    except ValueError:  # not a port number
         good = False
     if not good:
-        raise argparse.ArgumentTypeError("expected the path of a socket or http://HOST:PORT")
+        raise argparse.ArgumentTypeError("expected the path of a Unix socket or http://HOST:PORT")
     return text
 
 
-def reach(admin: str | None, config: Path | None) -> Client:
-    """The daemon at ``admin``, else the one that runs with ``config``, else the one at the usual place."""
+def find_daemon(admin: str | None, config: Path | None) -> Client:
+    """Return a client of the daemon at ``admin``, else of the one configured by ``config``, else at ``DEFAULT``.
+
+    Raises ``Refused`` if ``config`` has no admin address or cannot be read.
+    """
     if admin is None and config is not None:
-        admin = configured(config)
+        admin = configured_address(config)
         if admin is None:
-            raise Refused(f"{config} names no admin.socket: add one, or say where the daemon is with --admin")
+            raise Refused(f"{config} has no admin.socket: add one, or give the daemon's address with --admin")
     return Client(admin or DEFAULT, os.environ.get(TOKEN_VARIABLE))
 
 
-def configured(path: Path) -> str | None:
-    """Where the daemon with this configuration is to be reached, if anywhere.
+def configured_address(path: Path) -> str | None:
+    """Return the admin address in the configuration file ``path``, or None if it has none.
 
-    The rest of the file is not looked at: operators need not be able to read the keys it names.
+    Only its ``[admin]`` table is validated: operators may not be allowed to read the private keys that the file names.
+    Raises ``Refused`` for a file that cannot be read or is invalid.
     """
     try:
         document = tomllib.loads(path.read_bytes().decode())
@@ -143,7 +153,7 @@ def configured(path: Path) -> str | None:
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, ValidationError):
-        raise Refused(f"{path} has mistakes: see `balancer check --config {path}`") from None
+        raise Refused(f"{path} is invalid: run `balancer check --config {path}`") from None
     if admin.socket is not None:
         return str(admin.socket)
     return f"http://{admin.listen}" if admin.listen is not None and admin.listen.port else None
@@ -158,4 +168,4 @@ def _error(text: str) -> str:
     try:
         return str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
-        return _NOT_OURS
+        return _NOT_ADMIN_API

@@ -1,4 +1,4 @@
-"""The `balancer` command: its parser, and what every verb has in common."""
+"""The `balancer` command: the parser of all verbs, output and exit codes."""
 
 import argparse
 import os
@@ -10,7 +10,9 @@ from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 
-_EXIT_CODES = "exit codes: 0 done; 1 the answer is no or the input is wrong; 2 usage; 3 the daemon cannot be reached"
+_EXIT_CODES = (
+    "exit codes: 0 success; 1 refused, invalid input, or a failed check; 2 wrong usage; 3 cannot reach the daemon"
+)
 _VERBS = {
     "check": "check",
     "demo": "demo",
@@ -28,19 +30,19 @@ _VERBS = {
     "reload": "reload",
     "log-level": "log_level",
 }
-"""The module of each verb, which has ``add(verbs)`` to add its parsers; each parser sets ``run``, a function of the
-arguments that returns the exit code."""
+"""The module of each verb. Its ``add(verbs)`` adds the verb's parsers, and each parser sets ``run``, a function that
+takes the parsed arguments and returns the exit code."""
 
 
 def main() -> int:
-    """The console script; the exit code is its return value."""
-    # Output quotes names of and from files; what a terminal cannot show becomes an escape, not an exception.
+    """Run the console script and return the exit code."""
+    # Messages quote file names and file contents: bytes the terminal's encoding lacks are escaped instead of raising.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         return _run()
-    except BrokenPipeError:  # the reader has seen enough, as in `balancer check ... | head -1`
+    except BrokenPipeError:  # the reader closed the pipe, as in `balancer check ... | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -54,8 +56,8 @@ def _run() -> int:
         sys.stdout.flush()
 
 
-def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Good for the command line ``words``, and for any other if there are none."""
+def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """A parser of this command line, or, without ``arguments``, of any."""
     parser = argparse.ArgumentParser(
         prog="balancer",
         description="A TLS-terminating load balancer that keeps every user on one host.",
@@ -65,8 +67,8 @@ def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="FILE", help="run the daemon with this configuration")
     parser.set_defaults(run=partial(_serve, parser))
     verbs = parser.add_subparsers(metavar="VERB")
-    # To read all modules takes half a second, which neither the daemon nor whoever asks it something need wait for.
-    match words:
+    # Importing the modules of all verbs takes half a second: import only the one that is needed.
+    match arguments:
         case ["--config", _]:
             modules: Iterable[str] = ()
         case [verb, *_] | ["--config", _, verb, *_] if verb in _VERBS:
@@ -81,6 +83,6 @@ def _parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def _serve(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if args.config is None:
-        parser.error("give --config FILE to run the daemon, or a verb")
+        parser.error("expected --config FILE to run the daemon, or a verb")
     code: int = import_module("balancer.daemon.main").run(args.config)
     return code

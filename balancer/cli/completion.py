@@ -1,7 +1,7 @@
-"""`balancer completion`: what shells offer at the Tab key, from the command's own parser and the running daemon.
+"""`balancer completion`: shell completion from the command's own parser and the running daemon.
 
-The three scripts ask the command itself, with the words typed so far, so that they need not change when it does. Where
-it offers nothing, shells offer files, as they always do.
+The three scripts pass the words typed so far to the hidden verb `completion words`, so they do not change when the
+command does. If it prints nothing, the shell completes file names as usual.
 """
 
 import argparse
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from balancer.cli.client import Client, Unreachable, reach
+from balancer.cli.client import Client, Unreachable, find_daemon
 from balancer.errors import Refused
 
-_PATIENCE = 2.0
-"""Seconds for the daemon to say what backends there are."""
+_TIMEOUT = 2.0
+"""Seconds the daemon may take to list pools or backends."""
 _SCRIPTS = {
     "bash": r"""_balancer() {
     local words line="${COMP_LINE:0:COMP_POINT}"
@@ -21,7 +21,7 @@ _SCRIPTS = {
     [[ "$line" == *" " ]] && words+=("")
     local IFS=$'\n'
     COMPREPLY=($("${words[0]}" completion words -- "${words[@]:1}" 2>/dev/null))
-    if [[ "${words[-1]}" == *[:=]* ]]; then  # what bash takes for words of their own
+    if [[ "${words[-1]}" == *[:=]* ]]; then  # bash splits words at these
         local before="${words[-1]%"${words[-1]##*[:=]}"}"
         COMPREPLY=("${COMPREPLY[@]#"$before"}")
     fi
@@ -44,14 +44,14 @@ end
 complete -c balancer -n __balancer_offers -f -a '$__balancer_found'
 """,
 }
-_HELP = """The script for a shell. To have it in every new one:
+_HELP = """Print the completion script of a shell. To install it:
   bash: balancer completion bash > ~/.local/share/bash-completion/completions/balancer
   zsh:  balancer completion zsh > "${fpath[1]}/_balancer"
   fish: balancer completion fish > ~/.config/fish/completions/balancer.fish"""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", root: argparse.ArgumentParser) -> None:
-    """Add the verb to the command's parser, which is ``root``."""
+    """Add the verb to the command's parser ``root``."""
     own = verbs.add_parser(
         "completion",
         help="completion for bash, zsh and fish",
@@ -59,75 +59,78 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", root: argp
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).add_subparsers(metavar="SHELL", required=True)
     for shell in _SCRIPTS:
-        own.add_parser(shell, help=f"the script for {shell}").set_defaults(run=partial(_script, shell))
-    parser = own.add_parser("words")  # for the scripts: no help, so that nobody is offered it
+        own.add_parser(shell, help=f"print the script for {shell}").set_defaults(run=partial(_print_script, shell))
+    parser = own.add_parser("words")  # called by the scripts; without help, completion does not offer it
     parser.add_argument("words", nargs="*")
-    parser.set_defaults(run=partial(_words, root))
+    parser.set_defaults(run=partial(_print_completions, root))
 
 
-def _script(shell: str, _: argparse.Namespace) -> int:
+def _print_script(shell: str, _: argparse.Namespace) -> int:
     print(_SCRIPTS[shell], end="")
     return 0
 
 
-def _words(root: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    for word in offers(root, args.words):
+def _print_completions(root: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    for word in completions(root, args.words):
         print(word)
     return 0
 
 
-def offers(root: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
-    """What the last of ``words`` may become; it may be empty."""
+def completions(root: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+    """Return the completions of the last of ``words``, which may be empty."""
     *done, current = words or [""]
-    walk = _Walk(root)
+    walk = _ParserWalk(root)
     for word in done:
         walk.take(word)
     return sorted({word for word in walk.next(current) if word.startswith(current)})
 
 
-class _Walk:
-    """From word to word through the parsers, as argparse goes. It has no public way to do this; these names are old."""
+class _ParserWalk:
+    """Follows a command line through the parsers word by word, as argparse does.
+
+    argparse has no public way to do this. Its private names used here have not changed since Python 3.2.
+    """
 
     def __init__(self, root: argparse.ArgumentParser) -> None:
         self._options: dict[str, argparse.Action] = {}
-        self._places: list[argparse.Action] = []
-        self._said: dict[str, str] = {}
-        """Values of options so far, by the name of their attribute."""
-        self._wanted: argparse.Action | None = None
+        self._positionals: list[argparse.Action] = []
+        self._option_values: dict[str, str] = {}
+        """Values given so far, by ``dest``."""
+        self._open_option: argparse.Action | None = None
         """The option whose value comes next."""
         self._enter(root)
 
     def take(self, word: str) -> None:
-        """Go on by a word that is complete."""
-        if self._wanted is not None:
-            self._said[self._wanted.dest] = word
-            self._wanted = None
+        """Consume a complete word."""
+        if self._open_option is not None:
+            self._option_values[self._open_option.dest] = word
+            self._open_option = None
         elif word.startswith("-") and word != "-":
             name, equals, value = word.partition("=")
             action = self._options.get(name)
             if action is not None and equals:
-                self._said[action.dest] = value
+                self._option_values[action.dest] = value
             elif action is not None and action.nargs != 0:
-                self._wanted = action
-        elif self._places:
-            action = self._places[0]
+                self._open_option = action
+        elif self._positionals:
+            action = self._positionals[0]
             if isinstance(action, argparse._SubParsersAction):
                 if (parser := action.choices.get(word)) is not None:
                     self._enter(parser)
             elif action.nargs not in ("*", "+"):
-                del self._places[0]
+                del self._positionals[0]
 
     def next(self, current: str) -> Iterable[str]:
-        """All that may come now."""
-        if self._wanted is not None:
-            return self._values(self._wanted)
+        """Return every word that may come next, given the beginning ``current``."""
+        if self._open_option is not None:
+            return self._values(self._open_option)
         if current.startswith("-"):
             return [name for name, action in self._options.items() if action.help != argparse.SUPPRESS]
-        return self._values(self._places[0]) if self._places else []
+        return self._values(self._positionals[0]) if self._positionals else []
 
     def _enter(self, parser: argparse.ArgumentParser) -> None:
         self._options |= parser._option_string_actions
-        self._places = [action for action in parser._actions if not action.option_strings]
+        self._positionals = [action for action in parser._actions if not action.option_strings]
 
     def _values(self, action: argparse.Action) -> Iterable[str]:
         if isinstance(action, argparse._SubParsersAction):
@@ -140,27 +143,30 @@ class _Walk:
             case "BACKEND=W":
                 return [f"{name}=" for name in self._backends()]
             case "POOL":
-                return _ask(self._client(), "/v1/pools", "pools")
+                return _names(self._client(), "/v1/pools", "pools")
             case _:
                 return []
 
     def _backends(self) -> list[str]:
         client = self._client()
-        pools = [self._said["pool"]] if "pool" in self._said else _ask(client, "/v1/pools", "pools")
-        return [name for pool in pools for name in _ask(client, f"/v1/pools/{pool}/backends", "backends")]
+        given = self._option_values
+        pools = [given["pool"]] if "pool" in given else _names(client, "/v1/pools", "pools")
+        return [name for pool in pools for name in _names(client, f"/v1/pools/{pool}/backends", "backends")]
 
     def _client(self) -> Client | None:
-        config = self._said.get("config")
+        config = self._option_values.get("config")
         try:
-            client = reach(self._said.get("admin"), Path(config).expanduser() if config is not None else None)
+            client = find_daemon(
+                self._option_values.get("admin"), Path(config).expanduser() if config is not None else None
+            )
         except Refused:
             return None
-        client.patience = _PATIENCE
+        client.timeout = _TIMEOUT
         return client
 
 
-def _ask(client: Client | None, path: str, kind: str) -> list[str]:
-    """The names of what is listed there; none if there is no daemon, for Tab is no time for errors."""
+def _names(client: Client | None, path: str, kind: str) -> list[str]:
+    """The names listed there; none if the daemon does not answer, as a shell has no place for the error."""
     try:
         return [each["name"] for each in client.ask("GET", path)[kind]] if client is not None else []
     except (Refused, Unreachable):

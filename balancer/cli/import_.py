@@ -1,4 +1,4 @@
-"""`balancer import haproxy|nginx`: from another balancer's configuration to ours."""
+"""`balancer import haproxy|nginx`: convert the configuration of another load balancer."""
 
 import argparse
 import os
@@ -18,21 +18,22 @@ from balancer.migrate.outcome import Outcome, Surroundings
 Importer = Callable[[Sequence[Path], Surroundings], Outcome]
 
 _FORMATS: tuple[tuple[str, Importer, str], ...] = (
-    ("haproxy", import_haproxy, "haproxy's files, or folders of *.cfg, in the order of its options -f"),
-    ("nginx", import_nginx, "nginx.conf; the files it includes are found"),
+    ("haproxy", import_haproxy, "haproxy's files, or directories of *.cfg, in the order of its -f options"),
+    ("nginx", import_nginx, "nginx.conf; the files it includes are read too"),
 )
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb and its own verbs to the command's parser."""
-    own = verbs.add_parser("import", help="make a configuration from that of another balancer").add_subparsers(
+    """Add the verb and its subcommands to the command's parser."""
+    own = verbs.add_parser("import", help="convert a haproxy or nginx configuration").add_subparsers(
         metavar="BALANCER", required=True
     )
-    for name, importer, about in _FORMATS:
-        parser = own.add_parser(name, help=f"from {name}", description=f"Make a configuration from that of {name}.")
-        parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=about)
+    for name, importer, files_help in _FORMATS:
+        about = f"convert a configuration of {name}"
+        parser = own.add_parser(name, help=about, description=about)
+        parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=files_help)
         parser.add_argument(
-            "-o", "--output", type=Path, metavar="NEW", help="a file to write; standard output otherwise"
+            "-o", "--output", type=Path, metavar="NEW", help="file to create (default: standard output)"
         )
         parser.set_defaults(run=lambda args, importer=importer: _run(args, importer))
 
@@ -42,7 +43,7 @@ def _run(args: argparse.Namespace, importer: Importer) -> int:
         outcome = importer(args.files, Surroundings(os.environ, _resolve))
     except ConfigError as error:
         print(error, file=sys.stderr)
-        print(f"{_found(len(error.problems))}; nothing was written", file=sys.stderr)
+        print(f"{_problems(len(error.problems))}; nothing was written", file=sys.stderr)
         return 1
     for remark in outcome.remarks:
         print(remark, file=sys.stderr)
@@ -50,32 +51,32 @@ def _run(args: argparse.Namespace, importer: Importer) -> int:
         print(outcome.text, end="")
         return 0
     try:
-        with args.output.open("x") as file:  # somebody may have worked on one that is there
+        with args.output.open("x") as file:  # never overwrite a file that may have been edited
             file.write(outcome.text)
     except OSError as error:
-        print(f"{args.output} cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"cannot write {args.output}: {error.strerror}", file=sys.stderr)
         return 1
     report = check(args.output, time.time())
     for problem in (*report.problems, *(replace(each, message=f"warning: {each.message}") for each in report.warnings)):
         print(problem, file=sys.stderr)
-    print(f"{args.output}: {_told(len(outcome.remarks))}; balancer check finds {_found(len(report.problems))}")
+    print(f"{args.output}: {_converted(len(outcome.remarks))}; balancer check finds {_problems(len(report.problems))}")
     return 1 if report.problems else 0
 
 
-def _told(lines: int) -> str:
-    if not lines:
-        return "every line was taken over"
-    if lines == 1:
-        return "1 line was not taken over, or not as it stood: see above"
-    return f"{lines} lines were not taken over, or not as they stood: see above"
+def _converted(remarks: int) -> str:
+    if not remarks:
+        return "every line was converted"
+    if remarks == 1:
+        return "1 line was dropped or changed in meaning: see above"
+    return f"{remarks} lines were dropped or changed in meaning: see above"
 
 
-def _found(problems: int) -> str:
-    return "no problem" if not problems else f"{problems} problem{'' if problems == 1 else 's'}: see above"
+def _problems(problems: int) -> str:
+    return "no problems" if not problems else f"{problems} problem{'' if problems == 1 else 's'}: see above"
 
 
 def _resolve(name: str) -> list[str]:
-    """The addresses of a host, in the order the system gives them."""
+    """The addresses of a host, in the resolver's order; empty if it has none."""
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

@@ -1,4 +1,4 @@
-"""What the verbs that talk to a running daemon have in common: options, errors, the choice of a pool."""
+"""Shared code of the verbs that talk to a running daemon: options, errors, the choice of a pool, token arguments."""
 
 import argparse
 import json
@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from balancer.cli.client import DEFAULT, Client, Unreachable, admin_address, reach
+from balancer.cli.client import DEFAULT, Client, Unreachable, admin_address, find_daemon
 from balancer.errors import ConfigError, Refused
 
-TOKEN = "as it stands in the URL; - reads it from standard input; digest: and its 16 digits in the access log"
-"""What a token argument may be."""
+TOKEN_HELP = "the token as in the URL, or - to read it from standard input, or digest:HEX as in the access log"
 _DIGEST = re.compile(r"digest:([0-9a-f]{16})(?:/([0-9]{1,4}))?")
 
 Run = Callable[[argparse.Namespace], str]
-"""From the arguments to what is printed."""
+"""Takes the parsed arguments and returns the text to print."""
 
 
 def add_verb(
@@ -30,28 +29,31 @@ def add_verb(
     reads: bool = False,
     of_pool: bool = True,
 ) -> argparse.ArgumentParser:
-    """A verb; one that ``reads`` can print JSON, one ``of_pool`` can be told the pool."""
+    """Add a verb that talks to the daemon and return its parser.
+
+    ``reads`` adds ``--json``, ``of_pool`` adds ``--pool``.
+    """
     parser = verbs.add_parser(name, help=about, description=about)
     parser.add_argument(
         "--admin",
         type=admin_address,
         metavar="SOCKET",
-        help=f"where the daemon is: its socket, or http://HOST:PORT (default: as in --config, or {DEFAULT})",
+        help=f"address of the daemon: its Unix socket, or http://HOST:PORT (default: from --config, or {DEFAULT})",
     )
     # SUPPRESS: `balancer --config FILE VERB` means the same.
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="the configuration of the daemon"
+        "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="the daemon's configuration file"
     )
     if of_pool:
-        parser.add_argument("--pool", metavar="POOL", help="needed only when there are several")
+        parser.add_argument("--pool", metavar="POOL", help="required only if there are several pools")
     if reads:
         parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.set_defaults(run=lambda args: answer(run, args))
+    parser.set_defaults(run=lambda args: run_verb(run, args))
     return parser
 
 
-def answer(run: Run, args: argparse.Namespace) -> int:
-    """Run a verb, print what it says, and return the exit code."""
+def run_verb(run: Run, args: argparse.Namespace) -> int:
+    """Run a verb, print its output, and return the exit code."""
     try:
         print(run(args))
     except (ConfigError, Refused) as error:
@@ -61,25 +63,25 @@ def answer(run: Run, args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 3
     except KeyboardInterrupt:
-        return 130  # as shells have it: 128 and the number of SIGINT
+        return 130  # the shells' convention: 128 + SIGINT
     return 0
 
 
 def daemon(args: argparse.Namespace) -> Client:
-    """The daemon the arguments mean."""
-    return reach(args.admin, args.config)
+    """Return a client of the daemon that the arguments select."""
+    return find_daemon(args.admin, args.config)
 
 
 def pool_names(client: Client, name: str | None) -> list[str]:
-    """All pools of the daemon, or the one of this name."""
+    """Return the names of all pools, or only ``name``. Raises ``Refused`` if there is no such pool."""
     names = [pool["name"] for pool in client.ask("GET", "/v1/pools")["pools"]]
     if name is not None and name not in names:
-        raise Refused(f'there is no pool "{name}"; there are {", ".join(names)}')
+        raise Refused(f'no pool is named "{name}"; existing pools: {", ".join(names)}')
     return names if name is None else [name]
 
 
 def pool_path(client: Client, args: argparse.Namespace) -> str:
-    """The path of the pool the arguments mean: the only one, unless they name one."""
+    """Return the API path of the pool that the arguments name, or of the only pool. Raises ``Refused``."""
     names = pool_names(client, args.pool)
     if len(names) > 1:
         raise Refused(f"choose a pool with --pool: {', '.join(names)}")
@@ -87,24 +89,25 @@ def pool_path(client: Client, args: argparse.Namespace) -> str:
 
 
 def read_token(argument: str) -> bytes:
-    """A token argument; ``-`` reads it from standard input, so that it is in no shell history and no process list."""
+    """Return the token; ``-`` reads it from standard input, which keeps it out of shell history and process lists."""
     return sys.stdin.buffer.readline().rstrip(b"\r\n") if argument == "-" else os.fsencode(argument)
 
 
 def read_text_token(argument: str) -> str:
-    """The same for the daemon, which takes text."""
+    """Return the token as text, which the admin API requires. Raises ``Refused`` if it is not UTF-8."""
     try:
         return read_token(argument).decode()
     except UnicodeDecodeError:
-        raise Refused("the token is not text in UTF-8") from None
+        raise Refused("the token is not valid UTF-8") from None
 
 
 def digest_of(
     client: Client, args: argparse.Namespace, argument: str, *, prefix: bool = False
 ) -> tuple[str, int | None]:
-    """What the daemon knows the user of a token argument by, for a prefix also its length.
+    """Return the digest that identifies the token in the daemon, and its length in bytes if it is a prefix.
 
-    The token travels in the body of a request, never in its path.
+    The token is sent in the body of a request, never in a path, so that it is in no log.
+    Raises ``Refused`` for a malformed ``digest:`` argument.
     """
     token = read_text_token(argument)
     if not token.startswith("digest:"):
@@ -112,17 +115,17 @@ def digest_of(
         return found["digest"], found["prefix"]
     known = _DIGEST.fullmatch(token)
     if known is None:
-        raise Refused("a digest is written digest: and 16 hex digits, for a prefix also / and its length")
+        raise Refused("expected digest: and 16 hex digits, for a prefix followed by / and its length")
     return known[1], int(known[2]) if known[2] else None
 
 
-def as_json(value: Any) -> str:  # noqa: ANN401  # whatever the daemon has answered
-    """For scripts."""
+def as_json(value: Any) -> str:  # noqa: ANN401  # any answer of the daemon
+    """Format a value as indented JSON."""
     return json.dumps(value, indent=2)
 
 
 def argument(parse: Callable[[str], float]) -> Callable[[str], float]:
-    """A parser of text as a ``type`` of argparse, which shows its words."""
+    """Wrap ``parse`` for use as an argparse ``type``: argparse hides the message of a ``ValueError``."""
 
     def parsed(text: str) -> float:
         try:

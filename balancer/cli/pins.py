@@ -1,28 +1,28 @@
-"""`balancer pins|pin|unpin`: users bound to a backend whatever the ring says."""
+"""`balancer pins|pin|unpin`: bind users to a backend regardless of the ring."""
 
 import argparse
 import time
 from typing import Any
 
-from balancer.cli.live import TOKEN, add_verb, argument, as_json, daemon, digest_of, pool_path, read_text_token
-from balancer.cli.tables import moment, table
-from balancer.config.scalars import parse_duration, span
+from balancer.cli.live import TOKEN_HELP, add_verb, argument, as_json, daemon, digest_of, pool_path, read_text_token
+from balancer.cli.tables import format_time, table
+from balancer.config.scalars import format_duration, parse_duration
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs to the command's parser."""
     add_verb(verbs, "pins", _pins, "list the pins", reads=True)
     parser = add_verb(verbs, "pin", _pin, "bind a user to a backend")
-    parser.add_argument("token", metavar="TOKEN", help=TOKEN)
+    parser.add_argument("token", metavar="TOKEN", help=TOKEN_HELP)
     parser.add_argument("backend", metavar="BACKEND")
     parser.add_argument("--prefix", action="store_true", help="bind every user whose token begins with TOKEN")
     parser.add_argument(
-        "--for", dest="seconds", type=argument(parse_duration), metavar="2h", help="it ends by itself after this time"
+        "--for", dest="seconds", type=argument(parse_duration), metavar="2h", help="remove the pin after this time"
     )
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for those who come after you")
-    parser = add_verb(verbs, "unpin", _unpin, "take a pin away")
-    parser.add_argument("token", metavar="TOKEN", help=TOKEN)
-    parser.add_argument("--prefix", action="store_true", help="the pin is one of a prefix")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="note for other operators")
+    parser = add_verb(verbs, "unpin", _unpin, "remove a pin")
+    parser.add_argument("token", metavar="TOKEN", help=TOKEN_HELP)
+    parser.add_argument("--prefix", action="store_true", help="remove the pin of the prefix TOKEN")
 
 
 def _pins(args: argparse.Namespace) -> str:
@@ -33,7 +33,7 @@ def _pins(args: argparse.Namespace) -> str:
     if not found["pins"]:
         return f"pool {found['pool']} has no pins"
     rows = [
-        [_name(pin), pin["backend"], _end(pin), pin["author"], moment(pin["since"]), pin["reason"]]
+        [_name(pin), pin["backend"], _end(pin), pin["author"], format_time(pin["since"]), pin["reason"]]
         for pin in found["pins"]
     ]
     return table(("user", "backend", "ends", "author", "since", "reason"), rows)
@@ -49,11 +49,11 @@ def _pin(args: argparse.Namespace) -> str:
         "reason": args.reason,
     }
     made = client.ask("POST", f"{pool_path(client, args)}/pins", body)
-    end = "until it is taken away" if made["until"] is None else f"until {moment(made['until'])}"
-    who = "users with that prefix are" if args.prefix else "this user is"
+    end = "until the pin is removed" if made["until"] is None else f"until {format_time(made['until'])}"
+    users = "users with this prefix are" if args.prefix else "this user is"
     return (
-        f"{who} pinned to {args.backend} {end}; open tunnels stay where they are\n"
-        f"undo it with: balancer unpin {_name(made)}"
+        f"{users} pinned to {args.backend} {end}; open tunnels stay where they are\n"
+        f"to undo: balancer unpin {_name(made)}"
     )
 
 
@@ -61,13 +61,13 @@ def _unpin(args: argparse.Namespace) -> str:
     client = daemon(args)
     digest, prefix = digest_of(client, args, args.token, prefix=args.prefix)
     client.ask("DELETE", f"{pool_path(client, args)}/pins/{digest}" + ("" if prefix is None else f"?prefix={prefix}"))
-    return f"digest:{digest} is pinned no more"
+    return f"digest:{digest} is no longer pinned"
 
 
 def _name(pin: dict[str, Any]) -> str:
-    """How `balancer unpin` takes it."""
+    """In the form that `balancer unpin` takes."""
     return f"digest:{pin['digest']}" + ("" if pin["prefix"] is None else f"/{pin['prefix']}")
 
 
 def _end(pin: dict[str, Any]) -> str:
-    return "never" if pin["until"] is None else f"in {span(pin['until'] - time.time())}"
+    return "never" if pin["until"] is None else f"in {format_duration(pin['until'] - time.time())}"

@@ -1,4 +1,4 @@
-"""`balancer reload`: put the configuration file in force, or see what that would change."""
+"""`balancer reload`: apply the configuration file, or show what that would change."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from balancer.cli.live import add_verb, as_json, daemon
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb to the command's parser."""
-    about = "put the daemon's configuration file in force, as a whole or not at all; nobody is cut off"
+    about = "apply the daemon's configuration file, all of it or nothing; open connections are kept"
     parser = add_verb(verbs, "reload", _reload, about, reads=True, of_pool=False)
     parser.add_argument("--dry-run", action="store_true", help="only show what would change")
 

@@ -1,4 +1,4 @@
-"""`balancer ring explain|show|plan`: placement, on the running daemon or from configuration files without one."""
+"""`balancer ring explain|show|plan`: placement, in the running daemon or offline from configuration files."""
 
 import argparse
 import sys
@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from balancer.cli import ring_live, verify
-from balancer.cli.client import Client, Unreachable, configured
+from balancer.cli.client import Client, Unreachable, configured_address
 from balancer.cli.live import add_verb, as_json, daemon, read_token
 from balancer.config.load import load
 from balancer.config.model import Config, Pool
 from balancer.config.plain import token_settings
 from balancer.errors import ProxyError, Refused
-from balancer.http.token import given
+from balancer.http.token import from_operator
 from balancer.ring import report
 from balancer.ring.build import build
 from balancer.ring.explain import explain
@@ -22,38 +22,38 @@ from balancer.ring.plan import plan
 
 _CANDIDATES_SHOWN = 8
 _CHANGES = {
-    "add": ("NAME=ADDRESS", "a backend more"),
-    "remove": ("BACKEND", "a backend less"),
-    "weight": ("BACKEND=W", "another weight"),
-    "drain": ("BACKEND", "nobody new there"),
-    "maint": ("BACKEND", "nobody at all there"),
-    "ready": ("BACKEND", "new users there again"),
+    "add": ("NAME=ADDRESS", "add a backend"),
+    "remove": ("BACKEND", "remove a backend"),
+    "weight": ("BACKEND=W", "change its weight"),
+    "drain": ("BACKEND", "send it no new users"),
+    "maint": ("BACKEND", "send it no connections at all"),
+    "ready": ("BACKEND", "send it new users again"),
 }
-"""Options of `ring plan` on the running daemon, with their form."""
+"""Options of `ring plan` on the running daemon: the form of the value, and the help."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb and its own verbs to the command's parser."""
+    """Add the verb and its subcommands to the command's parser."""
     own = verbs.add_parser("ring", help="explain, show, plan and change placement").add_subparsers(
         metavar="VERB", required=True
     )
-    parser = add_verb(own, "explain", _explain, "where a token goes, and why", reads=True)
-    parser.add_argument("token", metavar="TOKEN", help="as it stands in the URL; - reads it from standard input")
-    add_verb(own, "show", _show, "shares, points and balance of each backend", reads=True)
-    parser = add_verb(own, "plan", _plan, "what a change would move, before it is made", reads=True)
+    parser = add_verb(own, "explain", _explain, "explain where a token is placed, and why", reads=True)
+    parser.add_argument("token", metavar="TOKEN", help="the token as in the URL, or - to read it from standard input")
+    add_verb(own, "show", _show, "show each backend's share and points, and how even they are", reads=True)
+    parser = add_verb(own, "plan", _plan, "show what a change would move, without making it", reads=True)
     parser.add_argument(
-        "--to", type=Path, metavar="NEW", help="the configuration to change to; with --config OLD, offline"
+        "--to", type=Path, metavar="NEW", help="configuration file to change to; offline with --config OLD"
     )
     for option, (form, about) in _CHANGES.items():
-        kind = partial(_change, option)
+        kind = partial(_parse_change, option)
         parser.add_argument(f"--{option}", dest="changes", action="append", type=kind, metavar=form, help=about)
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="also draw the ring before and after (one pool)")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ring before and after (one pool)")
     ring_live.add(own)
     verify.add(own)
 
 
-def _change(option: str, text: str) -> dict[str, object]:
-    """One of the changes to plan, as the daemon takes them."""
+def _parse_change(option: str, text: str) -> dict[str, object]:
+    """A change in the form that the admin API takes."""
     name, equals, value = text.partition("=")
     if bool(equals) != ("=" in _CHANGES[option][0]):
         raise argparse.ArgumentTypeError(f"expected {_CHANGES[option][0]}")
@@ -72,14 +72,14 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f'a weight is a number, not "{text}"') from None
+        raise argparse.ArgumentTypeError(f'expected a number as the weight, not "{text}"') from None
 
 
 def _explain(args: argparse.Namespace) -> str:
     client = _running(args)
     if client is not None:
         return ring_live.explain(client, args)
-    pool = _one(_pools(args.config, args.pool))
+    pool = _only_pool(_pools(args.config, args.pool))
     token = _token(pool, args.token)
     found = explain(build(pool), token, None if args.json else _CANDIDATES_SHOWN)
     return as_json(report.explain_json(pool.name, found)) if args.json else report.explain_text(pool.name, found)
@@ -96,17 +96,17 @@ def _show(args: argparse.Namespace) -> str:
 
 
 def _running(args: argparse.Namespace) -> Client | None:
-    """The daemon to ask; None where there is but a file to look at."""
+    """The daemon to ask; None if the configuration file is to be read instead."""
     if args.admin is not None or args.config is None:
         return daemon(args)
-    address = configured(args.config)
+    address = configured_address(args.config)
     if address is None:
         return None
     client = daemon(args)
     try:
         client.ask("GET", "/v1/pools")
     except Unreachable as error:
-        print(f"{error}\nwhat follows is from {args.config} alone", file=sys.stderr)
+        print(f"{error}\nusing {args.config} alone, without pins, leases and health", file=sys.stderr)
         return None
     return client
 
@@ -118,8 +118,8 @@ def _plan(args: argparse.Namespace) -> str:
         text, picture = _plan_files(args)
     else:
         raise Refused(
-            "say what is to change: --add, --remove, --weight, --drain ... or --to NEW on the running daemon; "
-            "--config OLD --to NEW compares two files"
+            "give the change to plan: --add, --remove, --weight, --drain, ... or --to NEW on the running daemon, "
+            "or --config OLD --to NEW to compare two files"
         )
     if picture is not None:
         _write(args.svg, picture)
@@ -133,13 +133,13 @@ def _plan_files(args: argparse.Namespace) -> tuple[str, str | None]:
     if set(names) != others.keys():
         raise Refused(
             f"the pools differ: {args.config} has {', '.join(names)} and {args.to} has {', '.join(others)}; "
-            "name one that both have with --pool"
+            "choose one that both have with --pool"
         )
     rings = [(pool.name, build(pool), build(others[pool.name])) for pool in before]
     plans = [(name, plan(old, new)) for name, old, new in rings]
     picture = None
     if args.svg:
-        _one(before)
+        _only_pool(before)
         picture = svg(*rings[0][1:], plans[0][1])
     if args.json:
         return as_json([report.plan_json(*each) for each in plans]), picture
@@ -147,7 +147,7 @@ def _plan_files(args: argparse.Namespace) -> tuple[str, str | None]:
 
 
 def _pools(path: Path, name: str | None) -> list[Pool]:
-    """The pools of a file, or the one of this name."""
+    """All pools of a file, or only ``name``."""
     config: Config = load(path, time.time())
     pools = [pool for pool in config.pool if name in (None, pool.name)]
     if not pools:
@@ -155,16 +155,16 @@ def _pools(path: Path, name: str | None) -> list[Pool]:
     return pools
 
 
-def _one(pools: list[Pool]) -> Pool:
+def _only_pool(pools: list[Pool]) -> Pool:
     if len(pools) > 1:
         raise Refused(f"choose a pool with --pool: {', '.join(pool.name for pool in pools)}")
     return pools[0]
 
 
 def _token(pool: Pool, argument: str) -> bytes:
-    """What the data plane would hash for this token."""
+    """What a worker would hash for this token."""
     try:
-        token = given(read_token(argument), token_settings(pool.token))
+        token = from_operator(read_token(argument), token_settings(pool.token))
     except ProxyError as error:
         raise Refused(error.reason) from None
     if token is None:
@@ -176,4 +176,4 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text)
     except OSError as error:
-        raise Refused(f"{path} cannot be written: {error.strerror}") from None
+        raise Refused(f"cannot write {path}: {error.strerror}") from None

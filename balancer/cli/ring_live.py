@@ -1,4 +1,4 @@
-"""`balancer ring`, on the running daemon: explanations, plans and what becomes of them, the journal, strays, passes."""
+"""`balancer ring` on the running daemon: explain, plan and apply; the journal, strays, and the trace header."""
 
 import argparse
 import sys
@@ -18,50 +18,61 @@ from balancer.cli.live import (
     pool_path,
     read_text_token,
 )
-from balancer.cli.tables import count, moment, parse_moment, parse_rate, table
+from balancer.cli.tables import count, format_time, parse_rate, parse_time, table
 from balancer.config.load import load
 from balancer.config.scalars import parse_duration
 from balancer.errors import Refused
-from balancer.overlay.describe import words
+from balancer.overlay.describe import describe
 from balancer.overlay.overlay import Change
 
 _change: TypeAdapter[Change] = TypeAdapter(Change)
-_LOOK = 0.5
-"""Seconds between two looks at how far settling is."""
+_POLL_INTERVAL = 0.5
+"""Seconds between two requests for the progress of `ring settle`."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verbs that need a daemon to those of `balancer ring`."""
-    parser = add_verb(verbs, "apply", _apply, "make the changes of a plan, if nothing has changed since", of_pool=False)
-    parser.add_argument("plan", metavar="PLAN", help="the id that `balancer ring plan` has printed")
-    parser = add_verb(verbs, "log", _log, "the journal: who changed what, and when", reads=True)
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="newest entries to show (%(default)s)")
+    """Add the verbs that need a running daemon to those of `balancer ring`."""
+    parser = add_verb(verbs, "apply", _apply, "apply a plan, if nothing has changed since", of_pool=False)
+    parser.add_argument("plan", metavar="PLAN", help="the id that `balancer ring plan` printed")
+    parser = add_verb(verbs, "log", _log, "show the journal: who changed what, and when", reads=True)
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="show the N newest entries (%(default)s)")
     parser.add_argument(
         "--at",
-        type=argument(parse_moment),
+        type=argument(parse_time),
         metavar="TIME",
-        help='with --token: where it belonged then; "2026-11-22T14:05", or how long ago: "2h"',
+        help='with --token: where it belonged at this time; "2026-11-22T14:05", or how long ago: "2h"',
     )
-    parser.add_argument("--token", metavar="TOKEN", help="as it stands in the URL; - reads it from standard input")
-    parser = add_verb(verbs, "strays", _strays, "connected users who are not where they belong", reads=True)
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="strays to list (%(default)s)")
-    parser = add_verb(verbs, "settle", _settle, "send strays home at a pace; Ctrl-C stops it")
-    parser.add_argument("--rate", required=True, type=argument(parse_rate), metavar="5/s", help="how many users")
+    parser.add_argument("--token", metavar="TOKEN", help="the token as in the URL, or - to read it from standard input")
     parser = add_verb(
-        verbs, "trace", _trace, "a header that makes the daemon tell a client why it is where it is", of_pool=False
+        verbs, "strays", _strays, "list strays: connected users who are not on the backend they belong to", reads=True
+    )
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="list at most N strays (%(default)s)")
+    parser = add_verb(verbs, "settle", _settle, "move strays home at a given rate; Ctrl-C stops")
+    parser.add_argument("--rate", required=True, type=argument(parse_rate), metavar="5/s", help="users per time")
+    parser = add_verb(
+        verbs,
+        "trace",
+        _trace,
+        "print a request header; responses to requests with it explain the placement",
+        of_pool=False,
     )
     parser.add_argument(
-        "--for", dest="seconds", type=argument(parse_duration), default=3600.0, metavar="1h", help="how long it is good"
+        "--for",
+        dest="seconds",
+        type=argument(parse_duration),
+        default=3600.0,
+        metavar="1h",
+        help="how long the header is valid (default: 1h)",
     )
 
 
 def explain(client: Client, args: argparse.Namespace) -> str:
-    """Where a token goes now."""
+    """Ask the daemon where the token ``args.token`` is placed; return text or JSON to print."""
     return _explanation(client, args, {"token": read_text_token(args.token)})
 
 
 def show(client: Client, args: argparse.Namespace) -> str:
-    """The rings in force."""
+    """Ask the daemon for the active rings; return text or JSON to print."""
     paths = [f"/v1/pools/{quote(name, safe='')}/ring" for name in pool_names(client, args.pool)]
     if args.json:
         return as_json([client.ask("GET", path) for path in paths])
@@ -69,7 +80,7 @@ def show(client: Client, args: argparse.Namespace) -> str:
 
 
 def plan(client: Client, args: argparse.Namespace) -> tuple[str, str | None]:
-    """A plan, and its picture if one is asked for."""
+    """Have the daemon plan a change; return text or JSON to print, and the picture (SVG) if ``args.svg`` is set."""
     path = pool_path(client, args)
     made = client.ask(
         "POST", f"{path}/plan", {"changes": args.changes} if args.changes else {"to": _target(path, args)}
@@ -80,7 +91,7 @@ def plan(client: Client, args: argparse.Namespace) -> tuple[str, str | None]:
 
 
 def _target(path: str, args: argparse.Namespace) -> dict[str, object]:
-    """Ring and backends of the daemon's pool in another file."""
+    """Ring and backends of the pool as the file ``args.to`` has them."""
     name = path.rpartition("/")[2]
     pools = {quote(pool.name, safe=""): pool for pool in load(args.to, time.time()).pool}
     if name not in pools:
@@ -96,23 +107,23 @@ def _explanation(client: Client, args: argparse.Namespace, body: dict[str, objec
 
 def _apply(args: argparse.Namespace) -> str:
     made = daemon(args).ask("POST", f"/v1/plans/{quote(args.plan, safe='')}/apply")
-    changes = "; ".join(map(_words, made["changes"]))
-    return f"done, entry {made['seq']} of the journal: {changes}\nring {made['before']} to {made['after']}"
+    changes = "; ".join(map(_describe, made["changes"]))
+    return f"applied as entry {made['seq']} of the journal: {changes}\nring {made['before']} -> {made['after']}"
 
 
 def _log(args: argparse.Namespace) -> str:
     client = daemon(args)
     if (args.at is None) != (args.token is None):
-        raise Refused("--at TIME and --token TOKEN go together: where was this token then?")
+        raise Refused("--at TIME and --token TOKEN must be given together")
     if args.token is not None:
         return _explanation(client, args, {"token": read_text_token(args.token), "at": args.at})
     found = client.ask("GET", f"{pool_path(client, args)}/journal?limit={args.limit}")
     if args.json:
         return as_json(found)
     if not found["kept"]:
-        return "this daemon keeps no journal: give it a state_dir"
+        return "this daemon has no journal: set state_dir in its configuration"
     rows = [
-        [str(entry["seq"]), moment(entry["time"]), entry["who"], entry["after"], _what(entry)]
+        [str(entry["seq"]), format_time(entry["time"]), entry["who"], entry["after"], _what(entry)]
         for entry in found["entries"]
     ]
     return table(("entry", "time", "who", "ring after", "what"), rows)
@@ -121,11 +132,11 @@ def _log(args: argparse.Namespace) -> str:
 def _what(entry: dict[str, Any]) -> str:
     if "config" in entry:
         return f"configuration: {count(len(entry['config']['backends']), 'backend')}"
-    return "; ".join(map(_words, entry["changes"]))
+    return "; ".join(map(_describe, entry["changes"]))
 
 
-def _words(change: dict[str, Any]) -> str:
-    return words(_change.validate_python(change))
+def _describe(change: dict[str, Any]) -> str:
+    return describe(_change.validate_python(change))
 
 
 def _strays(args: argparse.Namespace) -> str:
@@ -134,11 +145,11 @@ def _strays(args: argparse.Namespace) -> str:
     if args.json:
         return as_json(found)
     if not found["count"]:
-        return f"pool {found['pool']} has no strays: every connected user is where they belong"
+        return f"pool {found['pool']} has no strays: every connected user is on the backend they belong to"
     rows = [[f"digest:{each['digest']}", each["place"], each["home"], str(each["tunnels"])] for each in found["strays"]]
     rest = found["count"] - len(rows)
     lines = [table(("user", "is on", "belongs on", "tunnels"), rows), *([f"  and {rest} more"] if rest else [])]
-    return "\n".join([*lines, "send them home with: balancer ring settle --rate 5/s"])
+    return "\n".join([*lines, "to move them home: balancer ring settle --rate 5/s"])
 
 
 def _settle(args: argparse.Namespace) -> str:
@@ -147,28 +158,29 @@ def _settle(args: argparse.Namespace) -> str:
     try:
         work = client.ask("POST", f"{path}/settle", {"rate": args.rate})["settling"]
         while not work["done"]:
-            _progress(f"{work['moved']} of {count(work['strays'], 'stray')} sent home")
-            time.sleep(_LOOK)
+            _progress(f"{work['moved']} of {count(work['strays'], 'stray')} moved")
+            time.sleep(_POLL_INTERVAL)
             work = client.ask("GET", f"{path}/strays?limit=0")["settling"]
     except KeyboardInterrupt:
         work = client.ask("DELETE", f"{path}/settle")["settling"]
         _progress("")
-        return f"stopped: {work['moved']} of {count(work['strays'], 'stray')} sent home, the others stay where they are"
+        return f"stopped: {work['moved']} of {count(work['strays'], 'stray')} moved, the others stay where they are"
     _progress("")
     if not work["strays"]:
         return "there are no strays"
     left = work["strays"] - work["moved"]
-    stayed = f"; {left} left by themselves or stay, their home being out of reach" if left else ""
-    return f"{work['moved']} of {count(work['strays'], 'stray')} sent home{stayed}"
+    rest = f"; {left} disconnected meanwhile, or stay because their own backend cannot take them" if left else ""
+    return f"{work['moved']} of {count(work['strays'], 'stray')} moved{rest}"
 
 
 def _progress(text: str) -> None:
-    """One line that is written over, for whoever watches."""
+    """Overwrite the progress line, if standard error is a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _trace(args: argparse.Namespace) -> str:
     made = daemon(args).ask("POST", "/v1/trace", {"seconds": args.seconds})
-    print(f"good until {moment(made['until'])}; the answer says why in X-Balancer-Decision:", file=sys.stderr)
+    message = f"valid until {format_time(made['until'])}; responses explain the placement in X-Balancer-Decision:"
+    print(message, file=sys.stderr)
     return f"{made['header']}: {made['value']}"

@@ -1,23 +1,25 @@
-"""`balancer sessions`: who is connected where; `--close` ends one of them. `balancer certificates`."""
+"""`balancer sessions`: list or close open tunnels. `balancer certificates`: list active certificates."""
 
 import argparse
 import time
 from urllib.parse import urlencode
 
-from balancer.cli.live import TOKEN, add_verb, as_json, daemon, digest_of
+from balancer.cli.live import TOKEN_HELP, add_verb, as_json, daemon, digest_of
 from balancer.cli.tables import count, table
-from balancer.config.scalars import span
+from balancer.config.scalars import format_duration
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs to the command's parser."""
-    about = "open tunnels: who is connected where, since when, with how many bytes"
+    about = "list open tunnels: user, backend, client, duration, bytes"
     parser = add_verb(verbs, "sessions", _sessions, about, reads=True)
-    parser.add_argument("--backend", metavar="NAME", help="only those on this backend")
-    parser.add_argument("--user", metavar="TOKEN", help=f"only those of this user: {TOKEN}")
-    parser.add_argument("--limit", type=int, default=100, metavar="N", help="list so many, the oldest first")
-    parser.add_argument("--close", metavar="SESSION", help="end this one, as the first column names it")
-    about = "certificates in force and the days they have left"
+    parser.add_argument("--backend", metavar="NAME", help="only tunnels to this backend")
+    parser.add_argument("--user", metavar="TOKEN", help=f"only tunnels of this user: {TOKEN_HELP}")
+    parser.add_argument(
+        "--limit", type=int, default=100, metavar="N", help="list at most N, oldest first (%(default)s)"
+    )
+    parser.add_argument("--close", metavar="SESSION", help="close this tunnel, named as in the first column")
+    about = "list active certificates and when they expire"
     add_verb(verbs, "certificates", _certificates, about, reads=True, of_pool=False)
 
 
@@ -25,7 +27,7 @@ def _sessions(args: argparse.Namespace) -> str:
     client = daemon(args)
     if args.close is not None:
         found = client.ask("DELETE", f"/v1/sessions/{args.close}")
-        return as_json(found) if args.json else f"{args.close} is ended"
+        return as_json(found) if args.json else f"{args.close} is closed"
     user = None if args.user is None else digest_of(client, args, args.user)[0]
     wanted = {"limit": args.limit, "pool": args.pool, "backend": args.backend, "user": user}
     query = urlencode({name: value for name, value in wanted.items() if value is not None})
@@ -41,7 +43,7 @@ def _sessions(args: argparse.Namespace) -> str:
             each["pool"],
             each["backend"],
             each["client"],
-            span(max(0.0, now - each["since"])),
+            format_duration(max(0.0, now - each["since"])),
             str(each["bytes_in"]),
             str(each["bytes_out"]),
         ]

@@ -1,4 +1,4 @@
-"""`balancer status`: the daemon at a glance."""
+"""`balancer status`: an overview of the daemon, its listeners, pools and backends."""
 
 import argparse
 from collections.abc import Iterable, Iterator
@@ -6,21 +6,21 @@ from typing import Any
 
 from balancer.cli.live import add_verb, as_json, daemon
 from balancer.cli.tables import Cell, count, paint, table
-from balancer.config.scalars import span
+from balancer.config.scalars import format_duration
 
 _REFUSED = {
     "descriptors": "out of file descriptors, raise LimitNOFILE",
-    "memory": "out of memory (limits.memory)",
-    "client_limit": "the client had too many (limits.max_connections_per_client)",
-    "client_rate": "the client made too many too fast (limits.client_rate)",
-    "handshakes": "cut in its TLS handshake, others were waiting (limits.max_handshakes)",
+    "memory": "memory limit reached (limits.memory)",
+    "client_limit": "too many connections of one client (limits.max_connections_per_client)",
+    "client_rate": "one client connected too fast (limits.client_rate)",
+    "handshakes": "slow TLS handshake cut off because others were waiting (limits.max_handshakes)",
 }
-_STATE_COLOURS = {"ready": "good", "drain": "odd", "maint": "bad"}
+_STATE_COLOURS = {"ready": "good", "drain": "warning", "maint": "bad"}
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb to the command's parser."""
-    add_verb(verbs, "status", _status, "the daemon at a glance", reads=True, of_pool=False)
+    add_verb(verbs, "status", _status, "show an overview of the daemon", reads=True, of_pool=False)
 
 
 def _status(args: argparse.Namespace) -> str:
@@ -29,11 +29,11 @@ def _status(args: argparse.Namespace) -> str:
     if args.json:
         return as_json(found)
     parts = [
-        f"balancer {found['version']} at {client.address}, up {span(found['uptime'])}, "
+        f"balancer {found['version']} at {client.address}, up {format_duration(found['uptime'])}, "
         f"{found['connections']} of {found['max_connections']} connections, "
         f"generation {found['generation']}, {count(len(found['workers']), 'worker')}"
     ]
-    parts += [paint(line, "odd") for line in attention(found)]
+    parts += [paint(line, "warning") for line in warnings(found)]
     for name, listener in found["listeners"].items():
         parts.append(
             f"listener {name} on {', '.join(listener['bind'])} for pool {listener['pool']}: "
@@ -41,33 +41,33 @@ def _status(args: argparse.Namespace) -> str:
         )
     for pool in found["pools"]:
         if pool["panic"]:
-            parts.append(paint(alarm(pool), "bad"))
+            parts.append(paint(panic_alarm(pool), "bad"))
         parts += [_pool_line(pool), backends_table(pool["backend"])]
     return "\n".join(parts)
 
 
-def attention(found: dict[str, Any]) -> Iterator[str]:
-    """What an operator should know before anything else."""
+def warnings(found: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for everything that needs an operator's attention."""
     if found["draining"]:
         yield "the daemon is stopping: it accepts no new connections"
     last = found["last_reload"]
     if last is not None and not last["ok"]:
         first, *others = last["problems"]
         more = f" (and {len(others)} more: balancer reload --dry-run)" if others else ""
-        yield f"the last reload was refused, the former configuration is in force: {first}{more}"
+        yield f"the last reload was refused, the previous configuration is still active: {first}{more}"
     for worker in found["workers"]:
         if not worker["agrees"]:
-            yield f"worker {worker['worker']} does not have the configuration and rings in force yet"
+            yield f"worker {worker['worker']} does not use the active configuration and rings yet"
     for process in found["processes"]:
         if process["starts"] > 1:
             yield f"{process['name']} was started {process['starts']} times; last end: {process['last_end']}"
     if found["starved"]:
-        yield "new connections are refused for want of memory (limits.memory)"
+        yield "new connections are refused: memory limit reached (limits.memory)"
     if not found["state_kept"]:
-        yield "what you change is lost when the daemon ends: give it a state_dir"
+        yield "pins, states and weights are lost when the daemon ends: set state_dir in its configuration"
     for number, noun in (
-        ("crashes", "connection ended by a fault of the balancer: its log has the details"),
-        ("log_lines_dropped", "line of the access log lost: its target does not keep up"),
+        ("crashes", "connection closed by an internal error: see the balancer's log"),
+        ("log_lines_dropped", "access log line lost: its target does not keep up"),
     ):
         if found[number]:
             yield f"{found[number]} x {noun}"
@@ -76,8 +76,8 @@ def attention(found: dict[str, Any]) -> Iterator[str]:
             yield f"{number} x connection refused: {_REFUSED[reason]}"
 
 
-def alarm(pool: dict[str, Any]) -> str:
-    """What to say of a pool in panic."""
+def panic_alarm(pool: dict[str, Any]) -> str:
+    """Return the panic_alarm about a pool in panic mode."""
     return f"PANIC in pool {pool['name']}: {pool['healthy']:.0%} of it is healthy, so health is ignored"
 
 
@@ -91,7 +91,7 @@ def _pool_line(pool: dict[str, Any]) -> str:
 
 
 def backends_table(backends: Iterable[dict[str, Any]]) -> str:
-    """One row for each backend."""
+    """Return a table with a row for each backend."""
     heads = ("backend", "address", "state", "up", "weight", "share", "users", "tunnels", "requests", "errors")
     return table(heads, [_row(backend) for backend in backends])
 
@@ -112,30 +112,30 @@ def _row(backend: dict[str, Any]) -> list[Cell | str]:
 
 
 def state_cell(backend: dict[str, Any]) -> Cell:
-    """Its admin state."""
+    """Return the administrative state as a cell."""
     return Cell(backend["state"], _STATE_COLOURS[backend["state"]])
 
 
 def weight_text(backend: dict[str, Any]) -> str:
-    """Its weight, and where that is going."""
+    """Return the weight, and the target of a gradual change."""
     if backend["backup"]:
         return "backup"
     ramp = backend["ramp"]
     weight = f"{backend['weight']:g}"
     if ramp is not None:
-        weight += f" -> {ramp['to']:g}, {'paused' if ramp['paused'] else 'in ' + span(ramp['left'])}"
+        weight += f" -> {ramp['to']:g}, {'paused' if ramp['paused'] else 'in ' + format_duration(ramp['left'])}"
     return weight
 
 
 def up_cell(backend: dict[str, Any]) -> Cell:
-    """What is held of it."""
+    """Return the health as a cell: up, down, ejected, or starting slowly."""
     if not backend["up"]:
         return Cell(backend["why_down"], "bad")
     health = backend["health"] or {}
     if health.get("ejected"):
-        return Cell(f"up, {health['ejected']}, {span(health['ejected_for'])} left", "bad")
+        return Cell(f"up, {health['ejected']}, {format_duration(health['ejected_for'])} left", "bad")
     if health.get("wish"):
-        return Cell(f"up, {health['wish']}", "odd")
+        return Cell(f"up, {health['wish']}", "warning")
     if health.get("points", 1) < 1:
-        return Cell(f"up, starts with {health['points']:.0%} of its points", "odd")
+        return Cell(f"up, starts with {health['points']:.0%} of its points", "warning")
     return Cell("up", "good")

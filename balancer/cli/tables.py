@@ -1,4 +1,4 @@
-"""How answers look on a terminal: aligned columns, colours, times and durations."""
+"""Text for a terminal: aligned columns, colours, times; and the parsers of times and rates."""
 
 import os
 import re
@@ -10,33 +10,34 @@ from datetime import datetime
 
 from balancer.config.scalars import parse_duration
 
-_COLOURS = {"good": "32", "odd": "33", "bad": "31"}
+_COLOURS = {"good": "32", "warning": "33", "bad": "31"}
+"""Parameters of SGR (ECMA-48, 8.3.117): green, yellow, red."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, with a colour that says how good a sign it is: ``good``, ``odd`` or ``bad``."""
+    """A text with a colour, named by what it means: ``good``, ``warning``, ``bad``, or none."""
 
     text: str
     colour: str = ""
 
 
 def paint(text: str, colour: str) -> str:
-    """The text in a colour, on a terminal that is not asked to do without (https://no-color.org)."""
+    """Colour the text if standard output is a terminal and NO_COLOR is not set (https://no-color.org)."""
     if not colour or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
-def clean(text: str) -> str:
-    """A text that others have written, without what a terminal would take for orders."""
+def printable(text: str) -> str:
+    """Replace unprintable characters by ``?``: text of others must not send escape sequences to the terminal."""
     return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> str:
-    """Columns as wide as their widest cell; a column of numbers is set to the right."""
+    """Align the columns, each as wide as its widest cell; columns of numbers are right-aligned."""
     given = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
-    cells = [[Cell(clean(cell.text), cell.colour) for cell in row] for row in given]
+    cells = [[Cell(printable(cell.text), cell.colour) for cell in row] for row in given]
     widths = [
         max(len(head), *(len(row[i].text) for row in cells)) if cells else len(head) for i, head in enumerate(heads)
     ]
@@ -55,18 +56,21 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> str:
     return "\n".join(line(row) for row in [[Cell(head) for head in heads], *cells])
 
 
-def moment(stamp: float) -> str:
-    """A Unix time in the local time zone."""
+def format_time(stamp: float) -> str:
+    """Format a Unix time in the local time zone."""
     return datetime.fromtimestamp(stamp).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def count(number: int, noun: str) -> str:
-    """``1 user``, ``2 users``."""
+    """Return the number and the noun in singular or plural: ``1 user``, ``2 users``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def parse_moment(text: str) -> float:
-    """``2026-11-22T14:05`` (local time, unless it names a zone) or how long ago, ``2h``, as Unix time."""
+def parse_time(text: str) -> float:
+    """Parse ``2026-11-22T14:05`` (local time, unless it has a zone) or an age such as ``2h``; return Unix time.
+
+    Raises ``ValueError``.
+    """
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
@@ -74,12 +78,12 @@ def parse_moment(text: str) -> float:
     try:
         return time.time() - parse_duration(text)
     except ValueError:
-        raise ValueError(f'a time is "2026-11-22T14:05", or how long ago, such as "2h", not "{text}"') from None
+        raise ValueError(f'expected a time such as "2026-11-22T14:05" or an age such as "2h", not "{text}"') from None
 
 
 def parse_rate(text: str) -> float:
-    """``5/s``, ``30/m`` or ``5``, in users a second."""
+    """Parse ``5/s``, ``30/m``, ``100/h`` or ``5``; return a rate per second. Raises ``ValueError``."""
     number, _, unit = text.partition("/")
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", number) or unit not in ("", "s", "m", "h"):
-        raise ValueError(f'a rate is "5/s" or "30/m", not "{text}"')
+        raise ValueError(f'expected a rate such as "5/s" or "30/m", not "{text}"')
     return float(number) / {"": 1, "s": 1, "m": 60, "h": 3600}[unit]

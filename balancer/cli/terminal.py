@@ -1,9 +1,9 @@
-"""A terminal that is drawn on as a whole: the other screen, keys as they are pressed, lines written where they differ.
+"""A full-screen terminal: the alternate screen, single keys, and updates of the lines that changed.
 
-Some facts. What every terminal of the last thirty years understands is enough (ECMA-48, and xterm's other screen), so
-no database of terminals is asked: those over ssh are often missing from it. Only lines that have changed are written,
-all in one piece, so nothing flickers, and a slow line carries little. A key that is more than a letter arrives as an
-escape sequence, which a slow line may break into pieces.
+Some facts. ECMA-48 and xterm's alternate screen are understood by every terminal of the last thirty years, so terminfo
+is not used: terminals reached over ssh are often missing from it. Only changed lines are written, in a single write, so
+nothing flickers and a slow connection carries little. A key that is not a letter arrives as an escape sequence, which a
+slow connection may split.
 """
 
 import os
@@ -20,10 +20,10 @@ from balancer.cli.tables import Cell
 from balancer.errors import Refused
 
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
-"""The other screen, without a cursor, without going on in the next line where one is too long."""
+"""Alternate screen, no cursor, no line wrap, cleared."""
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
-_STYLES = {"good": "32", "odd": "33", "bad": "31", "head": "1", "chosen": "7", "faint": "2"}
-_COLOURS = ("good", "odd", "bad")
+_STYLES = {"good": "32", "warning": "33", "bad": "31", "head": "1", "selected": "7", "faint": "2"}
+_COLOURS = ("good", "warning", "bad")
 _KEYS = {
     b"\x1b[A": "up",
     b"\x1bOA": "up",
@@ -43,12 +43,12 @@ _KEYS = {
     b"\r": "enter",
     b"\n": "enter",
 }
-_REST_OF_KEY = 0.05
-"""Seconds for which the rest of a sequence that has begun may be on its way."""
+_SEQUENCE_TIMEOUT = 0.05
+"""Seconds to wait for the rest of an escape sequence."""
 
 
 class Terminal:
-    """The one this process has on standard input and output."""
+    """The terminal on standard input and output, in full-screen mode; signals make the descriptor ``wake`` readable."""
 
     def __init__(self, wake: int) -> None:
         self._wake = wake
@@ -58,12 +58,12 @@ class Terminal:
 
     @property
     def size(self) -> os.terminal_size:
-        """Columns and lines, at this moment; of a terminal that does not know, those of a VT100."""
+        """Columns and lines now; 80 and 24, those of a VT100, if the terminal does not know."""
         columns, lines = os.get_terminal_size(sys.stdout.fileno())
         return os.terminal_size((columns or 80, lines or 24))
 
     def show(self, lines: Sequence[Sequence[Cell]]) -> None:
-        """Draw these lines, as many as there is room for; what was there before is gone."""
+        """Replace the content of the screen by these lines, cut off at its size."""
         size = self.size
         if size != self._size:
             self._size, self._shown = size, []
@@ -77,7 +77,7 @@ class Terminal:
             _write("".join(changed))
 
     def keys(self, seconds: float) -> list[str]:
-        """The keys pressed; waits for one, or for another size of the terminal, so long at most."""
+        """Wait up to ``seconds`` for a key or a resize, and return the keys pressed."""
         ready, _, _ = select.select([sys.stdin, self._wake], [], [], max(0.0, seconds))
         if self._wake in ready:
             os.read(self._wake, 64)
@@ -86,7 +86,7 @@ class Terminal:
         data = os.read(sys.stdin.fileno(), 64)
         if not data:  # the terminal is gone
             return ["q"]
-        while _unfinished(data) and select.select([sys.stdin], [], [], _REST_OF_KEY)[0]:
+        while _unfinished(data) and select.select([sys.stdin], [], [], _SEQUENCE_TIMEOUT)[0]:
             data += os.read(sys.stdin.fileno(), 64)
         return list(_keys(data))
 
@@ -101,10 +101,10 @@ class Terminal:
 
 
 @contextmanager
-def whole_terminal() -> Iterator[Terminal]:
-    """The terminal, and its former state afterwards, however that comes. Raises ``Refused`` if there is none."""
+def full_screen() -> Iterator[Terminal]:
+    """Enter full-screen mode; restore the terminal however the block ends. Raises ``Refused`` without a terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
-        raise Refused("this needs a terminal; for scripts there is `balancer status --json`")
+        raise Refused("this needs a terminal; in scripts use `balancer status --json`")
     fd = sys.stdin.fileno()
     former = termios.tcgetattr(fd)
     reading, writing = os.pipe()
@@ -120,7 +120,7 @@ def whole_terminal() -> Iterator[Terminal]:
         _write(_ENTER)
         yield Terminal(reading)
     finally:
-        with suppress(OSError, termios.error):  # a terminal that is gone needs nothing any more
+        with suppress(OSError, termios.error):  # the terminal may be gone
             _write(_LEAVE)
             termios.tcsetattr(fd, termios.TCSAFLUSH, former)
         for number, handler in former_handlers.items():
@@ -141,7 +141,7 @@ def _write(text: str) -> None:
 
 
 def _unfinished(data: bytes) -> bool:
-    """Does it end in the middle of an escape sequence?"""
+    """Whether ``data`` ends in the middle of an escape sequence."""
     rest = data[data.rfind(b"\x1b") :] if b"\x1b" in data else b""
     return rest in (b"\x1b", b"\x1b[", b"\x1bO") or (rest.startswith(b"\x1b[") and rest[-1:].isdigit())
 

@@ -1,12 +1,12 @@
-"""What `balancer top` shows: two looks at the daemon become the lines of a screen. Pure."""
+"""The screen of `balancer top`: lines from two successive samples of the daemon's status. Pure."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from balancer.cli.status import alarm, attention, state_cell, up_cell, weight_text
+from balancer.cli.status import panic_alarm, state_cell, up_cell, warnings, weight_text
 from balancer.cli.tables import Cell, count
-from balancer.config.scalars import span
+from balancer.config.scalars import format_duration
 
 Line = list[Cell]
 Key = tuple[str, str]
@@ -14,13 +14,16 @@ Key = tuple[str, str]
 
 _GAP = "  "
 _LONGEST = 28
-"""Letters of a cell, at most."""
+"""Characters of a cell, at most."""
 
 
-class Looks:
-    """What the daemon has said last, and before: numbers, and how fast they grow. ``at`` is on a steady clock."""
+class Sample:
+    """The daemon's status at a time, with the sample before it, from which rates are computed.
 
-    def __init__(self, found: dict[str, Any], at: float, former: "Looks | None" = None) -> None:
+    ``at`` is in seconds of a monotonic clock.
+    """
+
+    def __init__(self, found: dict[str, Any], at: float, former: "Sample | None" = None) -> None:
         self.found = found
         self.at = at
         self.pools = {pool["name"]: pool for pool in found["pools"]}
@@ -28,51 +31,51 @@ class Looks:
             (pool["name"], backend["name"]): backend for pool in found["pools"] for backend in pool["backend"]
         }
         same = former is not None and former.found["started"] == found["started"]
-        self._former = former if same else None  # another daemon counts from 0 again
+        self._former = former if same else None  # a restarted daemon counts from 0
         if former is not None:
             former._former = None
 
-    def rate(self, number: Callable[["Looks"], float]) -> float | None:
-        """By how much a number grows in a second; None while that cannot be known."""
+    def rate(self, number: Callable[["Sample"], float]) -> float | None:
+        """Return the growth of a number per second; None if the sample before does not have it."""
         if self._former is None or self.at <= self._former.at:
             return None
         try:
             return max(0.0, number(self) - number(self._former)) / (self.at - self._former.at)
-        except KeyError:  # it was not there before
+        except KeyError:  # a backend that is new
             return None
 
 
 @dataclass(frozen=True)
 class _Column:
     head: str
-    worth: int
-    """Where there is no room for all, those of least worth are left out."""
-    cell: Callable[[Looks, Key, dict[str, Any]], Cell]
+    priority: int
+    """On a narrow screen, columns of the lowest priority are left out."""
+    cell: Callable[[Sample, Key, dict[str, Any]], Cell]
     right: bool = True
 
 
-def _plain(text: Callable[[dict[str, Any]], str]) -> Callable[[Looks, Key, dict[str, Any]], Cell]:
+def _text(text: Callable[[dict[str, Any]], str]) -> Callable[[Sample, Key, dict[str, Any]], Cell]:
     return lambda _, __, backend: Cell(text(backend))
 
 
-def _rate(*names: str, colour: str = "") -> Callable[[Looks, Key, dict[str, Any]], Cell]:
-    def cell(looks: Looks, key: Key, _: dict[str, Any]) -> Cell:
-        rate = looks.rate(lambda each: sum(each.backends[key][name] for name in names))
+def _rate(*names: str, colour: str = "") -> Callable[[Sample, Key, dict[str, Any]], Cell]:
+    def cell(sample: Sample, key: Key, _: dict[str, Any]) -> Cell:
+        rate = sample.rate(lambda each: sum(each.backends[key][name] for name in names))
         return Cell(short(rate), colour if rate else "")
 
     return cell
 
 
 _COLUMNS = (
-    _Column("BACKEND", 99, _plain(lambda backend: backend["name"]), right=False),
-    _Column("ADDRESS", 1, _plain(lambda backend: backend["address"]), right=False),
+    _Column("BACKEND", 99, _text(lambda backend: backend["name"]), right=False),
+    _Column("ADDRESS", 1, _text(lambda backend: backend["address"]), right=False),
     _Column("STATE", 98, lambda _, __, backend: state_cell(backend), right=False),
     _Column("HEALTH", 97, lambda _, __, backend: up_cell(backend), right=False),
-    _Column("WEIGHT", 6, _plain(lambda backend: weight_text(backend)), right=False),
-    _Column("SHARE", 4, _plain(lambda backend: "" if backend["share"] is None else f"{backend['share']:.1%}")),
-    _Column("USERS", 96, _plain(lambda backend: str(backend["users"]))),
-    _Column("TUNNELS", 95, _plain(lambda backend: str(backend["tunnels"]))),
-    _Column("SESSIONS", 5, _plain(lambda backend: str(backend["sessions"]))),
+    _Column("WEIGHT", 6, _text(lambda backend: weight_text(backend)), right=False),
+    _Column("SHARE", 4, _text(lambda backend: "" if backend["share"] is None else f"{backend['share']:.1%}")),
+    _Column("USERS", 96, _text(lambda backend: str(backend["users"]))),
+    _Column("TUNNELS", 95, _text(lambda backend: str(backend["tunnels"]))),
+    _Column("SESSIONS", 5, _text(lambda backend: str(backend["sessions"]))),
     _Column("REQ/S", 94, _rate("requests")),
     _Column("ERR/S", 93, _rate("connect_errors", "response_errors", colour="bad")),
     _Column("SENT/S", 3, _rate("bytes_sent")),
@@ -80,37 +83,37 @@ _COLUMNS = (
 )
 
 
-def head(looks: Looks, address: str, trouble: str) -> list[Line]:
-    """The daemon as a whole; ``trouble`` is why there is no newer look."""
-    found = looks.found
-    opened = looks.rate(lambda each: sum(one["connections"] for one in each.found["listeners"].values()))
+def head(sample: Sample, address: str, error: str) -> list[Line]:
+    """Return the lines about the daemon as a whole; ``error`` is why the status could not be updated."""
+    found = sample.found
+    opened = sample.rate(lambda each: sum(one["connections"] for one in each.found["listeners"].values()))
     return [
-        [Cell(f"balancer {found['version']}", "head"), Cell(f" at {address}, up {span(found['uptime'])}")],
+        [Cell(f"balancer {found['version']}", "head"), Cell(f" at {address}, up {format_duration(found['uptime'])}")],
         [Cell(f"{found['connections']} of {found['max_connections']} connections, {short(opened)} new/s")],
-        *([[Cell(trouble, "bad")]] if trouble else []),
-        *[[Cell(line, "odd")] for line in attention(found)],
+        *([[Cell(error, "bad")]] if error else []),
+        *[[Cell(line, "warning")] for line in warnings(found)],
     ]
 
 
-def table(looks: Looks, chosen: Key | None, width: int) -> tuple[list[Line], int]:
-    """Every pool with its backends, as wide as there is room for; and the line of the ``chosen`` one."""
+def table(sample: Sample, selected: Key | None, width: int) -> tuple[list[Line], int]:
+    """Return the lines of all pools and backends, in ``width`` columns, and the index of the ``selected`` one."""
     lines: list[Line] = []
     place = 0
-    columns, widths = _fitting(looks, width)
-    for name, pool in looks.pools.items():
-        lines += [*([[]] if lines else []), *_pool(looks, name, pool)]
+    columns, widths = _fitting(sample, width)
+    for name, pool in sample.pools.items():
+        lines += [*([[]] if lines else []), *_pool(sample, name, pool)]
         lines.append(_joined([Cell(column.head, "head") for column in columns], columns, widths))
-        for key, cells in _rows(looks, name, columns):
+        for key, cells in _rows(sample, name, columns):
             line = _joined(cells, columns, widths)
-            if key == chosen:
+            if key == selected:
                 place = len(lines)
-                line = [Cell("".join(cell.text for cell in line).ljust(width), "chosen")]
+                line = [Cell("".join(cell.text for cell in line).ljust(width), "selected")]
             lines.append(line)
     return lines, place
 
 
 def short(number: float | None) -> str:
-    """A number in five letters at most: ``0.2``, ``34``, ``5.6k``, ``12M``; ``-`` for none."""
+    """Format a number in at most five characters: ``0.2``, ``34``, ``5.6k``, ``12M``; ``-`` for None."""
     if number is None:
         return "-"
     for unit in ("", "k", "M", "G", "T"):
@@ -120,19 +123,19 @@ def short(number: float | None) -> str:
     return f"{number:.0f}P"
 
 
-def _pool(looks: Looks, name: str, pool: dict[str, Any]) -> Iterator[Line]:
+def _pool(sample: Sample, name: str, pool: dict[str, Any]) -> Iterator[Line]:
     strays = "" if pool["strays"] is None else f", {count(pool['strays'], 'stray')}"
     answers = {
-        status: short(looks.rate(lambda each, status=status: each.pools[name]["requests"][status]))  # type: ignore[misc]
+        status: short(sample.rate(lambda each, status=status: each.pools[name]["requests"][status]))  # type: ignore[misc]
         for status in pool["requests"]
         if status != "1xx" and pool["requests"][status]
     }
     decisions = {
-        why: short(looks.rate(lambda each, why=why: each.pools[name]["decisions"].get(why, 0)))  # type: ignore[misc]
+        why: short(sample.rate(lambda each, why=why: each.pools[name]["decisions"].get(why, 0)))  # type: ignore[misc]
         for why in pool["decisions"]
     }
     if pool["panic"]:
-        yield [Cell(alarm(pool), "bad")]
+        yield [Cell(panic_alarm(pool), "bad")]
     yield [
         Cell(f"pool {name}", "head"),
         Cell(
@@ -148,22 +151,22 @@ def _pairs(numbers: dict[str, str]) -> str:
     return "  ".join(f"{name} {number}" for name, number in numbers.items()) or "none yet"
 
 
-def _fitting(looks: Looks, width: int) -> tuple[list[_Column], list[int]]:
-    """The columns there is room for, the first at any rate, and how wide they are."""
-    every = [cells for name in looks.pools for _, cells in _rows(looks, name, list(_COLUMNS))]
+def _fitting(sample: Sample, width: int) -> tuple[list[_Column], list[int]]:
+    """The columns that fit, at least the first, and their widths."""
+    every = [cells for name in sample.pools for _, cells in _rows(sample, name, list(_COLUMNS))]
     wide = {
         column: max([len(column.head), *(len(cells[i].text) for cells in every)]) for i, column in enumerate(_COLUMNS)
     }
     columns = list(_COLUMNS)
     while len(columns) > 1 and sum(wide[column] + len(_GAP) for column in columns) > width:
-        columns.remove(min(columns, key=lambda column: column.worth))
+        columns.remove(min(columns, key=lambda column: column.priority))
     return columns, [wide[column] for column in columns]
 
 
-def _rows(looks: Looks, pool: str, columns: list[_Column]) -> Iterator[tuple[Key, list[Cell]]]:
-    for key, backend in looks.backends.items():
+def _rows(sample: Sample, pool: str, columns: list[_Column]) -> Iterator[tuple[Key, list[Cell]]]:
+    for key, backend in sample.backends.items():
         if key[0] == pool:
-            cells = [column.cell(looks, key, backend) for column in columns]
+            cells = [column.cell(sample, key, backend) for column in columns]
             yield key, [Cell(cell.text[:_LONGEST], cell.colour) for cell in cells]
 
 

@@ -1,4 +1,4 @@
-"""`balancer ring verify`: does this configuration place users as the balancer before it did, or does?"""
+"""`balancer ring verify`: check that a configuration places users as haproxy or nginx does."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from balancer.cli import verify_against
-from balancer.cli.live import answer, as_json
+from balancer.cli.live import as_json, run_verb
 from balancer.config.load import load
 from balancer.config.model import Config, Pool
 from balancer.errors import Refused
@@ -22,43 +22,47 @@ from balancer.migrate.verify_logs import Reading, read
 from balancer.pool.digest import Digest
 
 _ABOUT = (
-    "Compare where requests went, says the log of haproxy or nginx, with where this configuration sends them; or ask a "
-    "running one with --against. Exit code 0 if all agree or are explained."
+    "Compare where haproxy or nginx sent requests, according to its logs, with where this configuration sends them. "
+    "--against sends probes to a running one instead. The exit code is 0 if every difference is explained."
 )
 _FORMAT_HELP = (
-    "httplog (httpslog too), tcplog, clf, or the text after log-format (haproxy) or the name of log_format (nginx); "
-    "@FILE reads it from a file; without it, haproxy's own formats are recognized"
+    "httplog (also for httpslog), tcplog or clf; or the value of log-format (haproxy) or log_format (nginx), @FILE to "
+    "read it from a file; without this option, haproxy's standard formats are detected"
 )
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb to those of `balancer ring`."""
-    parser = verbs.add_parser("verify", help="prove the placement by the logs of haproxy or nginx", description=_ABOUT)
+    parser = verbs.add_parser("verify", help="check placement against haproxy or nginx", description=_ABOUT)
     parser.add_argument("--config", type=Path, metavar="FILE", required=True, help="the configuration to verify")
-    parser.add_argument("--pool", metavar="NAME", help="verify this one only")
+    parser.add_argument("--pool", metavar="NAME", help="verify only this pool")
     parser.add_argument(
-        "--down", action="append", default=[], metavar="NAME", help="a host that was out of use all the time"
+        "--down", action="append", default=[], metavar="NAME", help="a backend that was down all the time"
     )
     parser.add_argument(
-        "--mark", action="append", default=[], metavar="MARK=NAME", help="what a host is called there, if not as here"
+        "--mark",
+        action="append",
+        default=[],
+        metavar="MARK=NAME",
+        help="what the logs or answers call NAME",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.add_argument("--backend", metavar="NAME", help="what haproxy calls the pool, if that is not its name here")
+    parser.add_argument("--backend", metavar="NAME", help="haproxy's name of the pool, if different")
     parser.add_argument("--format", metavar="FORMAT", help=_FORMAT_HELP)
-    parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, .gz too, in any order; - is standard input")
+    parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, also .gz, in any order; - is standard input")
     verify_against.add(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     verdicts: list[Verdict] = []
-    code = answer(lambda each: _verify(each, verdicts), args)
+    code = run_verb(lambda each: _verify(each, verdicts), args)
     return code or (0 if all(verdict.proved for verdict in verdicts) else 1)
 
 
 def _verify(args: argparse.Namespace, verdicts: list[Verdict]) -> str:
     if bool(args.logs) == (args.against is not None):
-        raise Refused("give log files to read, or --against URL to ask a running balancer")
+        raise Refused("give log files to read, or --against URL to send probes to a running balancer")
     config = load(args.config, time.time())
     pools = _pools(config, args)
     digest = Digest(os.urandom(32))
@@ -71,7 +75,7 @@ def _verify(args: argparse.Namespace, verdicts: list[Verdict]) -> str:
         _down(name, verifiers)
     reading = Reading()
     if args.against is not None:
-        verify_against.ask(args, pools, next(iter(verifiers.values())))
+        verify_against.send_probes(args, pools, next(iter(verifiers.values())))
     else:
         parse = _parser(args.format, pools)
         for name in args.logs:
@@ -88,7 +92,7 @@ def _mark(given: str, verifiers: dict[str, Verifier]) -> None:
     mark, _, name = given.rpartition("=")
     knowing = [verifier for verifier in verifiers.values() if mark and verifier.knows(name)]
     if not knowing:
-        raise Refused("--mark wants MARK=NAME, with the name of a backend")
+        raise Refused("--mark expects MARK=NAME, with the name of a backend")
     for verifier in knowing:
         verifier.labels[mark] = verifier.labels[name]
 
@@ -106,12 +110,12 @@ def _pools(config: Config, args: argparse.Namespace) -> list[Pool]:
     if not pools:
         raise Refused(f'{args.config} has no pool "{args.pool}"; it has {", ".join(pool.name for pool in config.pool)}')
     if args.backend is not None and len(pools) > 1:
-        raise Refused(f"--backend is of one pool: choose it with --pool: {', '.join(pool.name for pool in pools)}")
+        raise Refused(f"--backend needs a single pool: choose it with --pool: {', '.join(pool.name for pool in pools)}")
     return pools
 
 
 def _by_address(config: Config, pool: Pool) -> bool:
-    """Is the pool used in ``tcp`` mode, where addresses are hashed?"""
+    """Whether the pool is used only in ``tcp`` mode, where client addresses are hashed."""
     modes = {(each.mode, each.key) for each in config.listener if each.pool == pool.name}
     return bool(modes) and all(mode == ("tcp", "client_ip") for mode in modes)
 
@@ -124,7 +128,7 @@ def _parser(layout: str | None, pools: list[Pool]) -> Parse:
     if "$" in layout and "%" not in layout:
         return nginx.parser(layout, pools[0].token)
     if layout not in haproxy.FORMATS and "%" not in layout:
-        raise Refused(f'there is no format "{layout}"; there are {", ".join(haproxy.FORMATS)}, or give the text of one')
+        raise Refused(f'unknown format "{layout}": give {", ".join(haproxy.FORMATS)}, or the text of a log format')
     return haproxy.parser(layout)
 
 
@@ -132,9 +136,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text().strip("\n")
     except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}") from None
+        raise Refused(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Refused(f"{path} is not text in UTF-8") from None
+        raise Refused(f"{path} is not valid UTF-8") from None
 
 
 def _read(name: str, parse: Parse, verifiers: dict[str, Verifier], reading: Reading) -> None:
@@ -144,4 +148,4 @@ def _read(name: str, parse: Parse, verifiers: dict[str, Verifier], reading: Read
             assert isinstance(file, BufferedReader)
             read(name, lines(file), parse, verifiers, reading)
     except OSError as error:
-        raise Refused(f"{name} cannot be read: {error.strerror or error}") from None
+        raise Refused(f"cannot read {name}: {error.strerror or error}") from None

@@ -1,1 +1,1 @@
-"""Configuration: the typed model, loading, and every problem in one go. Pure: no I/O but reading the named files."""
+"""Configuration: the typed model, and loading with a report of every problem. Its only I/O is reading files."""

@@ -1,4 +1,4 @@
-"""Certificates and their keys, as the configuration names them: what they say, and what is wrong with them."""
+"""The certificates and keys that a configuration names: read them, describe them, find their problems."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from balancer.config.pem import Pem
 from balancer.config.scalars import shown
 
 EXPIRY_NOTICE = 14 * 86400.0
-"""Seconds before the end of a certificate from which ``check`` speaks of it."""
+"""Seconds before a certificate expires from which on ``check`` warns about it."""
 PLACEHOLDER = "c35ef2ebdb3404b37d1d78cf4dfc061be15aa7d74fd1821379e28909f1937cdd"
-"""SHA-256 fingerprint of conf/tls/ide.example.crt, whose key everybody has."""
+"""SHA-256 fingerprint of conf/tls/ide.example.crt, whose key is public."""
 _MIN_RSA_BITS = 2048
 
 
 @dataclass(frozen=True)
 class CertificateInfo:
-    """What a certificate says of itself: host names (and IP addresses) in lower case, validity as Unix time."""
+    """A certificate's host names and IP addresses in lower case, and its validity as Unix time."""
 
     names: tuple[str, ...]
     not_before: float
@@ -36,22 +36,22 @@ class CertificateInfo:
 
 
 def read(tls: Tls) -> tuple[Pem, ...]:
-    """The certificates of a listener, in their order; ``ValueError`` for a file that cannot be read."""
+    """Read the certificates of a listener, in order. Raises ``ValueError`` for a file that cannot be read."""
     return tuple(_pem(each) for each in tls.certificates)
 
 
 def describe(path: Path) -> CertificateInfo:
-    """The leaf (first certificate) of a PEM file; ``ValueError`` names the file and says what is wrong with it."""
+    """Describe the leaf, the first certificate of a PEM file. Raises ``ValueError`` that names file and problem."""
     return _describe(path, _read_chain(path)[0])
 
 
 def describe_pem(path: Path, data: bytes) -> CertificateInfo:
-    """The same of what was read from ``path`` before."""
+    """Describe the leaf in ``data``, which was read from ``path``. Raises ``ValueError`` as ``describe`` does."""
     return _describe(path, _parse_chain(path, data)[0])
 
 
 def findings(config: Config, now: float) -> Iterator[Finding]:
-    """Certificates that cannot be served, and those that soon cannot; ``now`` is Unix time."""
+    """Yield what is wrong with the certificates, keys and CA files of a configuration; ``now`` is Unix time."""
     for i, listener in enumerate(config.listener):
         for j, certificate in enumerate(listener.tls.certificates if listener.tls else ()):
             yield from _pair_findings(("listener", i, "tls", "certificates", j), certificate, now)
@@ -77,7 +77,7 @@ def _authority_findings(at: Key, path: Path) -> Iterator[Finding]:
 
 
 def _pair_findings(at: Key, certificate: Certificate, now: float, *, served: bool = True) -> Iterator[Finding]:
-    """A pair that is ``served`` to clients has to name hosts; one that we show to backends need not."""
+    """A pair ``served`` to clients must name hosts; one that is presented to backends need not."""
     cert, key = (*at, "cert"), (*at, "key")
     chain: list[x509.Certificate] = []
     try:
@@ -89,15 +89,15 @@ def _pair_findings(at: Key, certificate: Certificate, now: float, *, served: boo
         yield from _validity_findings(cert, certificate.cert, info, now)
         if served and not info.names:
             name = _name(certificate.cert)
-            yield Finding(cert, f"{name} names no host: browsers read only subjectAltName (RFC 9525), it has none")
+            yield Finding(cert, f"{name} names no host: it has no subjectAltName, which clients require (RFC 9525)")
         if info.fingerprint == PLACEHOLDER:
-            message = "the placeholder of the source tree: its key is public, anyone can pose as you; name your own"
+            message = "this is the placeholder of the source tree, whose key is public: use a certificate of your own"
             yield Finding(key, message, warning=True)
     yield from _key_findings(key, certificate, chain)
 
 
 def _validity_findings(at: Key, path: Path, info: CertificateInfo, now: float) -> Iterator[Finding]:
-    # Not problems: a daemon that does not start, and a file that cannot be put in force, would help nobody.
+    # Warnings only: an expired certificate must not keep the daemon from starting, or a file from being applied.
     if now > info.not_after:
         yield Finding(at, f"{_name(path)} expired on {_date(info.not_after)}; renew it", warning=True)
     elif info.not_after - now < EXPIRY_NOTICE:
@@ -152,7 +152,7 @@ def _parse_chain(path: Path, data: bytes) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(data)
     except ValueError:
         raise ValueError(
-            f'{_name(path)} holds no PEM certificate, a block that starts with "-----BEGIN CERTIFICATE-----"'
+            f'{_name(path)} has no PEM certificate, a block that starts with "-----BEGIN CERTIFICATE-----"'
         ) from None
 
 
@@ -162,12 +162,12 @@ def _read_key(path: Path) -> PrivateKeyTypes:
         return load_pem_private_key(data, password=None)
     except TypeError:
         raise ValueError(
-            f"{_name(path)} is encrypted, and nobody is there to type its passphrase; "
-            "decrypt it with `openssl pkey` and protect it by file permission"
+            f"{_name(path)} is encrypted, and the daemon cannot ask for its passphrase; "
+            "decrypt it with `openssl pkey` and protect it by file permissions"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError(
-            f'{_name(path)} holds no PEM private key, a block that starts with "-----BEGIN PRIVATE KEY-----"'
+            f'{_name(path)} has no PEM private key, a block that starts with "-----BEGIN PRIVATE KEY-----"'
         ) from None
 
 
@@ -183,7 +183,7 @@ def _public(key: PublicKeyTypes) -> bytes:
 
 
 def _name(path: Path) -> str:
-    return shown(str(path), most=4096)
+    return shown(str(path), limit=4096)
 
 
 def _date(moment: float) -> str:

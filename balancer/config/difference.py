@@ -1,4 +1,4 @@
-"""What differs between two configurations, for people: what a reload would change, key by key."""
+"""The differences between two configurations, key by key: what a reload would change."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from balancer.config.model import Config
 from balancer.config.scalars import shown
 
 MASK = "***"
-"""Stands for a secret, which is a field that does not show in its model's repr."""
+"""Shown in place of a secret, which is a field with ``repr=False``."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One of them."""
+    """One difference, as text for operators."""
 
     kind: Literal["opens", "closes", "changes"]
-    """``opens`` and ``closes`` are about sockets."""
+    """``opens`` and ``closes`` are about listening sockets."""
     text: str
     key: str
-    """As ``pool "ide" > ring > points``."""
+    """Such as ``pool "ide" > ring > points``."""
 
 
 def differences(old: Config, new: Config) -> list[Difference]:
-    """Everything that is not the same, in the order of the model: sockets first."""
+    """Return every difference: listening sockets first, then keys in the order of the model."""
     return [*_sockets(old, new), *_models("", old, new)]
 
 
 def masked(model: BaseModel) -> dict[str, object]:
-    """A configuration as plain values, without its secrets."""
+    """Return a table as plain values, with secrets replaced by ``MASK``."""
     return {
         name: MASK if not field.repr and getattr(model, name) else _plain(getattr(model, name))
         for name, field in type(model).model_fields.items()
@@ -51,7 +51,7 @@ def _sockets(old: Config, new: Config) -> Iterator[Difference]:
     for address in [address for address in after if address not in before]:
         yield Difference("opens", f'listener "{after[address]}" opens {address}', f'listener "{after[address]}" > bind')
     for address in [address for address in before if address not in after]:
-        text = f'listener "{before[address]}" closes {address}; its connections may finish'
+        text = f'listener "{before[address]}" closes {address}; open connections are kept'
         yield Difference("closes", text, f'listener "{before[address]}" > bind')
 
 
@@ -72,7 +72,7 @@ def _models(at: str, old: BaseModel, new: BaseModel) -> Iterator[Difference]:
 
 
 def _members(at: str, name: str, old: tuple[BaseModel, ...], new: tuple[BaseModel, ...]) -> Iterator[Difference]:
-    """Tables with names: what is gone, what is new, what has changed; their order alone is no difference here."""
+    """Compare arrays of named tables: removed, added, changed and reordered members."""
     before, after = ({getattr(each, "name"): each for each in models} for models in (old, new))  # noqa: B009
     prefix = f"{at} > " if at else ""
     for member in [member for member in before if member not in after]:
@@ -84,7 +84,7 @@ def _members(at: str, name: str, old: tuple[BaseModel, ...], new: tuple[BaseMode
         else:
             yield Difference("changes", f"{key}: added", key)
     if list(before) != list(after) and before.keys() == after.keys():
-        yield Difference("changes", f"{prefix}{name}: in another order", f"{prefix}{name}")
+        yield Difference("changes", f"{prefix}{name}: order changed", f"{prefix}{name}")
 
 
 def _named(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The scalars of the configuration file as types of fields: how pydantic reads, writes and describes each."""
+"""Field types for the scalars of the configuration file: how pydantic parses, serializes and describes each."""
 
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
@@ -25,17 +25,17 @@ from balancer.config.scalars import (
 
 
 def parse_file(value: object, info: ValidationInfo) -> Path:
-    """A path; a relative one starts at the folder of the configuration file (``context["base"]``)."""
+    """Parse a path; a relative one is relative to the configuration file's directory (``context["base"]``)."""
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(f"a path is a non-empty string, not {shown(value)}")
+        raise ValueError(f"expected a path, not {shown(value)}")
     base: Path = (info.context or {}).get("base", Path())
     return base / value
 
 
 def parse_log_target(value: object, info: ValidationInfo) -> Path | str:
-    """``"stdout"``, ``"off"`` or the path of a file."""
+    """Parse ``"stdout"``, ``"off"`` or the path of a file."""
     return value if value in ("stdout", "off") and isinstance(value, str) else parse_file(value, info)
 
 

@@ -1,17 +1,17 @@
-"""What a check has to say about one key, before it has a file and a line."""
+"""A problem or warning about a key, before its file and line are known."""
 
 from dataclasses import dataclass
 
 Key = tuple[str | int, ...]
-"""The way to a value: table names and array indices, such as ``("pool", 0, "backend", 2, "weight")``."""
+"""The path to a value: table names and array indices, such as ``("pool", 0, "backend", 2, "weight")``."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``reads`` names the other keys the statement rests on: where one of those is wrong itself, this is hearsay.
+    """A problem, or a ``warning``: legal but suspicious.
 
-    ``twin`` is the earlier of two things that must differ; the reader is told its line. A ``warning`` is legal but
-    suspicious.
+    ``reads`` are the other keys that the check looked at: if one of those is invalid, the finding means nothing.
+    ``twin`` is the earlier of two values that must differ; its line is added to the message.
     """
 
     key: Key
@@ -20,7 +20,7 @@ class Finding:
     twin: Key | None = None
     warning: bool = False
 
-    def rests_on(self, broken: Key) -> bool:
-        """Is a key that this finding is about, or rests on, ``broken``, or part of it, or does it hold it?"""
+    def depends_on(self, broken: Key) -> bool:
+        """Return whether ``broken`` is, contains or is contained in a key that this finding is about or reads."""
         keys = (self.key, *self.reads) if self.twin is None else (self.key, *self.reads, self.twin)
         return any(key[: len(broken)] == broken[: len(key)] for key in keys)

@@ -1,4 +1,4 @@
-"""Reading a configuration file: a ``Config``, or every problem of it in one go, in file order."""
+"""Load a configuration file: a ``Config``, or every problem with its line, in file order."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ from balancer.config import certificates, messages, rules
 from balancer.config.finding import Finding, Key
 from balancer.config.locate import lines, nearest
 from balancer.config.model import Config
-from balancer.config.salvage import mend
+from balancer.config.salvage import repair
 from balancer.config.scalars import shown
 from balancer.errors import ConfigError, Problem
 
@@ -24,7 +24,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class Report:
-    """What there is to say about a file; ``config`` is there if and only if there are no ``problems``."""
+    """The result of checking a file; ``config`` is None if there are ``problems``."""
 
     config: Config | None
     problems: list[Problem]
@@ -33,7 +33,10 @@ class Report:
 
 
 def load(path: Path, now: float) -> Config:
-    """The configuration in ``path``, or ``ConfigError`` with all its problems; ``now`` is Unix time (certificates)."""
+    """Load the configuration in ``path``. Raises ``ConfigError`` with every problem.
+
+    ``now`` is the Unix time at which certificates have to be valid.
+    """
     report = check(path, now)
     if report.config is None:
         raise ConfigError(report.problems)
@@ -41,10 +44,10 @@ def load(path: Path, now: float) -> Config:
 
 
 def check(path: Path, now: float) -> Report:
-    """Problems and warnings of the file in ``path``, each in file order; ``now`` is Unix time (certificates)."""
+    """Report the problems and warnings of the file ``path``, in file order; ``now`` is as for ``load``."""
     try:
         text = _read(path)
-        return _judge(path, text, _parse(path, text), now)
+        return _validate(path, text, _parse(path, text), now)
     except ConfigError as error:
         return Report(None, error.problems, [])
     except RecursionError:
@@ -75,19 +78,19 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         raise ConfigError([Problem(str(path), line, "", message)]) from None
 
 
-def _judge(path: Path, text: str, document: dict[str, Any], now: float) -> Report:
+def _validate(path: Path, text: str, document: dict[str, Any], now: float) -> Report:
     context = {"base": path.absolute().parent}
     found: list[Finding] = []
     try:
         config = Config.model_validate(document, context=context)
     except ValidationError as error:
         found = messages.findings(error)
-        mended = tomllib.loads(text)
-        mend(mended, [each.key for each in found])
-        config = Config.model_validate(mended, context=context)
+        repaired = tomllib.loads(text)
+        repair(repaired, [each.key for each in found])
+        config = Config.model_validate(repaired, context=context)
     broken = [each.key for each in found]
     beyond = chain(rules.findings(config), certificates.findings(config, now))
-    found += [each for each in beyond if not any(each.rests_on(key) for key in broken)]
+    found += [each for each in beyond if not any(each.depends_on(key) for key in broken)]
 
     where = lines(text)
     found.sort(key=lambda each: nearest(where, each.key) or len(text))
@@ -103,7 +106,7 @@ def _problem(path: Path, document: dict[str, Any], where: dict[Key, int], findin
 
 
 def _label(document: object, key: Key) -> Iterator[str]:
-    """``pool "ide"``, ``backend "ide-03"``, ``weight``; an element without a name is counted: ``bind #2``."""
+    """``pool "ide"``, ``backend "ide-03"``, ``weight``; elements without a name are numbered: ``bind #2``."""
     for i, part in enumerate(key):
         if isinstance(part, int):
             continue

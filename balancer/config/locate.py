@@ -1,6 +1,6 @@
-"""On which line each key of a TOML document is; ``tomllib`` reads values but tells no positions.
+"""Find the line of each key of a TOML document; ``tomllib`` does not report positions.
 
-The text has passed ``tomllib`` already, so this scanner follows TOML 1.0 without judging it. What it has to know:
+The text has been accepted by ``tomllib``, so this scanner does not validate it. What it has to know of TOML 1.0:
 
 - A key is dotted parts, each bare, "basic" (with escapes) or 'literal', with blanks around the dots.
 - ``[[a]]`` starts another element of the array ``a``; a later ``[a.b]`` or ``[[a.b]]`` belongs to the latest one.
@@ -33,14 +33,14 @@ _VALUE = re.compile(
 
 
 def lines(text: str) -> dict[Key, int]:
-    """The line, counted from 1, of every table, key and array element of a valid document with ``\\n`` line ends."""
+    """Return the line, from 1, of every table, key and array element of a valid document with ``\\n`` line ends."""
     scanner = _Scanner(text)
     scanner.document()
     return scanner.lines
 
 
 def nearest(found: dict[Key, int], key: Key) -> int | None:
-    """The line of ``key`` or, for one that is not there, of the table that should have it."""
+    """Return the line of ``key`` or, if it is missing, of the nearest table around it."""
     while key and key not in found:
         key = key[:-1]
     return found.get(key)
@@ -80,7 +80,7 @@ class _Scanner:
         return key
 
     def latest(self, key: Key) -> Key:
-        """The table a header means: of an array of tables, its latest element."""
+        """The table that a header refers to: of an array of tables, the last element so far."""
         return (*key, self.elements[key] - 1) if key in self.elements else key
 
     def key(self) -> list[str]:
@@ -119,7 +119,7 @@ class _Scanner:
             self.skip(_VALUE)
 
     def more(self, end: str) -> bool:
-        """Step over blanks and a comma, to the next item (true) or over the closing bracket (false)."""
+        """Skip blanks and a comma; True if another item follows, False after the closing bracket, which is skipped."""
         self.skip(_BLANK)
         if self.text[self.at] == ",":
             self.at += 1

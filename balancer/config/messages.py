@@ -1,4 +1,4 @@
-"""What pydantic found, said to an operator: plain words, the nearest known key, never a secret value."""
+"""Messages for operators from pydantic's errors: with the nearest known key, never with a secret value."""
 
 from difflib import get_close_matches
 from typing import get_args
@@ -41,17 +41,17 @@ _FORMS = {
     "cookie": 'the name of a cookie, such as "session"',
     "server_name": "a host name or an IP address",
     "host": "a host name or an IP address, with or without a port",
-    "path": 'a path: it starts with "/" and has no spaces',
+    "path": 'a path that starts with "/" and has no spaces',
 }
 _SECRET = {"seed"}
 
 
 def findings(error: ValidationError) -> list[Finding]:
-    """One finding for each of pydantic's, about the key it names."""
+    """Return a finding for each of pydantic's errors, except those that only follow from others."""
     return [
         Finding(each["loc"], _message(each))
         for each in error.errors(include_url=False)
-        # An array whose elements are all wrong is not short of elements.
+        # pydantic also calls an array too short if all of its elements are invalid.
         if not (each["type"] == "too_short" and each["input"])
     ]
 
@@ -97,11 +97,11 @@ def _unknown(names: tuple[str, ...]) -> str:
     known = list(_section(names[:-1]).model_fields)
     if close := get_close_matches(names[-1], known, 1):
         return f"unknown key; did you mean {shown(close[0])}?"
-    return f"unknown key; known here: {', '.join(known)}"
+    return f"unknown key; valid keys here: {', '.join(known)}"
 
 
 def _section(names: tuple[str, ...]) -> type[Section]:
-    """The model of a table, found along the field types from the top."""
+    """The model of the table at ``names``, found by following the types of fields."""
     section: type[Section] = Config
     for name in names:
         section = _inner(section.model_fields[name].annotation)

@@ -1,11 +1,11 @@
-"""A certificate as it was read from its files, for whoever serves it: no reader of certificates is needed for that."""
+"""A certificate chain and its key as bytes. Serving them needs no library that parses certificates."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Pem:
-    """A certificate chain and its key as read from their files, which may change meanwhile."""
+    """A certificate chain and its key as they were read; the files may have changed since."""
 
     cert: bytes
     key: bytes = field(repr=False)

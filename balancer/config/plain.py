@@ -1,4 +1,4 @@
-"""From the configuration to what workers get of it."""
+"""Convert the validated configuration to the plain settings that workers receive."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""What must hold between the keys of a configuration, beyond each having the right form."""
+"""Rules between the keys of a configuration; the form of each value is checked by the model."""
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -18,7 +18,7 @@ _ALGORITHM_OF_BACKEND_KEY = {"id": "haproxy", "guid": "haproxy", "server": "ngin
 
 
 def findings(config: Config) -> Iterator[Finding]:
-    """Everything wrong or suspicious in a configuration whose values all have the right form."""
+    """Yield every problem and warning about a configuration whose values all have a valid form."""
     yield from _repeats((("listener", i, "name"), each.name) for i, each in enumerate(config.listener))
     yield from _binds(config)
     yield from _admin(config)
@@ -29,7 +29,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from _routes(("listener", i), listener, config.pool)
     yield from _repeats((("pool", i, "name"), each.name) for i, each in enumerate(config.pool))
     for i, pool in enumerate(config.pool):
-        yield from _room(("pool", i), pool)
+        yield from _pool_limits(("pool", i), pool)
         yield from token_findings(("pool", i, "token"), pool)
         yield from ring_findings(("pool", i, "ring"), pool)
         yield from _backends(("pool", i), pool)
@@ -43,11 +43,11 @@ def _repeats(given: Iterable[tuple[Key, str | int]], reads: tuple[Key, ...] = ()
     first: dict[str | int, Key] = {}
     for key, value in given:
         if key != (twin := first.setdefault(value, key)):
-            yield Finding(key, f"{shown(value)} is taken; each has its own", reads, twin=twin)
+            yield Finding(key, f"{shown(value)} is already used; it must be unique", reads, twin=twin)
 
 
 def _binds(config: Config) -> Iterator[Finding]:
-    """Sockets that could not be bound because another one of the file has the address."""
+    """Addresses that cannot be bound: Unix sockets, and those that another key of the file binds already."""
     taken: list[tuple[Key, Address]] = []
     bound: list[tuple[Key, Address]] = [(("admin", "listen"), config.admin.listen)] if config.admin.listen else []
     for i, listener in enumerate(config.listener):
@@ -58,12 +58,12 @@ def _binds(config: Config) -> Iterator[Finding]:
             yield Finding(key, f"expected an IP address and a port, not {shown(str(address))}: {hint}")
             continue
         if twin := next((other for other, held in taken if _collide(address, held)), None):
-            yield Finding(key, f"{address} is bound already", twin=twin)
+            yield Finding(key, f"{address} is already bound", twin=twin)
         taken.append((key, address))
 
 
 def _collide(one: Address, other: Address) -> bool:
-    """Port 0 is any free port and collides with nothing; a wildcard covers every address of its family."""
+    """Port 0 is any free port and never collides; a wildcard address covers every address of its family."""
     hosts = {ip_address(one.host), ip_address(other.host)}
     same_family = len({host.version for host in hosts}) == 1
     return one.port == other.port != 0 and same_family and (len(hosts) == 1 or any(h.is_unspecified for h in hosts))
@@ -72,14 +72,14 @@ def _collide(one: Address, other: Address) -> bool:
 def _admin(config: Config) -> Iterator[Finding]:
     listen = config.admin.listen
     if listen and not listen.path and not ip_address(listen.host).is_loopback and config.admin.token_file is None:
-        message = "answers whoever reaches it: give admin a token_file, or listen on 127.0.0.1"
+        message = "would answer anyone who can reach it: set admin.token_file, or listen on 127.0.0.1"
         yield Finding(("admin", "listen"), message, (("admin", "token_file"),))
 
 
 def _limits(config: Config) -> Iterator[Finding]:
     if config.timeouts.hang < 1:
         yield Finding(
-            ("timeouts", "hang"), "below 1s a process that is only busy would be killed: it gives a sign every 250 ms"
+            ("timeouts", "hang"), "must be at least 1s: heartbeats come every 250 ms, and a busy process is late"
         )
     limits = config.limits
     if "client_burst" in limits.model_fields_set and not limits.client_rate:
@@ -92,8 +92,8 @@ def _limits(config: Config) -> Iterator[Finding]:
             yield Finding(("listener", i, "max_connections"), message, reads, warning=True)
 
 
-def _room(at: Key, pool: Pool) -> Iterator[Finding]:
-    """Keys about limits that mean nothing without another."""
+def _pool_limits(at: Key, pool: Pool) -> Iterator[Finding]:
+    """Limits that have no effect without another key."""
     if "burst" in pool.token.model_fields_set and not pool.token.rate:
         yield Finding((*at, "token", "burst"), "has no effect without rate", ((*at, "token", "rate"),), warning=True)
     if not pool.max_connections and not any(backend.max_connections for backend in pool.backend):
@@ -104,13 +104,13 @@ def _room(at: Key, pool: Pool) -> Iterator[Finding]:
 
 def _listener(at: Key, listener: Listener) -> Iterator[Finding]:
     if listener.proxy_protocol == "accept" and not listener.trusted:
-        message = 'anyone could claim any address: name the networks in front, such as trusted = ["10.0.0.0/8"]'
+        message = 'any client could claim any address: list the proxies in front, such as trusted = ["10.0.0.0/8"]'
         yield Finding((*at, "proxy_protocol"), message, ((*at, "trusted"),))
     if listener.key == "sni" and listener.mode != "tcp":
         yield Finding((*at, "key"), 'needs mode = "tcp"; in mode "http" the token is the key', ((*at, "mode"),))
     public = [each for each in listener.bind if not each.path and not ip_address(each.host).is_loopback]
     if public and listener.mode == "http" and listener.tls is None and not listener.trusted:
-        message = f"tokens cross the network in clear text at {public[0]}: give the listener a tls table"
+        message = f"tokens are sent in clear text at {public[0]}: add a tls table to the listener"
         reads = tuple((*at, key) for key in ("mode", "tls", "trusted"))
         yield Finding((*at, "bind"), message, reads, warning=True)
 
@@ -120,13 +120,13 @@ def _routes(at: Key, listener: Listener, pools: tuple[Pool, ...]) -> Iterator[Fi
         key = (*at, "route", i)
         yield from _reference((*key, "pool"), route.pool, pools)
         if not (route.host or route.path or route.path_prefix or route.sni):
-            yield Finding(key, "fits everything: give it a host, path, path_prefix or sni")
+            yield Finding(key, "matches everything: add host, path, path_prefix or sni")
         if listener.mode == "tcp":
             for name in sorted(route.model_fields_set & {"host", "path", "path_prefix"}):
-                message = 'no request is read in mode "tcp": a route there goes by sni'
+                message = 'mode "tcp" does not read requests: routes can only use sni'
                 yield Finding((*key, name), message, ((*at, "mode"),))
         elif route.sni and listener.tls is None:
-            message = "there is no TLS handshake to read it from: give the listener a tls table, or route by host"
+            message = "needs TLS: add a tls table to the listener, or use host"
             yield Finding((*key, "sni"), message, ((*at, "mode"), (*at, "tls")))
 
 
@@ -134,7 +134,7 @@ def _reference(at: Key, name: str, pools: tuple[Pool, ...]) -> Iterator[Finding]
     names = [pool.name for pool in pools]
     if name not in names:
         close = get_close_matches(name, names, 1)
-        hint = f"did you mean {shown(close[0])}?" if close else f"there is {', '.join(map(shown, names[:8]))}"
+        hint = f"did you mean {shown(close[0])}?" if close else f"existing pools: {', '.join(map(shown, names[:8]))}"
         reads = tuple(("pool", i, "name") for i in range(len(pools)))
         yield Finding(at, f"no pool is named {shown(name)}; {hint}", reads)
 
@@ -143,7 +143,7 @@ def _unused(config: Config) -> Iterator[Finding]:
     used = {listener.pool for listener in config.listener}
     used |= {route.pool for listener in config.listener for route in listener.route}
     if not used <= {pool.name for pool in config.pool}:
-        return  # the name that is missing may be meant for the pool that is left over
+        return  # an unknown pool is reported already; it may be a misspelling of the unused one
     reads = tuple(("listener", i, key) for i in range(len(config.listener)) for key in ("pool", "route"))
     for i, pool in enumerate(config.pool):
         if pool.name not in used:
@@ -157,13 +157,13 @@ def _backends(at: Key, pool: Pool) -> Iterator[Finding]:
     for key, backend in zip(keys, pool.backend, strict=True):
         yield from _backend(key, backend, (*at, "ring", "algorithm"), pool)
         if key != (twin := first.setdefault(backend.address, key)):
-            message = f"{backend.address} is a backend already; for a larger share give that one more weight"
+            message = f"{backend.address} is already a backend; for a larger share raise its weight"
             yield Finding((*key, "address"), message, twin=(*twin, "address"))
     if all(backend.backup for backend in pool.backend):
-        message = "every backend is a backup: one at least has to stand on the ring"
+        message = "every backend is a backup: at least one must be on the ring"
         yield Finding((*keys[0], "backup"), message, tuple((*key, "backup") for key in keys))
     elif not any(backend.weight for backend in pool.backend if not backend.backup):
-        message = "every backend has weight 0: there is nowhere to send anyone"
+        message = "every backend has weight 0: at least one must be above 0"
         reads = tuple((*key, name) for key in keys for name in ("weight", "backup"))
         yield Finding((*keys[0], "weight"), message, reads)
     if any(ring.algorithm == "haproxy" for ring in hashings(pool)):
@@ -177,19 +177,19 @@ def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[
     algorithms = {ring.algorithm for ring in hashings(pool)}
     whole = backend.weight.is_integer()
     if not backend.address.path and backend.address.port == 0:
-        yield Finding((*at, "address"), "a backend has a port above 0")
+        yield Finding((*at, "address"), "a backend needs a port above 0")
     if "haproxy" in algorithms and not whole:
         message = f"haproxy's weights are whole numbers from 0 to 256, not {backend.weight}"
         yield Finding((*at, "weight"), message, reads)
     if "nginx" in algorithms and (not whole or backend.weight < 1):
         yield Finding((*at, "weight"), f"nginx's weights are whole numbers from 1, not {backend.weight}", reads)
     if not backend.guid and any(ring.algorithm == "haproxy" and ring.hash_key == "guid" for ring in hashings(pool)):
-        message = 'missing: hash_key = "guid" makes the points of each backend from its guid'
+        message = 'missing: with hash_key = "guid" every backend needs a guid'
         yield Finding((*at, "guid"), message, (algorithm, (*algorithm[:-1], "hash_key")))
     if backend.backup and "weight" in backend.model_fields_set:
         message = "has no effect: a backup is not on the ring"
         yield Finding((*at, "weight"), message, ((*at, "backup"),), warning=True)
     for key in sorted(backend.model_fields_set & _ALGORITHM_OF_BACKEND_KEY.keys()):
         if (owner := _ALGORITHM_OF_BACKEND_KEY[key]) not in algorithms:
-            message = f"has no effect: it is for algorithm = {shown(owner)}"
+            message = f"has no effect: it needs algorithm = {shown(owner)}"
             yield Finding((*at, key), message, reads, warning=True)

@@ -1,4 +1,4 @@
-"""What must hold between the keys of a ring, and between backends for their points to differ."""
+"""Rules between the keys of a ring, and between backends so that their points differ."""
 
 from collections.abc import Iterator
 from math import isqrt
@@ -18,22 +18,22 @@ _ALGORITHMS_OF = {
     "hash_balance_factor": ("haproxy",),
     "table_size": ("maglev",),
 }
-"""Keys of ``pool.ring`` that mean nothing to the other algorithms."""
+"""Keys of ``pool.ring`` and the algorithms that use them."""
 _MIN_SEED_BYTES = 16
 _HAPROXY_ID_PERIOD = 1 << 20
 _ENTRIES_PER_BACKEND = 100
 _UNIQUE = ("address", "id")
-"""Keys of a backend that no two may share, whatever the algorithm makes of them."""
+"""Keys of a backend that must be unique with any algorithm; other rules report those."""
 
 
 def ring_findings(at: Key, pool: Pool) -> Iterator[Finding]:
-    """What does not fit together in a ring, and in the one before it."""
+    """Yield findings about a ring and the one before it; ``at`` is the key of ``pool.ring``."""
     yield from _ring(at, pool.ring, pool)
     yield from _before(at, pool)
 
 
 def hashings(pool: Pool) -> list[Hashing]:
-    """The ring, and the one before it."""
+    """Return the settings of the ring, and of the one before it if there is one."""
     return [pool.ring, *([pool.ring.before] if pool.ring.before else [])]
 
 
@@ -41,25 +41,25 @@ def _ring(at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
     algorithm = (*at, "algorithm")
     for key in sorted(ring.model_fields_set & _ALGORITHMS_OF.keys()):
         if ring.algorithm not in (owners := _ALGORITHMS_OF[key]):
-            whose = " or ".join(map(shown, owners))
-            message = f"belongs to algorithm = {whose}, not {shown(ring.algorithm)}; remove it"
+            algorithms = " or ".join(map(shown, owners))
+            message = f"belongs to algorithm = {algorithms}, not {shown(ring.algorithm)}; remove it"
             yield Finding((*at, key), message, (algorithm,))
     if ring.hash == "blake2b" and not ring.seed:
-        message = "blake2b is a keyed hash: give a seed, such as the output of `openssl rand -hex 16`"
+        message = "blake2b is a keyed hash: set seed, for example to the output of `openssl rand -hex 16`"
         yield Finding((*at, "hash"), message, ((*at, "seed"),))
     if ring.hash == "md5" and ring.seed:
         yield Finding((*at, "seed"), 'has no effect without hash = "blake2b"', ((*at, "hash"), algorithm))
     if ring.seed and len(ring.seed.encode()) < _MIN_SEED_BYTES:
-        message = "short enough to be guessed from the ring's fingerprint; take the output of `openssl rand -hex 16`"
+        message = "short enough to be guessed from the ring's fingerprint; use the output of `openssl rand -hex 16`"
         yield Finding((*at, "seed"), message, warning=True)
     if 0 < ring.bound < 1:
-        message = f"{ring.bound} of the mean is less room than there are users: 0 is off, 1.25 allows 125 % of the mean"
+        message = f"must be 0 (off) or at least 1, not {ring.bound}; 1.25 allows 125 % of the mean"
         yield Finding((*at, "bound"), message)
     if 1 <= ring.hash_balance_factor <= 100:
-        message = f"haproxy wants more than 100 (percent of the mean), or 0 for off, not {ring.hash_balance_factor}"
+        message = f"must be 0 (off) or more than 100 (percent of the mean), not {ring.hash_balance_factor}"
         yield Finding((*at, "hash_balance_factor"), message)
     if ring.bound and ring.hash_balance_factor:
-        message = "both bound the load: keep hash_balance_factor to place as haproxy does, or bound"
+        message = "hash_balance_factor bounds the load already: keep only that, to place as haproxy does, or only bound"
         yield Finding((*at, "bound"), message, ((*at, "hash_balance_factor"),))
     if ring.algorithm == "maglev":
         yield from _table(at, ring.table_size, len(pool.backend))
@@ -68,12 +68,12 @@ def _ring(at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
 def _table(at: Key, size: int, backends: int) -> Iterator[Finding]:
     reads = ((*at, "algorithm"),)
     if not _is_prime(size):
-        message = f"{size} is not a prime, so turns would not reach every entry; {_prime_from(size)} is"
+        message = f"{size} is not a prime number; {_prime_from(size)} is"
         yield Finding((*at, "table_size"), message, reads)
     if size < (least := backends * _ENTRIES_PER_BACKEND):
         message = (
-            f"{backends} backends need {least} entries or more, such as {_prime_from(least)}: "
-            "below 100 for each, shares differ by more than 1 % (Maglev, NSDI 2016, 5.3)"
+            f"{backends} backends need at least {least} entries, such as {_prime_from(least)}: "
+            "with fewer than 100 each, shares differ by more than 1 % (Maglev, NSDI 2016, 5.3)"
         )
         yield Finding((*at, "table_size"), message, reads)
 
@@ -92,18 +92,18 @@ def _before(at: Key, pool: Pool) -> Iterator[Finding]:
     ring = pool.ring
     if ring.before is None:
         if ring.rehomed < 1:
-            message = "from where? Give the ring that was in force as before = { algorithm = ... }, or leave this out"
+            message = "needs the previous ring: set before = { algorithm = ... }, or remove rehomed"
             yield Finding((*at, "rehomed"), message, ((*at, "before"),))
         return
     yield from _ring((*at, "before"), ring.before, pool)
     for key in ("bound", "hash_balance_factor"):
         if getattr(ring.before, key):
-            message = "no load is bounded on a ring that is being left: remove it"
+            message = "the load is not bounded on the previous ring: remove it"
             yield Finding((*at, "before", key), message)
 
 
 def points_findings(pool_at: Key, pool: Pool) -> Iterator[Finding]:
-    """Backends whose names differ, and whose points do not, where the algorithm makes them of something else."""
+    """Yield backends that have the same points although their names differ, as some algorithms do not hash names."""
     for ring in hashings(pool):
         yield from _same_points(pool_at, ring, pool)
 
@@ -117,15 +117,15 @@ def _same_points(pool_at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
         key, made_of = _made_of(backend, ring)
         if made_of is None or i == (twin := first.setdefault(made_of, i)):
             continue
-        if key not in _UNIQUE or getattr(backend, key) != getattr(pool.backend[twin], key):  # else it was said already
-            message = f"{key} makes the points here, so it must differ from the other backends'"
+        if key not in _UNIQUE or getattr(backend, key) != getattr(pool.backend[twin], key):  # others report equal ones
+            message = f"must differ from the other backends': this algorithm computes points from {key}"
             yield Finding((*keys[i], key), message, reads, twin=(*keys[twin], key))
 
 
 def _made_of(backend: Backend, ring: Hashing) -> tuple[str, object]:
-    """The key that a backend's points come from, and what two backends may not share of it.
+    """The key that a backend's points are computed from, and the part of it that two backends may not share.
 
-    haproxy counts from ``id * 4096`` in 32 bits, so ids 2^20 apart share all points. Its map-based way has none.
+    haproxy starts at ``id * 4096`` in 32 bits, so ids 2^20 apart share all points. Its map-based tables have no points.
     """
     if ring.algorithm == "nginx":
         return ("server", backend.server) if backend.server else ("address", str(backend.address))

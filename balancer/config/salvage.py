@@ -1,7 +1,7 @@
-"""A document with wrong values, made right enough for the rules between the others to be checked in the same go.
+"""Repair a document with invalid values, so that the rules between the other keys can be checked in the same run.
 
-Every wrong value is taken out, so that its default holds; one without a default gets a stand-in. What is then said
-about taken-out or stand-in values is hearsay, and dropped by whoever asks the rules.
+Invalid values are removed, so that the default applies; those without a default are replaced by a stand-in. The caller
+drops findings that depend on removed or replaced values.
 """
 
 import copy
@@ -21,14 +21,14 @@ _STAND_IN: dict[str, Any] = {
     ],
     "pool": [{"name": "stand-in", "backend": [{"name": "stand-in", "address": "127.0.0.1:1"}]}],
 }
-"""The smallest document with every key that is required somewhere."""
+"""The smallest document with every key that is required in some table."""
 
 
-def mend(document: dict[str, Any], broken: list[Key]) -> None:
-    """Replace or remove the value of each ``broken`` key in place; keys inside replaced values are gone already."""
+def repair(document: dict[str, Any], broken: list[Key]) -> None:
+    """Replace or remove the value of each ``broken`` key in place; keys inside replaced values are ignored."""
     for key in broken:
         value = _find(_STAND_IN, tuple(0 if isinstance(part, int) else part for part in key))
-        if value is None:  # of an optional array, one wrong element takes out the whole
+        if value is None:  # one invalid element removes the whole optional array
             key = key[: max(i for i, part in enumerate(key) if isinstance(part, str)) + 1]
         holder, last = _find(document, key[:-1]), key[-1]
         if isinstance(holder, list) and isinstance(last, int):

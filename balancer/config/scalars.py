@@ -1,7 +1,7 @@
-"""Scalars of the configuration file: durations, addresses, networks, paths.
+"""Parsers of the configuration file's scalars: durations, addresses, rates, networks, paths.
 
-Each parser raises ``ValueError`` with a message that says what was expected; the loader adds file, line and key.
-Nothing here needs pydantic (``config.fields`` does), so that whoever only names an address need not load it.
+Each raises ``ValueError`` with a message that says what was expected; the loader adds file, line and key.
+This module does not import pydantic (``config.fields`` does): processes that need only an ``Address`` start without it.
 """
 
 import re
@@ -15,22 +15,25 @@ _STATUS = re.compile(r"[2-5](?:xx|[0-9]{2})")
 _HOST_PATTERN = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
 _PATH = re.compile(r'/[!"$->@-~]*')
 _MAX_DURATION = 366 * 86400.0
-MOST_WORKERS = 64
+MAX_WORKERS = 64
 Level = Literal["debug", "info", "warning", "error"]
-Form = Literal["text", "json"]
-"""From which messages are written, and how they look on standard error."""
-_SLOWEST, _FASTEST = 1 / 3600, 1e6
-"""Bounds of a rate, a second."""
+LogFormat = Literal["text", "json"]
+"""Level and format of the log on standard error."""
+_MIN_RATE, _MAX_RATE = 1 / 3600, 1e6
+"""Per second."""
 
 
-def shown(value: object, most: int = 60) -> str:
-    """A value as the file has it: one line, ``most`` characters, no control characters; safe for any terminal."""
+def shown(value: object, limit: int = 60) -> str:
+    """Format a value for a message, as a TOML file would have it.
+
+    The result is one line without control characters, safe for any terminal, with at most ``limit`` characters of text.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = value[:most].replace("\\", "\\\\").replace('"', '\\"')
+        escaped = value[:limit].replace("\\", "\\\\").replace('"', '\\"')
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in escaped)
-        return f'"{text}..."' if len(value) > most else f'"{text}"'
+        return f'"{text}..."' if len(value) > limit else f'"{text}"'
     if isinstance(value, int):
         return str(value) if value.bit_length() <= 64 else "a number of more than 64 bits"
     if isinstance(value, float):
@@ -41,18 +44,18 @@ def shown(value: object, most: int = 60) -> str:
 
 
 def parse_duration(value: object) -> float:
-    """``"10s"``, ``"500ms"``, ``"1h"``: a positive number and a unit (ms, s, m, h, d), in seconds."""
+    """Parse ``"10s"``, ``"500ms"``, ``"1h"``, a number and a unit (ms, s, m, h, d); return seconds."""
     match = DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'a duration is a number and a unit, such as "500ms", "10s", "5m", "1h", not {shown(value)}')
+        raise ValueError(f'expected a duration such as "500ms", "10s", "5m" or "1h", not {shown(value)}')
     seconds = float(match[1]) * _UNITS[match[2]]
     if not 0 < seconds <= _MAX_DURATION:
-        raise ValueError(f"a duration lies above zero and at most one year, not {shown(value)}")
+        raise ValueError(f"expected a duration above zero and of at most one year, not {shown(value)}")
     return seconds
 
 
-def span(seconds: float) -> str:
-    """``3d 4h``, ``12m``, ``8s``: the two largest units."""
+def format_duration(seconds: float) -> str:
+    """Format a duration by its two largest units: ``3d 4h``, ``12m``, ``8s``."""
     left = max(0, round(seconds))
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
@@ -64,7 +67,7 @@ def span(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a socket is: ``host`` and ``port``, or the ``path`` of a Unix socket (then ``host`` is empty)."""
+    """The address of a socket: ``host`` and ``port``, or the ``path`` of a Unix socket (then ``host`` is empty)."""
 
     host: str = ""
     port: int = 0
@@ -80,18 +83,18 @@ _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\]|([0-9.]+)):([0-9
 
 
 def parse_address(value: object) -> Address:
-    """``"127.0.0.1:8443"``, ``"[::1]:8443"`` or ``"unix:/run/ide.sock"``."""
+    """Parse ``"127.0.0.1:8443"``, ``"[::1]:8443"`` or ``"unix:/run/ide.sock"``."""
     if isinstance(value, Address):
         return value
-    form = f'an address is "127.0.0.1:8443", "[::1]:8443" or "unix:/path", not {shown(value)}'
+    form = f'expected an address such as "127.0.0.1:8443", "[::1]:8443" or "unix:/path", not {shown(value)}'
     if not isinstance(value, str):
         raise ValueError(form)
     if value.startswith("unix:"):
         path = value.removeprefix("unix:")
         if not path.startswith("/") or "\0" in path:
-            raise ValueError(f'a Unix socket is written "unix:/absolute/path", not {shown(value)}')
-        if len(path.encode()) > 107:
-            raise ValueError("the path of a Unix socket has at most 107 bytes")
+            raise ValueError(f'expected a Unix socket such as "unix:/absolute/path", not {shown(value)}')
+        if len(path.encode()) > 107:  # sun_path (unix(7)) less the final zero byte
+            raise ValueError("the path of a Unix socket may have at most 107 bytes")
         return Address(path=path)
     match = _HOST_PORT.fullmatch(value)
     if match is None:
@@ -101,7 +104,7 @@ def parse_address(value: object) -> Address:
     except ValueError:
         raise ValueError(form) from None
     if (port := int(match[3])) > 65535:
-        raise ValueError(f"a port is at most 65535, not {port}")
+        raise ValueError(f"expected a port of at most 65535, not {port}")
     return Address(str(host), port)
 
 
@@ -109,21 +112,21 @@ _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smh])")
 
 
 def parse_rate(value: object) -> float:
-    """``"20/s"``, ``"5/m"``, ``"100/h"``, as so many a second; ``"off"`` is 0."""
+    """Parse ``"20/s"``, ``"5/m"``, ``"100/h"``; return a rate per second, 0 for ``"off"``."""
     if value == "off":
         return 0.0
     match = _RATE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f'a rate is "20/s", "5/m", "100/h" or "off", not {shown(value)}')
+        raise ValueError(f'expected a rate such as "20/s", "5/m" or "100/h", or "off", not {shown(value)}')
     rate = float(match[1]) / _UNITS[match[2]]
-    if not _SLOWEST <= rate <= _FASTEST:
-        raise ValueError(f'a rate lies between "1/h" and "1000000/s", or is "off", not {shown(value)}')
+    if not _MIN_RATE <= rate <= _MAX_RATE:
+        raise ValueError(f'expected a rate from "1/h" to "1000000/s", or "off", not {shown(value)}')
     return rate
 
 
 @dataclass(frozen=True)
 class Memory:
-    """An amount of memory: a ``share`` of what there is, or ``bytes``; neither is no limit."""
+    """A memory limit: a ``share`` of the memory available to the daemon, or ``bytes``; no limit if both are 0."""
 
     share: float = 0.0
     bytes: int = 0
@@ -137,7 +140,7 @@ _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def parse_memory(value: object) -> Memory:
-    """``"75%"`` of what there is, ``"512MiB"``, ``"2GiB"``, or ``"off"``."""
+    """Parse ``"75%"`` (of the available memory), ``"512MiB"``, ``"2GiB"`` or ``"off"``."""
     if isinstance(value, Memory):
         return value
     if value == "off":
@@ -145,47 +148,48 @@ def parse_memory(value: object) -> Memory:
     match = _MEMORY.fullmatch(value) if isinstance(value, str) else None
     amount = int(match[1]) if match else 0
     if match is None or not amount or (match[2] == "%" and amount > 100):
-        raise ValueError(f'an amount of memory is "75%" (1 to 100), "512MiB", "2GiB" or "off", not {shown(value)}')
+        raise ValueError(f'expected memory such as "75%" (1 to 100), "512MiB", "2GiB" or "off", not {shown(value)}')
     return Memory(share=amount / 100) if match[2] == "%" else Memory(bytes=amount * _BYTES[match[2]])
 
 
 def parse_network(value: object) -> IPv4Network | IPv6Network:
-    """``"10.0.0.0/8"``, ``"2001:db8::/32"`` or a single address."""
+    """Parse ``"10.0.0.0/8"``, ``"2001:db8::/32"`` or a single address."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     try:
         return ip_network(value if isinstance(value, str) else "")
     except ValueError:
-        raise ValueError(f'a network is "10.0.0.0/8" or "2001:db8::/32" (host bits zero), not {shown(value)}') from None
+        message = f'expected a network such as "10.0.0.0/8" or "2001:db8::/32" (host bits zero), not {shown(value)}'
+        raise ValueError(message) from None
 
 
 def parse_status(value: object) -> str:
-    """An HTTP status such as ``200``, or a class of them such as ``"2xx"``; as text."""
+    """Parse an HTTP status such as ``200`` or a class such as ``"2xx"``; return it as text."""
     if isinstance(value, int) and not isinstance(value, bool) and 200 <= value <= 599:
         return str(value)
     if isinstance(value, str) and _STATUS.fullmatch(value):
         return value
-    raise ValueError(f'a status is a number from 200 to 599 or a class such as "2xx", not {shown(value)}')
+    raise ValueError(f'expected a status from 200 to 599 or a class such as "2xx", not {shown(value)}')
 
 
 def parse_workers(value: object) -> int | str:
-    """``"auto"`` (one per CPU) or how many."""
+    """Parse ``"auto"`` (one worker per CPU) or the number of workers."""
     if value == "auto":
         return "auto"
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_WORKERS:
-        raise ValueError(f'expected "auto" or a whole number from 1 to {MOST_WORKERS}, not {shown(value)}')
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_WORKERS:
+        raise ValueError(f'expected "auto" or a whole number from 1 to {MAX_WORKERS}, not {shown(value)}')
     return value
 
 
 def parse_host_pattern(value: object) -> str:
-    """``"ide.example"``, ``"*.ide.example"`` or ``"[2001:db8::1]"``; in lower case."""
+    """Parse ``"ide.example"``, ``"*.ide.example"`` or ``"[2001:db8::1]"``; return it in lower case."""
     if not isinstance(value, str) or _HOST_PATTERN.fullmatch(value) is None or len(value) > 255:
-        raise ValueError(f'a host is "ide.example", or "*.ide.example" for all below it, not {shown(value)}')
+        raise ValueError(f'expected a host such as "ide.example" or "*.ide.example", not {shown(value)}')
     return value.lower().rstrip(".")
 
 
 def parse_path(value: object) -> str:
-    """A path as it stands in a request: ``"/"`` first, then visible ASCII without ``?`` and ``#``."""
+    """Check a path as in a request: ``"/"``, then visible ASCII without ``?`` and ``#``."""
     if not isinstance(value, str) or _PATH.fullmatch(value) is None:
-        raise ValueError(f'a path is as in a request, such as "/api/", without spaces, ? and #, not {shown(value)}')
+        raise ValueError(f'expected a path such as "/api/", without spaces, ? and #, not {shown(value)}')
     return value

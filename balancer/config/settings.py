@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from balancer.config.pem import Pem
-from balancer.config.scalars import Form, Memory
+from balancer.config.scalars import LogFormat, Memory
 
 Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail at a backend."""
@@ -63,13 +63,13 @@ class ListenerSettings(Struct, frozen=True):
     tls: TlsSettings | None = None
     route: tuple[RouteSettings, ...] = ()
     socket_keys: tuple[str, ...] = ()
-    """The supervisor's keys of its sockets."""
+    """Keys of its sockets in the supervisor."""
     slot: int = 0
     """Its number among the shared counters."""
 
 
 class BackendTlsSettings(Struct, frozen=True):
-    """TLS to the backends of a pool, or to what probes ask."""
+    """TLS to the backends of a pool, or to probed addresses."""
 
     enabled: bool = False
     verify: bool = True
@@ -77,11 +77,11 @@ class BackendTlsSettings(Struct, frozen=True):
     """Certificates (PEM) to trust; None means those of the system."""
     server_name: str | None = None
     certificate: Pem | None = None
-    """Ours, for backends that ask for one."""
+    """Client certificate for backends that require one."""
 
 
 class PassiveSettings(Struct, frozen=True):
-    """Which outcomes of real traffic count against a backend."""
+    """Which outcomes of requests count as failures of a backend."""
 
     mode: Literal["off", "dry_run", "on"] = "off"
     outcomes: tuple[Outcome, ...] = ()
@@ -103,7 +103,7 @@ class BoundSettings(Struct, frozen=True):
 
 
 class RetrySettings(Struct, frozen=True):
-    """How often and how long a request is tried again."""
+    """Retries of a request."""
 
     count: int = 3
     time: float = 10.0
@@ -111,7 +111,7 @@ class RetrySettings(Struct, frozen=True):
 
 
 class BackendSettings(Struct, frozen=True):
-    """What differs for one backend of a pool."""
+    """The settings of one backend of a pool."""
 
     name: str
     max_connections: int | None = None
@@ -137,7 +137,7 @@ class PoolSettings(Struct, frozen=True):
 
 
 class LimitSettings(Struct, frozen=True):
-    """What all workers together accept."""
+    """Limits for all workers together."""
 
     max_connections: int = 20000
     max_connections_per_client: int = 0
@@ -151,7 +151,7 @@ class LimitSettings(Struct, frozen=True):
 
 
 class TimeoutSettings(Struct, frozen=True):
-    """How long a worker waits, each from the last progress made."""
+    """Timeouts, each since the last progress."""
 
     handshake: float = 10.0
     head: float = 10.0
@@ -165,10 +165,10 @@ class TimeoutSettings(Struct, frozen=True):
 
 
 class LogSettings(Struct, frozen=True):
-    """Where a worker's lines go: ``access`` is ``stdout``, ``off`` or the path of a file."""
+    """Target of a worker's log lines: ``access`` is ``stdout``, ``off`` or the path of a file."""
 
     access: str = "stdout"
-    format: Form = "text"
+    format: LogFormat = "text"
 
 
 class WorkerSettings(Struct, frozen=True):

@@ -18,7 +18,7 @@ from balancer.control.pool_state import PoolState, extended
 from balancer.control.pools import Pools
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.errors import Refused
-from balancer.overlay.describe import words
+from balancer.overlay.describe import describe
 from balancer.overlay.entries import Entry, RingConfig
 from balancer.overlay.overlay import Change, Overlay
 from balancer.ring.base import Ring
@@ -177,7 +177,7 @@ class PlacementController:
 
     def _announce(self, entry: Entry) -> None:
         for change in entry.changes:
-            text = words(change)
+            text = describe(change)
             logger.info("%s changed by %s: %s", entry.pool, entry.who, text, extra={"pool": entry.pool})
             fields = change.model_dump(mode="json", exclude={"op", "since"})
             self._events.emit(

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from balancer.config.scalars import Form, Level
+from balancer.config.scalars import Level, LogFormat
 from balancer.daemon.journald import PRIORITIES, JournalHandler
 from balancer.daemon.log_limit import Limited
 from balancer.shared.log_level import set_level
@@ -25,7 +25,7 @@ ABOUT = ("pool", "backend", "listener")
 """What a message may be about: attributes of its record."""
 
 
-def start_logs(environ: Mapping[str, str], level: Level = "info", form: Form = "text") -> None:
+def start_logs(environ: Mapping[str, str], level: Level = "info", form: LogFormat = "text") -> None:
     """Send the messages of this process where its standard error leads; once more to follow another configuration."""
     root = logging.getLogger()
     for former in [each for each in root.handlers if isinstance(each, Limited)]:
@@ -78,7 +78,7 @@ class PriorityFormatter(logging.Formatter):
         return "\n".join(prefix + line for line in super().format(record).split("\n"))
 
 
-def _handler(form: Form, environ: Mapping[str, str], fd: int) -> logging.Handler:
+def _handler(form: LogFormat, environ: Mapping[str, str], fd: int) -> logging.Handler:
     to_journal = _leads_to_journal(environ, fd)
     if to_journal and (path := _entry_socket(fd)) is not None:
         return JournalHandler(path, about)

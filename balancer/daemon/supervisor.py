@@ -19,7 +19,7 @@ from pathlib import Path
 
 import trio
 
-from balancer.config.scalars import MOST_WORKERS, Address
+from balancer.config.scalars import MAX_WORKERS, Address
 from balancer.daemon.child import Child
 from balancer.daemon.logs import start_logs
 from balancer.daemon.sockets import Sockets
@@ -49,8 +49,8 @@ class Supervisor:
         self._counted = trio.Event()
         """Set when ``_status`` is of after the drain has begun."""
         self._shared_counters = os.memfd_create("balancer-board")
-        os.ftruncate(self._shared_counters, size(MOST_WORKERS))
-        self._shared = memoryview(mmap.mmap(self._shared_counters, size(MOST_WORKERS)))
+        os.ftruncate(self._shared_counters, size(MAX_WORKERS))
+        self._shared = memoryview(mmap.mmap(self._shared_counters, size(MAX_WORKERS)))
         prepare(self._shared, os.urandom(KEY_BYTES))
         files = [os.memfd_create("balancer-memory"), os.memfd_create("balancer-counted")]
         numbers = [str(fd) for fd in files]
@@ -143,7 +143,7 @@ class Supervisor:
             await worker.tell(kind)
 
     def _worker(self) -> Child:
-        row = next(row for row in range(MOST_WORKERS) if row not in self._rows.values())
+        row = next(row for row in range(MAX_WORKERS) if row not in self._rows.values())
         child = Child(
             f"worker {row}",
             "balancer.daemon.worker",
@@ -229,7 +229,7 @@ class Supervisor:
                 try:
                     if self._phase == "draining":
                         raise Refused("the daemon is stopping")
-                    if fields["workers"] + len(self._rows) - len(self._workers) > MOST_WORKERS:
+                    if fields["workers"] + len(self._rows) - len(self._workers) > MAX_WORKERS:
                         raise Refused("too many workers still finish what they hold; try again when some have ended")
                     bound = self._sockets.prepare(wanted, fields["workers"])
                 except Refused as error:

@@ -1,1 +1,1 @@
-"""`balancer demo`: embedded IDE hosts, a certificate made on the spot, and a daemon in front of them."""
+"""`balancer demo`: three small IDE hosts, a fresh certificate, and a daemon in front of them."""

@@ -1,4 +1,4 @@
-"""A certificate for the demo, made on the spot: it vouches for itself, for this machine only, for a month."""
+"""A self-signed certificate for the demo: valid for this machine only, for 30 days."""
 
 import os
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class CertificateFiles:
 def make_certificate(directory: Path) -> CertificateFiles:
     """Write a self-signed certificate (EC P-256) for localhost, 127.0.0.1 and ::1, and its key (mode 0600).
 
-    It is no authority: trusted on its own (``curl --cacert``), it can vouch for no other name (RFC 5280, 4.2.1.9).
+    It is not a CA: a client that trusts it (``curl --cacert``) trusts no other name by it (RFC 5280, 4.2.1.9).
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "balancer demo")])
@@ -37,7 +37,7 @@ def make_certificate(directory: Path) -> CertificateFiles:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))  # clocks differ, inside containers too
+        .not_valid_before(now - timedelta(hours=1))  # the client's clock may be behind
         .not_valid_after(now + LIFETIME)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), *addresses]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

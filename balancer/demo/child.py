@@ -1,4 +1,4 @@
-"""A process that the demo runs: started on a leash, ended for sure, its last words kept."""
+"""A child process of the demo: it ends with the demo, and its last lines of standard error are kept."""
 
 import contextlib
 import os
@@ -9,30 +9,33 @@ from collections import deque
 
 import trio
 
-GRACE = 5.0
+TERM_TIMEOUT = 5.0
 """Seconds between SIGTERM and SIGKILL."""
-LAST_WORDS = 8
+KEPT_LINES = 8
 """Lines of standard error that are kept."""
 
 
 class Child:
-    """``python -m MODULE ARGUMENTS…`` as a process of its own.
+    """``python -m MODULE ARGUMENTS…`` in a process of its own.
 
-    It gets a session of its own, so that Ctrl-C reaches the demo alone and the demo decides who ends when, and a leash
-    (``balancer.demo.leash``), so that it ends even if the demo has no time to see to it.
+    The process gets its own session, so that Ctrl-C reaches only the demo, which then ends its children in order. It
+    runs under ``balancer.demo.leash``, so that it ends even if the demo is killed.
     """
 
     def __init__(self, name: str, module: str, *arguments: str) -> None:
         self.name = name
         self.stopping = False
-        """Whether its end was wanted."""
+        """Whether ``stop`` was called."""
         self._command = [sys.executable, "-m", "balancer.demo.leash", module, *arguments]
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
-        self._lines: deque[str] = deque(maxlen=LAST_WORDS)
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     async def run(self) -> str:
-        """Run it to its end, which ``stop`` or a cancellation brings about; say how it ended and its last words."""
+        """Run the process until it ends, ``stop`` is called, or the task is cancelled.
+
+        Return how it ended, followed by its last lines of standard error.
+        """
         process = await trio.lowlevel.open_process(
             self._command,
             stdin=subprocess.PIPE,
@@ -45,17 +48,17 @@ class Child:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._listen, process)
                     await process.wait()
-                    nursery.cancel_scope.deadline = trio.current_time() + 1.0  # someone else may hold its pipe open
+                    nursery.cancel_scope.deadline = trio.current_time() + 1.0  # a grandchild may hold the pipe open
         finally:
             with trio.CancelScope(shield=True):
                 await _end(process)
             self._ended.set()
         status = process.returncode or 0
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        return "\n  ".join([how, *self._lines])
+        reason = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        return "\n  ".join([reason, *self._lines])
 
     async def stop(self) -> None:
-        """End it and wait until it is gone."""
+        """End the process and wait until it has ended."""
         self.stopping = True
         self._scope.cancel()
         await self._ended.wait()
@@ -70,7 +73,7 @@ class Child:
 
 async def _end(process: trio.Process) -> None:
     process.terminate()
-    with trio.move_on_after(GRACE):
+    with trio.move_on_after(TERM_TIMEOUT):
         await process.wait()
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):

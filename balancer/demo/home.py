@@ -1,7 +1,6 @@
 """A user's home directory on one host: small text files on that host's disk.
 
-The files are real ones, so that they outlive the host's process: who comes back to a restarted host finds them again,
-as with the disk of a real IDE host.
+They are files on disk, so that they survive a restart of the host, as they would on a real IDE host.
 """
 
 import re
@@ -15,11 +14,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 
 
 class HomeError(Exception):
-    """A file that cannot be read or written, with a message for the user."""
+    """A file cannot be read or written; the message is for the user."""
 
 
 class Home:
-    """The files of one user; the directory appears with the first one."""
+    """The files of one user. The directory is created with the first one."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -36,7 +35,7 @@ class Home:
     def write(self, name: str, text: str) -> None:
         path = self._path(name)
         if len(text) > MAX_TEXT:
-            raise HomeError(f"{name}: a file holds at most {MAX_TEXT} characters")
+            raise HomeError(f"{name}: a file may have at most {MAX_TEXT} characters")
         if not path.exists() and len(self.names()) >= MAX_FILES:
             raise HomeError(f"{name}: there are {MAX_FILES} files already; remove one with: rm NAME")
         if not self._directory.exists():

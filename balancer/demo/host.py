@@ -1,11 +1,11 @@
-"""One demo IDE host: a page, a terminal-like WebSocket behind it, and a health check.
+"""One demo IDE host: a page, a WebSocket for its terminal, and a health check.
 
 ``python -m balancer.demo.host NAME ADDRESS DIRECTORY`` serves on ADDRESS (such as 127.0.0.1:4001) until it is killed,
 and keeps its users' files in DIRECTORY.
 
 ========  ==============================================================================================
 /         the page
-/ws       WebSocket: a text line in, a JSON object out; binary messages come back as they are
+/ws       WebSocket: a text line in, a JSON object out; binary messages are echoed
 /whoami   JSON: this host, the user the token belongs to (never the token), the user's open tabs here
 /health   200 while the host runs
 ========  ==============================================================================================
@@ -33,10 +33,10 @@ from balancer.demo.shell import Shell
 from balancer.demo.users import User
 from balancer.demo.websocket import WebSocket
 
-IDLE_TIME = 75.0
-"""Seconds for the next request of a connection, its body included."""
-LINGER_TIME = 1.0
-"""Seconds for a client to hang up after the last answer."""
+IDLE_TIMEOUT = 75.0
+"""Seconds for the next request on a connection, including its body."""
+LINGER_TIMEOUT = 1.0
+"""Seconds for a client to close its side after the last answer."""
 MAX_TABS = 32
 """Open tabs of one user."""
 
@@ -45,7 +45,7 @@ _ALWAYS = [("cache-control", "no-store"), ("referrer-policy", "no-referrer"), ("
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered to anything but a WebSocket."""
+    """An HTTP response with its whole body."""
 
     status: int
     body: bytes
@@ -53,13 +53,13 @@ class Reply:
     fields: tuple[tuple[str, str], ...] = ()
 
 
-_NOT_HTTP = b"this is no request\n"
-_NO_TOKEN = Reply(400, b"this address has no token: take one of those that `balancer demo` printed\n")
-_NOT_HERE = Reply(404, b"no such page\n")
-_FOREIGN = Reply(403, b"only this host's own page may connect\n")
-_TOO_MANY = Reply(429, b"too many tabs of this user are open\n")
-_METHODS = Reply(405, b"GET and HEAD only\n", fields=(("allow", "GET, HEAD"),))
-_UPGRADE = Reply(426, b"this is for WebSockets\n", fields=(("upgrade", "websocket"), ("sec-websocket-version", "13")))
+_BAD_REQUEST = b"malformed request\n"
+_NO_TOKEN = Reply(400, b"no token in the URL: use one of the URLs that `balancer demo` printed\n")
+_NOT_FOUND = Reply(404, b"no such page\n")
+_OTHER_ORIGIN = Reply(403, b"only this host's own page may connect\n")
+_TOO_MANY_TABS = Reply(429, b"this user has too many open tabs\n")
+_BAD_METHOD = Reply(405, b"GET and HEAD only\n", fields=(("allow", "GET, HEAD"),))
+_UPGRADE = Reply(426, b"WebSockets only\n", fields=(("upgrade", "websocket"), ("sec-websocket-version", "13")))
 
 
 class Tab:
@@ -75,7 +75,7 @@ class Tab:
 
 
 class Host:
-    """What a host has: a name, its users' files and their open tabs."""
+    """An IDE host: its name, its users' files and their open tabs."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
@@ -85,42 +85,42 @@ class Host:
         self._tabs: dict[str, list[Tab]] = {}
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """Serve one connection. Whatever a client does ends at most this connection."""
+        """Serve one connection. An error ends this connection only, and is logged to standard error."""
         try:
             async with stream:
                 await self._serve(stream)
                 await _linger(stream)
-        except Exception as error:  # its text may quote the client, so only its kind is told
-            print(f"{self.name}: a connection ended with {type(error).__name__}", file=sys.stderr, flush=True)
+        except Exception as error:  # the message may quote the client, so log only the type
+            print(f"{self.name}: connection failed: {type(error).__name__}", file=sys.stderr, flush=True)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         connection = h11.Connection(h11.SERVER)
-        with trio.move_on_after(IDLE_TIME) as patience, contextlib.suppress(trio.BrokenResourceError):
+        with trio.move_on_after(IDLE_TIMEOUT) as scope, contextlib.suppress(trio.BrokenResourceError):
             try:
                 while isinstance(request := await _next_event(stream, connection), h11.Request):
                     path, _, query = request.target.partition(b"?")
                     token = parse_qs(query.decode("latin-1"), encoding="latin-1").get("token", [""])[0]
                     if path == b"/ws" and token and request.method == b"GET":
-                        patience.deadline = float("inf")
-                        return await self._talk(stream, connection, request, User.of(token))
+                        scope.deadline = float("inf")
+                        return await self._serve_tab(stream, connection, request, User.of(token))
                     await _send(stream, connection, self._answer(request.method, path, token), request.method)
                     while type(await _next_event(stream, connection)) is h11.Data:
                         pass
                     if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                         return
                     connection.start_next_cycle()
-                    patience.deadline = trio.current_time() + IDLE_TIME
+                    scope.deadline = trio.current_time() + IDLE_TIMEOUT
             except h11.RemoteProtocolError as error:
                 if connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-                    await _send(stream, connection, Reply(error.error_status_hint, _NOT_HTTP), b"GET")
+                    await _send(stream, connection, Reply(error.error_status_hint, _BAD_REQUEST), b"GET")
 
     def _answer(self, method: bytes, path: bytes, token: str) -> Reply:
         if method not in {b"GET", b"HEAD"}:
-            return _METHODS
+            return _BAD_METHOD
         if path == b"/health":
             return Reply(200, b"ok\n")
         if path not in {b"/", b"/ws", b"/whoami"}:
-            return _NOT_HERE
+            return _NOT_FOUND
         if not token:
             return _NO_TOKEN
         if path == b"/":
@@ -130,17 +130,17 @@ class Host:
             return _UPGRADE
         user = User.of(token)
         tabs = len(self._tabs.get(user.digest, []))
-        facts = {"host": self.name, "user": user.name, "digest": user.digest[:8], "tabs": tabs}
-        return Reply(200, json.dumps(facts).encode() + b"\n", "application/json")
+        found = {"host": self.name, "user": user.name, "digest": user.digest[:8], "tabs": tabs}
+        return Reply(200, json.dumps(found).encode() + b"\n", "application/json")
 
-    async def _talk(
+    async def _serve_tab(
         self, stream: trio.SocketStream, connection: h11.Connection, request: h11.Request, user: User
     ) -> None:
         fields = dict(request.headers)
         if (origin := fields.get(b"origin")) and origin.partition(b"://")[2] != fields.get(b"host"):
-            return await _send(stream, connection, _FOREIGN, b"GET")
+            return await _send(stream, connection, _OTHER_ORIGIN, b"GET")
         if len(self._tabs.get(user.digest, [])) >= MAX_TABS:
-            return await _send(stream, connection, _TOO_MANY, b"GET")
+            return await _send(stream, connection, _TOO_MANY_TABS, b"GET")
         try:
             socket = WebSocket(stream, list(request.headers), request.target)
         except (RemoteProtocolError, UnicodeError):
@@ -150,12 +150,12 @@ class Host:
         tab = Tab(max((other.number for other in tabs), default=0) + 1, socket)
         tabs.append(tab)
         tab.show("hello", host=self.name, hue=_hue(self.name), user=user.name, digest=user.digest[:8], tab=tab.number)
-        self._tell(tabs, home)
+        self._update(tabs, home)
         try:
             await socket.run(connection.trailing_data[0], partial(self._receive, tab, Shell(self.name, user, home)))
         finally:
             tabs.remove(tab)
-            self._tell(tabs, home)
+            self._update(tabs, home)
             if not tabs:
                 del self._tabs[user.digest]
 
@@ -170,10 +170,10 @@ class Host:
         files = shell.home.names()
         tab.show("answer", text=shell.answer(message, time.monotonic() - self._started))
         if shell.home.names() != files:
-            self._tell(tabs, shell.home)
+            self._update(tabs, shell.home)
 
-    def _tell(self, tabs: list[Tab], home: Home) -> None:
-        """Show every tab of a user what the user has on this host."""
+    def _update(self, tabs: list[Tab], home: Home) -> None:
+        """Show the user's open tabs and files in all tabs."""
         opened = [{"tab": tab.number, "opened": tab.opened} for tab in tabs]
         files = home.names()
         for tab in tabs:
@@ -181,7 +181,7 @@ class Host:
 
 
 def _hue(name: str) -> int:
-    """A colour for a host, in degrees: the golden angle sets consecutive names far apart."""
+    """A colour for a host, in degrees: the golden angle keeps consecutive names far apart."""
     return sum(name.encode()) * 137 % 360
 
 
@@ -192,8 +192,8 @@ async def _next_event(stream: trio.SocketStream, connection: h11.Connection) -> 
 
 
 async def _linger(stream: trio.SocketStream) -> None:
-    """Wait for the client's end: closing with its bytes unread resets the connection, and our last words are lost."""
-    with trio.move_on_after(LINGER_TIME), contextlib.suppress(trio.BrokenResourceError):
+    """Wait until the client closes: closing with unread bytes would reset the connection, and lose our answer."""
+    with trio.move_on_after(LINGER_TIMEOUT), contextlib.suppress(trio.BrokenResourceError):
         await stream.send_eof()
         async for _ in stream:
             pass
@@ -213,11 +213,11 @@ async def _run(host: Host, address: str, port: int) -> None:
 
 
 def main() -> int:
-    """Serve until killed. A host that cannot start says why and returns 1."""
-    parser = argparse.ArgumentParser(prog="python -m balancer.demo.host", description="One demo IDE host.")
-    parser.add_argument("name", help="what the host is called, such as ide-01")
-    parser.add_argument("address", help="where it listens, such as 127.0.0.1:4001")
-    parser.add_argument("directory", type=Path, help="where it keeps its users' files")
+    """Serve until killed. Return 1, with a message on standard error, if the host cannot start."""
+    parser = argparse.ArgumentParser(prog="python -m balancer.demo.host", description="Run one demo IDE host.")
+    parser.add_argument("name", help="name of the host, such as ide-01")
+    parser.add_argument("address", help="address to listen on, such as 127.0.0.1:4001")
+    parser.add_argument("directory", type=Path, help="directory for the users' files")
     options = parser.parse_args()
     try:
         address = parse_address(options.address)

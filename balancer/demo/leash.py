@@ -1,8 +1,8 @@
-"""Run a module so that it ends with whoever started it.
+"""Run a module that ends when its parent process ends.
 
-``python -m balancer.demo.leash MODULE ARGUMENTS…`` is ``python -m MODULE ARGUMENTS…`` that sends itself SIGTERM once
-its standard input ends. The starter holds the other end of that pipe: the kernel closes it however the starter dies,
-kill -9 included, and no process has to watch another.
+``python -m balancer.demo.leash MODULE ARGUMENTS…`` is ``python -m MODULE ARGUMENTS…`` that sends itself SIGTERM at the
+end of its standard input. The parent holds the other end of that pipe, which the kernel closes however the parent ends,
+kill -9 included.
 """
 
 import os
@@ -12,14 +12,14 @@ import sys
 import threading
 
 
-def _wait_for_the_end() -> None:
-    while os.read(0, 4096):  # not sys.stdin: a thread inside its lock would break the interpreter's shutdown
+def _end_with_parent() -> None:
+    while os.read(0, 4096):  # not sys.stdin: a thread that holds its lock would break the interpreter's shutdown
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
-    threading.Thread(target=_wait_for_the_end, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -1,8 +1,8 @@
 "use strict";
-// The page of a demo host: one WebSocket, and what it tells about the host behind it.
+// The page of a demo host: one WebSocket, and a display of the host behind it.
 {
   const part = (id) => document.getElementById(id);
-  const address = new URL("ws" + location.search, location.href); // the query goes on byte for byte: it is what is hashed
+  const address = new URL("ws" + location.search, location.href); // keep the query byte for byte: the token in it is hashed
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 
   let socket;
@@ -50,7 +50,7 @@
     print("", `${text} ${host}`, "event");
   };
 
-  const tell = (text) => {
+  const note = (text) => {
     part("note").textContent = text;
     part("note").hidden = !text;
   };
@@ -63,15 +63,15 @@
     const last = been.at(-1);
     if (last === here.host) {
       remember("again on", here.host);
-      tell("");
+      note("");
     } else if (!last) {
-      remember("landed on", here.host);
+      remember("connected to", here.host);
     } else if (been.includes(here.host)) {
       remember("back on", here.host);
-      tell(`Back on ${here.host}: your files are here again.`);
+      note(`Back on ${here.host}: your files are here again.`);
     } else {
       remember("moved to", here.host);
-      tell(`Moved from ${last} to ${here.host}: your files stayed on ${last}.`);
+      note(`Moved from ${last} to ${here.host}: your files stayed on ${last}.`);
     }
     been = [...been.filter((host) => host !== here.host), here.host];
     sessionStorage.setItem(memory, JSON.stringify(been));
@@ -110,12 +110,12 @@
       if (message.type === "answer") print(here.host, message.text);
     };
     socket.onclose = ({ code }) => {
-      const asked = code === 1012; // somebody pressed Reconnect, here or in another tab
-      if (asked) print("", `let go of ${here.host}`, "event");
+      const asked = code === 1012; // Reconnect was pressed in this tab or another
+      if (asked) print("", `disconnected from ${here.host}`, "event");
       else if (failures === 0) print("", `connection to ${here.host} lost`, "event");
-      // Asked to let go, stay away until the balancer has forgotten where this user was.
+      // After Reconnect, wait until the user's lease has expired in the balancer.
       const wait = asked ? 2500 : Math.min(5000, 250 * 2 ** failures++) * (0.75 + Math.random() / 2);
-      show("waiting", failures > 1 ? `no host answers, next try in ${Math.ceil(wait / 1000)} s` : "reconnecting");
+      show("waiting", failures > 1 ? `no host answers, retrying in ${Math.ceil(wait / 1000)} s` : "reconnecting");
       wake = setTimeout(connect, wait);
     };
   };

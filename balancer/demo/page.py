@@ -1,7 +1,7 @@
-"""The demo page as one document: its style and script inlined, and nothing else allowed to run.
+"""The demo page as a single document: style and script are inlined, and the policy allows no other.
 
-A page in one piece needs one request. Its parts would need the token in their addresses to find the same host, and the
-token would then stand in the document.
+Separate files would be requests of their own, which need the token in their URL to reach the same host. The document
+would then have to contain the token.
 """
 
 from base64 import b64encode
@@ -19,7 +19,7 @@ class Page:
 
 
 def load_page() -> Page:
-    """Read the page from the package's data."""
+    """Read the page from the package data and compute its policy."""
     folder = files("balancer.demo")
     html, style, script = (folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
     html = html.replace('<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")

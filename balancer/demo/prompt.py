@@ -1,4 +1,4 @@
-"""Lines typed on a terminal, read without holding up anything else."""
+"""Lines typed on a terminal, read without blocking other tasks."""
 
 import os
 from collections.abc import AsyncIterator
@@ -7,9 +7,9 @@ import trio
 
 
 async def typed_lines(descriptor: int) -> AsyncIterator[str]:
-    """Each line of a terminal, without its end, until end of file (Ctrl-D).
+    """Yield the lines typed, without line ends, until end of file (Ctrl-D).
 
-    The descriptor stays in blocking mode: that mode belongs to the terminal, which the shell shares with us.
+    The descriptor stays in blocking mode: the mode belongs to the open file, which is shared with the shell.
     """
     rest = b""
     while True:

@@ -1,4 +1,4 @@
-"""What the demo says."""
+"""The demo's longer texts."""
 
 from collections.abc import Mapping
 
@@ -8,38 +8,38 @@ from balancer.demo.users import NAMES, token_of
 PROMPT = "demo> "
 
 COMMANDS = """\
-  stop ide-02     end a host: its users reconnect and land on the next host of the ring
+  stop ide-02     stop a host: its users reconnect to their next host on the ring
   start ide-02    start it again: its users return when they reconnect
-  users           who is where, with the addresses
-  help            this list
-  quit            end the demo (so does Ctrl-C)"""
+  users           list users, their hosts and URLs
+  help            show this list
+  quit            end the demo, as does Ctrl-C"""
 
 Places = Mapping[str, str | None]
-"""The host that the balancer sends each user to, None if it has none."""
+"""The host that the balancer sends each user to, None if there is none."""
 
 
 def welcome(setup: Setup, places: Places, interactive: bool) -> str:
-    """What runs where, what to click, and what to try."""
+    """Return the greeting: addresses, users' URLs, and things to try."""
     hosts = "\n".join(f"  {name:10} http://{address}" for name, address in setup.hosts.items())
     token = token_of(NAMES[0])
     return f"""
-Three IDE hosts, and a balancer that keeps every user on one of them:
+Three IDE hosts and a balancer that keeps every user on one of them are running:
 
   balancer   {_origin(setup)}
 {hosts}
 
-Open some users in a browser. It warns about the certificate, which was made a moment ago and vouches only for
-itself: continue to localhost anyway.
+Open some of these users in a browser. It warns about the certificate, which is self-signed: continue to
+localhost anyway.
 
 {users(setup, places)}
 
 Try this:
-  - Open a user twice. Both tabs land on one host and see each other and the same files.
+  - Open a user twice. Both tabs reach the same host and see each other and the same files.
   - Write a file in one tab: write notes.txt hello
   - {_outage(interactive)}
-  - Ask from a shell, without a warning:
+  - Send a request from a shell, without a warning:
       curl --cacert {setup.certificate.cert} '{_origin(setup)}/whoami?token={token}'
-  - Ask the balancer why a user is where they are:
+  - Ask the balancer why a user is on a host:
       balancer ring explain {token} --config {setup.config}
 
 {COMMANDS if interactive else "Ctrl-C ends everything."}
@@ -47,23 +47,23 @@ Try this:
 
 
 def users(setup: Setup, places: Places) -> str:
-    """One line per user: the host, and the address to click."""
+    """Return a line for each user: the host, and the URL to open."""
     return "\n".join(
         f"  {name:7} on {host or 'no host'}   {_origin(setup)}/?token={token_of(name)}" for name, host in places.items()
     )
 
 
 def stopped(host: str, before: Places, after: Places) -> str:
-    """A host has been stopped; who goes where."""
+    """Return the text about a stopped host: where its users go."""
     moves = [f"{name} ({after[name] or 'no host'})" for name in after if before[name] != after[name]]
     return f"{host} has stopped. " + (f"Its users move: {_listed(moves)}." if moves else "It had no users.")
 
 
 def started(host: str, own: list[str]) -> str:
-    """A host has been started; who returns."""
+    """Return the text about a restarted host whose users are ``own``."""
     return f"""\
-{host} runs again. {_listed(own)} belong there. Whoever has tabs open elsewhere stays with them, as all tabs of a user
-stay together; they return, and find their files again, once all have let go: press Reconnect in one of them."""
+{host} is running again. Its users: {_listed(own)}. Those with open tabs stay where they are, because all tabs of a user
+stay on one host. Press Reconnect in one of their tabs: all of them reconnect to {host}, where the files still are."""
 
 
 def _listed(parts: list[str]) -> str:
@@ -78,7 +78,7 @@ def _origin(setup: Setup) -> str:
 def _outage(interactive: bool) -> str:
     if interactive:
         return (
-            "Type below: stop ide-02. Its users' tabs move to other hosts; their files stay.\n"
+            "Type below: stop ide-02. Its users' tabs move to other hosts; their files stay behind.\n"
             "    Then: start ide-02, press Reconnect in a page, and its user is back with the files."
         )
-    return "Run the demo in a terminal: there, hosts can be stopped and started while you watch their users move."
+    return "Run the demo in a terminal to stop and start hosts, and watch their users move."

@@ -1,4 +1,4 @@
-"""The demo's users: a handful of known ones, and whoever else comes with a token."""
+"""The demo's users: five named ones, and a made-up name for any other token."""
 
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
@@ -7,7 +7,7 @@ NAMES = ("alice", "bob", "carol", "david", "ellen")
 
 
 def token_of(name: str) -> str:
-    """The token of a demo user: as a cloud IDE would make it, except that anyone can guess it."""
+    """Return the token of a demo user. It looks like that of a cloud IDE, except that anyone can guess it."""
     return sha256(name.encode()).hexdigest()
 
 
@@ -16,7 +16,7 @@ _NAME_OF_TOKEN = {token_of(name): name for name in NAMES}
 
 @dataclass(frozen=True)
 class User:
-    """Who sent a token. ``digest`` stands for the token wherever something is shown or stored."""
+    """The owner of a token. ``digest`` stands for the token wherever it is shown or stored."""
 
     name: str
     digest: str

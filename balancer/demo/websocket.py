@@ -1,4 +1,4 @@
-"""A WebSocket as the demo host speaks it (RFC 6455): whole messages in, a bounded queue out."""
+"""The server side of a WebSocket (RFC 6455): whole messages in, a bounded queue of messages out."""
 
 import math
 from collections.abc import Callable
@@ -13,19 +13,19 @@ MAX_MESSAGE = 64 * 1024
 """Characters or bytes of a message; a longer one ends the connection with 1009."""
 MAX_QUEUE = 64
 """Messages waiting for a slow reader; one more ends the connection."""
-CLOSING_TIME = 3.0
-"""Seconds for the last frames to leave."""
+CLOSE_TIMEOUT = 3.0
+"""Seconds to send the last frames."""
 
 
 class WebSocket:
     """One WebSocket, from its upgrade request to its end.
 
-    Whatever is sent is queued and written by one task: a tab that does not read cannot hold up the others, and frames
-    leave in the order in which they were sent.
+    Messages are queued and written by one task: a tab that does not read cannot block the others, and frames keep their
+    order.
     """
 
     def __init__(self, stream: trio.SocketStream, headers: list[tuple[bytes, bytes]], target: bytes) -> None:
-        """Take an upgrade request. Raises wsproto's ``RemoteProtocolError`` or ``UnicodeError`` for a bad one."""
+        """Read an upgrade request. Raises wsproto's ``RemoteProtocolError`` or ``UnicodeError`` if it is malformed."""
         self._stream = stream
         self._protocol = WSConnection(ConnectionType.SERVER)
         self._protocol.initiate_upgrade_connection(headers, target)
@@ -37,15 +37,18 @@ class WebSocket:
         self._size = 0
 
     def send(self, data: str | bytes) -> None:
-        """Queue a message, or give up on a peer that has stopped reading."""
+        """Queue a message; if the queue is full because the peer does not read, end the connection."""
         self._enqueue(TextMessage(data) if isinstance(data, str) else BytesMessage(data))
 
     def close(self, code: int) -> None:
-        """Say goodbye with ``code`` (RFC 6455, 7.4) once what is queued has left."""
+        """Send a close frame with ``code`` (RFC 6455, 7.4) after the messages queued so far."""
         self._close(CloseConnection(code))
 
     async def run(self, early: bytes, receive: Callable[[str | bytes], None]) -> None:
-        """Serve until either side ends it, one call of ``receive`` per message. ``early``: bytes after the request."""
+        """Serve until either side closes, and call ``receive`` for each message.
+
+        ``early`` holds bytes that followed the upgrade request.
+        """
         try:
             with self._scope:
                 await self._stream.send_all(self._protocol.send(AcceptConnection()))
@@ -107,5 +110,5 @@ class WebSocket:
 
     def _close(self, event: CloseConnection) -> bool:
         self._enqueue(event)
-        self._scope.deadline = trio.current_time() + CLOSING_TIME
+        self._scope.deadline = trio.current_time() + CLOSE_TIMEOUT
         return False

@@ -1,10 +1,9 @@
-"""Chunked bodies (RFC 9112, 7.1): read strictly, written plainly.
+"""Chunked bodies (RFC 9112, 7.1): strict decoding, plain encoding.
 
-Facts. Request smuggling lives in how a chunk's size line is read: white space, signs, ``0x``, bare LF and extensions
-have each been read differently by two servers in a row. Here a size is 1 to 16 hexadecimal digits, directly followed by
-CRLF or by an extension of bounded length, which is dropped. What a client uploads goes on in chunks of our own making.
-What a backend answers goes on in the chunks it came in, once their sizes have been read that strictly: taking 8 KiB out
-of chunks of 1 KiB and putting them in others cost 10 µs, a fifth of such a request.
+Facts. Request smuggling exploits differences in how two servers read a chunk's size line: white space, signs, ``0x``,
+bare LF and extensions. Here a size is 1 to 16 hexadecimal digits, directly followed by CRLF or by an extension of
+bounded length, which is dropped. Uploads are forwarded in new chunks. Responses are forwarded in the chunks they came
+in, after the same strict check of sizes: repacking 8 KiB from chunks of 1 KiB costs 10 µs, a fifth of such a request.
 """
 
 import re
@@ -17,7 +16,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r\n")
 _NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16}+)\r\n")
-"""From the end of a chunk's data to the beginning of the next: what nearly all look like."""
+"""The fast path: from the end of a chunk's data to the start of the next, without extension or trailer."""
 _SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+")
 
 # What comes next in the input.
@@ -25,20 +24,20 @@ _SIZE_LINE, _DATA, _DATA_END, _TRAILERS = range(4)
 
 
 def chunk(data: bytes) -> bytes:
-    """``data`` as one chunk; nothing for no data, as an empty chunk would end the body."""
+    """Encode ``data`` as one chunk; empty for no data, because an empty chunk would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 def last_chunk(trailers: bytes) -> bytes:
-    """The end of a body: the last chunk and the trailer lines, each of which ends with CRLF."""
+    """Encode the end of a body: the last chunk and the trailer lines, each of which ends with CRLF."""
     return b"0\r\n%b\r\n" % trailers
 
 
 class Chunked:
     """Decoder of one chunked body sent by ``source``.
 
-    ``framed``: what is fed comes out as valid chunks, the last one and the trailers included, rather than as the body.
-    Whatever is malformed raises ``ProxyError``: 400 if the client sent it, 502 if a backend did.
+    With ``framed`` the output is a sequence of valid chunks, including the last one and trailers, instead of the body.
+    Malformed input raises ``ProxyError``: 400 if the client sent it, 502 if a backend did.
     """
 
     __slots__ = (
@@ -61,16 +60,16 @@ class Chunked:
         self._expects = _SIZE_LINE
         self._left = 0
         self._pending = b""
-        self._seen = 0  # bytes of unfinished trailers already looked at
+        self._seen = 0  # bytes of incomplete trailers already searched
         self.done = False
-        """The end of the body was seen."""
+        """Whether the end of the body has been read."""
         self.rest = b""
-        """Bytes after the end of the body: the next message."""
+        """Bytes after the end of the body, which belong to the next message."""
         self.trailers = b""
-        """Trailer lines to pass on, each ending with CRLF; complete once ``done``."""
+        """Trailer lines to forward, each ending with CRLF; complete once ``done``."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes received and return what of the body, or of its chunks, is in them, maybe nothing."""
+        """Decode the next bytes received and return the part of the body, or of its chunks, in them; may be empty."""
         if self._expects == _DATA and len(data) <= self._left:
             self._left -= len(data)
             if not self._left:
@@ -84,7 +83,7 @@ class Chunked:
         framed, expects, left = self._framed, self._expects, self._left
         parts: list[bytes] = []
         position, end = 0, len(data)
-        begun = 0  # of the run of bytes that go on as they are
+        begun = 0  # start of the run of bytes that is forwarded unchanged
         while True:
             if expects == _DATA:
                 stop = min(position + left, end)
@@ -136,7 +135,7 @@ class Chunked:
         return b"".join(parts)
 
     def _read_trailers(self, data: bytes, position: int) -> int:
-        """Index after the empty line that ends the body, or -1 if it has not come."""
+        """Index after the empty line that ends the body, or -1 if it has not arrived."""
         if data.startswith(b"\r\n", position):
             return position + 2
         seen = position + self._seen

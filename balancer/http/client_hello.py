@@ -1,7 +1,7 @@
-"""The server name in a TLS ClientHello, read without terminating TLS (RFC 8446, 4.1.2 and 5.1; RFC 6066, 3).
+"""Read the server name of a TLS ClientHello without terminating TLS (RFC 8446, 4.1.2 and 5.1; RFC 6066, 3).
 
-A handshake message may be spread over several records, and a record over several reads. Nothing is decrypted: in every
-version of TLS so far, the first message of a client is in the clear.
+A handshake message may be split over several records, and a record over several reads. Nothing has to be decrypted: in
+all versions of TLS the first message of a client is in clear text.
 """
 
 import re
@@ -18,7 +18,7 @@ _NAME = re.compile(rb"(?=.{1,255}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*+")
 
 
 def server_name(data: bytes) -> str | None:
-    """The name the client asks for, in lower case; empty if it names none; None if more bytes are needed.
+    """Return the server name in lower case, empty if there is none, or None if more bytes are needed.
 
     Raises ``ProxyError`` with status 400 as soon as ``data`` cannot become a ClientHello of at most 16 KiB.
     """
@@ -45,7 +45,7 @@ def server_name(data: bytes) -> str | None:
 
 
 def _handshake(data: bytes) -> bytes | None:
-    """The body of the first handshake message, put together from its records."""
+    """The body of the first handshake message, joined from its records."""
     message = b""
     for _ in range(_MAX_RECORDS):
         # Type 22 is a handshake; the version's first byte has been 3 since SSL 3.0.
@@ -81,7 +81,7 @@ def _host_name(content: bytes) -> str:
 
 
 def _vector(data: bytes, width: int) -> tuple[bytes, bytes]:
-    """A vector whose length is given in ``width`` bytes before it, and what follows (RFC 8446, 3.4)."""
+    """A vector preceded by its length in ``width`` bytes, and the rest after it (RFC 8446, 3.4)."""
     end = width + int.from_bytes(data[:width], "big")
     if len(data) < width or len(data) < end:
         raise _bad("a truncated ClientHello")

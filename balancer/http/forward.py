@@ -1,6 +1,6 @@
-"""Heads as they leave: to a backend, and back to the client.
+"""Write request heads to backends and response heads to clients.
 
-Both sides speak for themselves: framing, Connection and the forwarding fields are written here, never passed on.
+Framing, Connection and forwarding fields hold for one connection only: they are written here, never passed through.
 """
 
 import re
@@ -11,12 +11,11 @@ _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
 class RequestWriter:
-    """The request heads of one client connection as they leave for the backends, always HTTP/1.1.
+    """Writes the request heads of one client connection to backends, always as HTTP/1.1.
 
-    ``client`` is the peer's address as text, ``scheme`` is ``http`` or ``https``. A trusted peer's claims are kept and
-    extended, anyone else's are replaced. An HTTP/1.0 request without Host gets an empty one (RFC 9112, 3.2).
-
-    A client that asks with the same fields again (see ``RequestReader``) gets them written from memory.
+    ``client`` is the peer's address as text, ``scheme`` is ``http`` or ``https``. Forwarding fields of a trusted peer
+    are kept and extended, those of others are replaced. An HTTP/1.0 request without Host gets an empty one (RFC 9112,
+    3.2). For requests with the same fields as the last one (see ``RequestReader``) the prepared lines are reused.
     """
 
     __slots__ = ("_after_id", "_before_id", "_client", "_received_id", "_scheme", "_seen", "_trusted")
@@ -30,10 +29,10 @@ class RequestWriter:
         self._received_id: bytes | None = None
 
     def write(self, request: Request, fresh: bytes) -> tuple[bytes, bytes]:
-        """The head, and the id the request goes by.
+        """Return the head and the request's id.
 
-        That is the received one if the peer is trusted and it is sane, which means 1 to 128 visible ASCII characters;
-        else ``fresh``.
+        The id is the received one if the peer is trusted and the id is 1 to 128 visible ASCII characters, else
+        ``fresh``.
         """
         if request is not self._seen:
             self._prepare(request)
@@ -41,7 +40,7 @@ class RequestWriter:
         return b"%b %b%b%b%b" % (request.method, request.target, self._before_id, name, self._after_id), name
 
     def _prepare(self, request: Request) -> None:
-        """Write down what is the same for all requests with these fields."""
+        """Prepare the lines that are the same for all requests with these fields."""
         self._seen = request
         chain, proto, host, claims = self._client, self._scheme, request.host, b""
         self._received_id = None
@@ -76,12 +75,12 @@ class RequestWriter:
 
 
 def response_head(response: Response, client_minor: int, keep_alive: bool) -> tuple[bytes, int]:
-    """The head for the client, and how its body is framed there: a length, ``CHUNKED`` or ``UNTIL_CLOSE``.
+    """Return the head for the client and the framing of its body: a length, ``CHUNKED`` or ``UNTIL_CLOSE``.
 
-    ``UNTIL_CLOSE`` means that the connection to the client has to be closed after the body, whatever ``keep_alive``
-    says. A body without a length goes to HTTP/1.1 clients in chunks, so that they can tell a truncated one. The version
-    is always HTTP/1.1, the highest spoken here (RFC 9110, 2.5), as with nginx. HTTP/1.0 has no interim responses:
-    for such a client they are empty (RFC 9110, 15.2).
+    ``UNTIL_CLOSE`` means that the connection to the client must be closed after the body, regardless of ``keep_alive``.
+    A body without a length is chunked for HTTP/1.1 clients, so that they can detect truncation. The version is always
+    HTTP/1.1, the highest we support (RFC 9110, 2.5), as with nginx. HTTP/1.0 has no interim responses (RFC 9110, 15.2):
+    for such a client their heads are empty.
     """
     status = response.status
     if status < 200:

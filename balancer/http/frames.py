@@ -1,33 +1,33 @@
-"""Where WebSocket frames begin and end, followed without looking inside (RFC 6455, 5.2).
+"""Follow the boundaries of WebSocket frames without reading their content (RFC 6455, 5.2).
 
-A relay that has to end a tunnel may put a close frame of its own only between two frames; control frames may stand
-between the frames of a fragmented message (5.4), so the end of any frame will do.
+A relay that has to end a tunnel may insert a close frame only between two frames. Control frames may also come between
+the frames of a fragmented message (5.4), so the end of any frame will do.
 """
 
 CLOSE, PING, PONG = 8, 9, 10
 """Opcodes of control frames."""
 LONGEST_CONTROL = 125
-"""Bytes of payload of a control frame at most (5.5)."""
+"""Maximal payload of a control frame in bytes (5.5)."""
 NORMAL = (1000).to_bytes(2)
-"""Payload of a close frame that says that all is done."""
+"""Payload of a close frame with the code for a normal closure (7.4.1)."""
 SERVICE_RESTART = 1012
-"""Close code that tells a client to come back (IANA registry of RFC 6455 close codes)."""
+"""Close code that asks the client to reconnect (IANA WebSocket Close Code Number Registry)."""
 
 
 class Frames:
-    """One direction of a WebSocket. Extensions such as permessage-deflate do not change where frames end."""
+    """Follows one direction of a WebSocket. Extensions such as permessage-deflate do not change frame boundaries."""
 
     __slots__ = ("_begun", "_left")
 
     def __init__(self) -> None:
         self._left = 0
-        """Bytes of the present frame still to come."""
+        """Remaining bytes of the current frame."""
         self._begun = b""
-        """First bytes of a frame whose length is not yet known."""
+        """First bytes of a frame whose length is not known yet."""
 
     @property
-    def between(self) -> bool:
-        """Everything fed so far is whole frames."""
+    def at_boundary(self) -> bool:
+        """Whether everything fed so far is whole frames."""
         return not self._left and not self._begun
 
     def feed(self, data: bytes) -> None:
@@ -41,7 +41,7 @@ class Frames:
             self._begun = b""
             end = len(data)
         elif not left and end > 1 and (short := data[1] & 0x7F) < 126 and end == short + (6 if data[1] & 0x80 else 2):
-            return  # one short frame is what a terminal says most; this saves 6 % of an echo
+            return  # fast path: terminals mostly send single short frames; saves 6 % of an echo
         position = left
         while position < end:
             header = data[position : position + 10]
@@ -54,7 +54,7 @@ class Frames:
 
 
 def _frame_length(header: bytes) -> int | None:
-    """Length of a whole frame that begins with ``header``; None if more of it is needed."""
+    """Length of the whole frame that begins with ``header``; None if more bytes are needed."""
     if len(header) < 2:
         return None
     mask = 4 if header[1] & 0x80 else 0
@@ -68,7 +68,7 @@ def _frame_length(header: bytes) -> int | None:
 
 
 def next_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """Opcode and payload of the frame a server has sent first, and what follows it; None if it is not whole yet."""
+    """Return opcode and payload of the first frame (unmasked, of a server), and the rest; None if it is incomplete."""
     length = _frame_length(data[:10])
     if length is None or len(data) < length:
         return None
@@ -77,13 +77,13 @@ def next_frame(data: bytes) -> tuple[int, bytes, bytes] | None:
 
 
 def client_frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
-    """A whole frame of a client with at most 125 bytes of payload; ``mask`` are 4 random bytes (RFC 6455, 5.3)."""
+    """Encode a client's frame of at most 125 bytes of payload; ``mask`` is 4 random bytes (RFC 6455, 5.3)."""
     keys = mask * (len(payload) // 4 + 1)
     masked = bytes(byte ^ key for byte, key in zip(payload, keys, strict=False))
     return bytes((0x80 | opcode, 0x80 | len(payload))) + mask + masked
 
 
 def close_frame(code: int, mask: bytes = b"") -> bytes:
-    """A close frame without a reason; ``mask`` (4 random bytes) is what a client has to use."""
+    """Encode a close frame without a reason; clients must pass ``mask``, 4 random bytes."""
     payload = code.to_bytes(2)
     return client_frame(CLOSE, payload, mask) if mask else b"\x88\x02" + payload

@@ -1,8 +1,8 @@
-"""The grammar of HTTP/1.1 heads as regular expressions, and the field names a proxy must not pass on unread.
+"""The grammar of HTTP/1.1 heads as regular expressions, and the fields that a proxy must interpret.
 
-Facts. Every repetition is possessive and every alternative begins with a byte no other can begin with, so matching
-is linear in the input whatever the input is. Stricter than RFC 9112 where it leaves a choice: lines end with CRLF
-only (2.2), folded lines are not fields (5.2), and control characters are nowhere.
+Facts. Every repetition is possessive and no two alternatives begin with the same byte, so matching takes linear time
+for any input. Where RFC 9112 leaves a choice, this is the strict one: lines end with CRLF only (2.2), folded lines are
+not fields (5.2), and control characters are not allowed anywhere.
 """
 
 import re
@@ -18,19 +18,19 @@ REQUEST = re.compile(rb"(" + TOKEN + rb") ([!-\"$-~]++) HTTP/1\.([01])\r\n" + _F
 RESPONSE = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?+\r\n" + _FIELD_LINES + rb"\r\n"
 )
-"""A whole response head: minor version, status, reason. Many servers leave out the space before an empty reason."""
+"""A whole response head: minor version, status, reason. Many servers omit the space before an empty reason."""
 
 FIELDS = re.compile(_FIELD_LINES)
 """Any number of field lines, each with its CRLF."""
 
 HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?+")
-"""RFC 3986, 3.2.2 and 3.2.3, without user information and never empty."""
+"""Host and optional port (RFC 3986, 3.2.2 and 3.2.3): no user information, not empty."""
 
 NOT_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n")
-"""A control character, or a CR or LF outside a pair. A CR that ends the input may become one of a pair."""
+"""A control character, or a bare CR or LF. A CR at the end of the input may still be followed by LF."""
 
 _HOP_BY_HOP = [
-    # RFC 9110, 7.6.1; Upgrade is read, the others are only removed.
+    # RFC 9110, 7.6.1: Upgrade is interpreted, the others are only removed.
     *("connection", "proxy-connection", "keep-alive", "te", "transfer-encoding", "upgrade"),
     "http2-settings",  # RFC 7540, 3.2.1: part of an upgrade to h2c, which is never forwarded
 ]
@@ -38,21 +38,21 @@ _CLAIMS = ["forwarded", "x-forwarded-TOKEN", "x-real-ip", "x-request-id", "x-bal
 
 
 def _special(names: list[str]) -> bytes:
-    """One of ``names``, in any case, a hyphen written as underscore included."""
+    """Matches one of ``names``, case-insensitive, also with underscores in place of hyphens."""
     initials = "".join(sorted({name[0] + name[0].upper() for name in names}))
     spellings = "|".join(names).replace("-", "[-_]").encode().replace(b"TOKEN", TOKEN)
     return rb"(?=[%b])(?i:%b)" % (initials.encode(), spellings)
 
 
-# Underscores: servers that turn fields into CGI variables cannot tell X_Forwarded_For from X-Forwarded-For.
+# Servers that turn fields into CGI variables cannot tell X_Forwarded_For from X-Forwarded-For.
 REQUEST_SPECIAL = re.compile(
     rb"\n(" + _special([*_HOP_BY_HOP, "host", "content-length", "expect", *_CLAIMS]) + rb"):([^\r]*+)\r"
 )
-"""From line feed to carriage return: name, value with its white space, of each field a request does not just pass."""
+"""A field that is not simply forwarded, from line feed to carriage return: name, and value with its white space."""
 
 _RESPONSE_SPECIAL = _special([*_HOP_BY_HOP, "content-length"])
 RESPONSE_SPECIAL = re.compile(rb"\n(" + _RESPONSE_SPECIAL + rb"):([^\r]*+)\r")
 """The same for responses."""
 
 NO_RESPONSE_SPECIAL = rb"(?!" + _RESPONSE_SPECIAL + rb":)"
-"""Nothing, in front of a field that a response just passes."""
+"""Matches the empty string before a field of a response that is simply forwarded."""

@@ -1,9 +1,10 @@
-"""Heads of HTTP/1.1 messages: bytes in, what a proxy must know out.
+"""Parse the heads of HTTP/1.1 messages.
 
-How a head is read. One regular expression accepts or refuses it as a whole; a second one finds the few fields a proxy
-has to act upon, which are cut out, and the rest goes on as the bytes that came in: order, case and white space kept.
-What is valid but unusual (a target in absolute form, lengths that may be merged, a backend's folded lines) goes to h11,
-is written anew, and is then read like any other. So there is one reader, and nothing passes that it has not accepted.
+How a head is read. One regular expression accepts or rejects it as a whole. A second one finds the few fields that a
+proxy must interpret, which are cut out; the rest is forwarded as the bytes received: order, case and white space kept.
+Valid but unusual heads (a target in absolute form, lengths that may be merged, a backend's folded lines) are parsed and
+rewritten with h11 (``normalise``), and then read like any other. So there is one reader, and nothing is forwarded that
+it has not accepted.
 
 ``body`` of a message is its length in bytes, or ``CHUNKED``, or (responses only) ``UNTIL_CLOSE``.
 """
@@ -12,10 +13,10 @@ import re
 from collections.abc import Callable
 
 from balancer.errors import ProxyError, Source
-from balancer.http import grammar, referee
+from balancer.http import grammar, normalise
 
 CHUNKED = -1
-"""The body is sent in chunks (RFC 9112, 7.1)."""
+"""The body is chunked (RFC 9112, 7.1)."""
 UNTIL_CLOSE = -2
 """The body ends when the backend closes the connection (RFC 9112, 6.3, last rule)."""
 
@@ -24,17 +25,17 @@ _BLANK = re.compile(rb"(?:\r\n)*+")
 
 
 def skip_blank(buffer: bytes | bytearray) -> int:
-    """Number of bytes of the empty lines before a request, which a server skips (RFC 9112, 2.2)."""
+    """Return the length of empty lines before a request, which a server skips (RFC 9112, 2.2)."""
     match = _BLANK.match(buffer)
     return match.end() if match else 0
 
 
 def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
-    """Index just after the blank line that ends a request head, or -1 while it has not come.
+    """Return the index after the blank line that ends a request head, or -1 if it has not arrived.
 
-    ``start`` is where the bytes begin that no earlier call has seen. An incomplete head that can never become valid
-    (a bare CR or LF, a control character) raises ``ProxyError`` at once instead of waiting for its timeout; a complete
-    one is left to ``parse_request``, which refuses the same things.
+    ``start`` is the index of the first byte that no earlier call has seen. An incomplete head that can never become
+    valid (a bare CR or LF, a control character) raises ``ProxyError`` at once, instead of waiting for the timeout; in a
+    complete one ``parse_request`` rejects them.
     """
     end = buffer.find(b"\r\n\r\n", max(0, start - 3))
     if end >= 0:
@@ -45,9 +46,9 @@ def find_end(buffer: bytes | bytearray, start: int = 0) -> int:
 
 
 def find_response_end(buffer: bytes | bytearray, start: int = 0) -> int:
-    """Index just after the blank line that ends a response head, or -1 while it has not come.
+    """Return the index after the blank line that ends a response head, or -1 if it has not arrived.
 
-    Backends may end lines with a bare LF: old ones do, and RFC 9112, 2.2 allows to accept it.
+    Backends may end lines with a bare LF: old ones do, and RFC 9112, 2.2 allows accepting it.
     """
     start = max(0, start - 2)
     end = buffer.find(b"\n\r\n", start)
@@ -56,30 +57,30 @@ def find_response_end(buffer: bytes | bytearray, start: int = 0) -> int:
 
 
 class Head:
-    """What requests and responses have in common."""
+    """The common part of requests and responses."""
 
     __slots__ = ("body", "content_length", "fields", "keep_alive", "minor", "upgrade")
 
     minor: int
     """Minor version, 0 or 1."""
     fields: bytes
-    """Lines to pass on, each ending with CRLF, without hop-by-hop fields (RFC 9110, 7.6.1), framing and Host."""
+    """Lines to forward, each ending with CRLF, without hop-by-hop fields (RFC 9110, 7.6.1), framing and Host."""
     body: int
     """Length in bytes, ``CHUNKED`` or ``UNTIL_CLOSE``."""
     content_length: bytes | None
-    """The length as announced, in digits; replies to HEAD and 304 announce one without sending a body."""
+    """Content-Length in digits; responses to HEAD and 304 responses may have one without a body."""
     keep_alive: bool
-    """The peer is willing to use the connection again."""
+    """Whether the peer allows reuse of the connection."""
     upgrade: bytes | None
     """Value of Upgrade, if Connection names it and the version is 1.1; never h2c."""
 
     def field(self, name: bytes) -> list[bytes]:
-        """Values of the field called ``name`` (lower case) in ``fields``, in order."""
+        """Return the values of the field ``name`` (lower case) in ``fields``, in order."""
         return _values(self.fields, name)
 
 
 class Request(Head):
-    """A client's request. The received forwarding fields are claims: to be believed from trusted peers only."""
+    """A client's request. Its forwarding fields are claims, to be used only from trusted peers."""
 
     __slots__ = (
         "expect_continue",
@@ -98,7 +99,7 @@ class Request(Head):
     def __init__(self, method: bytes, target: bytes, minor: int) -> None:
         self.method = method
         self.target = target
-        """As received; a target in absolute form is reduced to origin form."""
+        """As received, except that absolute form is converted to origin form."""
         self.minor = minor
         self.fields = b""
         self.body = 0
@@ -114,12 +115,12 @@ class Request(Head):
         self.forwarded: bytes | None = None
         self.request_id: bytes | None = None
         self.trace: bytes | None = None
-        """Value of X-Balancer-Trace, which asks why this backend was chosen: a pass, so it goes no further."""
+        """Value of X-Balancer-Trace, which requests an explanation of the placement; secret, so never forwarded."""
         self.other_claims = b""
-        """Lines of further fields of this kind, such as X-Forwarded-Port and X-Real-IP."""
+        """Lines of other forwarding fields, such as X-Forwarded-Port and X-Real-IP."""
 
     def field(self, name: bytes) -> list[bytes]:
-        """Values of a field as the client sent it, Host and the claims included, which are one value each."""
+        """Return the values of a field as the client sent it; Host and each claim have one value."""
         if name == b"host":
             return [self.host] if self.host else []
         if slot := _CLAIMS.get(name):
@@ -129,7 +130,7 @@ class Request(Head):
 
 
 class Response(Head):
-    """A backend's response, interim ones (1xx) included."""
+    """A backend's response, which may be interim (1xx)."""
 
     __slots__ = ("reason", "status")
 
@@ -145,31 +146,31 @@ class Response(Head):
 
 
 def parse_request(raw: bytes) -> Request:
-    """Read exactly one request head, its final blank line included.
+    """Parse exactly one request head, including its final blank line.
 
-    Raises ``ProxyError``: 400 for whatever is malformed or ambiguous (RFC 9112, 3.2 and 6.3), 501 for CONNECT, 505 for
+    Raises ``ProxyError``: 400 for malformed or ambiguous heads (RFC 9112, 3.2 and 6.3), 501 for CONNECT, 505 for
     versions other than 1.0 and 1.1.
     """
-    request = _read_request(raw) or _read_request(referee.settle_request(raw))
+    request = _read_request(raw) or _read_request(normalise.normalise_request(raw))
     if request is None:
         raise _client("malformed request head")
     return request
 
 
 def parse_response(raw: bytes, method: bytes) -> Response:
-    """Read exactly one response head, its final blank line included, to a request of ``method``.
+    """Parse exactly one response head, including its final blank line, to a request of ``method``.
 
-    Raises ``ProxyError`` with status 502. Folded lines and bare LF are normalised rather than refused: RFC 9112, 5.2
-    leaves a gateway both ways, and they come from old servers, not from attackers.
+    Raises ``ProxyError`` with status 502. Folded lines and bare LF are normalised, not rejected: RFC 9112, 5.2 allows
+    both, and they come from old servers, not from attackers.
     """
-    response = _read_response(raw, method) or _read_response(referee.settle_response(raw, method), method)
+    response = _read_response(raw, method) or _read_response(normalise.normalise_response(raw, method), method)
     if response is None:
         raise _backend("malformed response head")
     return response
 
 
 def without(fields: bytes, names: set[bytes]) -> bytes:
-    """``fields`` without the lines whose name, in lower case, is one of ``names``."""
+    """Return ``fields`` without the lines whose name, in lower case, is one of ``names``."""
     lines = fields.split(b"\r\n")
     return b"\r\n".join([line for line in lines if line.partition(b":")[0].lower() not in names])
 
@@ -180,7 +181,7 @@ def _values(fields: bytes, name: bytes) -> list[bytes]:
 
 
 def drop_special(fields: bytes) -> bytes:
-    """``fields`` without framing, Host, Expect, hop-by-hop and forwarding fields: what may stand in a trailer."""
+    """Return ``fields`` without framing, Host, Expect, hop-by-hop and forwarding fields: what a trailer may have."""
     return grammar.REQUEST_SPECIAL.sub(b"", b"\n" + fields)[1:]
 
 
@@ -193,37 +194,37 @@ def _backend(reason: str) -> ProxyError:
 
 
 def _read_request(raw: bytes) -> Request | None:
-    """The request, or None if the referee has to settle something first."""
+    """The request, or None if it has to be normalised first."""
     line = grammar.REQUEST.fullmatch(raw)
     if line is None:
-        raise referee.refusal(raw)
+        raise normalise.rejection(raw)
     method, target, minor = line.groups()
     if method == b"CONNECT":
         raise _client("CONNECT is not supported", 501)
     if target[0] != 0x2F and (target != b"*" or method != b"OPTIONS"):
         return None
     request = Request(method, target, 1 if minor == b"1" else 0)
-    request.fields, special = _divided(raw, grammar.REQUEST_SPECIAL)
+    request.fields, special = _split_fields(raw, grammar.REQUEST_SPECIAL)
     host = special.get(b"host")
     if host is not None:
         if grammar.HOST.fullmatch(host) is None:
-            raise _client("more than one Host, or one that is no host name")
+            raise _client("more than one Host, or an invalid one")
         request.host = host
         if len(special) == 1 and request.minor:
             return request
     elif request.minor:
         raise _client("Host is missing")
     if claims := [name for name in special if name.startswith((b"x-", b"forwarded"))]:
-        _put_aside(request, claims, special)
-    if b"expect" in special and request.minor:  # in HTTP/1.0 it means nothing (RFC 9110, 10.1.1)
+        _set_claims(request, claims, special)
+    if b"expect" in special and request.minor:  # HTTP/1.0 has none (RFC 9110, 10.1.1)
         expect = special[b"expect"]
         request.fields += b"Expect: " + expect + b"\r\n"
         request.expect_continue = expect.lower() == b"100-continue"
-    return request if _settled(request, special, _client) else None
+    return request if _apply_framing(request, special, _client) else None
 
 
 def _read_response(raw: bytes, method: bytes) -> Response | None:
-    """The response, or None if the referee has to settle something first."""
+    """The response, or None if it has to be normalised first."""
     line = grammar.RESPONSE.fullmatch(raw)
     if line is None:
         return None
@@ -231,12 +232,12 @@ def _read_response(raw: bytes, method: bytes) -> Response | None:
     status = int(digits)
     response = Response(status, 1 if minor == b"1" else 0, reason)
     response.body = UNTIL_CLOSE
-    response.fields, special = _divided(raw, grammar.RESPONSE_SPECIAL)
-    if not _settled(response, special, _backend):
+    response.fields, special = _split_fields(raw, grammar.RESPONSE_SPECIAL)
+    if not _apply_framing(response, special, _backend):
         return None
     if status < 200 or status == 204:
-        # No body, and no length either (RFC 9110, 8.6). A backend that announces one may well send it, so do not let
-        # its bytes be taken for the next response.
+        # No body, and no length either (RFC 9110, 8.6). A backend that announces one may also send it, and those bytes
+        # must not be taken for the next response.
         response.keep_alive = response.keep_alive and response.body in (0, UNTIL_CLOSE)
         response.body, response.content_length = 0, None
     elif status == 304 or method == b"HEAD":
@@ -246,10 +247,10 @@ def _read_response(raw: bytes, method: bytes) -> Response | None:
     return response
 
 
-def _divided(raw: bytes, special: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, bytes]]:
-    """The lines to pass on, and the values of the special fields by name in lower case.
+def _split_fields(raw: bytes, special: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, bytes]]:
+    """The lines to forward, and the values of the special fields by name in lower case.
 
-    Lines of one field are one list (RFC 9110, 5.3), so there is a comma in whatever came more than once.
+    Several lines of a field are joined by commas (RFC 9110, 5.3).
     """
     parts = special.split(raw)  # text, name, value, text, name, value, ... text
     found: dict[bytes, bytes] = {}
@@ -270,8 +271,8 @@ _CLAIMS = {
 }
 
 
-def _put_aside(request: Request, claims: list[bytes], special: dict[bytes, bytes]) -> None:
-    """Put aside what the peer says about others; spellings with underscores are never believed."""
+def _set_claims(request: Request, claims: list[bytes], special: dict[bytes, bytes]) -> None:
+    """Store the forwarding fields; spellings with underscores are dropped."""
     others = []
     for name in claims:
         value = special[name]
@@ -282,10 +283,10 @@ def _put_aside(request: Request, claims: list[bytes], special: dict[bytes, bytes
     request.other_claims = b"".join(others)
 
 
-def _settled(head: Head, special: dict[bytes, bytes], fault: Callable[[str], ProxyError]) -> bool:
-    """Act on Connection and the framing fields; False if several lengths have to be merged first (RFC 9112, 6.3)."""
+def _apply_framing(head: Head, special: dict[bytes, bytes], fault: Callable[[str], ProxyError]) -> bool:
+    """Apply Connection and the framing fields; False if several lengths have to be merged first (RFC 9112, 6.3)."""
     connection = special.get(b"connection")
-    if connection == b"keep-alive":  # what browsers and servers say most, so it is not taken apart
+    if connection == b"keep-alive":  # fast path: the most frequent value
         head.keep_alive = True
     elif connection is not None:
         _connection(head, connection, special.get(b"upgrade", b""))
@@ -304,21 +305,21 @@ def _settled(head: Head, special: dict[bytes, bytes], fault: Callable[[str], Pro
         if not length.isdigit() or len(length) > 19 or int(length) > _MAX_LENGTH:
             if b"," in length:
                 return False
-            raise fault("Content-Length is no length")
+            raise fault("an invalid Content-Length")
         head.body = int(length)
         head.content_length = b"%d" % head.body
     return True
 
 
 def _connection(head: Head, connection: bytes, upgrade: bytes) -> None:
-    """Act on Connection: persistence, upgrade, and the fields it names, which go no further (RFC 9110, 7.6.1).
+    """Apply Connection: persistence, upgrade, and removal of the fields it names (RFC 9110, 7.6.1).
 
-    Host and framing fields are no longer among ``fields``, so naming them removes nothing.
+    Host and framing fields are not in ``fields`` any more, so naming them removes nothing.
     """
     options = {option.strip(b" \t") for option in connection.lower().split(b",")}
     head.keep_alive = b"close" not in options and (head.minor == 1 or b"keep-alive" in options)
     if upgrade and b"upgrade" in options and head.minor == 1 and b"h2c" not in upgrade.lower():
-        # A tunnel of h2c would carry requests nobody here reads: they would bypass tokens and rules.
+        # An h2c tunnel would carry requests that we do not parse: they would bypass tokens and rules.
         head.upgrade = upgrade
     if named := options - {b"close", b"keep-alive", b"upgrade", b""}:
         head.fields = without(head.fields, named)

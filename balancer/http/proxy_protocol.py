@@ -1,8 +1,8 @@
-"""The PROXY protocol, versions 1 and 2: who the client of a connection was, as told by the proxy before us.
+"""The PROXY protocol, versions 1 and 2: a proxy tells the next one the addresses of the client's connection.
 
-Source: haproxy's doc/proxy-protocol.txt, sections 2.1 and 2.2. Whether the peer may be believed is for the caller to
-know; whatever does not match the protocol ends the connection, as it demands. What is written here is what the proxy
-behind us would read: IPv4 or IPv6 over TCP, without TLVs.
+Source: haproxy's doc/proxy-protocol.txt, sections 2.1 and 2.2. The caller decides whether the peer is trusted. A
+malformed header ends the connection, as the protocol demands. Headers written here are for TCP over IPv4 or IPv6,
+without TLVs.
 """
 
 import re
@@ -15,7 +15,7 @@ _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _PREFIX = b"PROXY "
 _MAX_LINE = 107
 _MAX_BLOCK = 4096
-"""Addresses and TLVs of a version 2 header; ample for a certificate's names, and not 64 KiB per connection."""
+"""Limit of a version 2 header's addresses and TLVs: enough for a certificate's names, less than the possible 64 KiB."""
 
 _PORT = rb" (0|[1-9][0-9]{0,4})"
 _LINE = re.compile(rb"TCP(?:4 ([0-9.]+) ([0-9.]+)|6 ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+))" + _PORT + _PORT)
@@ -23,7 +23,7 @@ _UNKNOWN = re.compile(rb"UNKNOWN(?: [\x20-\x7e]*)?")
 
 
 class ProxyHeader(NamedTuple):
-    """The connection's ends as the proxy saw them; all None means: use the socket's own addresses."""
+    """Both ends of the client's connection to the proxy. All None: use the addresses of the socket itself."""
 
     source: str | None = None
     source_port: int | None = None
@@ -32,13 +32,15 @@ class ProxyHeader(NamedTuple):
 
 
 def write(header: ProxyHeader, version: Literal["v1", "v2"]) -> bytes:
-    """The header for a connection with these ends; with none, one that says that the proxy speaks for itself.
+    """Encode a header. Without addresses it says that the connection is the proxy's own (UNKNOWN or LOCAL).
 
-    Of two ends of different families the IPv4 one is written as IPv6, which can say both (RFC 4291, 2.5.5.2).
+    If the ends have different families, the IPv4 address is written as an IPv4-mapped one (RFC 4291, 2.5.5.2).
     """
     if header.source is None or header.destination is None:
         return b"PROXY UNKNOWN\r\n" if version == "v1" else _SIGNATURE + b"\x20\0\0\0"
-    ends = [ip_address(each.partition("%")[0]) for each in (header.source, header.destination)]  # no zones of ours
+    ends = [
+        ip_address(each.partition("%")[0]) for each in (header.source, header.destination)
+    ]  # without our zone index
     ports = [header.source_port or 0, header.destination_port or 0]
     family = max(end.version for end in ends)
     if family == 6:
@@ -50,7 +52,7 @@ def write(header: ProxyHeader, version: Literal["v1", "v2"]) -> bytes:
 
 
 def parse(data: bytes) -> tuple[ProxyHeader, int] | None:
-    """The header at the start of ``data`` and its length in bytes, or None if more bytes are needed.
+    """Parse the header at the start of ``data``; return it and its length in bytes, or None if more bytes are needed.
 
     Raises ``ProxyError`` with status 400 as soon as ``data`` cannot become a header.
     """
@@ -133,12 +135,12 @@ def _parse_v2(data: bytes) -> tuple[ProxyHeader, int] | None:
 
 
 def _text(address: IPv4Address | IPv6Address) -> str:
-    """An IPv4 client behind a proxy that listens on IPv6 is the same client, with one spelling on every Python."""
+    """Convert IPv4-mapped addresses to IPv4: a client has one address, whatever family the proxy listens on."""
     return str(address.ipv4_mapped or address) if isinstance(address, IPv6Address) else str(address)
 
 
 def _check_tlvs(rest: bytes) -> None:
-    """Type, length, value, one after the other, to the last byte."""
+    """Check that the rest consists of complete TLVs (type, length, value)."""
     while rest:
         following = 3 + int.from_bytes(rest[1:3], "big")
         if len(rest) < following:

@@ -1,12 +1,11 @@
-"""The request heads of one connection, one after another.
+"""Read the request heads of one connection, reusing the fields of the last one if they are the same.
 
-Facts. A client asks for one thing after another with the same fields: scripts for ever, browsers for whole series of
-requests; HPACK was made of this (RFC 7541, 1). So what the fields say is kept while the same bytes come again, and then
-only the request line is read. A comparison costs 0.05 µs, reading the fields 3 µs, a browser's twelve 6:
-a small GET takes 9 % fewer instructions for it.
+Facts. Clients repeat their header fields: scripts always, browsers for whole series of requests; HPACK exploits the
+same (RFC 7541, 1). So the parsed fields are kept, and as long as the same bytes follow the request line, only that line
+is parsed. The comparison costs 0.05 µs, parsing few fields 3 µs, a browser's twelve 6 µs; it saves 9 % of the
+instructions of a small GET.
 
-A target in absolute form has a say in what the fields mean (RFC 9112, 3.2.2), so requests with one are always read
-whole, and nothing is kept of them.
+A target in absolute form overrides Host (RFC 9112, 3.2.2), so requests with one are always parsed whole and not kept.
 """
 
 import re
@@ -15,21 +14,21 @@ from balancer.http import grammar
 from balancer.http.head import Request, parse_request
 
 _LINE = re.compile(rb"(?!CONNECT )(" + grammar.TOKEN + rb") (/[!-\"$-~]*+) HTTP/1\.")
-"""Up to the minor version: method and target, where these are of no consequence for the rest."""
+"""Method and target, up to the minor version, of requests whose fields do not depend on them."""
 
 
 class RequestReader:
-    """Reads heads as ``parse_request`` does. A request is good until the next is read."""
+    """Parses heads like ``parse_request``. A returned request is valid until the next one is read."""
 
     __slots__ = ("_rest", "_seen")
 
     def __init__(self) -> None:
         self._rest = b""
-        """What followed the line of ``_seen``, from the minor version on."""
+        """The bytes of ``_seen`` from the minor version on."""
         self._seen: Request | None = None
 
-    def again(self, data: bytes) -> Request | None:
-        """The request, if ``data`` is a head like the last one, and nothing else."""
+    def read_repeated(self, data: bytes) -> Request | None:
+        """Return the request if ``data`` is a single head that repeats the last one's fields, else None."""
         seen = self._seen
         if seen is None or not data.endswith(self._rest):
             return None
@@ -40,8 +39,8 @@ class RequestReader:
         return seen
 
     def read(self, head: bytes) -> Request:
-        """Read exactly one head. Raises what ``parse_request`` does."""
-        request = self.again(head)
+        """Parse exactly one head. Raises what ``parse_request`` raises."""
+        request = self.read_repeated(head)
         if request is None:
             self._seen = None
             request = parse_request(head)

@@ -1,7 +1,7 @@
-"""Which pool a request or connection belongs to, by the routes of its listener.
+"""Choose the pool of a request or connection by the routes of its listener.
 
-Hosts compare without case, port and final dot (RFC 3986, 3.2.2; RFC 9110, 4.2.3), paths byte for byte as they came: a
-path that is spelled differently (``%61`` for ``a``, ``/x/../a``) is another one, as for haproxy.
+Hosts are compared without case, port and final dot (RFC 3986, 3.2.2; RFC 9110, 4.2.3), paths byte for byte as received:
+a path in another spelling (``%61`` for ``a``, ``/x/../a``) is another path, as for haproxy.
 """
 
 from collections.abc import Iterable
@@ -10,19 +10,19 @@ from balancer.config.settings import RouteSettings
 from balancer.http.head import Request
 
 NAMES_KEPT = 1024
-"""Pairs of host and server name whose routes are remembered; then all are forgotten, for clients make them up."""
+"""Size of the cache of routes by host and server name. It is cleared when full, as clients may send any names."""
 
 
 class _Entry:
-    """One route in bytes. Without paths it ``fits_all`` of them."""
+    """One route in bytes; without paths it ``matches_all`` of them."""
 
-    __slots__ = ("fits_all", "paths", "pool", "prefixes")
+    __slots__ = ("matches_all", "paths", "pool", "prefixes")
 
     def __init__(self, route: RouteSettings) -> None:
         self.pool = route.pool
         self.paths = frozenset(path.encode() for path in route.path)
         self.prefixes = tuple(prefix.encode() for prefix in route.path_prefix)
-        self.fits_all = not route.path and not route.path_prefix
+        self.matches_all = not route.path and not route.path_prefix
 
 
 class Routes:
@@ -33,10 +33,10 @@ class Routes:
         self._by_name: dict[tuple[bytes, str], tuple[_Entry, ...]] = {}
 
     def of_request(self, request: Request, server_name: str) -> str | None:
-        """The pool that the first fitting route names, or None; ``server_name`` is empty if the client gave none."""
+        """Return the pool of the first matching route, or None; ``server_name`` is empty if the client sent none."""
         path = b""
         for entry in self._named(request.host, server_name):
-            if entry.fits_all:
+            if entry.matches_all:
                 return entry.pool
             path = path or request.target.partition(b"?")[0]
             if path in entry.paths or path.startswith(entry.prefixes):
@@ -44,11 +44,11 @@ class Routes:
         return None
 
     def of_connection(self, server_name: str) -> str | None:
-        """The same for a connection of which nothing else is known."""
+        """Return the pool of the first route that matches a connection by its server name, or None."""
         return next((entry.pool for entry in self._named(b"", server_name)), None)
 
     def _named(self, host: bytes, server_name: str) -> tuple[_Entry, ...]:
-        """The routes whose hosts and server names fit."""
+        """The routes whose hosts and server names match."""
         found = self._by_name.get((host, server_name))
         if found is None:
             if len(self._by_name) >= NAMES_KEPT:
@@ -70,5 +70,5 @@ def _plain(host: bytes) -> str:
 
 
 def _any(patterns: tuple[str, ...], name: str) -> bool:
-    """Is ``name`` one of these, or below one that begins with ``*.``?"""
+    """Whether ``name`` equals one of the patterns, or is a subdomain of one that begins with ``*.``."""
     return any(name.endswith(each[1:]) and name != each[1:] if each[0] == "*" else name == each for each in patterns)

@@ -1,11 +1,11 @@
-"""The user's token in a request, and targets without it.
+"""Extract the user's token from a request.
 
-A token is a credential: no message made here quotes one, and ``without_query`` is what a log may show of a target.
+A token is a credential: no message here quotes one, and logs show only ``without_query`` of a target.
 
-Where haproxy hashes the same thing it hashes the same bytes (seen on 2.6.12): ``balance url_param`` takes the first
-piece of the query that begins with ``NAME=``; ``balance hdr`` the first element of the first field line, commas inside
-double quotes aside; ``balance uri`` the target up to the query, cut to ``len`` bytes first and then before the slash
-that ends ``depth`` folders; its sample ``req.cook`` takes the last cookie of the name.
+The bytes hashed are those that haproxy hashes (verified with 2.6.12): ``balance url_param`` takes the first piece of
+the query that begins with ``NAME=``; ``balance hdr`` the first element of the first field line, ignoring commas inside
+double quotes; ``balance uri`` the target up to the query, cut first to ``len`` bytes and then to ``depth`` path
+segments; its sample ``req.cook`` takes the last cookie of the name.
 """
 
 import re
@@ -19,15 +19,15 @@ from balancer.http.head import Request
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')
-"""One element of a list of values, maybe empty; a comma between double quotes belongs to it."""
+"""One element of a comma-separated list, may be empty; a comma between double quotes belongs to the element."""
 
 
 def extract(request: Request, rule: TokenSettings) -> bytes | None:
-    """The token of ``request``, or None if it is absent or empty, or if the rule takes no token from requests.
+    """Return the token of ``request``, or None if it is absent or empty, or if the rule takes no token from requests.
 
-    Raises ``ProxyError`` with status 400 for a value that is too long, for bad escapes where they are decoded, and for
-    different values where the rule refuses them. An empty value is different from any other: which of the two a backend
-    would take, nobody knows.
+    Raises ``ProxyError`` with status 400 for a value that is too long, for invalid escapes if they are decoded, and for
+    different values if the rule rejects them. An empty value counts as different from others: it is unknown which of
+    them the backend would use.
     """
     match rule.source:
         case "query":
@@ -50,10 +50,10 @@ def extract(request: Request, rule: TokenSettings) -> bytes | None:
     return token or None
 
 
-def given(text: bytes, rule: TokenSettings) -> bytes | None:
-    """What is hashed for the value, target or address that an operator names; None if it is empty.
+def from_operator(text: bytes, rule: TokenSettings) -> bytes | None:
+    """Return the token for a value, target or address that an operator gives; None if it is empty.
 
-    Raises ``ProxyError`` with status 400 for what no request could have.
+    Raises ``ProxyError`` with status 400 for text that no request could have as its token.
     """
     match rule.source:
         case "path" | "uri":
@@ -62,25 +62,24 @@ def given(text: bytes, rule: TokenSettings) -> bytes | None:
             try:
                 return str(ip_address(text.decode())).encode()
             except ValueError:
-                raise _refused("tokens are IP addresses here") from None
+                raise _refused("expected an IP address: this pool places clients by address") from None
         case "query" if b"&" in text:
-            raise _refused("a token in a query has no & in it")
+            raise _refused("a token in a query cannot contain &")
         case _:
             return _checked(text, rule) or None
 
 
 def without_query(target: bytes) -> str:
-    """The path of a target, as printable ASCII."""
+    """Return the path of a target as printable ASCII."""
     path = target.partition(b"?")[0].decode("latin-1")
     return path if path.isascii() and path.isprintable() else path.encode("unicode_escape").decode()
 
 
 @cache
 def _parameters(name: str) -> re.Pattern[bytes]:
-    """Finds the values of the parameter ``name`` in a query.
+    """Matches the values of the parameter ``name`` in a query.
 
-    The query begins after the first ``?`` and is split at ``&``; names are compared byte for byte, and a piece without
-    ``=`` is no parameter.
+    Parameters are separated by ``&``; names are compared byte for byte, and a piece without ``=`` is not a parameter.
     """
     return re.compile(rb"(?:^|&)%b=([^&]*+)" % re.escape(name.encode()))
 
@@ -97,13 +96,13 @@ def _fields(request: Request, rule: TokenSettings) -> list[bytes]:
 
 
 def _cookies(request: Request, name: bytes) -> list[bytes]:
-    """Values of the cookies called ``name`` (RFC 6265, 4.2.1), with their quotes."""
+    """Values of the cookies called ``name`` (RFC 6265, 4.2.1), including quotes."""
     pairs = (pair.partition(b"=") for line in request.field(b"cookie") for pair in line.split(b";"))
     return [value.strip(b" \t") for found, equals, value in pairs if equals and found.strip(b" \t") == name]
 
 
 def _cut(target: bytes, rule: TokenSettings) -> bytes | None:
-    """So much of a target as counts."""
+    """The part of a target that is hashed."""
     if rule.leading_bytes:
         target = target[: rule.leading_bytes]
     if rule.source == "path":
@@ -121,7 +120,7 @@ def _checked(value: bytes, rule: TokenSettings) -> bytes:
 
 def _decoded(value: bytes) -> bytes:
     if _BAD_ESCAPE.search(value):
-        raise _refused("the token has a bad percent escape")
+        raise _refused("the token has an invalid percent escape")
     return unquote_to_bytes(value)
 
 

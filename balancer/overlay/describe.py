@@ -1,11 +1,11 @@
-"""Changes of the overlay in words, for people who read of them in the journal, the events and the log."""
+"""Descriptions of overlay changes, as the journal, events and the log show them."""
 
-from balancer.config.scalars import span
+from balancer.config.scalars import format_duration
 from balancer.overlay.overlay import Add, Change, Pin, Remove, SetState, SetWeight, Steer, Unpin, pin_key
 
 
-def words(change: Change) -> str:
-    """One change, as an operator would tell it."""
+def describe(change: Change) -> str:
+    """Return a short description of a change, such as ``weight of ide-01 2 over 30m``."""
     match change:
         case Pin():
             reason = f" ({change.reason})" if change.reason else ""
@@ -15,7 +15,7 @@ def words(change: Change) -> str:
         case SetState():
             return f"{change.backend} {change.state}"
         case SetWeight():
-            over = f" over {span(change.over)}" if change.over else ""
+            over = f" over {format_duration(change.over)}" if change.over else ""
             return f"weight of {change.backend} {change.weight:g}{over}"
         case Steer():
             return f"{change.action} the weight of {change.backend}"

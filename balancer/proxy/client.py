@@ -160,7 +160,7 @@ async def _read_request(
         while True:
             if data and not seen:
                 record.started = engine.now
-                request = reader.again(data)
+                request = reader.read_repeated(data)
                 if request is not None and len(data) <= limit:
                     return request, b""
                 data = data[skip_blank(data) :]

@@ -7,10 +7,10 @@ A request is sent again only while nothing has reached the client and all of it 
 
 from balancer.errors import ProxyError, Retry, Source
 from balancer.http.body import Chunked, chunk, last_chunk
+from balancer.http.fast_response import read_fast_response
 from balancer.http.forward import response_head
 from balancer.http.frames import Frames
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
-from balancer.http.usual import read_usual
 from balancer.http.websocket import check_request, check_response, is_websocket
 from balancer.net.engine import Closed, TimedOut, park
 from balancer.net.transport import Transport
@@ -149,8 +149,8 @@ class Exchange(Sides):
                 raise ProxyError(Source.BACKEND, 502, reason, Retry.NEVER if data else Retry.UNANSWERED)
             if not data:
                 self.record.first_byte = engine.now
-            if not data and (usual := read_usual(more, request.method)):
-                return usual
+            if not data and (fast := read_fast_response(more, request.method)):
+                return fast
             data = data + more if data else more
             while (end := find_response_end(data)) >= 0:
                 response = parse_response(data[:end], request.method)

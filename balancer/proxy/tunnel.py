@@ -59,10 +59,10 @@ async def _say_goodbye(client: Client, transport: Transport, sent: Frames, answe
     """A close frame to either side that stands between two frames; to the client first, for the host may be dead."""
     client.task.expires = client.worker.engine.now + GOODBYE
     try:
-        if answered.between:
+        if answered.at_boundary:
             await client.transport.flushed()
             await client.transport.send(close_frame(SERVICE_RESTART))
-        if sent.between:
+        if sent.at_boundary:
             await transport.flushed()
             await transport.send(close_frame(SERVICE_RESTART, os.urandom(4)))
     except (ProxyError, TimedOut):

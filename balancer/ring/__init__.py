@@ -1,1 +1,1 @@
-"""Placement: hash functions, rings, the overlay operators steer, plan and explain. Pure."""
+"""Placement: hash functions, rings, plans of changes, explanations. Pure."""

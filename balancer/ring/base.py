@@ -1,4 +1,4 @@
-"""What every ring is: an immutable map from tokens to backends, best first."""
+"""The interface of all rings: an immutable map from tokens to backends in order of preference."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Ring(ABC):
-    """A placement of tokens on backends that never changes; another placement is another ring.
+    """An immutable placement of tokens on backends; a change of placement makes a new ring.
 
-    Health is no business of a ring: callers walk ``order`` and skip the backends they cannot use, so that a backend
-    coming back finds its own users again.
+    A ring does not know about health: callers walk ``order`` and skip the backends they cannot use, so that a backend
+    that returns gets its own users back.
     """
 
     members: tuple[str, ...]
@@ -19,34 +19,34 @@ class Ring(ABC):
     weights: Mapping[str, float]
     """Weight of each member."""
     fingerprint: str
-    """Digest of everything that decides a placement: two rings with one fingerprint place every token alike."""
+    """Digest of everything that determines placement: rings with equal fingerprints place every token alike."""
 
     @abstractmethod
     def position(self, token: bytes) -> int:
-        """Where the token falls: its hash, or its slot in a table."""
+        """Return the token's position on the ring: its hash."""
 
     @abstractmethod
     def point(self, token: bytes) -> int:
-        """What the position leads to: the end of the owner's arc, its nearest point, its slot or its draw."""
+        """Return what the position belongs to: the end of the owner's arc, the nearest point, a slot or a draw."""
 
     @abstractmethod
     def owner(self, token: bytes) -> str:
-        """The first of ``order``, faster."""
+        """Return the first of ``order``, but faster."""
 
     @abstractmethod
     def order(self, token: bytes) -> Iterator[str]:
-        """Every member once, best first: the owner, then its successors."""
+        """Yield every member once in order of preference: the owner, then its successors."""
 
     @abstractmethod
     def point_counts(self) -> dict[str, int]:
-        """How many points or slots each member has; empty for a ring without any."""
+        """Return the number of points or slots of each member; empty for a ring that has none."""
 
     @abstractmethod
     def succession(self) -> dict[tuple[str, str], float]:
-        """Share of all tokens by (owner, first successor), exact; without any other member both are the owner."""
+        """Return the exact share of all tokens by (owner, first successor); a single member is its own successor."""
 
     def shares(self) -> dict[str, float]:
-        """Share of all tokens that each member owns, in sum 1."""
+        """Return the share of all tokens that each member owns; the sum is 1."""
         shares = dict.fromkeys(self.members, 0.0)
         for (owner, _), share in self.succession().items():
             shares[owner] += share
@@ -57,7 +57,7 @@ class Ring(ABC):
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """A fingerprint: 16 hex digits over the parts and where each ends."""
+    """Return a fingerprint of 16 hex digits over the parts and their lengths."""
     sha = hashlib.sha256()
     for part in parts:
         sha.update(len(part).to_bytes(8, "big"))

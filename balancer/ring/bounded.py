@@ -1,9 +1,9 @@
-"""Bounded load: where a token without a live place goes when its owner has more than its part.
+"""Bounded load: where a token without a lease goes when its owner has more than its share of tokens.
 
 Facts. Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018) gives each backend room for
-``ceil(bound * (tokens + 1) * weight / sum of weights)`` and sends a token to the first one with room in its ring order.
-As ``bound`` is at least 1 somebody always has room. Nothing is random, so that every worker that sees the same loads
-makes the same choice. haproxy's ``hash-balance-factor`` deals the room out in whole slots, and walks the circle
+``ceil(bound * (tokens + 1) * weight / sum of weights)`` tokens and sends a token to the first backend with room in its
+ring order. As ``bound`` is at least 1, there is always one. Nothing is random, so all workers that see the same loads
+make the same choice. haproxy's ``hash-balance-factor`` distributes the room in whole slots, and walks the circle
 clockwise from the nearest point instead of by distance.
 """
 
@@ -18,9 +18,9 @@ from balancer.ring.nearest import Nearest
 def bounded(
     ring: Ring, token: bytes, settings: BoundSettings, load: Mapping[str, int], usable: Collection[str]
 ) -> Iterator[str]:
-    """The ``usable`` backends for a token that is nowhere yet: those with room, best first, then those without.
+    """Yield the ``usable`` backends for a token without a lease: those with room in ring order, then the full ones.
 
-    ``load`` is what each member of the ring carries now. Without a bound in ``settings`` all have room.
+    ``load`` is the number of tokens on each member of the ring. Without a bound in ``settings`` all have room.
     """
     wanted = frozenset(usable)
     declared = [name for name in ring.members if name in wanted]
@@ -45,19 +45,19 @@ def bounded(
 def capacities(
     weights: Mapping[str, float], load: Mapping[str, int], usable: Collection[str], bound: float
 ) -> dict[str, int]:
-    """How many tokens each usable backend may carry, the new one included, so that none exceeds ``bound`` means."""
+    """Return how many tokens each usable backend may have, the new one included, at ``bound`` times the mean load."""
     tokens = 1 + sum(load[name] for name in usable)
     total = fsum(weights[name] for name in usable)
-    # The ceiling is of what is meant: 1.1 * 10 is 11 and no more.
+    # Round before taking the ceiling: 1.1 * 10 is 11.000000000000002 in floating point.
     return {name: ceil(round(bound * tokens * weights[name] / total, 9)) for name in usable}
 
 
 def haproxy_slots(
     weights: Mapping[str, float], load: Mapping[str, int], usable: Collection[str], factor: int
 ) -> dict[str, int]:
-    """haproxy's slots: ``factor`` percent of the streams, dealt out by weight; ``usable`` in the order of declaration.
+    """Return haproxy's slots: ``factor`` percent of the streams, distributed by weight.
 
-    Streams on servers that are not usable any more count as well, as they do in haproxy.
+    ``usable`` is in the order of declaration. As in haproxy, streams on servers that are no longer usable count too.
     """
     units = {name: max(1, round(16 * weights[name])) for name in usable}
     total = sum(units.values())

@@ -1,4 +1,4 @@
-"""From the configuration of a pool to its ring."""
+"""Build the ring of a pool from its configuration."""
 
 import math
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from balancer.ring.rendezvous import rendezvous
 
 
 def build(pool: Pool, weights: Mapping[str, float] | None = None) -> Ring:
-    """The ring of ``pool``; ``weights`` override the configured ones by backend name (slow start, drain).
+    """Build the ring of ``pool``; ``weights`` override the configured ones by backend name (slow start, drain).
 
-    A weight of 0 leaves the ring. Raises ``Refused`` for weights that make no ring, and for settings that would give
-    one that is not what it seems: the loader reports those by line, and a pool can also come from elsewhere.
+    A backend of weight 0 is not on the ring. Raises ``Refused`` for weights and settings that make no valid ring. The
+    loader reports those by line too, but a pool may also come from the admin API.
     """
     live = _live_weights(pool, weights or {})
     ring, before = pool.ring, pool.ring.before
@@ -47,20 +47,22 @@ def _built(pool: Pool, live: Mapping[str, float]) -> Ring:
 
 
 def _live_weights(pool: Pool, overrides: Mapping[str, float]) -> dict[str, float]:
-    """Weights above zero of backends that are no backups, in the order of names."""
+    """Weights above zero of all backends but backups, sorted by name."""
     weights = {backend.name: backend.weight for backend in pool.backend}
     if len(weights) < len(pool.backend):
-        raise Refused(f'pool "{pool.name}": two backends have the same name; a name is an identity on the ring')
+        raise Refused(f'pool "{pool.name}": two backends have the same name; names must be unique')
     if unknown := sorted(overrides.keys() - weights.keys()):
         raise Refused(f'pool "{pool.name}" has no backend "{unknown[0]}"; it has {", ".join(sorted(weights))}')
     weights.update(overrides)
     for name, weight in weights.items():
         if not (math.isfinite(weight) and weight >= 0):
-            raise Refused(f'pool "{pool.name}": the weight of "{name}" is {weight}, and must be a number from 0 up')
+            raise Refused(f'pool "{pool.name}": the weight of "{name}" must be a number of at least 0, not {weight}')
     backups = {backend.name for backend in pool.backend if backend.backup}
     live = {name: weights[name] for name in sorted(weights.keys() - backups) if weights[name] > 0}
     if not live:
-        raise Refused(f'pool "{pool.name}": every weight is 0, so the ring would be empty; give a backend a weight')
+        raise Refused(
+            f'pool "{pool.name}": every weight is 0, so the ring would be empty; raise the weight of a backend'
+        )
     return live
 
 
@@ -69,10 +71,12 @@ def _token_hash(pool: Pool) -> TokenHash:
 
 
 def _servers(pool: Pool) -> dict[str, str]:
-    """nginx's server strings; two backends with one string would share every point."""
+    """nginx's server strings, which must be unique: backends with equal strings would share every point."""
     servers = {backend.name: backend.server or str(backend.address) for backend in pool.backend}
     if len(set(servers.values())) < len(servers):
-        raise Refused(f'pool "{pool.name}": two backends are the same server to nginx; give each its own "server"')
+        raise Refused(
+            f'pool "{pool.name}": two backends have the same nginx server string; set a unique "server" for each'
+        )
     return servers
 
 

@@ -1,9 +1,9 @@
-"""A circle of points: a token belongs to the backend whose arc its hash falls into, and arcs end at points.
+"""A circle of points: a token belongs to the backend whose arc contains its hash, and arcs end at points.
 
 Facts. libketama and nginx give a hash that equals a point to that point; uhashring gives it to the next one, so that
-its arcs end one position before their points. After the last arc comes the first again. A circle of n arcs is kept as
-an array of n ends, found by bisection, and n + 1 names, the last being the first again, so that a hash beyond the last
-end needs no question asked.
+its arcs end one position before their points. After the last arc comes the first again. A circle of n arcs is stored as
+an array of n ends, searched by bisection, and n + 1 names, of which the last repeats the first: a hash beyond the last
+end then needs no special case.
 """
 
 import sys
@@ -21,17 +21,17 @@ from balancer.ring.hashes import TokenHash
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Circle(Ring):
-    """A ring of arcs, each of one backend."""
+    """A ring of arcs, each owned by one backend."""
 
     hash: TokenHash
     ends: "array[int]"
-    """Last position of each arc, ascending; positions beyond the last one belong to the first arc."""
+    """Last position of each arc, ascending; positions beyond the last end belong to the first arc."""
     names: tuple[str, ...]
-    """Owner of each arc, and the first one again."""
+    """Owner of each arc, followed by the first owner again."""
 
     @classmethod
     def build(cls, hash: TokenHash, arcs: Mapping[int, str], weights: Mapping[str, float]) -> Self:
-        """A circle of ``arcs`` (end to backend), for backends of these ``weights``."""
+        """Build a circle of ``arcs``, which map the end of each arc to its owner."""
         ends = array("Q", sorted(arcs))
         names = tuple(map(arcs.__getitem__, ends))
         return cls(
@@ -67,14 +67,14 @@ class Circle(Ring):
 
 
 def arc_lengths(circle: Circle) -> list[int]:
-    """How many positions each arc holds; the first one reaches back across zero."""
+    """Return the number of positions in each arc; the first arc begins before zero."""
     ends = circle.ends
     first = ends[0] - ends[-1] + (1 << circle.hash.bits)
     return [first, *(end - start for start, end in pairwise(ends))]
 
 
 def canonical(numbers: "array[int]", names: Iterable[str]) -> tuple[bytes, bytes]:
-    """Points and their owners as bytes that are the same on every machine and for every order of declaration."""
+    """Return points and owners as bytes that do not depend on the machine's byte order, for a fingerprint."""
     if sys.byteorder == "big":
         numbers = array(numbers.typecode, numbers)
         numbers.byteswap()
@@ -82,7 +82,7 @@ def canonical(numbers: "array[int]", names: Iterable[str]) -> tuple[bytes, bytes
 
 
 def distinct(names: Sequence[str], start: int, members: Sequence[str]) -> Iterator[str]:
-    """Each of ``members`` once, in the order they are met in ``names`` from ``start`` on and around."""
+    """Yield each of ``members`` once, in the order of ``names`` from ``start`` on and around the circle."""
     yield names[start]
     seen = {names[start]}
     for index in chain(range(start + 1, len(names)), range(start)):
@@ -91,14 +91,14 @@ def distinct(names: Sequence[str], start: int, members: Sequence[str]) -> Iterat
         if (name := names[index]) not in seen:
             seen.add(name)
             yield name
-    # A backend that lost its only points to others with the same hash (32 bits make that possible) comes last.
+    # A backend without points, because others have the same ones (possible with 32 bits), comes last.
     yield from (name for name in members if name not in seen)
 
 
 def others_after(names: Sequence[str]) -> list[str]:
-    """For each index of a circle of names, the first one after it that is another; with only one name, itself."""
+    """Return for each index of a circle of names the next different name, or the same if there is only one."""
     others = list(names)
-    # Backwards and twice around: the second lap knows what comes after the end.
+    # Backwards, and twice around because the first names follow the last ones.
     for index in [*reversed(range(len(names))), *reversed(range(len(names)))]:
         after = index + 1 - len(names)
         others[index] = names[after] if names[after] != names[index] else others[after]

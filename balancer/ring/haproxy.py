@@ -1,9 +1,9 @@
-"""haproxy's placement: ids, keys and defaults as it has them, surprises included.
+"""haproxy's placement, with its ids, keys and defaults.
 
-``balance url_param`` alone is map-based with sdbm and no avalanche; ``hash-type consistent`` alone is sdbm with
-avalanche, but ``hash-type consistent sdbm`` is without. A weight of 1 makes 16 points. Names are never hashed: by
-default a server's place comes from its id, and a server without one gets its number from the order of declaration.
-``balance source`` hashes no text but the address as a number, whatever function is named.
+Facts, some of them surprising. ``balance url_param`` alone is map-based with sdbm and no avalanche; ``hash-type
+consistent`` alone is sdbm with avalanche, but ``hash-type consistent sdbm`` is without. A weight of 1 makes 16 points.
+Names are never hashed: by default points come from a server's id, and a server without one is numbered in the order of
+declaration. ``balance source`` hashes the address as a number, whatever function is configured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _ID_RANGE = 4096
 
 
 def haproxy(pool: Pool, weights: Mapping[str, float]) -> Ring:
-    """The ring haproxy makes of ``pool``; raises ``Refused`` for what haproxy would not start with."""
+    """Build the ring that haproxy would build for ``pool``. Raises ``Refused`` for settings that haproxy rejects."""
     ring = pool.ring
     consistent = ring.hash_type == "consistent"
     avalanche = consistent and ring.function is None if ring.avalanche is None else ring.avalanche
@@ -43,11 +43,11 @@ def haproxy(pool: Pool, weights: Mapping[str, float]) -> Ring:
 
 
 def _keys(pool: Pool) -> dict[str, int]:
-    """What each backend's points start from, by ``hash-key``."""
+    """The number from which each backend's points are computed, by ``hash-key``."""
     ids = server_ids([backend.id for backend in pool.backend])
     if len(set(ids)) < len(ids):
         twice = next(number for number in ids if ids.count(number) > 1)
-        raise Refused(f'pool "{pool.name}": two backends have id {twice}; give each its own')
+        raise Refused(f'pool "{pool.name}": two backends have id {twice}; ids must be unique')
     keys = {}
     for backend, number in zip(pool.backend, ids, strict=True):
         match pool.ring.hash_key:
@@ -60,14 +60,14 @@ def _keys(pool: Pool) -> dict[str, int]:
             case "addr" | "addr-port" if backend.address.host:
                 seed = full_hash(backend.address.port) if pool.ring.hash_key == "addr-port" else 0
                 key = _address_key(backend.address.host, seed)
-            case _:  # haproxy, too, goes back to the id where there is no address
+            case _:  # like haproxy, use the id of a server without an IP address
                 key = number * _ID_RANGE
         keys[backend.name] = key
     return keys
 
 
 def _address_key(host: str, seed: int) -> int:
-    """An IPv4 address counts as the number a little-endian machine reads from it."""
+    """Hash an address; an IPv4 address is the number that a little-endian machine reads from its bytes."""
     address = ip_address(host)
     if isinstance(address, IPv4Address):
         return full_hash((seed + int.from_bytes(address.packed, "little")) & _MASK)
@@ -75,7 +75,7 @@ def _address_key(host: str, seed: int) -> int:
 
 
 def server_ids(given: Sequence[int | None]) -> list[int]:
-    """The id of each server: its own, or the lowest free one from a counter that moves on with every server."""
+    """Return the id of each server: the given one, or the next free one from a counter that counts every server."""
     taken = set(given)
     ids = []
     counter = 1

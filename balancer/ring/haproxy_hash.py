@@ -1,13 +1,13 @@
-"""haproxy's hash functions, bit for bit, with arithmetic modulo 2**32 over the raw bytes of the token.
+"""haproxy's hash functions, bit for bit: arithmetic modulo 2**32 over the raw bytes of the token.
 
-haproxy's reference for their values is its test ``reg-tests/sample_fetches/hashes.vtc``; the functions themselves are
-public: sdbm and djb2 (http://www.cse.yorku.ca/~oz/hash.html), CRC-32, Bob Jenkins' integer mix, XXH32
+Sources: haproxy's ``reg-tests/sample_fetches/hashes.vtc`` for values; for the functions sdbm and djb2
+(http://www.cse.yorku.ca/~oz/hash.html), CRC-32, Bob Jenkins' integer mix, and XXH32
 (https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md).
 
 Facts. sdbm and djb2 are polynomials, h = start * base**n + sum of byte * base**(bytes after it). A Python loop takes
-0.1 us a byte; a table of ready products, one row for each distance from the end, takes a third of that. The products
-are floats, which ``sum`` adds fastest and, below 2**53, exactly. Rows are kept for 64 bytes, the length of a SHA-256 in
-hex, and longer tokens take more rounds. wt6 is no polynomial and stays a loop.
+0.1 us per byte; a table of products, one row for each distance from the end, takes a third of that. The products are
+floats, which ``sum`` adds fastest and, below 2**53, exactly. There are rows for 64 bytes, the length of a SHA-256 in
+hex; longer tokens are hashed in several rounds. wt6 is not a polynomial and stays a loop.
 """
 
 import re
@@ -25,7 +25,7 @@ _NUMBER = re.compile(rb"([+-]?)([0-9]+)")
 
 
 def full_hash(a: int) -> int:
-    """The avalanche, a bijection on 32 bits; it also makes the points of the ring."""
+    """Compute haproxy's avalanche, a bijection on 32 bits, which also makes the points of a ring."""
     a = (a * 4097 + 0x7ED55D16) & _MASK
     a = a ^ 0xC761C23C ^ (a >> 19)
     a = a * 33 + 0x165667B1
@@ -46,7 +46,7 @@ def _polynomial(name: str, base: int, start: int) -> Callable[[bytes], int]:
             data = data[_ROWS:]
         return (value * powers[len(data)] + int(sum(map(getitem, rows, data[::-1])))) & _MASK
 
-    function.__qualname__ = name  # where pickle finds it: rings are built in another process and sent here
+    function.__qualname__ = name  # pickle finds functions by name: rings are built in another process and sent here
     return function
 
 
@@ -55,7 +55,7 @@ djb2 = _polynomial("djb2", 33, 5381)
 
 
 def wt6(data: bytes) -> int:
-    """Two registers that mix, with rotations that depend on them."""
+    """Compute haproxy's wt6: two registers are mixed with rotations that depend on them."""
     h0, h1, r0, r1 = 0xA53C965A, 0x5CA6953A, 6, 18
     for byte in data:
         h0 = h0 ^ byte ^ _MASK
@@ -67,20 +67,20 @@ def wt6(data: bytes) -> int:
 
 
 def number(data: bytes) -> int:
-    """``none``: the decimal number the token begins with, saturated to 64 bits, of which the low 32 count."""
+    """Compute ``none``: the low 32 bits of the decimal number the token starts with, saturated to 64 bits."""
     match = _NUMBER.match(data)
     if match is None:
         return 0
-    # Twenty digits are beyond 64 bits whatever they are, and spare us reading thousands.
+    # Any twenty digits exceed 64 bits; reading thousands would take long.
     digits = match[2].lstrip(b"0")[:20]
     value = int(match[1] + (digits or b"0"))
     return max(-(1 << 63), min((1 << 63) - 1, value)) & _MASK
 
 
 def source(address: bytes) -> int:
-    """``balance source``: the 32-bit words of an IP address in network order, XORed; no hash function has a say.
+    """Compute ``balance source``: the XOR of the 32-bit words of an IP address in network byte order.
 
-    What is no address, such as a server name in its place, is hashed with sdbm.
+    Anything else, such as a server name (SNI), is hashed with sdbm.
     """
     try:
         packed = ip_address(address.decode()).packed
@@ -93,7 +93,7 @@ def source(address: bytes) -> int:
 
 
 def xxh32(data: bytes, seed: int) -> int:
-    """XXH32, which makes ring keys of IPv6 addresses and GUIDs."""
+    """Compute XXH32, which haproxy uses for the points of IPv6 addresses and GUIDs."""
     p1, p2, p3, p4, p5 = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1
 
     def rotate(value: int, bits: int) -> int:
@@ -131,7 +131,7 @@ _FUNCTIONS: dict[str, Callable[[bytes], int]] = {
 
 
 def token_hash(function: str, avalanche: bool) -> TokenHash:
-    """The hash of tokens: ``function`` as haproxy names it, or ``source``; with ``avalanche`` after it or without."""
+    """Return haproxy's hash of tokens: ``function`` by haproxy's name or ``source``, optionally with ``avalanche``."""
     plain = _FUNCTIONS[function]
     if not avalanche:
         return TokenHash(function, 32, plain)

@@ -1,4 +1,4 @@
-"""Hash functions of tokens and points, each with a name that tells rings apart without giving away a key."""
+"""Hash functions of tokens and points, each with a name for fingerprints that does not reveal its key."""
 
 import hashlib
 import zlib
@@ -12,8 +12,8 @@ from hashlib import md5
 class TokenHash:
     """A function from tokens to ``0 <= hash < 2**bits``.
 
-    Two with one ``name`` are the same function. The name of a keyed hash holds a digest of the key, which betrays
-    a key that can be guessed: a seed must be random and long.
+    Functions of equal ``name`` are the same. The name of a keyed hash contains a digest of the key, by which a weak key
+    can be guessed: a seed must be random and long.
     """
 
     name: str
@@ -35,14 +35,14 @@ MD5 = TokenHash("md5", 64, _md5_64)
 """The top 64 bits of uhashring's default hash: they order points as all 128 do."""
 
 KETAMA = TokenHash("md5-ketama", 32, _md5_ketama)
-"""libketama's: the first four bytes of md5, the lowest first."""
+"""libketama's hash: the first four bytes of MD5, little-endian."""
 
 CRC32 = TokenHash("crc32", 32, zlib.crc32)
-"""The CRC-32 of zlib and Ethernet, which nginx hashes with."""
+"""The CRC-32 of zlib and Ethernet, nginx's hash."""
 
 
 def blake2b(seed: str) -> TokenHash:
-    """BLAKE2b (RFC 7693) keyed with ``seed``: who does not know the seed can neither aim at a host nor predict one."""
+    """Return BLAKE2b (RFC 7693) keyed with ``seed``: without it nobody can predict or choose a token's backend."""
     return keyed_blake2b(hashlib.blake2b(seed.encode(), digest_size=32).digest())
 
 

@@ -1,9 +1,9 @@
 """Maglev hashing (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, 3.4).
 
-Every backend has a permutation of the table's slots and takes its next free slot when it is its turn, in the order of
-names. The paper leaves weights open; here a backend of half the largest weight has a turn every second round. Each has
-one in the first round, so that none is left out. A change moves somewhat more tokens than it must (about half a percent
-of all): that is the price of shares that are equal to a slot.
+Every backend has a permutation of the table's slots and, in turns by name, takes its next free slot. The paper does not
+define weights; here a backend of half the largest weight has a turn in every second round, and all have one in the
+first, so that none is left out. A change moves slightly more tokens than necessary, about half a percent of all: the
+price of shares that are equal up to a slot.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from balancer.ring.table import Table
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Maglev(Table):
-    """A table walked upwards for further candidates."""
+    """A Maglev table: successors are found by walking the slots upwards."""
 
     def order(self, token: bytes) -> Iterator[str]:
         return distinct(self.slots, self.point(token), self.members)
@@ -31,9 +31,9 @@ class Maglev(Table):
 
 
 def maglev(hash: TokenHash, weights: Mapping[str, float], size: int) -> Maglev:
-    """A table of ``size`` slots, a prime above the number of backends (``ValueError`` otherwise)."""
+    """Build a table of ``size`` slots. Raises ``ValueError`` if that is not a prime above the number of backends."""
     if size < 3 or any(size % factor == 0 for factor in range(2, isqrt(size) + 1)):
-        raise ValueError(f"the table of maglev has a prime number of slots, such as 65537, not {size}")
+        raise ValueError(f"the number of slots must be a prime, such as 65537, not {size}")
     if size <= len(weights):
         raise ValueError(f"a table of {size} slots is too small for {len(weights)} backends")
     slots = tuple(_fill(hash, weights, size))
@@ -63,7 +63,7 @@ def _fill(hash: TokenHash, weights: Mapping[str, float], size: int) -> list[str]
 
 
 def _turns(weights: Mapping[str, float]) -> Iterator[str]:
-    """Names by turns, for ever, each in proportion to its weight."""
+    """Yield names in turns, endlessly, each in proportion to its weight."""
     largest = max(weights.values())
     credits = dict.fromkeys(sorted(weights), 1.0)
     while True:

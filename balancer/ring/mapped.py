@@ -1,12 +1,12 @@
-"""haproxy's ``hash-type map-based``: a table as long as the sum of the weights, made anew whenever a server is lost.
+"""haproxy's ``hash-type map-based``: a table as long as the sum of the weights, rebuilt whenever a server is lost.
 
 Facts. For each slot haproxy raises every server's score by its weight, gives the slot to the server whose score,
-divided by the length of the table and rounded down, is largest (the first declared of equals), and takes that length
-from the winner's score. After k slots a score so divided is ``floor(weight * k / length)`` less the slots won, so we
-keep those credits in a heap and raise each at the slots where its floor rises: the same table in less time.
+divided by the length of the table and rounded down, is largest (of equals, the first declared), and subtracts that
+length from its score. After k slots a score so divided is ``floor(weight * k / length)`` less the slots won, so we keep
+those credits in a heap and raise each at the slots where its floor rises: the same table in less time.
 
-A server that is down is not in the table, so nearly every token moves. The k-th candidate of a token is what the table
-without all the earlier ones says. Those tables are made when first needed, and a bounded number is kept.
+A server that is down is not in the table, so nearly every token moves. The k-th candidate of a token comes from the
+table without all the earlier candidates. Those tables are built when first needed, and a bounded number is cached.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ _KEPT_SLOTS = 1 << 20
 
 
 class Maps:
-    """The table of all members but those in a set, the latest ones kept."""
+    """Builds and caches the tables without certain members."""
 
     def __init__(self, units: Mapping[str, int]) -> None:
         self.units = units
@@ -39,7 +39,7 @@ class Maps:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Mapped(Table):
-    """A table whose further candidates come from the tables without the earlier ones."""
+    """A map-based table: successors come from the tables without the earlier candidates."""
 
     without: "Maps"
 
@@ -66,7 +66,7 @@ class Mapped(Table):
 
 
 def mapped(hash: TokenHash, weights: Mapping[str, float]) -> Mapped:
-    """The map of servers in the order of ``weights``, which count in sixteenths as haproxy's own do."""
+    """Build the map of servers in the order of ``weights``, which are rounded to sixteenths."""
     units = {name: max(1, round(16 * weight)) for name, weight in weights.items()}
     divisor = gcd(*units.values())
     units = {name: unit // divisor for name, unit in units.items()}
@@ -83,14 +83,14 @@ def mapped(hash: TokenHash, weights: Mapping[str, float]) -> Mapped:
 
 
 def fill(weights: Sequence[int]) -> list[int]:
-    """Index of the server in each slot of the map."""
+    """Return the index of the server in each slot of the map."""
     length = sum(weights)
     raised: list[list[int]] = [[] for _ in range(length + 1)]
     for index, weight in enumerate(weights):
         for credit in range(1, weight + 1):
             raised[-(-length * credit // weight)].append(index)
     credits = [0] * len(weights)
-    # Entries that no longer tell a credit as it is are dropped when they come up.
+    # Outdated entries of the heap are dropped when they reach the top.
     best = [(0, index) for index in range(len(weights))]
     slots = []
     for raises in raised[1:]:

@@ -1,13 +1,13 @@
 """haproxy's ``hash-type consistent``: a token belongs to the nearest point of the circle, on either side.
 
-Facts, verified against running haproxies. At equal distance the lower point wins. Of several points with one key, which
-only colliding ids make, the first declared has what lies at or below the key and the last what lies just above it. A
-server that is down has no points: its tokens go to whichever remaining point is nearest then, which is not the next one
-clockwise. So the k-th candidate here is the nearest point among the servers not named yet, exactly what haproxy picks
-when all the earlier ones are down; haproxy's own redispatch walks clockwise instead and agrees for 7 tokens in 10 only.
+Facts, verified against a running haproxy. At equal distance the lower point wins. Of several points with one key, which
+only colliding ids produce, the first declared owns what lies at or below the key and the last what lies just above it.
+A server that is down has no points: its tokens go to the nearest remaining point, which need not be the next one
+clockwise. So the k-th candidate here is the nearest point of a server not named yet, exactly what haproxy picks when
+all the earlier ones are down; haproxy's own redispatch walks clockwise instead and agrees for only 7 tokens in 10.
 
-Between two points the border lies at their middle, rounded down. An owner is therefore found as on any other circle, by
-bisecting the ends of arcs; only the walk to further candidates needs the points themselves.
+The border between two points is their middle, rounded down. An owner is therefore found as on any other circle, by
+bisecting the ends of arcs; only the search for successors needs the points themselves.
 """
 
 from array import array
@@ -24,7 +24,7 @@ from balancer.ring.hashes import TokenHash
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Nearest(Circle):
-    """A circle whose arcs reach half-way to the neighbouring points."""
+    """A circle on which each point owns the positions nearest to it."""
 
     points: "array[int]"
     """Keys in ascending order; equal ones in the order of declaration."""
@@ -42,7 +42,7 @@ class Nearest(Circle):
             yield self.owners[index]
 
     def clockwise(self, token: bytes, usable: Collection[str]) -> Iterator[str]:
-        """The candidates of haproxy's bounded load: the nearest ``usable`` one, then on by increasing key."""
+        """Yield the candidates of haproxy's bounded load: the nearest ``usable`` one, then the others clockwise."""
         missing = set(usable)
         skipped = [name for name in self.members if name not in missing]
         start = next(self._walk(self.position(token), skipped), 0)
@@ -54,7 +54,7 @@ class Nearest(Circle):
                 return
 
     def _walk(self, position: int, skipped: Collection[str]) -> Iterator[int]:
-        """Index of the nearest point of a backend not in ``skipped``, then of one not met yet either, and so on."""
+        """Yield the index of the nearest point of each backend not in ``skipped``, nearest first."""
         points, owners, size = self.points, self.owners, len(self.points)
         mask = (1 << self.hash.bits) - 1
         met = set(skipped)
@@ -75,7 +75,7 @@ class Nearest(Circle):
         return dict(Counter(self.owners))
 
     def succession(self) -> dict[tuple[str, str], float]:
-        """Each point's arc is cut where the nearest point of another backend changes sides."""
+        """Cut each point's arc where the nearest point of another backend changes sides."""
         size, count = 1 << self.hash.bits, len(self.points)
         before, after = _others(self.owners)
         around = [self.points[-1] - size, *self.points, self.points[0] + size]
@@ -84,7 +84,7 @@ class Nearest(Circle):
         for index, owner in enumerate(self.owners):
             low, high = borders[index], borders[index + 1]
             back, forth = before[index], after[index]
-            # Points counted on beyond the ends of the list lie one turn further.
+            # Indices beyond the ends of the list are points one turn further.
             lower = self.points[back % count] + back // count * size
             upper = self.points[forth % count] + forth // count * size
             cut = min(max((lower + upper) // 2, low), high)
@@ -94,7 +94,7 @@ class Nearest(Circle):
 
 
 def nearest(hash: TokenHash, points: Sequence[tuple[int, str]], weights: Mapping[str, float]) -> Nearest:
-    """A circle of ``points`` (key, backend), given in the order of declaration, for a 32-bit ``hash``."""
+    """Build a circle of ``points`` (key, backend), given in the order of declaration, for a 32-bit ``hash``."""
     ordered = sorted(points, key=lambda point: point[0])
     keys = array("Q", (key for key, _ in ordered))
     owners = tuple(name for _, name in ordered)
@@ -120,9 +120,9 @@ def nearest(hash: TokenHash, points: Sequence[tuple[int, str]], weights: Mapping
 
 
 def _others(owners: Sequence[str]) -> tuple[list[int], list[int]]:
-    """For each index the nearest one before and after it with another owner, counted on beyond both ends.
+    """For each index the nearest ones before and after it with another owner; they may lie beyond the list's ends.
 
-    With a single owner all indices are their own.
+    With a single owner, each index itself.
     """
     count = len(owners)
     before, after = list(range(count)), list(range(count))

@@ -1,8 +1,8 @@
-"""A change of the ring as a picture: SVG with the ring before (inside) and after (outside).
+"""Draw a change of the ring as SVG: the ring before (inside) and after (outside).
 
-Between the two, the arcs that change hands stand out in the colour of the backend that gets them. Circles are drawn as
-they are, position 0 at the top and on clockwise; tables and rendezvous have no arcs worth drawing, so that their shares
-are laid side by side, and what moves is told by the legend alone.
+Between the two are the arcs that move, in the colour of their new backend. Circles are drawn with position 0 at the
+top, clockwise; tables and rendezvous have no arcs to draw, so that their shares are drawn as one arc each, and only the
+legend shows what moves.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,8 +15,8 @@ from balancer.ring.base import Ring
 from balancer.ring.circle import Circle
 from balancer.ring.plan import Plan
 
-# Okabe and Ito's palette for all kinds of colour vision (https://jfly.uni-koeln.de/color/), without its black and with
-# its yellow darkened to be seen on white; further backends get lighter and darker tints of the same hues.
+# Okabe and Ito's colour-blind safe palette (https://jfly.uni-koeln.de/color/), without its black and with its yellow
+# darkened for contrast on white; further backends get lighter and darker tints of the same hues.
 _HUES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#c9b800")
 _TINTS = (0.0, 0.45, -0.4)
 _CENTRE = 380
@@ -49,7 +49,7 @@ class _Arc:
 
 
 def svg(before: Ring, after: Ring, plan: Plan) -> str:
-    """The picture of ``plan``, which replaces the ring ``before`` by ``after``."""
+    """Draw ``plan``, which replaces the ring ``before`` by ``after``; return an SVG document."""
     names = sorted({*before.members, *after.members})
     colours = {name: _colour(index) for index, name in enumerate(names)}
     columns = -(-len(names) // _COLUMN_ROWS)
@@ -80,7 +80,7 @@ def _headline(plan: Plan) -> str:
 
 
 def _arcs(ring: Ring) -> list[_Arc]:
-    """The arcs of a circle, neighbours of one backend joined; or each share as one arc."""
+    """The arcs of a circle, adjacent ones of one backend joined; or for other rings each share as one arc."""
     if isinstance(ring, Circle):
         size = 1 << ring.hash.bits
         borders = [0.0, *((end + 1) / size for end in ring.ends), 1.0]
@@ -105,7 +105,7 @@ def _joined(pieces: Iterable[_Arc]) -> list[_Arc]:
 
 
 def _changed(old: Sequence[_Arc], new: Sequence[_Arc]) -> list[_Arc]:
-    """Pieces of the circle that another backend has in ``new``, under its name."""
+    """The pieces of the circle whose owner changes, under the name of the new owner."""
     pieces = []
     here = there = 0
     for start, end in pairwise(sorted({0.0, *(arc.end for arc in old), *(arc.end for arc in new)})):
@@ -122,7 +122,7 @@ def _track(inner: int, outer: int) -> str:
 
 
 def _ring(arcs: Iterable[_Arc], radii: tuple[int, int], colours: dict[str, str]) -> list[str]:
-    """One path for each backend, of all its arcs; its tooltip is the name."""
+    """One path for each backend with all its arcs, and its name as the tooltip."""
     paths: dict[str, list[str]] = {}
     for arc in arcs:
         paths.setdefault(arc.name, []).append(_sector(arc, *radii))
@@ -133,7 +133,7 @@ def _ring(arcs: Iterable[_Arc], radii: tuple[int, int], colours: dict[str, str])
 
 
 def _sector(arc: _Arc, inner: int, outer: int) -> str:
-    if arc.end - arc.start > 0.5:  # an arc from a point back to itself would be none
+    if arc.end - arc.start > 0.5:  # SVG draws nothing for an arc that ends where it starts
         middle = (arc.start + arc.end) / 2
         halves = _Arc(arc.start, middle, arc.name), _Arc(middle, arc.end, arc.name)
         return "".join(_sector(half, inner, outer) for half in halves)
@@ -158,10 +158,10 @@ def _colour(index: int) -> str:
 def _centre(plan: Plan) -> list[str]:
     lines = [
         ("title", _headline(plan)),
-        ("small", f"needlessly: {plan.needless:.1%}"),
+        ("small", f"unnecessarily: {plan.needless:.1%}"),
         ("small", f"inside: before, {plan.before.fingerprint}"),
         ("small", f"outside: after, {plan.after.fingerprint}"),
-        ("small", "between: what changes hands"),
+        ("small", "between: what moves"),
     ]
     return [
         f'<text class="{kind}" x="{_CENTRE}" y="{_CENTRE - 36 + 22 * row}" text-anchor="middle">{escape(text)}</text>'

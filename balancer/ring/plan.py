@@ -1,8 +1,8 @@
-"""What a change of the ring would do, before it is done.
+"""Plan a change of the ring: what would move, without changing anything.
 
-Where both rings hash tokens alike, the answer is exact: points of both circles cut the key space into pieces that each
-have one owner before and one after, two tables are compared slot by slot, and rendezvous has a formula. Otherwise
-(another algorithm, hash or seed) a fixed sample of tokens is placed on both.
+If both rings hash tokens alike, the result is exact: the points of both circles cut the key space into pieces with one
+owner before and one after, two tables are compared slot by slot, and rendezvous has a formula. Otherwise (another
+algorithm, hash or seed) a fixed sample of tokens is placed on both.
 """
 
 from collections import Counter
@@ -21,18 +21,18 @@ _SAMPLE = 10_000
 
 @dataclass(frozen=True)
 class Move:
-    """A share of all tokens that changes hands."""
+    """A share of all tokens that moves from one backend to another."""
 
     source: str
     target: str
     share: float
     needless: bool
-    """Neither did the source lose weight nor the target gain any: no change of weights asked for it."""
+    """The move is not due to weights: the source did not lose weight, and the target did not gain any."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """A backend's share of all tokens in relation to the share its weight stands for: 1 is fair."""
+    """A backend's share of all tokens divided by its fair share, which is proportional to its weight."""
 
     backend: str
     ratio: float
@@ -40,7 +40,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Loss:
-    """The worst that the loss of one backend can do."""
+    """The loss of one backend that overloads another most: ``heir``'s load after the loss of ``lost``."""
 
     lost: str
     heir: Load
@@ -48,14 +48,14 @@ class Loss:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two rings."""
+    """One of the two rings of a plan: its shares, and how even they are."""
 
     fingerprint: str
     weights: Mapping[str, float]
     shares: Mapping[str, float]
     fullest: Load
     worst_loss: Loss | None
-    """None with a single backend, whose loss nobody takes over."""
+    """None for a ring with a single backend."""
 
 
 @dataclass(frozen=True)
@@ -63,32 +63,32 @@ class Plan:
     """A change of the ring, in shares of all possible tokens."""
 
     id: str
-    """Stands for both rings and the overlay: when one has changed since, the plan is out of date."""
+    """Digest of both rings and the overlay: if one of them has changed since, the plan is stale."""
     before: Side
     after: Side
     moves: tuple[Move, ...]
     """The largest first."""
     sampled: int
-    """Tokens the moves were counted with; 0 where they are exact. All else in a plan is always exact."""
+    """Size of the sample by which moves were counted, 0 if they are exact. All else in a plan is always exact."""
 
     @property
     def moved(self) -> float:
-        """Share of all tokens that change hands."""
+        """Share of all tokens that move."""
         return fsum(move.share for move in self.moves)
 
     @property
     def needless(self) -> float:
-        """Share of all tokens that change hands although no change of weights asks for it."""
+        """Share of all tokens that move although no change of weights requires it."""
         return fsum(move.share for move in self.moves if move.needless)
 
     @property
     def standard_error(self) -> float:
-        """Of ``moved``; 0 where it is exact."""
+        """Standard error of ``moved``; 0 if that is exact."""
         return sqrt(self.moved * (1 - self.moved) / self.sampled) if self.sampled else 0.0
 
 
 def plan(before: Ring, after: Ring, overlay: str = "") -> Plan:
-    """What replacing ``before`` by ``after`` would do; ``overlay`` is the version of what lies above the ring."""
+    """Plan the replacement of ``before`` by ``after``; ``overlay`` is the version of the overlay (pins and states)."""
     pairs, sampled = _pairs(before, after)
     moved = [
         Move(source, target, share, _needless(source, target, before.weights, after.weights))
@@ -105,7 +105,7 @@ def plan(before: Ring, after: Ring, overlay: str = "") -> Plan:
 
 
 def side(ring: Ring) -> Side:
-    """How even a ring is, now and after the loss of any one backend."""
+    """Compute how even a ring is, now and after the loss of any one backend."""
     total = fsum(ring.weights.values())
     fair = {name: weight / total for name, weight in ring.weights.items()}
     succession = ring.succession()
@@ -133,7 +133,7 @@ def _needless(source: str, target: str, before: Mapping[str, float], after: Mapp
 
 
 def _pairs(before: Ring, after: Ring) -> tuple[Mapping[tuple[str, str], float], int]:
-    """Share of all tokens by (owner before, another one after), and the size of the sample, 0 if exact."""
+    """Share of all tokens by (owner before, owner after), and the size of the sample, 0 if exact."""
     if isinstance(before, Circle) and isinstance(after, Circle) and before.hash.name == after.hash.name:
         return _merged(before, after), 0
     if isinstance(before, Table) and isinstance(after, Table) and before.hash.name == after.hash.name:

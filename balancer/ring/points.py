@@ -1,9 +1,9 @@
-"""Points of the rings that uhashring builds, and those of nginx, as ends of arcs.
+"""The points of uhashring's and of nginx's rings, as ends of arcs.
 
-Facts about uhashring (2.4, 2.5) that decide how it is called: weights must be whole numbers, and a weight or number of
-points of 0 breaks removal later; its ketama ring hands out points in proportion to the sum of weights and gives a tiny
-weight none, without a word; of two equal points the backend added last keeps it. So it is asked for explicit numbers
-of points with weight 1 each, never for none, in the order of names, and builds one ring that never changes.
+Facts about uhashring (2.4, 2.5) that determine how it is called: weights must be whole numbers, and a weight or number
+of points of 0 breaks removal later; its ketama ring distributes points in proportion to the weights and silently gives
+a tiny weight none; of two equal points the backend added last keeps it. So we pass explicit numbers of points, at least
+one, with weight 1 each, in the order of names, and build one ring that is never changed.
 """
 
 import math
@@ -16,9 +16,9 @@ from balancer.ring.hashes import TokenHash
 
 
 def fixed_points(hash: TokenHash, weights: Mapping[str, float], points: int) -> dict[int, str]:
-    """``ring``: ``points * weight`` for each backend, whoever else is there: a change moves only what it must.
+    """Return the points of ``ring``: ``points * weight`` for each backend, whatever the others are.
 
-    As in uhashring, a hash that equals a point belongs to the next one.
+    A change therefore moves only what it must. As in uhashring, a hash that equals a point belongs to the next one.
     """
 
     counts = {name: max(1, round(points * weight)) for name, weight in weights.items()}
@@ -27,7 +27,7 @@ def fixed_points(hash: TokenHash, weights: Mapping[str, float], points: int) -> 
 
 
 def ketama_points(weights: Mapping[str, float]) -> dict[int, str]:
-    """``ketama``: four points for each of ``floor(40 * backends * weight / sum of weights)`` md5 digests.
+    """Return the points of ``ketama``: four from each of ``floor(40 * backends * weight / sum of weights)`` MD5 hashes.
 
     libketama computes that floor with 32-bit floats, which for 61, 122, 237 … equal backends gives 39 instead of 40;
     uhashring and we compute it exactly.
@@ -38,10 +38,10 @@ def ketama_points(weights: Mapping[str, float]) -> dict[int, str]:
 
 
 def nginx_points(servers: Mapping[str, str], weights: Mapping[str, float]) -> dict[int, str]:
-    """``nginx``: a chain of ``160 * weight`` CRC-32 values from the ``servers`` strings as its configuration has them.
+    """Return the points of ``nginx``: for each server string a chain of ``160 * weight`` CRC-32 values.
 
-    The host, a zero byte and the port begin every link, the previous point as four bytes (the lowest first) ends it,
-    as in Cache::Memcached::Fast (nginx, ``ngx_http_upstream_init_chash``). Of equal points the first by name counts.
+    Each value is over the host, a zero byte, the port, and the previous value as four bytes, little-endian, as in
+    Cache::Memcached::Fast (nginx, ``ngx_http_upstream_init_chash``). Of equal points the first by name counts.
     """
     points: dict[int, str] = {}
     for name, weight in weights.items():
@@ -55,7 +55,7 @@ def nginx_points(servers: Mapping[str, str], weights: Mapping[str, float]) -> di
 
 
 def _host_and_port(server: str) -> tuple[str, str]:
-    """nginx takes the digits after the last colon for the port; the path of a Unix socket has none."""
+    """Split as nginx does: the port is the digits after the last colon; the path of a Unix socket has none."""
     if server[:5].lower() == "unix:":
         return server[5:], ""
     host, colon, port = server.rpartition(":")

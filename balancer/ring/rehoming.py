@@ -1,9 +1,9 @@
-"""Two rings at once: how a pool goes from one to another a share of its users at a time.
+"""Two rings at once: move a pool from one ring to another, a share of its users at a time.
 
-Facts. Another algorithm, hash or seed gives nearly every user another home. To spread that over days, each user gets a
-draw between 0 and 1 that never changes and that neither ring knows of; users whose draw lies below the share are placed
-by the new ring, the others by the old one. A larger share takes further users along and moves nobody else, a smaller
-one takes back those who came last; so nobody moves more than once on the way, and no record is kept of who has.
+Facts. Another algorithm, hash or seed gives nearly every user another owner. To spread that over days, each user gets a
+constant draw between 0 and 1, independent of both rings; users whose draw is below the share are placed by the new
+ring, the others by the old one. A larger share moves further users and no others, a smaller one returns those that
+moved last. So no user moves more than once on the way, and nothing needs to be recorded about users.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Rehoming(Ring):
     share: float
 
     def chosen(self, token: bytes) -> Ring:
-        """The ring that places this token."""
+        """Return the ring that places this token."""
         return self.after if draw(token) < self.share * _DRAWS else self.before
 
     def position(self, token: bytes) -> int:
@@ -51,7 +51,7 @@ class Rehoming(Ring):
 
 
 def rehoming(before: Ring, after: Ring, share: float) -> Rehoming:
-    """Both rings, of the same backends; ``share`` lies between 0 and 1."""
+    """Combine two rings of the same backends; ``share``, between 0 and 1, is that of ``after``."""
     parts = [b"rehoming", before.fingerprint.encode(), after.fingerprint.encode(), share.hex().encode()]
     return Rehoming(
         members=after.members,
@@ -64,5 +64,5 @@ def rehoming(before: Ring, after: Ring, share: float) -> Rehoming:
 
 
 def draw(token: bytes) -> int:
-    """A token's draw, below 2**64, the same everywhere and at all times."""
+    """Return a token's draw, below 2**64, which never changes."""
     return int.from_bytes(blake2b(token, digest_size=8, person=b"balancer rehome").digest(), "big")

@@ -1,9 +1,9 @@
 """Weighted rendezvous hashing (Thaler and Ravishankar 1996; weights after Schindelhauer and Schomaker 2005).
 
-Every backend draws a number for the token, evenly between 0 and 1, and ``-ln(number) / weight`` is when it arrives: an
-exponential race, which each backend wins with the probability ``weight / sum of weights``, and in which nobody else's
-arrival depends on who takes part. Shares are therefore exact, and a change moves exactly what it must. A lookup asks
-every backend, which takes 100 backends some 100 us.
+Every backend draws a uniform number between 0 and 1 for the token, and ``-ln(number) / weight`` is its arrival time: an
+exponential race, which each backend wins with probability ``weight / sum of weights``. Arrival times do not depend on
+the other backends. Shares are therefore exact, and a change moves exactly what it must. A lookup computes the draw of
+every backend, which takes about 100 us for 100 backends.
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,7 +57,7 @@ class Rendezvous(Ring):
 
 
 def rendezvous(hash: TokenHash, weights: Mapping[str, float]) -> Rendezvous:
-    """A race between backends of these ``weights``."""
+    """Build the ring of backends with these ``weights``."""
     runners = "\n".join(f"{name} {weight.hex()}" for name, weight in weights.items())
     return Rendezvous(
         members=tuple(weights),
@@ -68,7 +68,7 @@ def rendezvous(hash: TokenHash, weights: Mapping[str, float]) -> Rendezvous:
 
 
 def moves(before: Rendezvous, after: Rendezvous) -> dict[tuple[str, str], float]:
-    """Share of all tokens by (owner before, another owner after), exact, for two rings with one hash.
+    """Return the exact share of all tokens that move, by (owner before, owner after), for two rings with one hash.
 
     A backend c of weight u before and v after draws one exponential number for both races. That a wins the first at
     time s, and b the second at time r * s, takes every c to have drawn ``max(u[c], v[c] * r) * s`` or more, which for a

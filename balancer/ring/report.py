@@ -1,6 +1,6 @@
-"""Rings, placements and plans for operators: as text, and as JSON.
+"""Format rings, placements and plans for operators, as text and as JSON.
 
-Shares in JSON are numbers between 0 and 1; hashes are hex, because they may exceed what JSON readers take for exact.
+Shares in JSON are numbers between 0 and 1. Hashes are hex strings, because many JSON readers round large numbers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,11 +12,11 @@ from balancer.ring.plan import Load, Loss, Plan, Side, side
 
 _MOVES_SHOWN = 20
 _EVEN, _FAIR = 1.1, 1.25
-"""Largest share over the fair one up to which a ring is called even, and fairly even."""
+"""Up to this ratio of the largest share to a fair one, a ring is called even, or fairly even."""
 
 
 def explain_text(pool: str, found: Explanation) -> str:
-    """One placement: where, why, and what if the host is lost."""
+    """Format an explanation: where the token is placed, why, and where it would go if that host were lost."""
     lines = [
         f"pool {pool}, ring {found.fingerprint} of {_backends(found.members)}",
         f"hash {found.position:#x}, which belongs to {found.point:#x}",
@@ -39,7 +39,7 @@ def explain_text(pool: str, found: Explanation) -> str:
 
 
 def explain_json(pool: str, found: Explanation) -> dict[str, object]:
-    """The same as one JSON object."""
+    """Return an explanation as a JSON object."""
     return {
         "pool": pool,
         "fingerprint": found.fingerprint,
@@ -55,7 +55,7 @@ def explain_json(pool: str, found: Explanation) -> dict[str, object]:
 
 
 def show_text(pool: str, algorithm: str, ring: Ring) -> str:
-    """One ring: shares, points, and how even it is, in words."""
+    """Format a ring: shares, points, and how even it is."""
     about = side(ring)
     counts = ring.point_counts()
     rows = [
@@ -73,7 +73,7 @@ def show_text(pool: str, algorithm: str, ring: Ring) -> str:
 
 
 def show_json(pool: str, algorithm: str, ring: Ring) -> dict[str, object]:
-    """The same as one JSON object."""
+    """Return a ring as a JSON object."""
     about = side(ring)
     return {
         "pool": pool,
@@ -85,7 +85,7 @@ def show_json(pool: str, algorithm: str, ring: Ring) -> dict[str, object]:
 
 
 def plan_text(pool: str, plan: Plan) -> str:
-    """What a change does: how much moves and where to, and how even the ring is before and after."""
+    """Format a plan: how much moves and where to, and how even the ring is before and after."""
     how = f"sample of {plan.sampled}, standard error {_percent(plan.standard_error)}" if plan.sampled else "exact"
     moves = [(move.source, move.target, _percent(move.share)) for move in plan.moves[:_MOVES_SHOWN]]
     rest = plan.moves[_MOVES_SHOWN:]
@@ -106,7 +106,7 @@ def plan_text(pool: str, plan: Plan) -> str:
     lines = [
         f"pool {pool}: plan {plan.id}, ring {before.fingerprint} to {after.fingerprint}",
         f"{_percent(plan.moved)} of all tokens move ({how})",
-        f"{_percent(plan.needless)} move between backends although neither's weight asks for it",
+        f"{_percent(plan.needless)} move unnecessarily, between backends whose weights do not require it",
         *([_table(("from", "to", "share"), moves)] if moves else []),
         _table(("backend", "weight", "after", "share", "after", "of fair"), backends),
         f"before: {_balance(before)}",
@@ -117,7 +117,7 @@ def plan_text(pool: str, plan: Plan) -> str:
 
 
 def plan_json(pool: str, plan: Plan) -> dict[str, object]:
-    """The same as one JSON object."""
+    """Return a plan as a JSON object."""
     return {
         "pool": pool,
         "id": plan.id,
@@ -151,16 +151,16 @@ def _load_json(load: Load) -> dict[str, object]:
 
 
 def _balance(about: Side) -> str:
-    """How even a ring is, and what to do if it is not."""
+    """How even a ring is, with advice if it is not."""
     fullest = about.fullest
     words = "even" if fullest.ratio <= _EVEN else "fairly even" if fullest.ratio <= _FAIR else "uneven"
-    advice = "" if fullest.ratio <= _FAIR else "; more points for every backend (points, or larger weights) even it out"
+    advice = "" if fullest.ratio <= _FAIR else "; raise points, or all weights, to even it out"
     return f"{words}: the fullest, {fullest.backend}, has {fullest.ratio:.2f} of its fair share{advice}"
 
 
 def _worst_loss(loss: Loss | None) -> str:
     if loss is None:
-        return "with a single backend nobody takes over when it is lost"
+        return "there is no other backend to take over if this one is lost"
     return f"worst single loss: without {loss.lost}, {loss.heir.backend} has {loss.heir.ratio:.2f} of its fair share"
 
 
@@ -188,7 +188,7 @@ def _backends(count: int) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; the first one to the left, numbers to the right."""
+    """Align the columns, each as wide as its widest cell: text to the left, numbers to the right."""
     table = [heads, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
     lines = []

@@ -11,7 +11,7 @@ from balancer.ring.hashes import TokenHash
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Table(Ring):
-    """A ring with one backend in each slot."""
+    """A ring that is a table of backends, one in each slot."""
 
     hash: TokenHash
     slots: tuple[str, ...]
@@ -30,7 +30,7 @@ class Table(Ring):
 
 
 def joint(first: tuple[str, ...], second: tuple[str, ...]) -> dict[tuple[str, str], float]:
-    """Share of all hashes by their backends in two tables."""
+    """Return the exact share of all hashes by (backend in the first table, backend in the second)."""
     held: dict[str, list[int]] = {}
     for slot, name in enumerate(first):
         held.setdefault(name, []).append(slot)
@@ -42,10 +42,11 @@ def joint(first: tuple[str, ...], second: tuple[str, ...]) -> dict[tuple[str, st
 
 
 def heirs(slots: Sequence[int], size: int, table: tuple[str, ...]) -> dict[str, float]:
-    """Who has the hashes of these ``slots`` of a table of ``size`` in another ``table``, as shares of all hashes.
+    """Return which backends of ``table`` own the hashes in ``slots`` of another table, as shares of all hashes.
 
-    A hash modulo two sizes takes every pair of slots that are equal modulo the greatest common divisor of the sizes,
-    each equally often (Chinese remainder theorem), so that counting slots by that remainder is exact.
+    The other table has ``size`` slots. A hash modulo two sizes takes every pair of slots that are equal modulo the
+    greatest common divisor of the sizes, each equally often (Chinese remainder theorem), so counting slots by that
+    remainder is exact.
     """
     common = gcd(size, len(table))
     pairs: Counter[str] = Counter()

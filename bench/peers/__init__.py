@@ -1,8 +1,8 @@
-"""The proxies: how each is configured and started to do the same job, with as many workers or threads.
+"""The proxies: how to configure and start each to do the same job, with the same number of workers or threads.
 
 The job: a plain and a TLS listener with the same certificate; the backend chosen by consistent hashing of the query
 parameter ``token``; HTTP/1.1 with kept connections to clients and backends; ``X-Forwarded-For``, ``-Proto`` and
-``-Host`` and ``X-Request-ID`` set; bodies passed on as they come; WebSockets let through; backends probed with
-``GET /`` (but by nginx, which cannot); metrics at a port of their own; limits as the balancer has them by default; no
-access log, unless a scenario says so.
+``-Host`` and ``X-Request-ID`` set; bodies streamed; WebSockets forwarded; backends probed with ``GET /`` (except by
+nginx, which cannot); metrics on a port of their own; the balancer's default limits; no access log, unless a scenario
+requires it.
 """

@@ -4,8 +4,8 @@ import sys
 
 from balancer.cli.client import Client, Unreachable
 from balancer.errors import Refused
-from bench.peers.asking import scrape
 from bench.peers.peer import Peer, Site
+from bench.peers.requests import scrape
 from bench.process import BenchError
 
 _CONFIGURATION = """

@@ -1,7 +1,7 @@
 """Caddy, from the package ``caddyserver``: https://caddyserver.com/docs"""
 
-from bench.peers.asking import scrape
 from bench.peers.peer import Peer, Site
+from bench.peers.requests import scrape
 
 # GOMAXPROCS is Go's number of processors. HOME: nothing of Caddy's is to stay behind.
 _CONFIGURATION = """

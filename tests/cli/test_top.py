@@ -13,9 +13,9 @@ from wire import answer, get
 
 from balancer.cli.command import main
 from balancer.cli.terminal import _keys, _unfinished
-from balancer.cli.top_view import Looks, short, table
+from balancer.cli.top_view import Sample, short, table
 
-HELP = "up/down choose"
+HELP = "up/down select"
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def test_draining_and_back(daemon, top):
     screen = top()
     screen.wait_for(HELP)
     screen.type("\x1b[Bd")
-    screen.wait_for(r"^drain ide-02 of pool ide\? 0 users with 0 tunnels there; y for yes")
+    screen.wait_for(r"^drain ide-02 of pool ide\? 0 users with 0 tunnels connected; press y to confirm")
     screen.type("n")
-    screen.wait_for("^ide-02 is left as it is")
+    screen.wait_for("^ide-02 is unchanged")
     assert daemon.backend("ide-02")["state"] == "ready"
     screen.type("d")
     screen.wait_for(r"^drain ide-02")
@@ -86,7 +86,7 @@ def test_draining_and_back(daemon, top):
     for name in ("ide-01", "ide-02"):
         daemon.ask("PUT", f"./backends/{name}/state", {"state": "drain"})
     screen.type("\x1b[Hd\x1b[6~")  # moving on is no yes
-    screen.wait_for("^ide-01 is left as it is")
+    screen.wait_for("^ide-01 is unchanged")
     screen.type("\x1b[Fdy")
     screen.wait_for("^this would leave no ready backend")
     screen.type("\x03")
@@ -106,7 +106,7 @@ def test_small_terminals_without_colours(top):
     screen.resize(12, 3)
     screen.wait_for("^  ide-03")
     assert not re.search(r"\x1b\[3[0-9]m", screen.raw)
-    assert "\x1b[7m" in screen.raw  # what is chosen can be seen
+    assert "\x1b[7m" in screen.raw  # what is selected can be seen
     screen.resize(1, 1)
     screen.settle(0.2)
     screen.process.send_signal(signal.SIGTERM)
@@ -118,11 +118,11 @@ def test_it_goes_on_after_a_restart(tmp_path):
         screen = Screen("top", "--admin", daemon.socket, "--interval", "100ms")
         screen.wait_for(HELP)
     with screen:
-        screen.wait_for("the daemon cannot be reached")
+        screen.wait_for("cannot reach the daemon")
         with AdminDaemon(tmp_path) as daemon:
             daemon.ask("PUT", "./backends/ide-03/state", {"state": "maint"})
             screen.wait_for(r"^  ide-03 +(\S+ +)?maint ")
-            assert "cannot be reached" not in screen.text
+            assert "cannot reach the daemon" not in screen.text
             screen.type("q")
             assert screen.ended() == 0
 
@@ -163,11 +163,11 @@ def test_no_line_is_wider_than_the_terminal(width, name):
         "available": 1, "backends": 1, "users": 3, "tunnels": 4, "pins": 0, "strays": None,
         "requests": {"2xx": 1}, "decisions": {"owner": 1}, "backend": [backend],
     }  # fmt: skip
-    looks = Looks({"started": 1, "pools": [pool], "listeners": {}}, 1.0)
-    looks = Looks({"started": 1, "pools": [pool], "listeners": {}}, 2.0, looks)
-    lines, place = table(looks, ("ide", name), width)
-    heads, chosen = lines[place - 1], lines[place]
+    sample = Sample({"started": 1, "pools": [pool], "listeners": {}}, 1.0)
+    sample = Sample({"started": 1, "pools": [pool], "listeners": {}}, 2.0, sample)
+    lines, place = table(sample, ("ide", name), width)
+    heads, selected = lines[place - 1], lines[place]
     assert "".join(cell.text for cell in heads).startswith("  BACKEND")
-    assert name[:28] in "".join(cell.text for cell in chosen)
+    assert name[:28] in "".join(cell.text for cell in selected)
     wide = sum(len(cell.text) for cell in heads)
     assert wide <= width or "STATE" not in "".join(cell.text for cell in heads)

@@ -97,26 +97,26 @@ def test_files_that_are_not_there(judge, files, name):
 def test_files_that_are_not_pem(judge, files):
     folder = files(b"not a key")
     assert judge(CONFIG)[0] == [
-        f'{KEY}: "{folder}/ide.key" holds no PEM private key, a block that starts with "-----BEGIN PRIVATE KEY-----"'
+        f'{KEY}: "{folder}/ide.key" has no PEM private key, a block that starts with "-----BEGIN PRIVATE KEY-----"'
     ]
     (folder / "ide.crt").write_bytes(b"\xff\x00")
     assert judge(CONFIG)[0] == [
-        f'{CERT}: "{folder}/ide.crt" holds no PEM certificate, a block that starts with "-----BEGIN CERTIFICATE-----"',
-        f'{KEY}: "{folder}/ide.key" holds no PEM private key, a block that starts with "-----BEGIN PRIVATE KEY-----"',
+        f'{CERT}: "{folder}/ide.crt" has no PEM certificate, a block that starts with "-----BEGIN CERTIFICATE-----"',
+        f'{KEY}: "{folder}/ide.key" has no PEM private key, a block that starts with "-----BEGIN PRIVATE KEY-----"',
     ]
 
 
 def test_the_two_files_swapped(judge, files):
     folder = files()
     problems, _ = judge(CONFIG.replace("ide.crt", "x").replace("ide.key", "ide.crt").replace('"x"', '"ide.key"'))
-    assert problems[0].startswith(f'{CERT}: "{folder}/ide.key" holds no PEM certificate')
+    assert problems[0].startswith(f'{CERT}: "{folder}/ide.key" has no PEM certificate')
 
 
 def test_an_encrypted_key(judge, files):
     folder = files(pem(new_key(), b"passphrase"))
     assert judge(CONFIG)[0] == [
-        f'{KEY}: "{folder}/ide.key" is encrypted, and nobody is there to type its passphrase; '
-        "decrypt it with `openssl pkey` and protect it by file permission"
+        f'{KEY}: "{folder}/ide.key" is encrypted, and the daemon cannot ask for its passphrase; '
+        "decrypt it with `openssl pkey` and protect it by file permissions"
     ]
 
 
@@ -160,7 +160,7 @@ def test_the_last_two_weeks(judge, files):
 def test_a_certificate_without_names(judge, files):
     folder = files(pem(new_key()), make_certificate(new_key(), names=()))
     assert judge(CONFIG)[0] == [
-        f'{CERT}: "{folder}/ide.crt" names no host: browsers read only subjectAltName (RFC 9525), it has none'
+        f'{CERT}: "{folder}/ide.crt" names no host: it has no subjectAltName, which clients require (RFC 9525)'
     ]
 
 

@@ -15,7 +15,7 @@ from balancer.demo.setup import make_setup
 CONF = Path(__file__).parents[2] / "conf"
 PROD = (CONF / "prod.toml").read_text()
 REFERENCE = (CONF.parent / "docs/configuration.md").read_text()
-PLACEHOLDER = "the placeholder of the source tree: its key is public, anyone can pose as you; name your own"
+PLACEHOLDER = "this is the placeholder of the source tree, whose key is public: use a certificate of your own"
 NOW = 1_907_712_000.0
 
 BLOCK = re.compile(r"((?:^# .*\n)+)^(?:# )?([a-z0-9_]+) = (.+)$", re.MULTILINE)

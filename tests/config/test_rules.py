@@ -68,40 +68,40 @@ BROKEN = {
     ),
     "unknown pool": (
         [('pool = "ide"', 'pool = "zz"')],
-        '6: listener "ide" > pool: no pool is named "zz"; there is "ide"',
+        '6: listener "ide" > pool: no pool is named "zz"; existing pools: "ide"',
     ),
     "two listeners of one name": (
         [('name = "raw"', 'name = "ide"')],
-        '8: listener "ide" > name: "ide" is taken; each has its own (see line 4)',
+        '8: listener "ide" > name: "ide" is already used; it must be unique (see line 4)',
     ),
     "two pools of one name": (
         [("[[pool]]", '[[pool]]\nname = "ide"\nbackend = [{ name = "b", address = "10.0.0.9:1" }]\n[[pool]]')],
-        '17: pool "ide" > name: "ide" is taken; each has its own (see line 14)',
+        '17: pool "ide" > name: "ide" is already used; it must be unique (see line 14)',
     ),
     "two backends of one name": (
         [('"ide-02"', '"ide-01"')],
-        '22: pool "ide" > backend "ide-01" > name: "ide-01" is taken; each has its own (see line 18)',
+        '22: pool "ide" > backend "ide-01" > name: "ide-01" is already used; it must be unique (see line 18)',
     ),
     "two backends of one address": (
         [("10.0.0.2", "10.0.0.1")],
-        '23: pool "ide" > backend "ide-02" > address: 10.0.0.1:4001 is a backend already; '
-        "for a larger share give that one more weight (see line 19)",
+        '23: pool "ide" > backend "ide-02" > address: 10.0.0.1:4001 is already a backend; for a larger share '
+        "raise its weight (see line 19)",
     ),
     "one bind twice": (
         [("1:444", "1:443")],
-        '9: listener "raw" > bind #1: 127.0.0.1:443 is bound already (see line 5)',
+        '9: listener "raw" > bind #1: 127.0.0.1:443 is already bound (see line 5)',
     ),
     "one bind twice in other spelling": (
         [("127.0.0.1:444", "[0:0::1]:443")],
-        '9: listener "raw" > bind #1: [::1]:443 is bound already (see line 5)',
+        '9: listener "raw" > bind #1: [::1]:443 is already bound (see line 5)',
     ),
     "a wildcard over an address": (
         [("127.0.0.1:444", "0.0.0.0:443")],
-        '9: listener "raw" > bind #1: 0.0.0.0:443 is bound already (see line 5)',
+        '9: listener "raw" > bind #1: 0.0.0.0:443 is already bound (see line 5)',
     ),
     "a listener on the admin's address": (
         [("1:444", "1:9600")],
-        '9: listener "raw" > bind #1: 127.0.0.1:9600 is bound already (see line 2)',
+        '9: listener "raw" > bind #1: 127.0.0.1:9600 is already bound (see line 2)',
     ),
     "a listener on a Unix socket": (
         [('"127.0.0.1:444"', '"unix:/run/x"')],
@@ -113,12 +113,12 @@ BROKEN = {
     ),
     "admin open to the network": (
         [("127.0.0.1:9600", "0.0.0.0:9600")],
-        "2: admin > listen: answers whoever reaches it: give admin a token_file, or listen on 127.0.0.1",
+        "2: admin > listen: would answer anyone who can reach it: set admin.token_file, or listen on 127.0.0.1",
     ),
     "PROXY headers from anybody": (
         [('key = "sni"', 'proxy_protocol = "accept"')],
-        '12: listener "raw" > proxy_protocol: anyone could claim any address: '
-        'name the networks in front, such as trusted = ["10.0.0.0/8"]',
+        '12: listener "raw" > proxy_protocol: any client could claim any address: list the proxies in front, '
+        'such as trusted = ["10.0.0.0/8"]',
     ),
     "sni in http mode": (
         [('mode = "tcp"', 'mode = "http"')],
@@ -126,11 +126,11 @@ BROKEN = {
     ),
     "all weights zero": (
         [("weight = 2", "weight = 0"), ("weight = 3", "weight = 0.0")],
-        '20: pool "ide" > backend "ide-01" > weight: every backend has weight 0: there is nowhere to send anyone',
+        '20: pool "ide" > backend "ide-01" > weight: every backend has weight 0: at least one must be above 0',
     ),
     "a backend without a port": (
         [("10.0.0.1:4001", "10.0.0.1:0")],
-        '19: pool "ide" > backend "ide-01" > address: a backend has a port above 0',
+        '19: pool "ide" > backend "ide-01" > address: a backend needs a port above 0',
     ),
     "a key of haproxy": (
         [ring('function = "sdbm"')],
@@ -138,15 +138,16 @@ BROKEN = {
     ),
     "probes without a pause": (
         [health('interval = "99ms"')],
-        '18: pool "ide" > health > interval: probes come every 100ms at most: no host needs more to be noticed',
+        '18: pool "ide" > health > interval: must be at least 100ms',
     ),
     "a fast interval that is none": (
         [health('fast_interval = "3s"')],
-        '18: pool "ide" > health > fast_interval: is for being sure sooner, so it is at most interval',
+        '18: pool "ide" > health > fast_interval: must be at most interval: '
+        "it speeds up probes while the state is in doubt",
     ),
     "a body of HEAD": (
         [health('type = "http"', 'method = "HEAD"', 'expect_body = "ok"')],
-        '20: pool "ide" > health > expect_body: the answer to HEAD has no body: take GET, or leave expect_body out',
+        '20: pool "ide" > health > expect_body: a response to HEAD has no body: use GET, or remove expect_body',
     ),
     "authorities that are not there": (
         [health('type = "tls"', "[pool.health.tls]", 'ca_file = "/none"')],
@@ -154,22 +155,21 @@ BROKEN = {
     ),
     "authorities that are none": (
         [health('type = "tls"', "[pool.health.tls]", 'ca_file = "/dev/null"')],
-        '20: pool "ide" > health > tls > ca_file: "/dev/null" holds no PEM certificate, '
+        '20: pool "ide" > health > tls > ca_file: "/dev/null" has no PEM certificate, '
         'a block that starts with "-----BEGIN CERTIFICATE-----"',
     ),
     "probes of port 0": (
         [("weight = 2", 'check_address = "10.0.0.1:0"')],
-        '20: pool "ide" > backend "ide-01" > check_address: a backend has a port above 0',
+        '20: pool "ide" > backend "ide-01" > check_address: a backend needs a port above 0',
     ),
     "TLS to nobody": (
         [health('type = "tls"'), ("10.0.0.1:4001", "unix:/s")],
-        '21: pool "ide" > backend "ide-01" > address: a Unix socket has no name to find in the certificate: '
-        "give pool.health.tls a server_name",
+        '21: pool "ide" > backend "ide-01" > address: a Unix socket has no name to verify in the certificate: '
+        "set pool.health.tls.server_name",
     ),
     "an agent on a Unix socket": (
         [health('type = "tcp"', "agent = { port = 1 }"), ("10.0.0.1:4001", "unix:/s")],
-        '22: pool "ide" > backend "ide-01" > address: a Unix socket has no port for an agent: '
-        "leave pool.health.agent out",
+        '22: pool "ide" > backend "ide-01" > address: a Unix socket has no port for an agent: remove pool.health.agent',
     ),
     "a key of the ring": (
         [algorithm("nginx", "points = 160")],
@@ -182,8 +182,7 @@ BROKEN = {
     ),
     "rehomed from nowhere": (
         [ring('algorithm = "ring"', "rehomed = 0.5")],
-        '17: pool "ide" > ring > rehomed: from where? Give the ring that was in force as '
-        "before = { algorithm = ... }, or leave this out",
+        '17: pool "ide" > ring > rehomed: needs the previous ring: set before = { algorithm = ... }, or remove rehomed',
     ),
     "a key of another algorithm in the ring before": (
         [ring('algorithm = "ring"', 'before = { algorithm = "nginx", points = 9 }')],
@@ -191,8 +190,7 @@ BROKEN = {
     ),
     "a bounded load on the ring before": (
         [ring('algorithm = "ring"', 'before = { algorithm = "haproxy", hash_balance_factor = 150 }')],
-        '17: pool "ide" > ring > before > hash_balance_factor: no load is bounded on a ring that is being '
-        "left: remove it",
+        '17: pool "ide" > ring > before > hash_balance_factor: the load is not bounded on the previous ring: remove it',
     ),
     "a weight that the ring before does not have": (
         [ring('algorithm = "ring"', 'before = { algorithm = "haproxy" }'), ("weight = 3", "weight = 0.5")],
@@ -200,12 +198,12 @@ BROKEN = {
     ),
     "so little patience that busy processes are killed": (
         [("[admin]", '[timeouts]\nhang = "500ms"\n[admin]')],
-        "2: timeouts > hang: below 1s a process that is only busy would be killed: it gives a sign every 250 ms",
+        "2: timeouts > hang: must be at least 1s: heartbeats come every 250 ms, and a busy process is late",
     ),
     "blake2b without seed": (
         [ring('hash = "blake2b"')],
-        '16: pool "ide" > ring > hash: blake2b is a keyed hash: '
-        "give a seed, such as the output of `openssl rand -hex 16`",
+        '16: pool "ide" > ring > hash: blake2b is a keyed hash: set seed, for example to the output of `openssl '
+        "rand -hex 16`",
     ),
     "a seed for md5": (
         [ring('seed = "0123456789abcdef"')],
@@ -213,22 +211,20 @@ BROKEN = {
     ),
     "a bound below the mean": (
         [ring("bound = 0.9")],
-        '16: pool "ide" > ring > bound: 0.9 of the mean is less room than there are users: '
-        "0 is off, 1.25 allows 125 % of the mean",
+        '16: pool "ide" > ring > bound: must be 0 (off) or at least 1, not 0.9; 1.25 allows 125 % of the mean',
     ),
     "a balance factor below the mean": (
         [algorithm("haproxy", "hash_balance_factor = 100")],
-        '17: pool "ide" > ring > hash_balance_factor: haproxy wants more than 100 (percent of the mean), '
-        "or 0 for off, not 100",
+        '17: pool "ide" > ring > hash_balance_factor: must be 0 (off) or more than 100 (percent of the mean), not 100',
     ),
     "two bounds": (
         [algorithm("haproxy", "hash_balance_factor = 150", "bound = 1.5")],
-        '18: pool "ide" > ring > bound: both bound the load: '
-        "keep hash_balance_factor to place as haproxy does, or bound",
+        '18: pool "ide" > ring > bound: hash_balance_factor bounds the load already: keep only that, to place as '
+        "haproxy does, or only bound",
     ),
     "one haproxy id twice": (
         [algorithm("haproxy"), ("weight = 2", "id = 7"), ("weight = 3", "id = 7")],
-        '24: pool "ide" > backend "ide-02" > id: 7 is taken; each has its own (see line 20)',
+        '24: pool "ide" > backend "ide-02" > id: 7 is already used; it must be unique (see line 20)',
     ),
     "haproxy ids 2^20 apart": (
         [
@@ -236,13 +232,13 @@ BROKEN = {
             ("weight = 2", "id = 7"),
             ("weight = 3", f"id = {7 + 2**20}"),
         ],
-        '25: pool "ide" > backend "ide-02" > id: id makes the points here, '
-        "so it must differ from the other backends' (see line 21)",
+        '25: pool "ide" > backend "ide-02" > id: must differ from the other backends\': this algorithm computes '
+        "points from id (see line 21)",
     ),
     "one haproxy address, two ports": (
         [algorithm("haproxy", 'hash_type = "consistent"', 'hash_key = "addr"'), ("10.0.0.2:4001", "10.0.0.1:4002")],
-        '25: pool "ide" > backend "ide-02" > address: address makes the points here, '
-        "so it must differ from the other backends' (see line 21)",
+        '25: pool "ide" > backend "ide-02" > address: must differ from the other backends\': this algorithm '
+        "computes points from address (see line 21)",
     ),
     "one guid twice": (
         [
@@ -250,18 +246,17 @@ BROKEN = {
             ("weight = 2", 'guid = "x"'),
             ("weight = 3", 'guid = "x"'),
         ],
-        '26: pool "ide" > backend "ide-02" > guid: guid makes the points here, '
-        "so it must differ from the other backends' (see line 22)",
+        '26: pool "ide" > backend "ide-02" > guid: must differ from the other backends\': this algorithm computes '
+        "points from guid (see line 22)",
     ),
     "one nginx server twice": (
         [algorithm("nginx"), ("10.0.0.1:4001", '10.0.0.1:4001"\nserver = "a:1'), ("weight = 3", 'server = "a:1"')],
-        '25: pool "ide" > backend "ide-02" > server: server makes the points here, '
-        "so it must differ from the other backends' (see line 20)",
+        '25: pool "ide" > backend "ide-02" > server: must differ from the other backends\': this algorithm '
+        "computes points from server (see line 20)",
     ),
     "no guid": (
         [algorithm("haproxy", 'hash_key = "guid"'), ("weight = 2", 'guid = "x"')],
-        '22: pool "ide" > backend "ide-02" > guid: missing: '
-        'hash_key = "guid" makes the points of each backend from its guid',
+        '22: pool "ide" > backend "ide-02" > guid: missing: with hash_key = "guid" every backend needs a guid',
     ),
     "half a haproxy weight": (
         [algorithm("haproxy"), ("weight = 2", "weight = 0.5")],
@@ -277,12 +272,12 @@ BROKEN = {
     ),
     "a table that is no prime": (
         [algorithm("maglev", "table_size = 65536")],
-        '17: pool "ide" > ring > table_size: 65536 is not a prime, so turns would not reach every entry; 65537 is',
+        '17: pool "ide" > ring > table_size: 65536 is not a prime number; 65537 is',
     ),
     "a small table": (
         [algorithm("maglev", "table_size = 199")],
-        '17: pool "ide" > ring > table_size: 2 backends need 200 entries or more, such as 211: '
-        "below 100 for each, shares differ by more than 1 % (Maglev, NSDI 2016, 5.3)",
+        '17: pool "ide" > ring > table_size: 2 backends need at least 200 entries, such as 211: with fewer than '
+        "100 each, shares differ by more than 1 % (Maglev, NSDI 2016, 5.3)",
     ),
 }
 
@@ -293,34 +288,31 @@ BROKEN |= {
     ),
     "a route for everything": (
         [route(of="ide")],
-        '7: listener "ide" > route #1: fits everything: give it a host, path, path_prefix or sni',
+        '7: listener "ide" > route #1: matches everything: add host, path, path_prefix or sni',
     ),
     "a path where no request is read": (
         [route('path = ["/a"]')],
-        '15: listener "raw" > route #1 > path: no request is read in mode "tcp": a route there goes by sni',
+        '15: listener "raw" > route #1 > path: mode "tcp" does not read requests: routes can only use sni',
     ),
     "SNI without TLS": (
         [route('sni = ["a"]', of="ide")],
-        '9: listener "ide" > route #1 > sni: there is no TLS handshake to read it from: '
-        "give the listener a tls table, or route by host",
+        '9: listener "ide" > route #1 > sni: needs TLS: add a tls table to the listener, or use host',
     ),
     "a route by half a host": (
         [route('host = ["*.a.*"]', of="ide")],
-        '9: listener "ide" > route #1 > host #1: a host is "ide.example", or "*.ide.example" for all below it, '
-        'not "*.a.*"',
+        '9: listener "ide" > route #1 > host #1: expected a host such as "ide.example" or "*.ide.example", not "*.a.*"',
     ),
     "a route by a query": (
         [route('path = ["/a?b"]', of="ide")],
-        '9: listener "ide" > route #1 > path #1: a path is as in a request, such as "/api/", '
-        'without spaces, ? and #, not "/a?b"',
+        '9: listener "ide" > route #1 > path #1: expected a path such as "/api/", without spaces, ? and #, not "/a?b"',
     ),
     "a header without a name": (
         [token('source = "header"')],
-        '15: pool "ide" > token > header: missing: source = "header" takes the token from the header of this name',
+        '15: pool "ide" > token > header: missing: source = "header" needs the name of the header',
     ),
     "a header that ends here": (
         [token('source = "header"', 'header = "Content-Length"')],
-        '17: pool "ide" > token > header: is about the connection, not about the user: take another header',
+        '17: pool "ide" > token > header: describes the connection, not the user: use another header',
     ),
     "a name that is no header": (
         [token('source = "header"', 'header = "X User"')],
@@ -328,7 +320,7 @@ BROKEN |= {
     ),
     "a certificate without key": (
         [tls("enabled = true", 'cert = "/c"')],
-        '19: pool "ide" > tls > cert: a certificate and its key come together: give key as well',
+        '19: pool "ide" > tls > cert: cert and key belong together: set key as well',
     ),
     "authorities of backends that are not there": (
         [tls("enabled = true", 'ca_file = "/none"')],
@@ -336,45 +328,44 @@ BROKEN |= {
     ),
     "TLS to a socket of no name": (
         [tls("enabled = true"), ("10.0.0.1:4001", "unix:/s")],
-        '21: pool "ide" > backend "ide-01" > address: a Unix socket has no name to find in the certificate: '
-        "give the backend a server_name",
+        '21: pool "ide" > backend "ide-01" > address: a Unix socket has no name to verify in the certificate: '
+        "set server_name of the backend",
     ),
     "backups alone": (
         [("weight = 2", "backup = true"), ("weight = 3", "backup = true")],
-        '20: pool "ide" > backend "ide-01" > backup: every backend is a backup: one at least has to stand on the ring',
+        '20: pool "ide" > backend "ide-01" > backup: every backend is a backup: at least one must be on the ring',
     ),
     "weights for backups alone": (
         [("weight = 2", "weight = 0"), ("weight = 3", "backup = true")],
-        '20: pool "ide" > backend "ide-01" > weight: every backend has weight 0: there is nowhere to send anyone',
+        '20: pool "ide" > backend "ide-01" > weight: every backend has weight 0: at least one must be above 0',
     ),
     "one backend probed without a pause": (
         [health('type = "tcp"'), ("weight = 2", 'health = { interval = "99ms" }')],
-        '22: pool "ide" > backend "ide-01" > health > interval: '
-        "probes come every 100ms at most: no host needs more to be noticed",
+        '22: pool "ide" > backend "ide-01" > health > interval: must be at least 100ms',
     ),
 }
 
 BROKEN |= {
     "a longest time out below the first": [
         [health('max_ejection_time = "20s"')],
-        '18: pool "ide" > health > max_ejection_time: the longest time out is at least ejection_time, the first one',
+        '18: pool "ide" > health > max_ejection_time: must be at least ejection_time',
     ],
     "no failures": [
         [health('passive = { mode = "on", outcomes = [] }')],
-        '18: pool "ide" > health > passive > outcomes: nothing is a failure: name some, or take mode = "off"',
+        '18: pool "ide" > health > passive > outcomes: nothing counts as a failure: list some, or set mode = "off"',
     ],
-    "nothing ejects": [
+    "nothing would be ejected": [
         [health('passive = { mode = "dry_run", consecutive = 0, failure_rate = 0.0 }')],
-        '18: pool "ide" > health > passive > consecutive: with failure_rate = 0 as well nothing ejects: '
-        'give one of them a value, or take mode = "off"',
+        '18: pool "ide" > health > passive > consecutive: nothing would be ejected, as failure_rate is 0 too: '
+        'set one of them, or mode = "off"',
     ],
 }
 
 SUSPICIOUS = {
     "passive health that is off": (
         [health("passive = { consecutive = 3 }")],
-        '18: pool "ide" > health > passive > consecutive: has no effect: passive health is off; give it '
-        'mode = "dry_run" or "on"',
+        '18: pool "ide" > health > passive > consecutive: has no effect: passive health checks are off; set mode '
+        '= "dry_run" or "on"',
     ),
     "a burst of tokens without a rate": (
         [token("burst = 5")],
@@ -394,11 +385,11 @@ SUSPICIOUS = {
     ),
     "a parameter for headers": (
         [token('source = "header"', 'header = "X-User"', 'param = "t"')],
-        '18: pool "ide" > token > param: has no effect: it is for source = "query"',
+        '18: pool "ide" > token > param: has no effect: it needs source = "query"',
     ),
     "a depth of a query": (
         [token("depth = 1")],
-        '16: pool "ide" > token > depth: has no effect: it is for source = "path" or "uri"',
+        '16: pool "ide" > token > depth: has no effect: it needs source = "path" or "uri"',
     ),
     "TLS that is off": (
         [tls("verify = true")],
@@ -406,7 +397,7 @@ SUSPICIOUS = {
     ),
     "TLS with anybody": (
         [tls("enabled = true", "verify = false")],
-        '19: pool "ide" > tls > verify: whoever sits between here and the backends can read and change everything',
+        '19: pool "ide" > tls > verify: anyone between the balancer and the backends can read and change the traffic',
     ),
     "a name for plain backends": (
         [("weight = 2", 'server_name = "a"')],
@@ -418,28 +409,27 @@ SUSPICIOUS = {
     ),
     "a pace for no probes": (
         [("weight = 2", "health = { rise = 1 }")],
-        '20: pool "ide" > backend "ide-01" > health: has no effect: pool.health.type says that it is not probed',
+        '20: pool "ide" > backend "ide-01" > health: has no effect: pool.health.type turns its probes off',
     ),
     "probes of nobody, somewhere else": (
         [health('type = "tcp"'), ("weight = 2", 'check = false\ncheck_address = "10.0.0.1:1"')],
-        '23: pool "ide" > backend "ide-01" > check_address: has no effect: check says that it is not probed',
+        '23: pool "ide" > backend "ide-01" > check_address: has no effect: check turns its probes off',
     ),
     "a path for TCP": (
         [health('type = "tcp"', 'path = "/"')],
-        '19: pool "ide" > health > path: has no effect: it is for type = "http" or "websocket"',
+        '19: pool "ide" > health > path: has no effect: it needs type = "http" or "websocket"',
     ),
     "TLS for HTTP": (
         [health('type = "http"', "tls = { verify = false }")],
-        '19: pool "ide" > health > tls: has no effect: it is for type = "tls"',
+        '19: pool "ide" > health > tls: has no effect: it needs type = "tls"',
     ),
     "an agent without probes": (
         [health("agent = { port = 4009 }")],
-        '18: pool "ide" > health > agent: has no effect with type = "off"; take "tcp" for the least of probes',
+        '18: pool "ide" > health > agent: has no effect with type = "off"; the simplest type of probe is "tcp"',
     ),
     "a timeout beyond the interval": (
         [health('type = "http"', 'interval = "500ms"')],
-        '17: pool "ide" > health > timeout: a probe that takes longer than interval delays the next: '
-        "give it at most interval",
+        '17: pool "ide" > health > timeout: should be at most interval: a probe that takes longer delays the next one',
     ),
     "an unused pool": (
         [("[[pool]]", '[[pool]]\nname = "old"\nbackend = [{ name = "b", address = "10.0.0.9:1" }]\n[[pool]]')],
@@ -447,16 +437,16 @@ SUSPICIOUS = {
     ),
     "tokens in clear text": (
         [("[::1]:443", "[::]:443")],
-        '5: listener "ide" > bind: tokens cross the network in clear text at [::]:443: give the listener a tls table',
+        '5: listener "ide" > bind: tokens are sent in clear text at [::]:443: add a tls table to the listener',
     ),
     "a backend's key for another algorithm": (
         [("weight = 2", 'weight = 2\nserver = "a:1"')],
-        '21: pool "ide" > backend "ide-01" > server: has no effect: it is for algorithm = "nginx"',
+        '21: pool "ide" > backend "ide-01" > server: has no effect: it needs algorithm = "nginx"',
     ),
     "a seed that can be guessed": (
         [ring('hash = "blake2b"', 'seed = "secret"')],
-        '17: pool "ide" > ring > seed: short enough to be guessed from the ring\'s fingerprint; '
-        "take the output of `openssl rand -hex 16`",
+        '17: pool "ide" > ring > seed: short enough to be guessed from the ring\'s fingerprint; use the output of '
+        "`openssl rand -hex 16`",
     ),
 }
 

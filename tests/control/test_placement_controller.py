@@ -224,7 +224,7 @@ async def test_a_ring_that_cannot_be_built_is_refused(clock):
     async with keeping(settings=config(ring={"algorithm": "nginx"})) as controller:
         pool_state = controller.pool_state("ide")
         before = pool_state.overlay
-        with pytest.raises(Refused, match="same server"):
+        with pytest.raises(Refused, match="same nginx server"):
             await controller.change("ide", [Add(name="d", address="10.0.0.1:4000")], "root")
         assert pool_state.overlay is before
 

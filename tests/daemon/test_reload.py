@@ -137,7 +137,7 @@ class TestListeners:
         with closing(client):
             patient = {"timeouts": {"drain": "2s"}}
             gone = daemon.reload(lambda config: config.update(patient))
-            assert gone[0] == f'listener "new" closes 127.0.0.1:{port}; its connections may finish'
+            assert gone[0] == f'listener "new" closes 127.0.0.1:{port}; open connections are kept'
             with pytest.raises(ConnectionRefusedError):
                 daemon.at(port)
             assert client.alive()
@@ -214,7 +214,7 @@ class TestErrors:
         assert code == 1
         assert "workers" in said
         shown = command(daemon, "status")[0]
-        assert "the last reload was refused, the former configuration is in force" in shown
+        assert "the last reload was refused, the previous configuration is still active" in shown
         assert f"(and {len(last['problems']) - 1} more: balancer reload --dry-run)" in shown
         assert tunnel.alive()
         served(daemon, hosts)

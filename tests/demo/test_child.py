@@ -54,7 +54,7 @@ async def test_stop_waits_for_the_end(module):
 
 @pytest.mark.parametrize("how", ["stop", "cancel"])
 async def test_one_that_ignores_sigterm_is_killed_with_its_own_children(module, monkeypatch, tmp_path, how):
-    monkeypatch.setattr(child, "GRACE", 0.1)
+    monkeypatch.setattr(child, "TERM_TIMEOUT", 0.1)
     os.mkfifo(tmp_path / "pids")
     stubborn = Child("stubborn", module(STUBBORN), str(tmp_path / "pids"))
     async with trio.open_nursery() as nursery:

@@ -46,7 +46,7 @@ def test_tabs_of_a_user_meet_on_one_host_move_and_return(demo, browser):
     assert first.wait_for(NOTE) == f"Moved from {home} to {away}: your files stayed on {home}."
     second.wait_for(f"{TABS} == 2 && {HOST} == '{away}' && {FILES} == 'none yet'")
 
-    demo.type(f"start {home}", "runs again")
+    demo.type(f"start {home}", "is running again")
     first.wait_for("document.getElementById('again').click() || true")
     for tab in (first, second):
         tab.wait_for(f"{HOST} == '{home}' && {FILES} == 'notes.txt'")

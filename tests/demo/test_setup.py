@@ -31,13 +31,13 @@ def test_one_that_is_taken_on_any_address_is_passed_over(taken):
 
 def test_no_free_port_is_said(taken, monkeypatch):
     monkeypatch.setattr(setup, "ATTEMPTS", 1)
-    with pytest.raises(Refused, match=rf"no port from {taken} to {taken} is free on 127\.0\.0\.1: choose"):
+    with pytest.raises(Refused, match=rf"no port from {taken} to {taken} is free on 127\.0\.0\.1; choose"):
         free_port(taken, ["127.0.0.1"])
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65536])
 def test_a_port_that_is_none_is_refused(port):
-    with pytest.raises(Refused, match=f"a port lies between 1 and 65535, not {port}"):
+    with pytest.raises(Refused, match=f"expected a port from 1 to 65535, not {port}"):
         free_port(port, ["127.0.0.1"])
 
 

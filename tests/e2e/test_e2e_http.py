@@ -332,7 +332,7 @@ class TestRefusals:
             ),
             (b"GET /" + b"a" * 3000, 431, "the request head is too long"),
             (b"GET /?token=secret-1", 408, "the request head took too long"),
-            (b"GET /?token=secret-1 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+            (b"GET /?token=secret-1 HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are supported"),
             (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501, "CONNECT is not supported"),
             (b"\x16\x03\x01\x02\x00\x01\x00", 400, "a control character or a bare CR or LF in the head"),
         ],

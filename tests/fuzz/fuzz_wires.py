@@ -52,10 +52,10 @@ def frames(data: bytes) -> None:
         ends.add(position)
     whole, bytewise = Frames(), Frames()
     whole.feed(data)
-    assert whole.between == (len(data) in ends)
+    assert whole.at_boundary == (len(data) in ends)
     for index in range(len(data)):
         bytewise.feed(data[index : index + 1])
-        assert bytewise.between == (index + 1 in ends)
+        assert bytewise.at_boundary == (index + 1 in ends)
 
 
 def _frame_end(data: bytes, start: int) -> int:

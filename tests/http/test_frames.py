@@ -40,11 +40,11 @@ def test_between_is_true_at_the_ends_and_nowhere_else(whole, data):
     near = sorted({min(len(raw), max(0, end + offset)) for end in ends for offset in range(-3, 16)})
     cuts = sorted(data.draw(st.lists(st.sampled_from(near) | st.integers(0, len(raw)), max_size=40)))
     follower, position = Frames(), 0
-    assert follower.between
+    assert follower.at_boundary
     for cut in [*cuts, len(raw)]:
         follower.feed(raw[position:cut])
         position = cut
-        assert follower.between == (cut in ends)
+        assert follower.at_boundary == (cut in ends)
 
 
 @given(whole=st.lists(frames().filter(lambda frame: len(frame) < 400), max_size=4))
@@ -52,7 +52,7 @@ def test_byte_by_byte(whole):
     raw, ends, follower = b"".join(whole), ends_of(whole), Frames()
     for position in range(len(raw)):
         follower.feed(raw[position : position + 1])
-        assert follower.between == (position + 1 in ends)
+        assert follower.at_boundary == (position + 1 in ends)
 
 
 @settings(max_examples=30)
@@ -64,9 +64,9 @@ def test_frames_of_a_real_sender(payloads, client):
     for index, payload in enumerate(payloads):
         frame = sender.send_data(payload, fin=index == len(payloads) - 1) + sender.ping(b"still there?")
         follower.feed(frame[:-1])
-        assert not follower.between
+        assert not follower.at_boundary
         follower.feed(frame[-1:])
-        assert follower.between
+        assert follower.at_boundary
 
 
 def test_a_frame_of_no_end_is_no_reason_to_remember_it():
@@ -74,7 +74,7 @@ def test_a_frame_of_no_end_is_no_reason_to_remember_it():
     follower.feed(b"\x82\x7f" + b"\xff" * 8)
     for _ in range(100):
         follower.feed(bytes(1 << 16))
-    assert not follower.between
+    assert not follower.at_boundary
 
 
 def test_close_frames_are_what_each_side_expects():
@@ -87,7 +87,7 @@ def test_close_frames_are_what_each_side_expects():
         assert event.code == SERVICE_RESTART == CloseReason.SERVICE_RESTART
         follower = Frames()
         follower.feed(frame)
-        assert follower.between
+        assert follower.at_boundary
         assert frame[0] & 0x0F == Opcode.CLOSE
 
 

@@ -197,18 +197,18 @@ def test_targets_and_addresses(keys, target, token):
 
 
 def test_what_operators_name():
-    assert token.given(b"al%69ce", Token(decode=True)) == b"alice"
-    assert token.given(b"a, b", HEADER) == b"a, b"
-    assert token.given(b"", COOKIE) is None
-    assert token.given(b"/a/b/c?d", Token(source="path", depth=1)) == b"/a"
-    assert token.given(b"2001:DB8:0::1", Token(source="client_ip")) == b"2001:db8::1"
+    assert token.from_operator(b"al%69ce", Token(decode=True)) == b"alice"
+    assert token.from_operator(b"a, b", HEADER) == b"a, b"
+    assert token.from_operator(b"", COOKIE) is None
+    assert token.from_operator(b"/a/b/c?d", Token(source="path", depth=1)) == b"/a"
+    assert token.from_operator(b"2001:DB8:0::1", Token(source="client_ip")) == b"2001:db8::1"
     for bad in (b"alice", b"\xff"):
-        with pytest.raises(ProxyError, match="IP addresses"):
-            token.given(bad, Token(source="client_ip"))
+        with pytest.raises(ProxyError, match="expected an IP address"):
+            token.from_operator(bad, Token(source="client_ip"))
     with pytest.raises(ProxyError, match="too long"):
-        token.given(b"abc", Token(max_length=2))
-    with pytest.raises(ProxyError, match="no & in it"):
-        token.given(b"a&b", Token())
+        token.from_operator(b"abc", Token(max_length=2))
+    with pytest.raises(ProxyError, match="cannot contain &"):
+        token.from_operator(b"a&b", Token())
 
 
 @given(st.binary(max_size=20).map(lambda raw: bytes(b'a," \\\t'[byte % 6] for byte in raw)))

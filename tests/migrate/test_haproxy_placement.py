@@ -8,7 +8,7 @@ import pytest
 from haproxy_rig import TOKENS, Authority, Haproxy, Ports, ask, hosts, needs_haproxy, trusting
 
 from balancer.config.load import load
-from balancer.http.token import given
+from balancer.http.token import from_operator
 from balancer.migrate.haproxy.importer import import_haproxy
 from balancer.migrate.outcome import Surroundings
 from balancer.ring.build import build
@@ -67,7 +67,7 @@ listen ide
 """,
         target="/page?x=1&userid={}&userid=other",
     ),
-    "ids given, out of order, and left out": Case(
+    "ids from_operator, out of order, and left out": Case(
         HEAD
         + """
 listen ide
@@ -358,7 +358,7 @@ def ours(pool, case, ports, without=(), weights=None):
     ring = build(pool, weights)
     names = {backend.name: ports.names[backend.address.port] for backend in pool.backend}
     texts = [case.target.format(token) if pool.token.source in ("path", "uri") else token for token in TOKENS]
-    keys = [given(text.encode(), pool.token) for text in texts]
+    keys = [from_operator(text.encode(), pool.token) for text in texts]
     return [next(host for name in ring.order(key) if (host := names[name]) not in without) for key in keys]
 
 
@@ -399,7 +399,7 @@ backend ide
         theirs = [ports.names[ask(ports["front"], ["/"], preface=header)[0]] for header in headers]
     ring = build(pool)
     names = {backend.name: ports.names[backend.address.port] for backend in pool.backend}
-    assert [names[ring.owner(given(client.encode(), pool.token))] for client in clients] == theirs
+    assert [names[ring.owner(from_operator(client.encode(), pool.token))] for client in clients] == theirs
 
 
 FARM = """

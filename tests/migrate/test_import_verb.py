@@ -41,8 +41,8 @@ def test_to_a_file(source, tmp_path, monkeypatch, capsys):
     done = run(source, "-o", made, ADDRESS="192.0.2.2")
     assert done.returncode == 0
     assert done.stderr == f"{source}:10: compression: compresses answers: let the backends compress\n"
-    told = "1 line was not taken over, or not as it stood: see above"
-    assert done.stdout == f"{made}: {told}; balancer check finds no problem\n"
+    told = "1 line was dropped or changed in meaning: see above"
+    assert done.stdout == f"{made}: {told}; balancer check finds no problems\n"
     backends = load(made, 0.0).pool[0].backend
     assert [(each.name, str(each.address), each.id) for each in backends] == [
         ("a", "192.0.2.1:80", 1),
@@ -53,7 +53,7 @@ def test_to_a_file(source, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADDRESS", "192.0.2.3")
     code, out, errors = here(monkeypatch, capsys, source, "-o", made)
     assert (code, out) == (1, "")
-    assert errors.endswith(f"{made} cannot be written: File exists\n")
+    assert errors.endswith(f"cannot write {made}: File exists\n")
     assert "192.0.2.2" in made.read_text()
 
 

@@ -191,9 +191,9 @@ def test_point_counts(settings):
     [
         ({"a": 0}, {}, {}, "every weight is 0"),
         ({"a": 1, "b": 1}, {}, {"c": 1}, 'no backend "c"; it has a, b'),
-        ({"a": 1}, {}, {"a": -1}, 'weight of "a" is -1'),
-        ({"a": 1}, {}, {"a": math.nan}, 'weight of "a" is nan'),
-        ({"a": 1}, {"algorithm": "maglev", "table_size": 65536}, {}, "prime number of slots"),
+        ({"a": 1}, {}, {"a": -1}, 'weight of "a" must be a number of at least 0, not -1'),
+        ({"a": 1}, {}, {"a": math.nan}, 'weight of "a" must be a number of at least 0, not nan'),
+        ({"a": 1}, {"algorithm": "maglev", "table_size": 65536}, {}, "number of slots must be a prime"),
         (dict.fromkeys("abcde", 1), {"algorithm": "maglev", "table_size": 5}, {}, "too small for 5 backends"),
     ],
 )

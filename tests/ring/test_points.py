@@ -104,7 +104,7 @@ def test_nginx_takes_only_digits_for_a_port():
 
 def test_nginx_refuses_two_backends_that_are_one_server():
     backends = [Backend(name=name, address="10.0.0.1:80", server="ide:80") for name in "ab"]
-    with pytest.raises(Refused, match="same server to nginx"):
+    with pytest.raises(Refused, match="same nginx server string"):
         build(Pool(name="ide", ring=Ring(algorithm="nginx"), backend=tuple(backends)))
 
 

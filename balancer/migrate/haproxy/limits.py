@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from balancer.config.model import MOST_CONNECTIONS
+from balancer.config.model import MAX_CONNECTIONS
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import milliseconds, number
 from balancer.migrate.haproxy.server import Server
@@ -38,12 +38,12 @@ def write_limits(pool: Table, proxy: Proxy, servers: Sequence[Server], hashed: b
 
 def limit(server: Server) -> int:
     """Connections the server takes at once, 0 without a limit."""
-    return min(int(server.get("maxconn") or 0), MOST_CONNECTIONS)
+    return min(int(server.get("maxconn") or 0), MAX_CONNECTIONS)
 
 
 def _queue(pool: Table, proxy: Proxy, servers: Sequence[Server], notes: Notes) -> None:
     lengths = [int(server.get("maxqueue") or 0) for server in servers]
-    longest = MOST_CONNECTIONS if 0 in lengths else min(max(lengths), MOST_CONNECTIONS)
+    longest = MAX_CONNECTIONS if 0 in lengths else min(max(lengths), MAX_CONNECTIONS)
     pool.set("queue", longest, "maxqueue, the longest of the servers'; without it haproxy knows no bound")
     for name in ("queue", "connect"):
         line = proxy.last(f"timeout {name}")

@@ -7,7 +7,7 @@ many as there are ways.
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
-from balancer.config.model import MOST_CONNECTIONS
+from balancer.config.model import MAX_CONNECTIONS
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.acl import KEYS, Match
 from balancer.migrate.haproxy.bind import Bind
@@ -120,7 +120,7 @@ def _limit(listener: Table, proxy: Proxy, group: Sequence[Bind], notes: Notes) -
     line = proxy.last("maxconn")
     if line is not None and len(line.words) > 1:
         try:
-            listener.set("max_connections", min(number(line.words[1], 0, 2**31 - 1), MOST_CONNECTIONS), "maxconn")
+            listener.set("max_connections", min(number(line.words[1], 0, 2**31 - 1), MAX_CONNECTIONS), "maxconn")
         except ValueError as error:
             notes.problem(line.file, line.number, "maxconn", str(error))
     for bind in group:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from balancer.config.model import MOST_CONNECTIONS
+from balancer.config.model import MAX_CONNECTIONS
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.bind import OPTIONS, Bases
 from balancer.migrate.haproxy.known_global import KEYWORDS, meaning
@@ -106,7 +106,7 @@ def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], page
     _log(settings, proxies, notes)
     limits = top.table("limits")
     if (line := settings.last("maxconn")) and len(line.words) > 1:
-        limits.set("max_connections", _number(line, 1, MOST_CONNECTIONS, notes), "maxconn")
+        limits.set("max_connections", _number(line, 1, MAX_CONNECTIONS, notes), "maxconn")
     if (line := settings.last("tune.bufsize")) and len(line.words) > 1:
         try:
             limits.set("max_head_bytes", min(max(size(line.words[1]), 1024), 1 << 20), "tune.bufsize")

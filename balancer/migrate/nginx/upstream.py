@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from balancer.config.model import MOST_CONNECTIONS
+from balancer.config.model import MAX_CONNECTIONS
 from balancer.config.scalars import shown
 from balancer.migrate.names import own_name
 from balancer.migrate.nginx.scalars import host_and_port, is_address, joined, milliseconds, number
@@ -115,7 +115,7 @@ def write_pool(top: Table, name: str, given: Upstream, surroundings: Surrounding
         backend.set("address", address, comment)
         backend.set("weight", server.weight if server.weight != 1 else None)
         backend.set("backup", True if server.backup else None)
-        backend.set("max_connections", min(server.most, MOST_CONNECTIONS) or None, "max_conns")
+        backend.set("max_connections", min(server.most, MAX_CONNECTIONS) or None, "max_conns")
         if hashed and server.text != address:
             backend.set("server", server.text, "its points come from this text: keep it")
     return pool

@@ -1,4 +1,4 @@
-"""What operators ask a running proxy, and what it must answer."""
+"""Requests to the operators' interfaces of a running proxy."""
 
 import http.client
 import socket
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from bench.process import BenchError
 
-PATIENCE = 20.0
+ANSWER_TIMEOUT = 20.0
 """Seconds for an answer."""
 
 
 def scrape(port: int, path: str = "/metrics") -> None:
-    """Read all metrics, as Prometheus does."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    """Read all metrics, as Prometheus does. Raises ``BenchError`` if there are none."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -22,10 +22,10 @@ def scrape(port: int, path: str = "/metrics") -> None:
         connection.close()
 
 
-def converse(path: Path, question: bytes) -> bytes:
-    """Everything that is answered on a Unix socket, until the other side closes it."""
+def exchange(path: Path, question: bytes) -> bytes:
+    """Send ``question`` to a Unix socket and return the answer, which ends when the proxy closes the connection."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(ANSWER_TIMEOUT)
         sock.connect(str(path))
         sock.sendall(question)
         answer = b""

@@ -1,4 +1,4 @@
-"""Which host answers a user: one request through the balancer."""
+"""Find out which host the balancer sends a user to, with a request to ``/whoami``."""
 
 import json
 import ssl
@@ -7,14 +7,17 @@ from pathlib import Path
 import h11
 import trio
 
-ASK_TIME = 3.0
+ANSWER_TIMEOUT = 3.0
 """Seconds to wait for the answer."""
 
 
-async def ask(port: int, cert: Path, token: str) -> str | None:
-    """The name of the host that ``/whoami`` reaches with ``token``, or None if there is no good answer (yet)."""
+async def host_of(port: int, cert: Path, token: str) -> str | None:
+    """Return the name of the host that answers requests with ``token``, or None without a valid answer.
+
+    ``port`` is the balancer's port on 127.0.0.1, ``cert`` the certificate to trust.
+    """
     try:
-        with trio.fail_after(ASK_TIME):
+        with trio.fail_after(ANSWER_TIMEOUT):
             context = ssl.create_default_context(cafile=str(cert))
             tcp = await trio.open_tcp_stream("127.0.0.1", port)
             async with trio.SSLStream(tcp, context, server_hostname="localhost", https_compatible=True) as stream:

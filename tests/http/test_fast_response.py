@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balancer.http.fast_response import read_fast_response
 from balancer.http.head import Head, Response, find_response_end, parse_response
-from balancer.http.usual import read_usual
 
 NGINX = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 15:01:56 GMT\r\nContent-Type: text/plain\r\n"
@@ -64,8 +64,8 @@ def said(response: Response) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("head", [NGINX, NODE, GO, UVICORN])
-def test_what_servers_say_is_usual(head):
-    read = read_usual(head + b"hello", b"GET")
+def test_common_responses_take_the_fast_path(head):
+    read = read_fast_response(head + b"hello", b"GET")
     assert read is not None
     response, rest = read
     assert (said(response), rest) == (said(parse_response(head, b"GET")), b"hello")
@@ -74,7 +74,7 @@ def test_what_servers_say_is_usual(head):
 
 @given(responses, st.sampled_from([b"GET", b"GET", b"HEAD"]))
 def test_it_says_the_same_or_nothing(data, method):
-    read = read_usual(data, method)
+    read = read_fast_response(data, method)
     if read is not None:
         response, rest = read
         end = find_response_end(data)
@@ -83,15 +83,15 @@ def test_it_says_the_same_or_nothing(data, method):
 
 
 @given(responses)
-def test_a_piece_of_a_head_is_not_usual(data):
-    read = read_usual(data, b"GET")
+def test_an_incomplete_head_does_not(data):
+    read = read_fast_response(data, b"GET")
     if read is not None:
         end = len(data) - len(read[1])
-        assert all(read_usual(data[:cut], b"GET") is None for cut in range(end))
+        assert all(read_fast_response(data[:cut], b"GET") is None for cut in range(end))
 
 
 @pytest.mark.parametrize("middle", [b"", b"Content-Length: 5\r\n", b"Content-Length: 5\r\nConnection: keep-alive\r\n"])
 def test_a_long_head_in_vain_takes_linear_time(middle):
     """100,000 lines: with one step back for each that were 5,000,000,000 looks."""
     lines = b"a:\r\n" * 100_000
-    assert read_usual(b"HTTP/1.1 200 OK\r\n" + lines + middle + lines + b"Upgrade: x\r\n\r\n", b"GET") is None
+    assert read_fast_response(b"HTTP/1.1 200 OK\r\n" + lines + middle + lines + b"Upgrade: x\r\n\r\n", b"GET") is None

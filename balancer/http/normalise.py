@@ -1,7 +1,7 @@
-"""What the strict reader does not take: h11 settles it and the head is written anew, or it is refused with a reason.
+"""Heads that the strict reader does not accept: rewrite valid but unusual ones with h11, or give the reason to reject.
 
-Known traits of h11 (0.16) that matter here: it accepts bare LF and unfolds folded lines, so requests with those must be
-refused before; it merges equal lengths and refuses different ones; its messages quote the input, so they are not shown.
+Facts about h11 (0.16): it accepts bare LF and unfolds folded lines, so requests with those must be rejected before; it
+merges equal lengths and rejects different ones; its messages quote the input, so they are not shown.
 """
 
 import re
@@ -15,24 +15,24 @@ _VERSION = re.compile(rb".* HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]++)(.*+)")
 
 
-def refusal(raw: bytes) -> ProxyError:
-    """Say what is wrong with a request head the grammar does not accept."""
+def rejection(raw: bytes) -> ProxyError:
+    """Return an error that says what is wrong with a request head that the grammar does not accept."""
     if grammar.NOT_IN_A_HEAD.search(raw):
         return _bad("a control character or a bare CR or LF in the head")
     if b"\r\n " in raw or b"\r\n\t" in raw:
         return _bad("a folded field")
     start, _, fields = raw.partition(b"\r\n")
     if start.count(b" ") != 2:
-        return _bad("a request line is method, target and version, one space between them")
+        return _bad("a malformed request line: method, target and version, separated by single spaces")
     if _VERSION.fullmatch(start) and not start.endswith((b" HTTP/1.0", b" HTTP/1.1")):
-        return _bad("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
+        return _bad("only HTTP/1.0 and HTTP/1.1 are supported", 505)
     if grammar.FIELDS.fullmatch(fields, 0, len(fields) - 2) is None:
         return _bad("a malformed field: a name, a colon right after it, a value")
-    return _bad("a character that may not be in a request line")
+    return _bad("an invalid character in the request line")
 
 
-def settle_request(raw: bytes) -> bytes:
-    """The same request with its target in origin form and at most one Content-Length. ``raw`` fits the grammar.
+def normalise_request(raw: bytes) -> bytes:
+    """Rewrite a request that matches the grammar, with its target in origin form and at most one Content-Length.
 
     Raises ``ProxyError`` with status 400.
     """
@@ -53,13 +53,13 @@ def settle_request(raw: bytes) -> bytes:
     return _written(b"%b %b HTTP/%b" % (event.method, target, event.http_version), fields)
 
 
-def settle_response(raw: bytes, method: bytes) -> bytes:
-    """The same response without folded lines and bare LF, and with at most one Content-Length.
+def normalise_response(raw: bytes, method: bytes) -> bytes:
+    """Rewrite a response without folded lines and bare LF, and with at most one Content-Length.
 
     Raises ``ProxyError`` with status 502.
     """
     connection = h11.Connection(h11.CLIENT)
-    # Any request h11 accepts a response to; Upgrade because it accepts a 101 only to that.
+    # h11 needs a request to accept a response, and Upgrade in it to accept a 101.
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "backend"), ("Upgrade", "any")]))
     connection.receive_data(raw)
     try:
@@ -73,7 +73,7 @@ def settle_response(raw: bytes, method: bytes) -> bytes:
 
 
 def _origin_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
-    """Target in origin form and the host of a target in absolute form (RFC 9112, 3.2.2 and 3.2.4)."""
+    """Origin form and host of a target in absolute form (RFC 9112, 3.2.2 and 3.2.4)."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None or grammar.HOST.fullmatch(match[1]) is None:
         raise _bad("a target that is neither a path nor an http URL")
