@@ -59,7 +59,7 @@ class OutlierMonitor:
         if backend is None or availability == backend.availability:
             return
         before = backend.availability.ejected
-        pool_state.update_availability(name, availability)
+        pool_state.update_availability({name: availability})
         self._registry.publish()
         if availability.ejected and availability.ejected != before:
             left = pool_state.health[name].ejection.until - now

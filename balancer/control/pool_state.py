@@ -106,12 +106,12 @@ class PoolState(Selection[BackendState]):
             self.backends[name] = backend
         self.weigh_health()
 
-    def update_availability(self, name: str, availability: Availability) -> None:
-        """Set the availability of a backend; without effect if it has been removed."""
-        backend = self.backends.get(name)
-        if backend is not None:
-            backend.availability = availability
-            self.weigh_health()
+    def update_availability(self, availabilities: Mapping[str, Availability]) -> None:
+        """Use these availabilities from now on; without effect for backends that have been removed."""
+        for name, availability in availabilities.items():
+            if name in self.backends:
+                self.backends[name].availability = availability
+        self.weigh_health()
 
     def begin_health(self, backend: str) -> HealthTracker:
         """Start to track the health of a backend."""

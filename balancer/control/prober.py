@@ -120,7 +120,7 @@ class Prober:
             watch = self._watched.pop(backend)
             watch.scope.cancel()
             watch.pool_state.health.pop(backend.name, None)
-            watch.pool_state.update_availability(backend.name, AVAILABLE)
+            watch.pool_state.update_availability({backend.name: AVAILABLE})
 
     def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: BackendState) -> None:
         pool_state, health = watch.pool_state, watch.pool_state.health.get(backend.name)

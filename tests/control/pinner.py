@@ -6,24 +6,24 @@ its modules are loaded once; ``gone`` is said when that child has ended.
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import trio
-from state import config
+from state import Kept, config
 
-from balancer.control.placement_controller import PlacementController
 from balancer.overlay.overlay import Pin
 from balancer.store.journal import Journal
 
 
 async def add_pins(folder):
     journal = Journal(folder)
-    controller = PlacementController(config(), journal)
-    known = controller.pool_states["ide"].overlay.pins
+    kept = Kept(config(), journal, time.time)
+    known = kept.pool_state("ide").overlay.pins
     print(os.getpid(), *known, flush=True)
     for number in range(len(known), 1 << 20):
         digest = f"{number:016x}"
-        await controller.change("ide", [Pin(digest=digest, backend="a")], "tests")
+        await kept.change("ide", [Pin(digest=digest, backend="a")], "tests")
         print(digest, flush=True)
 
 

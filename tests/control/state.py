@@ -76,7 +76,8 @@ class Kept:
         self.events = Events(wall)
         self.pools = Pools(settings, journal, wall)
         self.pool_states, self.pool_state, self.digest = self.pools.states, self.pools.get, self.pools.digest
-        active = ActiveConfig(1, START, settings, {}, {}, {}, {}, 0, "info")
+        keys = {listener.name: () for listener in settings.listener}
+        active = ActiveConfig(1, START, settings, {}, {}, keys, {}, 0, "info")
         self.registry = WorkerRegistry(self.pools.states, active, journal.key, {})
         self.controller = PlacementController(self.pools, self.registry, self.events, wall)
         self.change, self.reconfigure, self.alone = (

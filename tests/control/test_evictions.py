@@ -7,7 +7,7 @@ import trio
 from state import config, keeping, pin
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from balancer.control.evictions import Evictions, Stray
+from balancer.control.evictions import Stray
 from balancer.errors import Refused
 from balancer.health.availability import AVAILABLE, Availability
 from balancer.overlay.overlay import SetState
@@ -47,10 +47,10 @@ class Floor:
 
     def __init__(self, controller, clock):
         self.controller, self.clock = controller, clock
-        self.pool = controller.pool_state("ide").pool
+        self.pool = controller.pool_state("ide")
         self.ended = []
         self.reasons = set()
-        self.evictions = Evictions(controller, self.end, trio.current_time, drain=DRAIN, spread=SPREAD)
+        self.evictions = controller.evictions(self.end, DRAIN, SPREAD)
 
     def end(self, tab, why):
         self.ended.append((trio.current_time(), tab))
@@ -175,7 +175,7 @@ async def test_nobody_is_moved_for_any_other_reason(clock):
         floor.astray(5)
         floor.users(5, "c")
         await floor.controller.change("ide", [pin(floor.controller, b"c-0", "a")], "tests")
-        floor.pool.backends["c"].connect_failed(0.0)
+        floor.pool.backends["c"].counts.held = 1
         await floor.passes(86400, step=600)
         assert not floor.ended
 
@@ -218,7 +218,7 @@ async def test_settling_skips_those_whose_home_is_down_and_who_are_home_by_now(c
         await floor.passes(30)
         assert (work.moved, work.skipped) == (1, 2)
         users = floor.astray(3)
-        floor.pool.backends["a"].connect_failed(trio.current_time())
+        floor.pool.backends["a"].counts.held = 1
         work = await nursery.start(floor.evictions.settle, "ide", 10.0)
         await floor.passes(2)
         assert (work.moved, work.skipped) == (0, work.strays)

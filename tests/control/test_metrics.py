@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import time
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from wire import answer, get
 from balancer.admin.metrics import Metrics
 from balancer.admin.periodic_counts import PeriodicCounts
 from balancer.admin.views import Views
-from balancer.shared.histogram import Histogram
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +119,10 @@ async def test_500_backends_cost_less_than_a_tenth_of_a_second():
     """Of a processor, at each scrape; the best of three."""
     settings = config({f"ide-{n}": 1.0 for n in range(500)}, {"points": 1})
     async with keeping(settings=settings) as controller:
-        lag = Histogram((0.1,)).plain()
-        gauges = defaultdict(int, listeners={}, refused_connections={}, loop_lag=lag, processes=[], workers=[])
-        services = operating(controller, lambda: gauges)
-        metrics = Metrics(services, Views(services, PeriodicCounts(controller, services.evictions)))
+        services = operating(controller)
+        metrics = Metrics(
+            services, Views(services, PeriodicCounts(services.pools, services.evictions, services.events))
+        )
         took = []
         for _ in range(3):
             began = time.process_time()

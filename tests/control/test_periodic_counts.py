@@ -6,7 +6,6 @@ from state import keeping, pin, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.admin.periodic_counts import INTERVAL, PAUSE, PeriodicCounts
-from balancer.control.evictions import Evictions
 
 
 @pytest.fixture
@@ -16,7 +15,7 @@ def clock():
 
 async def scanning(nursery, controller):
     """A scan that has counted once, and sleeps."""
-    scan = PeriodicCounts(controller, Evictions(controller, None, trio.current_time, drain=600, spread=30))
+    scan = PeriodicCounts(controller.pools, controller.evictions(None), controller.events)
     nursery.start_soon(scan.run)
     await until(lambda: scan.rings)
     await wait_all_tasks_blocked()
@@ -30,7 +29,7 @@ async def passes(clock, seconds):
 
 async def test_a_change_is_counted_at_once(clock):
     async with keeping() as controller, trio.open_nursery() as nursery:
-        controller.pool_state("ide").pool.leases.open(b"t", object(), "a")
+        controller.pool_state("ide").leases.open(b"t", object(), "a")
         scan = await scanning(nursery, controller)
         await passes(clock, PAUSE)
         for backend, strays in (("a", 0), ("b", 1), ("a", 0)):
@@ -45,7 +44,7 @@ async def test_users_who_come_are_counted_later(clock):
     async with keeping() as controller, trio.open_nursery() as nursery:
         await controller.change("ide", [pin(controller, b"t", "b")], "tests")
         scan = await scanning(nursery, controller)
-        controller.pool_state("ide").pool.leases.open(b"t", object(), "a")
+        controller.pool_state("ide").leases.open(b"t", object(), "a")
         await passes(clock, PAUSE)
         assert scan.strays == {"ide": 0}
         await passes(clock, INTERVAL)

@@ -10,7 +10,6 @@ from state import START, config, keeping, pin, ticks, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.control.placement_controller import TICK, Outdated
-from balancer.control.pool_state import version
 from balancer.errors import Refused
 from balancer.health.availability import AVAILABLE
 from balancer.health.results import AgentReport, Result
@@ -38,12 +37,12 @@ def replay(store):
 
 async def test_in_force_when_acknowledged_and_on_the_disk_before(tmp_path, clock):
     async with keeping(tmp_path) as controller:
-        pool, seen = controller.pool_state("ide").pool, []
+        pool, seen = controller.pool_state("ide"), []
         place = pool.place
 
-        def watched(placement, availabilities):
+        def watched(ring, weights, placement):
             seen.append([change.op for change in controller.entries()[-1].changes])
-            place(placement)
+            place(ring, weights, placement)
 
         pool.place = watched
         entry = await controller.change(
@@ -73,7 +72,7 @@ async def test_all_or_none(clock):
 async def test_a_change_meant_for_another_state_is_refused(clock):
     async with keeping() as controller:
         pool_state = controller.pool_state("ide")
-        seen = version(pool_state)
+        seen = pool_state.version
         await controller.change("ide", [pin(controller, b"ann", "a")], "root", only_at=seen)
         after = pool_state.overlay
         with pytest.raises(Outdated):
@@ -140,7 +139,7 @@ async def test_pools_are_kept_apart(tmp_path, clock):
         await controller.change("two", [SetState(backend="a", state="drain")], "root")
     async with keeping(tmp_path, settings) as controller:
         assert controller.pool_state("one").overlay == Overlay()
-        assert controller.pool_state("two").pool.placement.states == {"a": "drain"}
+        assert controller.pool_state("two").placement.states == {"a": "drain"}
 
 
 async def test_backends_come_and_go(clock):
@@ -206,7 +205,7 @@ async def test_a_pin_ends_in_time_and_in_the_journal(tmp_path, clock):
 
 async def test_a_full_disk_does_not_prolong_a_pin(tmp_path, clock, caplog):
     async with keeping(tmp_path) as controller, trio.open_nursery() as nursery:
-        pool = controller.pool_state("ide").pool
+        pool = controller.pool_state("ide")
         nursery.start_soon(controller.run)
         await controller.change("ide", [pin(controller, b"ann", "a", until=START + 10)], "root")
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -267,9 +266,9 @@ class TestChangedConfiguration:
             await controller.change("ide", [SetState(backend="a", state="drain")], "root")
         async with keeping(tmp_path, config({"a": 1.0})) as controller:
             assert "no backend is ready" in caplog.text
-            assert list(controller.pool_state("ide").pool.candidates(b"ann", 0.0)) == []
+            assert list(controller.pool_state("ide").candidates(b"ann", 0.0)) == []
             await controller.change("ide", [SetState(backend="a", state="ready")], "root")
-            assert [each.reason for each in controller.pool_state("ide").pool.candidates(b"ann", 0.0)] == ["owner"]
+            assert [each.reason for each in controller.pool_state("ide").candidates(b"ann", 0.0)] == ["owner"]
 
     async def test_pins_on_a_backend_that_is_gone_do_not_count(self, tmp_path, clock):
         async with keeping(tmp_path) as controller:
@@ -278,7 +277,7 @@ class TestChangedConfiguration:
             pool_state = controller.pool_state("ide")
             assert pool_state.placement.home(b"ann") == pool_state.ring.owner(b"ann")
         async with keeping(tmp_path) as controller:
-            assert controller.pool_state("ide").pool.placement.home(b"ann") == "c"
+            assert controller.pool_state("ide").placement.home(b"ann") == "c"
 
     async def test_it_is_noted(self, tmp_path, clock):
         async with keeping(tmp_path) as controller:

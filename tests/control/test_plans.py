@@ -7,7 +7,7 @@ from state import START, config, keeping, pin
 from trio.testing import MockClock
 
 from balancer.control.placement_controller import Outdated
-from balancer.control.plans import KEPT, Plans, live_explanation, past_explanation
+from balancer.control.plans import KEPT, live_explanation, past_explanation
 from balancer.errors import Refused
 from balancer.overlay.overlay import Add, Remove, SetState, SetWeight, Unpin
 
@@ -61,7 +61,7 @@ async def test_what_was_planned_happens(clock, ring):
 
 
 async def as_planned(controller, before, changes, case, *, exact):
-    pool_state, plans = controller.pool_state("ide"), Plans(controller)
+    pool_state, plans = controller.pool_state("ide"), controller.plans
     if before:
         await controller.change("ide", before, "tests")
     for number, token in enumerate(TOKENS):
@@ -82,15 +82,15 @@ async def as_planned(controller, before, changes, case, *, exact):
 
 async def test_a_plan_of_a_ramp_shows_its_end(clock):
     async with keeping(settings=config(WEIGHTS)) as controller:
-        made = await Plans(controller).make("ide", [SetWeight(backend="a", weight=3.0, over=3600.0)])
+        made = await controller.plans.make("ide", [SetWeight(backend="a", weight=3.0, over=3600.0)])
         assert made.plan.after.weights["a"] == 3.0
-        await Plans(controller).make("ide", made.changes)
+        await controller.plans.make("ide", made.changes)
         assert made.changes[0].over == 3600.0
 
 
 async def test_an_outdated_plan_is_refused(clock):
     async with keeping() as controller:
-        plans, pool_state = Plans(controller), controller.pool_state("ide")
+        plans, pool_state = controller.plans, controller.pool_state("ide")
         made = await plans.make("ide", [DRAIN_A])
         await controller.change("ide", [pin(controller, b"ann", "b")], "tests")
         with pytest.raises(Outdated):
@@ -102,7 +102,7 @@ async def test_an_outdated_plan_is_refused(clock):
 
 async def test_a_plan_is_applied_once(clock):
     async with keeping() as controller:
-        plans = Plans(controller)
+        plans = controller.plans
         made = await plans.make("ide", [DRAIN_A])
         assert "<svg" in await plans.picture(made.plan.id)
         entry = await plans.apply(made.plan.id, "root")
@@ -113,7 +113,7 @@ async def test_a_plan_is_applied_once(clock):
 
 async def test_a_drain_begins_when_it_is_applied(clock):
     async with keeping() as controller:
-        plans = Plans(controller)
+        plans = controller.plans
         made = await plans.make("ide", [DRAIN_A])
         clock.jump(5000.0)
         await plans.apply(made.plan.id, "root")
@@ -122,7 +122,7 @@ async def test_a_drain_begins_when_it_is_applied(clock):
 
 async def test_other_changes_are_another_plan_even_of_the_same_ring(clock):
     async with keeping(settings=config(pools=("ide", "other"))) as controller:
-        plans = Plans(controller)
+        plans = controller.plans
         asked = [
             [pin(controller, b"ann", "a")],
             [pin(controller, b"ann", "b")],
@@ -132,19 +132,19 @@ async def test_other_changes_are_another_plan_even_of_the_same_ring(clock):
         made = [await plans.make("ide", changes) for changes in asked] + [await plans.make("other", [DRAIN_A])]
         assert len({each.plan.id for each in made}) == 5
         await plans.apply(made[0].plan.id, "root")
-        assert controller.pool_state("ide").pool.placement.pinned(b"ann") == "a"
+        assert controller.pool_state("ide").placement.pinned(b"ann") == "a"
 
 
 async def test_what_would_be_refused_makes_no_plan(clock):
     async with keeping() as controller:
         for changes in ([SetWeight(backend="gone", weight=1.0)], [Remove(name=name) for name in "abc"]):
             with pytest.raises(Refused):
-                await Plans(controller).make("ide", changes)
+                await controller.plans.make("ide", changes)
 
 
 async def test_only_so_many_are_remembered(clock):
     async with keeping() as controller:
-        plans = Plans(controller)
+        plans = controller.plans
         ids = [(await plans.make("ide", [pin(controller, b"%d" % n, "a")])).plan.id for n in range(KEPT + 1)]
         with pytest.raises(Refused, match="no such plan"):
             plans.get(ids[0])
@@ -156,11 +156,12 @@ async def test_an_explanation_of_this_moment(clock):
         pool_state = controller.pool_state("ide")
         order = list(pool_state.ring.order(b"ann"))
         await controller.change("ide", [SetState(backend=order[0], state="drain")], "tests")
-        pool_state.backends[order[1]].connect_failed(0.0)
+        pool_state.backends[order[1]].counts.held = 1
         found = live_explanation(pool_state, b"ann", 1.0)
         assert (found.rule, found.placed) == ("successor", order[2])
         skipped = [(each.backend, each.skipped) for each in found.candidates]
         assert skipped == [(order[0], "draining"), (order[1], "failed to connect"), (order[2], None)]
+        pool_state.backends[order[1]].counts.held = 0
         pool_state.leases.open(b"ann", 1, order[1])
         assert live_explanation(pool_state, b"ann", 9.0).rule == "lease"
 
@@ -176,9 +177,9 @@ async def test_an_explanation_of_the_past(tmp_path, clock):
         clock.jump(1000.0)
         expected = {0: order[0], 99: order[0], 100: order[1], 200: order[2], 249: order[2], 250: order[1]}
         for passed, backend in expected.items():
-            found = await past_explanation(controller, "ide", b"ann", START + passed)
+            found = await past_explanation(controller.pools, "ide", b"ann", START + passed)
             assert (passed, found.placed) == (passed, backend)
             assert (found.rule == "pin") == (backend == order[2])
             assert found.fingerprint == ring.fingerprint
         with pytest.raises(Refused, match="does not reach back"):
-            await past_explanation(controller, "ide", b"ann", START - 1)
+            await past_explanation(controller.pools, "ide", b"ann", START - 1)
