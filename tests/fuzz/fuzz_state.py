@@ -15,7 +15,7 @@ import trio.testing
 from balancer.admin import requests, server
 from balancer.config.load import check
 from balancer.config.model import Backend, Config, Listener, Pool, Ring, Section
-from balancer.control.placement_controller import PlacementController
+from balancer.control.pools import Pools
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry
 from balancer.overlay.overlay import Overlay, Pin
@@ -149,24 +149,24 @@ def _started(files: dict[str, bytes]) -> None:
         for file, data in files.items():
             (folder / file).write_bytes(data)
         with closing(Journal(folder)) as store:
-            controller = _controller(store)
+            pools = _pools(store)
             before = store.entries()
             pin = Pin(digest="0123456789abcdef", backend="ide-01", since=_NOW)
             try:
-                controller.pool_state("ide").overlay.apply(pin, controller.pool_state("ide").configured, _NOW)
+                pools.get("ide").overlay.apply(pin, pools.get("ide").configured, _NOW)
             except Refused:
                 return  # nobody would have acknowledged it
-            change = Entry(seq=controller.seq + 1, time=_NOW, who="fuzz", pool="ide", changes=(pin,), after="b")
+            change = Entry(seq=pools.seq + 1, time=_NOW, who="fuzz", pool="ide", changes=(pin,), after="b")
             store.append(change)
             assert store.entries() == [*before, change]
         with closing(Journal(folder)) as store:
-            controller = _controller(store)
-            assert controller.seq == change.seq
-            assert controller.pool_state("ide").overlay.pins[pin.key] == pin, "an acknowledged change was forgotten"
+            pools = _pools(store)
+            assert pools.seq == change.seq
+            assert pools.get("ide").overlay.pins[pin.key] == pin, "an acknowledged change was forgotten"
 
 
-def _controller(store: Journal) -> PlacementController:
-    return PlacementController(_CONFIG, store, lambda: _NOW)
+def _pools(store: Journal) -> Pools:
+    return Pools(_CONFIG, store, lambda: _NOW)
 
 
 @contextmanager

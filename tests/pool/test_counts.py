@@ -4,11 +4,11 @@ from functools import reduce
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pools import config, open_pool, steered
+from pools import open_pool
 
+from balancer.control.worker_counts import PoolCounts, backend_counts
 from balancer.pool.backend import Backend
-from balancer.pool.counts import added, lay_down, pool_counters, pool_gauges
-from balancer.pool.pool import Pool
+from balancer.pool.counts import added, pool_counters, pool_gauges
 
 numbers = st.integers(0, 1 << 40)
 counts = st.fixed_dictionaries(
@@ -39,21 +39,21 @@ def test_a_sum_is_that_of_each_number(several, random):
 
 @given(st.lists(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(Backend.COUNTERS)), max_size=20)))
 def test_control_shows_what_all_workers_have_counted(work):
-    shown, workers = open_pool(["a", "b"]), [open_pool(["a", "b"]) for _ in work]
+    shown, workers = PoolCounts(), [open_pool(["a", "b"]) for _ in work]
     for pool, events in zip(workers, work, strict=True):
         for name, counter in events:
             backend = pool.backends[name]
             setattr(backend, counter, getattr(backend, counter) + 1)
             backend.active += 1
             pool.decisions["owner"] += 1
-    lay_down(
-        shown,
-        reduce(added, map(pool_counters, workers), {}),
-        reduce(added, (pool_gauges(pool, 0.0) for pool in workers), {}),
-    )
+    counters = reduce(added, map(pool_counters, workers), {})
+    gauges = reduce(added, (pool_gauges(pool, 0.0) for pool in workers), {})
+    shown.show(counters)
     for name in ("a", "b"):
         for counter in (*Backend.COUNTERS, "active"):
-            assert getattr(shown.backends[name], counter) == sum(getattr(w.backends[name], counter) for w in workers)
+            assert getattr(backend_counts(name, counters, gauges), counter) == sum(
+                getattr(w.backends[name], counter) for w in workers
+            )
     assert shown.decisions["owner"] == sum(map(len, work))
 
 
@@ -63,7 +63,5 @@ def test_a_backend_that_only_some_have_counts_all_the_same():
     for pool in (old, new):
         for backend in pool.backends.values():
             backend.requests = 1
-    settings = config(["a", "new"])
-    shown = Pool(settings, steered(settings))
-    lay_down(shown, added(pool_counters(old), pool_counters(new)), pool_gauges(new, 0.0))
-    assert {name: backend.requests for name, backend in shown.backends.items()} == {"a": 2, "new": 1}
+    counters, gauges = added(pool_counters(old), pool_counters(new)), pool_gauges(new, 0.0)
+    assert [backend_counts(name, counters, gauges).requests for name in ("a", "new", "unknown")] == [2, 1, 0]

@@ -87,12 +87,12 @@ def test_bounded_load_goes_on_in_panic():
 def test_weights_count_and_those_taken_out_do_not():
     assert open_pool().healthy == 1.0
     heavy = open_pool(weights={"a": 5.0, "b": 1.0, "c": 1.0, "d": 1.0})
-    heavy.stand({"a": DOWN})
+    heavy.update_availability({"a": DOWN})
     assert heavy.panic
     drained = open_pool(changes=[SetState(backend="a", state="drain")])
-    drained.stand({"a": DOWN, "b": DOWN})
+    drained.update_availability({"a": DOWN, "b": DOWN})
     assert drained.healthy == pytest.approx(2 / 3)
-    drained.place(steered(drained.config, [SetState(backend="c", state="maint")]))
+    drained.place(steered(drained.settings, [SetState(backend="c", state="maint")]))
     assert drained.healthy == pytest.approx(1 / 3)
     assert drained.panic
 

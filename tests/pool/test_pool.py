@@ -107,7 +107,7 @@ def test_in_every_situation(situation):
         else:
             assert rules[0] == "bounded"
             assert not here
-            assert pool.config.ring.bound or pool.config.ring.hash_balance_factor
+            assert pool.settings.ring.bound or pool.settings.ring.hash_balance_factor
 
 
 @given(situations())
@@ -190,7 +190,7 @@ def test_pin_then_lease_then_owner_then_successors():
     pool = open_pool(NAMES)
     token = token_of(pool, "a")
     pool.leases.open(token, 1, "b")
-    pool.place(steered(pool.config, [pin(token, "c")]))
+    pool.place(steered(pool.settings, [pin(token, "c")]))
     assert told(pool, token)[:4] == [("c", "pin"), ("b", "lease"), ("a", "owner"), ("d", "successor")]
 
 
@@ -267,7 +267,7 @@ def test_maint_in_the_middle_of_the_tries_counts_at_once():
         pool.backends[name].connect_failed(0.0)
     tries = pool.candidates(b"ann", 1.0)
     first = next(tries).backend.name
-    pool.place(steered(pool.config, [maint("a"), maint("b" if first != "b" else "c")]))
+    pool.place(steered(pool.settings, [maint("a"), maint("b" if first != "b" else "c")]))
     assert not {each.backend.name for each in tries} & {"a", "b"}
 
 

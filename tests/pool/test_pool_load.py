@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from pools import config, steered, told
 
 from balancer.config import model
-from balancer.pool.pool import FULL, Pool
+from balancer.pool.pool import Pool
+from balancer.pool.selection import FULL
 from balancer.ring.build import build
 from balancer.shared.counters import SharedCounters, size
 
@@ -74,7 +75,7 @@ class TestLimits:
         one, other = workers(max_connections=2)
         assert one.backends["a"].enter()
         for pool in (one, other):
-            pool.place(seated(pool.config, {"a": 9, "b": 1, "c": 2}))
+            pool.place(seated(pool.settings, {"a": 9, "b": 1, "c": 2}))
         assert other.backends["a"].enter()
         assert not other.backends["a"].enter()
 
@@ -85,15 +86,15 @@ class TestLimits:
         waiting = other.backends["a"].load.waiting
         waiting.append("somebody")
         for pool in (one, other):
-            pool.configure(pool.config.model_copy(update={"max_connections": 2}))
+            pool.configure(pool.settings.model_copy(update={"max_connections": 2}))
         assert other.backends["a"].load.waiting is waiting
         assert other.backends["a"].enter()
         assert not other.backends["a"].enter()
         for pool in (one, other):
-            pool.configure(pool.config.model_copy(update={"max_connections": 0}))
+            pool.configure(pool.settings.model_copy(update={"max_connections": 0}))
         assert other.backends["a"].enter()
         for pool in (one, other):
-            pool.configure(pool.config.model_copy(update={"max_connections": 3}))
+            pool.configure(pool.settings.model_copy(update={"max_connections": 3}))
         assert not one.backends["a"].enter()  # what was counted meanwhile is known
 
     def test_who_was_full_is_remembered_as_such(self):
