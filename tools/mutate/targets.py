@@ -1,0 +1,31 @@
+"""Which sources are mutated, and which tests have to notice."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Target:
+    """A package and its tests: those that run in the test's own process first, then those that start a daemon."""
+
+    package: str
+    tests: tuple[str, ...]
+
+    def sources(self, root: Path) -> list[Path]:
+        """Return the files of the package, relative to ``root``."""
+        return sorted(path.relative_to(root) for path in (root / self.package).glob("*.py"))
+
+    def tests_for(self, source: Path, root: Path) -> list[str]:
+        """Return the tests in the order in which they run: those that are named after the source come first."""
+        stem = source.stem.removesuffix("s")
+        named = [str(path.relative_to(root)) for path in root.glob(f"{self.tests[0]}/test_{stem}*.py")]
+        return [*named, *self.tests]
+
+
+TARGETS = (
+    Target("balancer/ring", ("tests/ring",)),
+    Target("balancer/overlay", ("tests/overlay", "tests/ring")),
+    Target("balancer/pool", ("tests/pool",)),
+    Target("balancer/http", ("tests/http", "tests/fuzz/test_fuzz_targets.py")),
+    Target("balancer/proxy", ("tests/proxy", "tests/e2e")),
+)
