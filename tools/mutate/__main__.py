@@ -5,6 +5,7 @@ test, or code that makes no difference. Exit code 1 if the score is below ``--at
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 def main() -> int:
     """Return 0, 1 if the score is too low, or 2 if there is none."""
     args = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the copies are removed
     targets = [target for target in TARGETS if not args.only or target.package in args.only]
     chosen = _chosen(targets, Random(args.seed), args.count)
     print(f"{len(chosen)} mutants, seed {args.seed}", flush=True)
@@ -70,12 +72,15 @@ def _survivors(
         finally:
             copies.put(copy)
         if not noticed:
-            print(f"\nsurvived: {mutant.path}:{mutant.line}: {mutant.change}\n{mutant.diff(ROOT)}", end="", flush=True)
+            print(f"\nsurvived: {mutant.path}:{mutant.line}: {mutant.change}\n{mutant.diff()}", end="", flush=True)
         return not noticed
 
     with ThreadPoolExecutor(jobs) as threads:
-        list(threads.map(baseline, targets))
-        return [pair for pair, survived in zip(chosen, threads.map(survives, chosen), strict=True) if survived]
+        try:
+            list(threads.map(baseline, targets))
+            return [pair for pair, survived in zip(chosen, threads.map(survives, chosen), strict=True) if survived]
+        finally:
+            threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C, those that have not begun
 
 
 def _report(chosen: list[tuple[Target, Mutant]], survivors: list[tuple[Target, Mutant]]) -> float:

@@ -46,13 +46,14 @@ class Mutant:
     path: Path
     line: int
     change: str
+    original: str
+    """The whole file."""
     text: str
     """The whole file, changed."""
 
-    def diff(self, root: Path) -> str:
+    def diff(self) -> str:
         """Return the change as a unified diff with one line of context."""
-        before = (root / self.path).read_text().splitlines(keepends=True)
-        after = self.text.splitlines(keepends=True)
+        before, after = self.original.splitlines(keepends=True), self.text.splitlines(keepends=True)
         return "".join(difflib.unified_diff(before, after, str(self.path), str(self.path), n=1))
 
 
@@ -62,7 +63,7 @@ def mutants(root: Path, path: Path) -> list[list[Mutant]]:
     tree = ast.parse(source)
     writer = _Writer(source)
     places = [
-        [Mutant(path, node.lineno, change, text) for change, text in _changes(node, writer) if _compiles(text)]
+        [Mutant(path, node.lineno, change, source, text) for change, text in _changes(node, writer) if _compiles(text)]
         for node in _Walk().nodes(tree)
     ]
     return [place for place in places if place]
