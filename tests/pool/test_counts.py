@@ -46,6 +46,11 @@ def test_control_shows_what_all_workers_have_counted(work):
             setattr(backend, counter, getattr(backend, counter) + 1)
             backend.active += 1
             pool.decisions["owner"] += 1
+            pool.refused += 2
+            pool.retries.made += 3
+            pool.retries.given_up["budget"] += 4
+            pool.traffic.answers[1] += 5
+            pool.traffic.seconds.note(0.5)
     lay_down(
         shown,
         reduce(added, map(pool_counters, workers), {}),
@@ -54,7 +59,14 @@ def test_control_shows_what_all_workers_have_counted(work):
     for name in ("a", "b"):
         for counter in (*Backend.COUNTERS, "active"):
             assert getattr(shown.backends[name], counter) == sum(getattr(w.backends[name], counter) for w in workers)
-    assert shown.decisions["owner"] == sum(map(len, work))
+    events = sum(map(len, work))
+    assert shown.decisions["owner"] == events
+    assert shown.refused == 2 * events
+    assert shown.retries.made == 3 * events
+    assert shown.retries.given_up["budget"] == 4 * events
+    assert shown.traffic.answers[1] == 5 * events
+    assert sum(shown.traffic.seconds.counts) == events
+    assert shown.traffic.seconds.sum == 0.5 * events
 
 
 def test_a_backend_that_only_some_have_counts_all_the_same():

@@ -200,4 +200,5 @@ def _constants(node: ast.Constant, writer: _Writer) -> Iterator[tuple[str, str]]
 
 
 def _nothing(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value in (None, False)
+    """Return whether callers take the value as they take None."""
+    return isinstance(value, ast.Constant) and not value.value
