@@ -22,10 +22,15 @@ class Target:
         return [*named, *self.tests]
 
 
+END_TO_END = (
+    *("http", "tunnels", "tokens", "routes", "placement", "streaming", "splits", "secured", "introduced", "tls"),
+    *("overload", "breaks", "slow", "failover"),
+)
+"""Tests of a whole daemon that concern the proxy, the fast ones first."""
 TARGETS = (
     Target("balancer/ring", ("tests/ring",)),
     Target("balancer/overlay", ("tests/ring/test_overlay.py", "tests/ring", "tests/control/test_journal.py")),
     Target("balancer/pool", ("tests/pool",)),
     Target("balancer/http", ("tests/http",)),
-    Target("balancer/proxy", ("tests/proxy", "tests/e2e")),
+    Target("balancer/proxy", ("tests/proxy", *(f"tests/e2e/test_e2e_{name}.py" for name in END_TO_END))),
 )
