@@ -71,7 +71,9 @@ def _survivors(
             noticed = copy.notices(mutant, target.tests_for(mutant.path, ROOT), timeouts[target])
         finally:
             copies.put(copy)
-        if not noticed:
+        if noticed:
+            print(".", end="", flush=True)
+        else:
             print(f"\nsurvived: {mutant.path}:{mutant.line}: {mutant.change}\n{mutant.diff()}", end="", flush=True)
         return not noticed
 
