@@ -1,6 +1,5 @@
 """Every ``async def test_`` runs under trio; no test may leave a descriptor open."""
 
-import faulthandler
 import gc
 import inspect
 import os
@@ -15,6 +14,9 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
+TIMEOUTS = {"site": 600, "soak": 7200}
+"""Seconds of a test with this mark; pyproject.toml has those of the others."""
+
 
 def pytest_configure(config):
     """Commands are started hundreds of times: where the source tree is kept clean, they share bytecode elsewhere."""
@@ -24,9 +26,11 @@ def pytest_configure(config):
         os.environ.setdefault("PYTHONPYCACHEPREFIX", folder.name)
 
 
-def pytest_runtest_setup(item):
-    if item.get_closest_marker("soak"):  # takes its time, which is no reason to print where every thread is
-        faulthandler.cancel_dump_traceback_later()
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for mark, seconds in TIMEOUTS.items():
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.timeout(seconds))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -283,11 +283,11 @@ def main() -> int:
     """Run the process; its arguments are CHANNEL MEMORY COUNTERS CONFIG. Called by ``balancer.daemon.start``."""
     begin()
     channel, memory, counters = map(int, sys.argv[1:4])
-    control = Control(
-        Channel(socket.socket(fileno=channel)), MemoryFile(memory), MemoryFile(counters), Path(sys.argv[4])
-    )
+    sock = socket.socket(fileno=channel)
+    control = Control(Channel(sock), MemoryFile(memory), MemoryFile(counters), Path(sys.argv[4]))
     try:
-        trio.run(control.run)
+        with sock:
+            trio.run(control.run)
     except BaseExceptionGroup as group:
         refused, rest = group.split((ConfigError, Refused))
         if rest is not None:

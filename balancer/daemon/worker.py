@@ -196,4 +196,5 @@ def main() -> None:
     sys.unraisablehook = unraisable
     channel, shared_counters, number = map(int, sys.argv[1:])
     view = memoryview(mmap.mmap(shared_counters, 0))
-    trio.run(Worker(Channel(socket.socket(fileno=channel)), SharedCounters(view, number)).run)
+    with socket.socket(fileno=channel) as sock:
+        trio.run(Worker(Channel(sock), SharedCounters(view, number)).run)

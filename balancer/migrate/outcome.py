@@ -1,4 +1,4 @@
-"""What an import comes to: the new configuration, and every line of the old one that has no counterpart in it."""
+"""The result of an import: the new configuration, and every line of the old one that has no counterpart in it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from balancer.migrate.toml import printable
 
 @dataclass(frozen=True, order=True)
 class Remark:
-    """A directive that could not be carried over, or not as it stood."""
+    """A directive that was not converted, or not exactly."""
 
     file: str
     line: int
     what: str
-    """The directive's keywords, without its arguments: those may be secrets."""
+    """The directive's keywords without its arguments, which may be secrets."""
     message: str
     """What it did, and what to do instead."""
 
@@ -24,7 +24,7 @@ class Remark:
 
 @dataclass
 class Outcome:
-    """The text of ``balancer.toml``, and what did not make it there, in file order and each line once."""
+    """The text of ``balancer.toml``, and a remark for each line that has no exact counterpart, in file order."""
 
     text: str
     remarks: list[Remark] = field(default_factory=list)
@@ -32,34 +32,34 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What an import has to know of the machine besides files."""
+    """What an import uses of the machine besides files."""
 
     environment: Mapping[str, str]
     resolve: Callable[[str], Sequence[str]]
-    """The IP addresses of a host name, the preferred first; empty if it has none."""
+    """Returns the IP addresses of a host name, the preferred one first; empty if there are none."""
 
 
 class Notes:
-    """What is found while a configuration is read: what is wrong with it, and what has no counterpart."""
+    """Problems and remarks collected while a configuration is read."""
 
     def __init__(self) -> None:
         self._problems: dict[Problem, None] = {}
         self._remarks: set[Remark] = set()
 
     def problem(self, file: str, line: int | None, what: str, message: str) -> None:
-        """Something the other balancer would refuse as well, or that could only be carried over wrongly."""
+        """Add an error: the other balancer would reject the line as well, or its conversion would move users."""
         self._problems[Problem(printable(file), line, printable(what), printable(message))] = None
 
     def remark(self, file: str, line: int, what: str, message: str) -> None:
-        """A directive without an exact counterpart."""
+        """Add a remark on a directive without an exact counterpart."""
         self._remarks.add(Remark(file, line, what, message))
 
     @property
     def remarks(self) -> list[Remark]:
-        """In file order, each once, though a line may have been inherited by many sections."""
+        """Return the remarks in file order, each once, even if many sections inherit the line."""
         return sorted(self._remarks)
 
     def check(self) -> None:
-        """Raise ``ConfigError`` if there has been a problem."""
+        """Raise ``ConfigError`` if there are problems."""
         if self._problems:
             raise ConfigError(sorted(self._problems, key=lambda each: (each.file, each.line or 0)))

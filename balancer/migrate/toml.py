@@ -1,7 +1,7 @@
-"""TOML as an operator would write it: tables in order, each key with a comment that says where its value comes from.
+"""A writer of TOML for people: tables in order, and a comment at each key that says where its value comes from.
 
-The standard library reads TOML and writes none. Text comes from files nobody has checked, so a name may hold anything:
-strings are escaped, and a comment shows what would end its line as an escape.
+The standard library reads TOML but does not write it. Text comes from unchecked files and may contain anything:
+strings are escaped, and so is whatever would end the line of a comment.
 """
 
 import json
@@ -17,29 +17,29 @@ Value = str | bool | int | float | Sequence["Value"] | Mapping[str, "Value"]
 
 @dataclass
 class Table:
-    """A table, with its keys in the order of ``set`` and the tables below it after them."""
+    """A table: its keys in the order of ``set``, then the tables below it."""
 
     header: str
-    """``[pool.ring]`` or ``[[pool]]``; empty for the top of the document."""
+    """``[pool.ring]`` or ``[[pool]]``; empty for the root table."""
     comment: str = ""
     keys: dict[str, tuple[Value, str]] = field(default_factory=dict)
     tables: list["Table"] = field(default_factory=list)
 
     def set(self, key: str, value: Value | None, comment: str = "") -> None:
-        """Give a key its value; ``None`` leaves it out."""
+        """Set a key; ``None`` leaves it out."""
         if value is not None:
             self.keys[key] = (value, comment)
 
     def table(self, name: str, comment: str = "") -> "Table":
-        """A table below this one, left out of the text as long as it is empty."""
+        """Add a table below this one. An empty one is not written."""
         return self._below(f"[{self._path}{name}]", comment)
 
     def element(self, name: str, comment: str = "") -> "Table":
-        """One more element of the array of tables ``name``."""
+        """Append an element to the array of tables ``name``."""
         return self._below(f"[[{self._path}{name}]]", comment)
 
     def lines(self) -> Iterator[str]:
-        """The table as text, those below included."""
+        """Yield the lines of this table and of those below it."""
         if self.keys or self.header.startswith("[[") or not self.header:
             if self.header:
                 yield ""
@@ -72,7 +72,7 @@ class Table:
 
 
 def literal(value: Value) -> str:
-    """A value in TOML, tables inline; ``ValueError`` for text that no TOML file can hold (lone surrogates)."""
+    """Return a value as TOML, tables inline. Raise ``ValueError`` for lone surrogates, which TOML cannot express."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -86,13 +86,13 @@ def literal(value: Value) -> str:
 
 
 def duration(milliseconds: int) -> str:
-    """A duration as the configuration has it, in the largest unit that leaves no fraction: ``"90s"``, ``"2m"``."""
+    """Return a duration in the largest unit that leaves no fraction: ``"90s"``, ``"2m"``."""
     unit, size = next((unit, size) for unit, size in _UNITS if milliseconds % size == 0)
     return f"{milliseconds // size}{unit}"
 
 
 def printable(text: str) -> str:
-    """Text on one line, what no comment may hold as an escape."""
+    """Return text on one line, with characters that a comment must not contain escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

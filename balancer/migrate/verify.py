@@ -1,12 +1,12 @@
-"""Does a ring place users as the balancer before it did? Its requests are compared one by one, differences explained.
+"""Compare a ring with another balancer's log: where does each place users, and why do they differ?
 
-Facts. A balancer that hashes alike still sends some requests elsewhere: a server was down, or refused, and the next one
-took its users. haproxy logs when servers go and come, if its log is read whole; nginx does not. But a server that is
-down serves nobody at all, and that shows: for each server we note the seconds in which it served. A difference is put
-down to an outage if each server the ring would have preferred was silent around it, and if in that silence a try on it
+A balancer with the same hash still sends some requests elsewhere: a server was down, or refused, and the next one
+took its users. haproxy logs when servers go down and up, in its complete log; nginx does not. But a server that is
+down serves no request at all, which shows: for each server we record the seconds in which it served. A difference is
+attributed to an outage if every server that the ring prefers was silent around it, and if in that silence an attempt
 failed, or many requests of its users went elsewhere. With a wrong ring, servers are busy with each other's users, and
-nothing is silent. A server that is nowhere in the log proves nothing: it may not have been there at all. Requests are
-logged when they end, tunnels hours after they were placed; so nothing here depends on the order of lines.
+none is silent. A server that the log never mentions proves nothing: it may not have existed. Requests are
+logged when they end, tunnels hours after they were placed, so nothing here depends on the order of lines.
 """
 
 from bisect import bisect_right
@@ -27,32 +27,32 @@ from balancer.ring.base import Ring
 from balancer.ring.build import build
 
 KEPT = 50_000
-"""Differences that are looked into; what there is beyond them counts as unexplained."""
+"""Differences that are analysed. Further ones count as unexplained."""
 EXAMPLES = 3
 ENOUGH = 10
-"""Differences in one silence of a server that show it was down, without any other sign."""
+"""So many differences in one silence of a server prove without any other evidence that it was down."""
 GRACE = 2
-"""Seconds around a change of a server in which requests may have been placed before it as well as after."""
+"""Seconds around a state change of a server within which requests may have been placed before or after it."""
 _DAY = 86_400
 _MOST_DAYS = 4096
-"""Days of servers to keep in mind: 86,400 bytes each."""
+"""Limit on the product of days and servers: 86,400 bytes each."""
 _OWNERS_KEPT = 1 << 16
 _USERS_KEPT = 10_000
 
 
 class Cause(StrEnum):
-    """Why a request was not where the ring has its user. The first four are open questions, the others explain it."""
+    """Why a request did not go where the ring places its user. The first four explain nothing, the others do."""
 
     DIFFERS = "differs"
     ABSENT = "belongs on a host that the log never mentions"
-    STRANGER = "served by a host that this pool does not have"
-    REFUSED = "would be refused here"
-    DOWN = "host was down, as the log or the operator says"
-    SILENT = "host served nobody at that time"
+    STRANGER = "served by a host that is not in this pool"
+    REFUSED = "would be rejected here"
+    DOWN = "host was down, according to the log or the operator"
+    SILENT = "host served no request at that time"
     REDISPATCHED = "redispatched"
-    PASSED_ON = "tried there, and passed on"
+    PASSED_ON = "tried there first, then sent to the next server"
     COOKIE = "placed by a cookie"
-    BOUND = "ambiguous: the load is bounded, and no log says how it was"
+    BOUND = "ambiguous: load is bounded, and no log contains the load"
 
     @property
     def explains(self) -> bool:
@@ -61,11 +61,11 @@ class Cause(StrEnum):
 
 @dataclass
 class Group:
-    """Requests that differ in one way."""
+    """Requests with the same difference."""
 
     cause: Cause
     owner: str
-    """Where the ring has these users."""
+    """Where the ring places these users."""
     served: str
     """Where they went."""
     requests: int = 0
@@ -74,7 +74,7 @@ class Group:
     first: int | None = None
     last: int | None = None
     examples: list[tuple[str, str]] = field(default_factory=list)
-    """Line and digest of a few."""
+    """Line and digest of a few requests."""
 
     def add(self, when: int | None, line: str, digest: str) -> None:
         """Count a request."""
@@ -90,15 +90,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison has come to."""
+    """The result of a comparison."""
 
     pool: str
     fingerprint: str
     backends: int
     agreed: int
-    """Requests that went where the ring has their users."""
+    """Requests that went where the ring places their users."""
     groups: list[Group]
-    """The others: first what is not explained, the most frequent first."""
+    """The other requests: unexplained groups first, then the largest."""
     left_out: Mapping[str, int]
     """Requests that could not be compared, by reason."""
 
@@ -108,7 +108,7 @@ class Verdict:
 
     @property
     def proved(self) -> bool:
-        """Something was compared, and all of it agrees or is explained."""
+        """Return whether requests were compared and each of them agrees or is explained."""
         return self.compared > 0 and all(group.cause.explains for group in self.groups)
 
 
@@ -117,7 +117,7 @@ class _Difference:
     when: int | None
     served: str
     preferred: tuple[str, ...]
-    """The owner, and further candidates before the one that served."""
+    """The owner and the candidates after it, up to the one that served."""
     line: str
     digest: str
 
@@ -125,7 +125,7 @@ class _Difference:
 class Verifier:
     """Compares requests with the ring of ``pool``.
 
-    ``digest`` is what stands for a token in examples. ``by_address`` says that the pool hashes the addresses of
+    ``digest`` returns what represents a token in examples. ``by_address``: the pool hashes the addresses of
     clients, as in ``tcp`` mode.
     """
 
@@ -137,7 +137,7 @@ class Verifier:
         self._ring: Ring = build(pool)
         self._owner = lru_cache(maxsize=_OWNERS_KEPT)(self._ring.owner)
         self.labels = _labels(pool)
-        """Backends by what others may call them; more may be added."""
+        """Backends by the names that logs may use. Callers may add more."""
         self._seen = _Seen()
         self._agreed = 0
         self._groups: dict[tuple[Cause, str, str], Group] = {}
@@ -145,20 +145,20 @@ class Verifier:
         self._left_out: Counter[str] = Counter()
 
     def knows(self, server: str) -> bool:
-        """Is this name or address one of the pool's backends?"""
+        """Return whether this name or address belongs to a backend of the pool."""
         return server in self.labels
 
     def change(self, change: Change) -> None:
-        """A server has gone or come back, or was away all the time if ``when`` is 0."""
+        """Record that a server went down or came up; it was down all the time if ``when`` is 0."""
         if self.knows(change.server):
             name = self.labels[change.server]
             self._seen.mention(name)
             self._seen.change(name, change.when, change.up)
 
     def request(self, request: Request, line: str) -> None:
-        """A request; ``line`` says where it is logged. Raises ``Refused`` for a log too long to be kept in mind."""
+        """Compare a request that is logged at ``line``. Raise ``Refused`` if the log spans too many days."""
         if not request.servers:
-            self._left_out["no host was asked"] += 1
+            self._left_out["no host was tried"] += 1
             return
         tried = [self.labels.get(server, "") for server in request.servers]
         served = tried[-1]
@@ -197,7 +197,7 @@ class Verifier:
             self._group(Cause.DIFFERS, owner, served, request.when, line, digest)
 
     def verdict(self) -> Verdict:
-        """What has come of it, with all that has been logged in view. For once only, at the end."""
+        """Return the result. Call it once, after the last line."""
         self._seen.sort()
         for each in self._differences:
             if each.when is not None:
@@ -219,12 +219,12 @@ class Verifier:
         )
 
     def _key(self, request: Request) -> bytes | None:
-        """What is hashed; nothing if there is nothing to hash, which is counted."""
+        """Return the bytes that are hashed, or count the request as left out."""
         if self._by_address:
             key = request.client.encode() or None
-            reason = "no address of the client in the line"
+            reason = "the line has no client address"
         elif request.target is None:
-            key, reason = None, "no whole request in the line"
+            key, reason = None, "the line has no complete request"
         else:
             head = Head(b"GET", request.target, 1)
             head.fields = request.fields
@@ -256,7 +256,7 @@ class Verifier:
 
 
 class _Seen:
-    """Which server served in which second, and when it came and went; 86,400 bytes for each of its days."""
+    """In which seconds each server served, and when it went down and up; 86,400 bytes a server and day."""
 
     _NOTHING, _SERVED, _FAILED = b"\0", b"\1", b"\2"
 
@@ -268,7 +268,7 @@ class _Seen:
         self._mentioned: set[str] = set()
 
     def mention(self, name: str) -> None:
-        """It exists."""
+        """Record that a server exists."""
         self._mentioned.add(name)
 
     def mentions(self, name: str) -> bool:
@@ -287,17 +287,17 @@ class _Seen:
         self._changes.setdefault(name, []).append((when, up))
 
     def sort(self) -> None:
-        """Once all changes are known: the files may have come in any order."""
+        """Sort the changes once all are known: files may be read in any order."""
         for changes in self._changes.values():
             changes.sort()
 
     def missed(self, name: str, when: int) -> None:
-        """Count a request that ``name`` should have had, if that falls into a silence and not just beside one."""
+        """Count a request that ``name`` should have served, if it falls into a silence of that server."""
         if not self._served_at(name, when):
             self._missed[name, self._last_served(name, when) + 1] += 1
 
     def was_down(self, name: str, when: int) -> bool:
-        """Do changes that were logged say so, and no request since? It may come back without a line."""
+        """Return whether a change was logged and no request since: servers may come back without a line."""
         starts = [start for start, _ in self._silences(name, when)]
         if not starts or name not in self._changes:
             return False
@@ -305,14 +305,14 @@ class _Seen:
         return any(each is not None and min(starts) <= each + GRACE + 1 for each in since)
 
     def was_silent(self, name: str, when: int) -> bool:
-        """Did it serve nobody around that time, and was it asked?"""
+        """Return whether it served no request around that time although it was tried."""
         return any(
             self._missed[name, start] >= ENOUGH or self._has_failed(name, start, end)
             for start, end in self._silences(name, when)
         )
 
     def _silences(self, name: str, when: int) -> list[tuple[int, int]]:
-        """Seconds without a served request, around this one, or next to it if it served just then: [start, end)."""
+        """Seconds without a served request around this one, or next to it if it served in this second: [start, end)."""
         found = []
         for moment in (when, when - 1, when + 1):
             if not self._served_at(name, moment):
@@ -325,7 +325,7 @@ class _Seen:
         seconds = self._days.get((name, day))
         if seconds is None:
             if len(self._days) >= _MOST_DAYS:
-                raise Refused(f"the logs span more than {_MOST_DAYS} days of hosts: verify fewer of them at a time")
+                raise Refused(f"the logs span more than {_MOST_DAYS} days of hosts: verify fewer files at a time")
             seconds = self._days[name, day] = bytearray(_DAY)
             self._first = min(self._first or day, day)
             self._last = max(self._last, day)
@@ -364,7 +364,7 @@ class _Seen:
 
 
 def _down_since(changes: list[tuple[int, bool]], when: int) -> int | None:
-    """Since when it is down; 0 if it was before the first change, which brought it back. None if it is up."""
+    """Return since when it is down: 0 if the first change brought it up, None if it is up."""
     index = bisect_right(changes, (when, True)) - 1
     if index < 0:
         return 0 if changes[0][1] else None
@@ -374,7 +374,7 @@ def _down_since(changes: list[tuple[int, bool]], when: int) -> int | None:
 
 
 def _labels(pool: Pool) -> dict[str, str]:
-    """How logs may call the backends: by name, by address, as nginx's configuration does."""
+    """Map what logs may call a backend to its name: name, address, or nginx's text of the server."""
     labels = {str(backend.address): backend.name for backend in pool.backend}
     labels |= {backend.server: backend.name for backend in pool.backend if backend.server}
     return labels | {backend.name: backend.name for backend in pool.backend}

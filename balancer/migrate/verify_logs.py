@@ -1,4 +1,4 @@
-"""Whole logs through the comparison: which line is of which pool, and which says nothing."""
+"""Read complete logs: find the pool of each line and count lines without information."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,19 +13,19 @@ _GROUPS_KEPT = 100
 
 @dataclass
 class Reading:
-    """What the files held besides requests of our pools."""
+    """What the files contain besides requests of our pools."""
 
     lines: int = 0
     unreadable: int = 0
-    """Lines that are neither a request nor a change of a server, or were cut off."""
+    """Lines that are neither a request nor a state change of a server, or are truncated."""
     first_unreadable: list[str] = field(default_factory=list)
-    """Where the first of them are."""
+    """Positions of the first of them."""
     others: Counter[str] = field(default_factory=Counter)
-    """Requests of other backends (haproxy) or upstreams (nginx), by their name; empty if the log does not say."""
+    """Requests of other backends (haproxy) or upstreams (nginx) by name; the empty name if the log does not say."""
 
 
 def read(file: str, lines: Iterable[bytes], parse: Parse, verifiers: Mapping[str, Verifier], into: Reading) -> None:
-    """Compare what ``lines`` of ``file`` hold with the pools, given by what the other balancer called them."""
+    """Compare the requests in ``lines`` of ``file`` with pools, which are keyed by the other balancer's names."""
     for number, line in enumerate(lines, 1):
         into.lines += 1
         entry = parse(line)

@@ -1,4 +1,4 @@
-"""What a comparison has come to, for operators and for scripts. No token is in it, only digests."""
+"""The result of a comparison for operators and for scripts, with digests in place of tokens."""
 
 from datetime import UTC, datetime
 
@@ -7,15 +7,15 @@ from balancer.migrate.verify_logs import Reading
 
 _GROUPS_SHOWN = 20
 _ADVICE = {
-    Cause.ABSENT: "if this host was down all the time, say so: --down NAME; if it is a new one, its users will move",
-    Cause.STRANGER: "a server that is missing here, or has another name or address",
-    Cause.REFUSED: 'see duplicates and max_length of pool.token; "first" takes the first token, as the others do',
-    Cause.DIFFERS: "another ring (hash, ids, weights, names), or an outage that does not show: look at the lines",
+    Cause.ABSENT: "if this host was down all the time, pass --down NAME; if it is new, its users will move",
+    Cause.STRANGER: "add the missing server, or correct its name or address",
+    Cause.REFUSED: 'see pool.token: duplicates = "first" takes the first token as haproxy and nginx do; max_length',
+    Cause.DIFFERS: "the ring differs (hash, ids, weights, names), or an outage was not logged: look at the lines",
 }
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """One pool."""
+    """Return the result for one pool."""
     share = f"{100 * verdict.agreed / verdict.compared:.2f} %" if verdict.compared else "none"
     lines = [
         f"pool {verdict.pool}, ring {verdict.fingerprint} of {verdict.backends} backends",
@@ -36,7 +36,7 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 def verdict_json(verdict: Verdict) -> dict[str, object]:
-    """The same as one JSON object."""
+    """Return the same as a JSON object."""
     return {
         "pool": verdict.pool,
         "fingerprint": verdict.fingerprint,
@@ -62,20 +62,18 @@ def verdict_json(verdict: Verdict) -> dict[str, object]:
 
 
 def reading_text(reading: Reading) -> str:
-    """What the files held besides."""
+    """Return what the files contain besides requests of our pools."""
     lines = [f"{reading.lines} lines read"]
     if reading.unreadable:
         where = ", ".join(reading.first_unreadable)
-        lines.append(
-            f"  {reading.unreadable} are neither requests in this format nor changes of servers; first {where}"
-        )
+        lines.append(f"  {reading.unreadable} are no requests in this format and no changes of servers; first: {where}")
     for group, count in reading.others.most_common(_GROUPS_SHOWN):
-        lines.append(f"  {count} are of no pool here" + (f": {_printable(group)}" if group else ""))
+        lines.append(f"  {count} belong to no pool here" + (f": {_printable(group)}" if group else ""))
     return "\n".join(lines)
 
 
 def reading_json(reading: Reading) -> dict[str, object]:
-    """The same as one JSON object."""
+    """Return the same as a JSON object."""
     return {
         "lines": reading.lines,
         "unreadable": reading.unreadable,
@@ -88,10 +86,10 @@ def _conclusion(verdict: Verdict) -> str:
     if not verdict.compared:
         return "nothing was compared, so nothing is proved"
     if not verdict.proved:
-        return "NOT PROVED: some users would be on other hosts than they were"
+        return "NOT PROVED: some users would move to other hosts"
     if not verdict.groups:
-        return "proved: every request went where this ring has its user"
-    return "proved: every request went where this ring has its user, or did not for a reason that is given above"
+        return "proved: every request went where this ring places its user"
+    return "proved: every request went where this ring places its user, or its difference is explained above"
 
 
 def _group(group: Group) -> str:

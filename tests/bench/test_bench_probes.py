@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.site
+
 
 def test_probes_of_every_kind_pass():
     few = ["--backends", "40", "--seconds", "0.5"]

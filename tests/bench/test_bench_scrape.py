@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.site
+
 
 def test_a_small_daemon_is_scraped():
     few = ["--backends", "3", "--workers", "1", "--scrapes", "2"]

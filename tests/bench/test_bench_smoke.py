@@ -18,6 +18,8 @@ from bench.report import noisy, record, text
 from bench.runner import run
 from bench.scenarios import SCENARIOS, State
 
+pytestmark = pytest.mark.site
+
 ROOT = Path(__file__).parent.parent.parent
 INSTALLED = {peer.name for peer in PEERS if peer.version()}
 

@@ -2,9 +2,12 @@
 
 from random import SystemRandom
 
+import pytest
 from chaos_actions import ACTIONS
 from chaos_reloads import reloads
 from chaos_run import chaos
+
+pytestmark = pytest.mark.site
 
 
 def test_nothing_is_lost_while_hosts_come_and_go(tmp_path):

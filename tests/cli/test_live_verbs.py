@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 from admin_rig import ADMIN, NAMES, AdminDaemon, eventually
-from wire import Backend, answer
+from wire import PATIENCE, Backend, answer
 
 from balancer.cli.command import main
 
@@ -50,6 +50,14 @@ def run(monkeypatch, capsys, daemon):
         return code, output.out, output.err
 
     return command
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT works in child processes. Shells make what they start in the background ignore it, which is inherited."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def done(run, *args, **more):
@@ -323,15 +331,19 @@ class TestStrays:
         assert done(run, "ring", "settle", "--rate", "100/s") == "2 of 2 strays moved\n"
         assert done(run, "ring", "settle", "--rate", "5") == "there are no strays\n"
 
-    def test_ctrl_c(self, daemon, tunnels, run):
+    def test_ctrl_c(self, daemon, tunnels, run, interruptible):
         tunnels("secret-1", "secret-2")
         for token in ("secret-1", "secret-2"):
             done(run, "pin", token, next(name for name in NAMES if name != daemon.place(token)))
         command = [*COMMAND, "ring", "settle", "--rate", "1/h", "--admin", daemon.socket]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            eventually(lambda: (work := daemon.get("./strays")["settling"]) and work["moved"] == 1 and not work["done"])
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=20)
+            try:
+                eventually(lambda: (work := daemon.get("./strays")["settling"]) and work["moved"] == 1)
+                assert not daemon.get("./strays")["settling"]["done"]
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=PATIENCE)
+            finally:
+                process.kill()
         assert (process.returncode, err) == (0, "")
         assert out == "stopped: 1 of 2 strays moved, the others stay where they are\n"
         assert daemon.get("./strays")["settling"]["done"]

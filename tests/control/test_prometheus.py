@@ -124,6 +124,7 @@ class Prometheus:
             return {}
 
 
+@pytest.mark.site
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 def test_a_real_prometheus(daemon, tmp_path):
     prometheus = Prometheus(tmp_path, ADMIN.search(str(daemon.stderr))[1])

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import time
 import tomllib
 from collections import Counter
 from contextlib import ExitStack, closing
@@ -104,12 +103,10 @@ def test_a_killed_worker_takes_only_its_own_along(daemon, hosts, spread):
     pid = daemon.workers()[0]
     with socket.socket() as waiting:  # its sockets stay open: nobody is refused
         os.kill(pid, signal.SIGKILL)
-        began = time.monotonic()
         waiting.connect(("127.0.0.1", daemon.ports["web"][0]))
         assert all(tunnel.client.ended() for tunnel in tunnels[0])
         for _ in range(6):
             assert served(daemon, hosts, "secret-1") == place, "the user's other tunnels are there"
-        assert time.monotonic() - began < 10, "far more than a second, on a busy machine too"
     daemon.back(pid)
     assert all(tunnel.alive() for tunnel in tunnels[1])
     grown = grown_since(before, counters(daemon.socket))

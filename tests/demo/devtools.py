@@ -61,7 +61,7 @@ class Browser:
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
-        while (answer := json.loads(self._socket.recv(timeout=30))).get("id") != number:
+        while (answer := json.loads(self._socket.recv(timeout=60))).get("id") != number:
             if answer["method"] == "Log.entryAdded":
                 self.complaints.append(answer["params"]["entry"]["text"])
         assert "error" not in answer, answer

@@ -43,7 +43,7 @@ class HostProcess:
         self.errors = self.process.communicate()[1]
 
     def get(self, target, method="GET"):
-        connection = http.client.HTTPConnection(*self.address, timeout=10)
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
         with contextlib.closing(connection):
             connection.request(method, target)
             response = connection.getresponse()
@@ -51,7 +51,7 @@ class HostProcess:
 
     def send(self, data):
         """Everything the host answers to ``data`` until it closes."""
-        with socket.create_connection(self.address, timeout=10) as client:
+        with socket.create_connection(self.address, timeout=60) as client:
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: client.recv(65536), b""))
@@ -76,7 +76,7 @@ class Terminal:
 
     def next(self, kind):
         """The next message of that kind; others are passed over."""
-        while (message := json.loads(self.socket.recv(timeout=10)))["type"] != kind:
+        while (message := json.loads(self.socket.recv(timeout=60)))["type"] != kind:
             pass
         return message
 

@@ -6,7 +6,7 @@ from devtools import CHROMIUM, Browser
 
 from balancer.demo.users import token_of
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium")
+pytestmark = [pytest.mark.site, pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium")]
 
 HOST = "document.getElementById('host').textContent"
 NOTE = "document.getElementById('note').textContent"

@@ -47,8 +47,8 @@ def test_binary_fragments_and_pings_come_back(host):
     with host.open("binary") as tab:
         tab.next("home")
         tab.socket.send([b"ab", b"", b"cd"])
-        assert tab.socket.recv(timeout=10) == b"abcd"
-        assert tab.socket.ping().wait(timeout=10)
+        assert tab.socket.recv(timeout=60) == b"abcd"
+        assert tab.socket.ping().wait(timeout=60)
         tab.socket.send(["ab", "cd"])
         assert tab.next("answer")["text"] == "abcd"
 
@@ -238,7 +238,7 @@ def test_a_bad_upgrade_is_an_http_answer(host):
 )
 def test_a_host_that_cannot_start_says_why(tmp_path, address, directory):
     command = [sys.executable, "-m", "balancer.demo.host", "ide-01", address, str(tmp_path / directory)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.startswith(f"ide-01: cannot serve on {address}: ")
     assert done.stderr.count("\n") == 1

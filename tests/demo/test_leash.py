@@ -20,14 +20,14 @@ def test_it_runs_the_module_as_python_does():
     command = [*LEASH, "balancer.demo.host"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline().startswith("usage: python -m balancer.demo.host")
-        assert process.wait(timeout=20) == 2
+        assert process.wait(timeout=60) == 2
 
 
 def test_the_end_of_its_input_ends_it(command):
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         process.stdin.write(b"input is not the end")
         process.stdin.close()
-        assert process.wait(timeout=20) == -signal.SIGTERM
+        assert process.wait(timeout=60) == -signal.SIGTERM
 
 
 def test_it_ends_with_a_starter_that_was_killed(command):

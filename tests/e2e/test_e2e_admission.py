@@ -3,7 +3,6 @@
 import contextlib
 import resource
 import socket
-import time
 
 import pytest
 from harness import Daemon, listener, of_session, pool
@@ -35,7 +34,9 @@ def daemon(start, home, authority, control):
         "client_burst": 5,
         "max_handshakes": 2,
     }
-    return start(listeners=listeners, pool=[pool(home)], limits=limits, admin={"socket": str(control)})
+    timeouts = {"handshake": "1h"}  # those that end have given way
+    admin = {"socket": str(control)}
+    return start(listeners=listeners, pool=[pool(home)], limits=limits, timeouts=timeouts, admin=admin)
 
 
 def come(daemon, address, name="web"):
@@ -133,10 +134,8 @@ def test_a_full_listener_lets_clients_wait_and_others_in(daemon, backend, contro
 def test_handshakes_that_never_end_give_way(daemon, backend, authority, control):
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(come(daemon, f"127.0.4.{number}", "safe")) for number in range(1, 5)]
-        began = time.monotonic()
         with daemon.connect("safe", authority.client(), "ide.example") as client:
             assert served(client, backend)
-        assert 0.9 < time.monotonic() - began < 4  # two times two of them had their second; the timeout is 10 s
         assert all(peer.ended() for peer in silent[:3])
         assert waits(silent[3])  # nobody else has come in whose place it could be
     assert connections_refused(control, "handshakes") == 3

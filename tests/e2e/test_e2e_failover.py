@@ -111,7 +111,7 @@ def test_a_backend_that_comes_back_gets_its_users_back(daemon_of, backend):
         with daemon.connect() as client:
             assert client.ask(get()).status == 503
     with socket.create_server((host, int(port))) as listener_:
-        listener_.settimeout(5)
+        listener_.settimeout(PATIENCE)
         with daemon.connect() as client:
             client.send(get("/back?token=secret-1"))
             sock, _ = listener_.accept()

@@ -153,7 +153,7 @@ def go(tmp_path, attempts, slowest):
                 f"{attempts} attempts, {len(took)} answers of the admin socket: "
                 f"median {statistics.median(took):.4f} s, 99 % within {took[len(took) * 99 // 100]:.4f} s"
             )
-            assert took[len(took) * 99 // 100] < slowest
+            assert took[len(took) * 99 // 100] < slowest, "answers were late"
             deadline = time.monotonic() + PATIENCE
             while metric(control, "balancer_listener_open_connections", listener="web"):
                 assert time.monotonic() < deadline, "connections were left behind"
@@ -164,7 +164,7 @@ def go(tmp_path, attempts, slowest):
 
 
 def test_a_small_flood(tmp_path):
-    go(tmp_path, 2000, slowest=1.0)  # on a machine that is busy with other tests
+    go(tmp_path, 2000, slowest=PATIENCE)  # how fast is for the large one: this machine is busy with other tests
 
 
 @pytest.mark.soak

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 from harness import listener, pool
-from wire import answer, get
+from wire import PATIENCE, answer, get
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455, 1.3
 ACCEPT = base64.b64encode(hashlib.sha1(KEY.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
@@ -70,7 +70,7 @@ class TestOpening:
         peer.sock.settimeout(0)
         with pytest.raises(BlockingIOError):
             peer.more()
-        peer.sock.settimeout(5)
+        peer.sock.settimeout(PATIENCE)
         peer.send(AGREED + b"early down")
         client.head()
         assert peer.exactly(8) == b"early up"

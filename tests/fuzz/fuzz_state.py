@@ -1,5 +1,6 @@
 """What operators and disks can hold: bodies of the admin API, its wire, the configuration, the files of the state."""
 
+import atexit
 import json
 import logging
 import tempfile
@@ -46,6 +47,7 @@ _CONFIG = Config(
     ),
 )
 _FOLDER = tempfile.TemporaryDirectory(prefix="balancer-fuzz-")
+atexit.register(_FOLDER.cleanup)
 
 
 def admin_body(data: bytes) -> None:

@@ -69,6 +69,10 @@ def test_fragmented(size):
     assert server_name(raw[:-1]) is None
 
 
+def test_what_follows_the_hello_is_left_alone():
+    assert server_name(records(MESSAGE + b"\x00", 16384)) == "ide.example.org"
+
+
 def test_extensions_are_optional():
     assert server_name(with_extensions(b"")) == ""
     assert server_name(with_extensions(sized(2, b""))) == ""
@@ -84,6 +88,7 @@ REFUSED = [
     b"\x16\x03\x01\x40\x01",
     b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",  # a ServerHello
     b"\x16\x03\x01\x00\x04\x01\x00\x40\x01",  # 16 KiB and a byte announced
+    b"\x16\x03\x01\x00\x04\x01\x01\x00\x00",  # 64 KiB announced
     records(MESSAGE, 8),  # too many pieces
     records(b"\x01\x00\x00\x05" + bytes(5), 9),
     records(b"\x01\x00\x00\x00", 4),

@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
@@ -53,6 +54,16 @@ def test_byte_by_byte(whole):
     for position in range(len(raw)):
         follower.feed(raw[position : position + 1])
         assert follower.at_boundary == (position + 1 in ends)
+
+
+@pytest.mark.parametrize("frame", [b"\x81\x01x", b"\x81\x81" + MASK + b"x", b"\x89\x00", b"\x81\x7d" + b"x" * 125])
+@pytest.mark.parametrize("more", [1, 2, 3, 4])
+def test_a_short_frame_and_the_beginning_of_the_next(frame, more):
+    follower, following = Frames(), b"\x81\x03\x00\x00\x00"
+    follower.feed(frame + following[:more])
+    assert not follower.between
+    follower.feed(following[more:])
+    assert follower.between
 
 
 @settings(max_examples=30)

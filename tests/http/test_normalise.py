@@ -4,11 +4,12 @@ import time
 from urllib.parse import urlsplit
 
 import h11
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.errors import ProxyError, Source
-from balancer.http import head
+from balancer.http import head, referee
 from balancer.http.head import CHUNKED, UNTIL_CLOSE
 
 
@@ -246,3 +247,23 @@ def test_time_is_linear_in_hostile_bytes():
         head_outcome(head.find_response_end, lambda found: head.parse_response(found, b"GET"), [raw])
         head.skip_blank(raw)
         assert time.process_time() - begun < 0.5, name
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\x01\r\n\r\n", 400, "a control character or a bare CR or LF in the head"),
+        (b"GET / HTTP/1.1\nHost: a\n\n", 400, "a control character or a bare CR or LF in the head"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", 400, "a folded field"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n", 400, "a folded field"),
+        (b"GET  / HTTP/1.1\r\n\r\n", 400, "a request line is method, target and version, one space between them"),
+        (b"GET / HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+        (b"GET / HTTP/1.2\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "a malformed field: a name, a colon right after it, a value"),
+        (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400, "a character that may not be in a request line"),
+        (b"GET /\xff HTTP/1.1\r\n\r\n", 400, "a character that may not be in a request line"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(raw, status, reason):
+    error = referee.refusal(raw)
+    assert (error.status, str(error)) == (status, reason)

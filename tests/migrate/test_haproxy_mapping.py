@@ -349,7 +349,7 @@ def test_refusals_by_rate_have_a_counterpart(tmp_path):
     told = {remark.line: remark.message for remark in found.remarks}
     assert "limits.client_rate" in told[6]
     assert "limits.max_connections_per_client" in told[7]
-    assert "let the backends refuse them" in told[8]
+    assert "let the backends reject them" in told[8]
 
 
 def test_tls_and_proxy_headers_to_servers(tmp_path, certificates):
@@ -367,13 +367,13 @@ def test_tls_and_proxy_headers_to_servers(tmp_path, certificates):
 @pytest.mark.parametrize(
     ("lines", "part"),
     [
-        ("  server b 192.0.2.2:80 ssl verify none\n", "does not: give it a backend section of its own"),
+        ("  server b 192.0.2.2:80 ssl verify none\n", "does not: move it to its own backend section"),
         ("  server b 192.0.2.2:80 send-proxy\n", "a pool has one value"),
-        ("  server b 192.0.2.1:80\n", "is the address of"),
-        ("  server b nowhere.example:80\n", "has no address here"),
-        ("  server b *:80\n", "where the client wanted to go"),
-        ("  server b 192.0.2.2:80 check addr checks.example\n", "is no IP address"),
-        ("  server b 192.0.2.2:80 hash-key addr\n", "servers differ in it"),
+        ("  server b 192.0.2.1:80\n", "also the address of"),
+        ("  server b nowhere.example:80\n", "cannot be resolved here"),
+        ("  server b *:80\n", "the address that the client connected to"),
+        ("  server b 192.0.2.2:80 check addr checks.example\n", "is not an IP address"),
+        ("  server b 192.0.2.2:80 hash-key addr\n", "a pool has one value of"),
         ("frontend more\n  bind 127.0.0.1:80\n  default_backend ide\n", "is bound already in line"),
     ],
 )

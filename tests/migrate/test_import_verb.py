@@ -68,7 +68,7 @@ def test_bad_input(source, tmp_path, monkeypatch, capsys):
     source.write_text(BASE + "  server b 192.0.2.2:80 wieght 3\n")
     code, out, errors = here(monkeypatch, capsys, source, "-o", tmp_path / "balancer.toml")
     assert (code, out) == (1, "")
-    problem = f'{source}:9: server b: "wieght" is no option of a server; did you mean "weight"?'
+    problem = f'{source}:9: server b: "wieght" is not an option of server; did you mean "weight"?'
     assert errors == f"{problem}\n1 problem: see above; nothing was written\n"
     assert not (tmp_path / "balancer.toml").exists()
 

@@ -116,8 +116,8 @@ def test_changes_of_servers(text, up):
         ("%ci %r", "no %s"),
         ("%b/%s %ST", "none of %r, %HU, %HQ and %ci"),
         ("%s%b %r", "nothing in between"),
-        ("%s %r %", "begins no field"),
-        ("%s %{+Q %r", "begins no field"),
+        ("%s %r %", "does not start a field"),
+        ("%s %{+Q %r", "does not start a field"),
     ],
 )
 def test_formats_that_will_not_do(layout, message):

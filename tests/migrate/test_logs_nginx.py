@@ -80,9 +80,9 @@ def test_servers_that_were_tried(servers, statuses, expected, served):
     ("layout", "message"),
     [
         ("$request", r"no \$upstream_addr"),
-        ("$upstream_addr", "where is the token"),
+        ("$upstream_addr", "must contain the token"),
         ("$upstream_addr $http_host$args", "nothing in between"),
-        ("$upstream_addr $request $", "begins no variable"),
+        ("$upstream_addr $request $", "does not start a variable"),
     ],
 )
 def test_formats_that_will_not_do(layout, message):

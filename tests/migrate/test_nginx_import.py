@@ -147,19 +147,19 @@ def test_every_line_without_a_counterpart_is_told(imported):
 
 BAD = {
     "hello world": (1, "the file ends inside"),
-    "<html>\n<body>;": (1, "is no directive"),
+    "<html>\n<body>;": (1, "is not a directive of nginx"),
     "\x7fELF\x01\x02 {": (1, "the file ends inside the block"),
     GOOD: (4, "the file ends inside the block that begins in line 2"),
     GOOD + SERVER[:40]: (4, 'the file ends inside "location" of line 4'),
-    GOOD + SERVER + "}\n}": (6, "this } closes nothing"),
+    GOOD + SERVER + "}\n}": (6, "this } has no matching {"),
     GOOD + SERVER + "server_name 'x;\n}": (5, "the quote (') that begins here is not closed"),
     GOOD + SERVER + 'server_tokens "on"off;\n}': (5, "after a quoted word"),
-    GOOD + SERVER + "servr { listen 80; }\n}": (5, "is no directive; did you mean server?"),
-    GOOD + SERVER + "sendfile on\n}": (6, '"sendfile" (line 5) is not ended by a semicolon'),
+    GOOD + SERVER + "servr { listen 80; }\n}": (5, "is not a directive of nginx; did you mean server?"),
+    GOOD + SERVER + "sendfile on\n}": (6, '"sendfile" (line 5) is not terminated by a semicolon'),
     GOOD + SERVER + "server;\n}": (5, "has no block"),
-    GOOD + SERVER + "sendfile on { }\n}": (5, "has a block where none belongs"),
-    GOOD + SERVER + "include /no/such/file.conf;\n}": (5, "there is no file /no/such/file.conf"),
-    GOOD + SERVER + "include nginx.conf;\n}": (5, "is included by itself"),
+    GOOD + SERVER + "sendfile on { }\n}": (5, "takes no block"),
+    GOOD + SERVER + "include /no/such/file.conf;\n}": (5, "file not found: /no/such/file.conf"),
+    GOOD + SERVER + "include nginx.conf;\n}": (5, "includes itself"),
     GOOD + "server { listen 127.0.0.1:8080x; location / { proxy_pass http://ide; } }\n}": (
         4,
         "expected an address and a port",
@@ -175,12 +175,12 @@ BAD = {
     ),
     GOOD + "upstream a { }\nserver { location / { proxy_pass http://a; } }\n}": (4, "has no server"),
     GOOD + "upstream a { server 127.0.0.1:1 weight=0; }\n" + SERVER + "}": (4, "expected a whole number from 1"),
-    GOOD + "upstream a { server 127.0.0.1:1 big; }\n" + SERVER + "}": (4, "is no parameter of a server"),
+    GOOD + "upstream a { server 127.0.0.1:1 big; }\n" + SERVER + "}": (4, "is not a parameter of server"),
     GOOD + "upstream a { server no.such.example:1; }\nserver { location / { proxy_pass http://a; } }\n}": (
         4,
-        "has no address",
+        "cannot be resolved",
     ),
-    GOOD + "keepalive_timeout 1x;\n" + SERVER + "}": (4, "a time is a number"),
+    GOOD + "keepalive_timeout 1x;\n" + SERVER + "}": (4, "expected a time (a number"),
 }
 
 
@@ -209,10 +209,10 @@ def test_nginx_refuses_them_too(tmp_path):
 
 
 MOVING = {
-    "hash $arg_token;": r"Say hash \$arg_token consistent in nginx first.* about 50% of the users",
-    "ip_hash;": r"Say hash \$remote_addr consistent in nginx first.* about 50% of the users",
-    "hash $uri consistent;": "no way here gives the bytes",
-    "hash $arg_a$arg_b consistent;": "no way here gives the bytes",
+    "hash $arg_token;": r"Change nginx to hash \$arg_token consistent first .* about 50% of the users",
+    "ip_hash;": r"Change nginx to hash \$remote_addr consistent first .* about 50% of the users",
+    "hash $uri consistent;": "cannot be computed here",
+    "hash $arg_a$arg_b consistent;": "cannot be computed here",
 }
 
 
@@ -242,7 +242,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     code, _, err = run(path, path)
     assert code == 1
     assert err.endswith("\n1 problem: see above; nothing was written\n")
-    assert "nginx has one file, which includes the others" in err
+    assert "nginx has one main file, which includes the others" in err
 
 
 def words(text):

@@ -13,7 +13,7 @@ from proxies import eventually, haproxy, needs_haproxy, running
 
 from balancer.cli.command import main
 
-pytestmark = needs_haproxy
+pytestmark = [pytest.mark.site, needs_haproxy]
 
 PAGE = (Path(__file__).parents[2] / "docs/migration.md").read_text()
 SWITCH = re.search(r"(nft 'add table inet move.*?')\n```", PAGE, re.DOTALL)[1]

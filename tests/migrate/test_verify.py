@@ -183,7 +183,7 @@ def test_what_cannot_be_compared():
             Request(START, b"/?token=x", "", "ide", ()),
         ]
     )
-    assert found.left_out == {"no token": 1, "no whole request in the line": 1, "no host was asked": 1}
+    assert found.left_out == {"no token": 1, "the line has no complete request": 1, "no host was tried": 1}
     assert (found.compared, found.proved) == (0, False)
 
 

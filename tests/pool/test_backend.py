@@ -1,7 +1,7 @@
 """A backend at run time: tried or not, and told apart by name."""
 
 from balancer.config.scalars import Address
-from balancer.pool.backend import HOLD_OFF, LONGEST_HOLD_OFF, Backend
+from balancer.pool.backend import HOLD_OFF, Backend
 
 
 def test_a_failed_connect_holds_off_for_a_while():
@@ -23,9 +23,18 @@ def test_the_wait_grows_and_what_is_tried_meanwhile_does_not_count():
             backend.connect_failed(now)
         waits.append(backend.held_until - now)
         now = backend.held_until
-    assert waits == [min(HOLD_OFF * n, LONGEST_HOLD_OFF) for n in range(1, 16)]
+    assert waits == [min(5.0 * n, 60.0) for n in range(1, 16)]
     backend.connected()
     backend.connect_failed(now + 1.0)
-    assert backend.held_until - now > LONGEST_HOLD_OFF - 1, "one answer is not yet good behaviour"
+    assert backend.held_until - now > 59.0, "one answer is not yet good behaviour"
     backend.connect_failed(now + 3600.0)
     assert backend.held_until == now + 3600.0 + HOLD_OFF
+
+
+def test_gauges_say_for_how_long_it_is_held_off():
+    backend = Backend("a", Address("127.0.0.1", 1))
+    backend.enter()
+    backend.tunnels = 1
+    backend.connect_failed(100.0)
+    assert backend.gauges(100.0 + HOLD_OFF - 0.01) == (1, 1, 0, 1)
+    assert backend.gauges(100.0 + HOLD_OFF) == (1, 1, 0, 0)

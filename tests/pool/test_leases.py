@@ -148,6 +148,16 @@ def test_a_later_lease_survives_the_eviction_of_an_earlier_one():
     assert leases.users["b"] == 1
 
 
+def test_an_ended_lease_holds_nothing():
+    """Not even what control said of it: whoever still has it must not take the user to be there."""
+    leases = Leases(LINGER)
+    lease = leases.open(b"ann", 1, "a")
+    leases.follow(b"ann", ("a", True))
+    assert lease.holds("a")
+    leases.leave(lease, {"a"})
+    assert not lease.holds("a")
+
+
 def test_evicting_nobody_ends_no_lease():
     leases = Leases(LINGER)
     lease = leases.open(b"ann", 1, "a")

@@ -131,3 +131,12 @@ class TestBounds:
         for number, lease in enumerate(leases):
             other.leases.close(lease, number, 0.0)
         assert told(one, b"token")[0] == (owner, "owner")
+
+    def test_bounds_do_not_concern_a_user_with_tunnels(self):
+        """If the host of the tunnels cannot be reached, the others come in the order of the ring."""
+        pool, _ = workers({"bound": 1.0})
+        order = list(pool.placement.ring.order(b"token"))
+        for number in range(10):
+            pool.leases.open(b"other-%d" % number, object(), order[1])
+        pool.leases.open(b"token", "tab", order[0])
+        assert told(pool, b"token") == [(order[0], "lease"), (order[1], "successor"), (order[2], "successor")]

@@ -1,6 +1,8 @@
 """haproxy's placement: every recorded case, its numbering and keys, and servers that are down."""
 
 import json
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,20 @@ def test_borders_lie_half_way_between_points(position_offset):
     for end in (*ring.ends, 0, 2**32 - 2):
         position = (end - 1 + position_offset) % 2**32
         assert by_number.owner(b"%d" % position) == nearest_by_definition(points, position)
+
+
+def test_succession_is_counted_around_the_end_of_the_circle():
+    """Where the first and the last point are of one server, the next one of another lies a turn further."""
+    bare = {"hash_type": "consistent", "function": "none"}
+    rings = [build(farm([(0.25, first), (0.25, first + 1), (0.25, first + 2)], **bare)) for first in range(1, 200)]
+
+    def wraps(ring):
+        ends = ring.owners[0]
+        after = next(name for name in ring.owners if name != ends)
+        before = next(name for name in reversed(ring.owners) if name != ends)
+        return ring.owners[-1] == ends and before != after
+
+    for ring in [ring for ring in rings if wraps(ring)][:5]:
+        counted = Counter(tuple(islice(ring.order(b"%d" % (number << 20)), 2)) for number in range(1 << 12))
+        shares = {pair: count / (1 << 12) for pair, count in counted.items()}
+        assert ring.succession() == pytest.approx(shares, abs=0.004)

@@ -202,6 +202,15 @@ def test_a_ramp_must_not_end_in_an_empty_ring():
         gone.apply(Steer(backend="c", action="rollback"), CONFIGURED, START + 30)
 
 
+def test_a_paused_ramp_to_zero_empties_no_ring():
+    """It does not end by itself: at the moment its backend has a weight."""
+    going = after(SetWeight(backend="b", weight=0.0, over=3600.0))
+    paused = going.apply(Steer(backend="b", action="pause"), CONFIGURED, START + 60)
+    alone = paused.apply(SetState(backend="a", state="drain"), CONFIGURED, START + 60)
+    with pytest.raises(Refused, match="no ready backend"):
+        alone.apply(Steer(backend="b", action="resume"), CONFIGURED, START + 120)
+
+
 def test_since_is_when_it_was_applied():
     """Not what the sender wrote: an age of decades would end a drain, or a ramp, at once."""
     overlay = after(

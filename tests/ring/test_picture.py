@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,7 @@ from balancer.ring.build import build
 from balancer.ring.picture import svg
 from balancer.ring.plan import plan
 
+PICTURES = Path(__file__).parent / "pictures"
 SVG = "{http://www.w3.org/2000/svg}"
 BEFORE = {"ide-01": 1, "ide-02": 2, "ide-03": 1}
 AFTER = {"ide-01": 1, "ide-02": 1, "ide-04": 1}
@@ -83,3 +85,18 @@ def test_neighbouring_colours_of_dozens_of_backends_differ():
     ring = build(pool({f"ide-{number:02}": 1 for number in range(21)}, {"points": 5}))
     root = drawn(ring, ring)
     assert len({path.get("fill") for path in root.iter(f"{SVG}path")}) == 21
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "settings"),
+    [
+        ("few", BEFORE, AFTER, {"points": 3}),
+        ("many", {f"ide-{n:02}": 1 for n in range(33)}, {f"ide-{n:02}": 1 for n in range(1, 34)}, {"points": 1}),
+        ("shares", BEFORE, AFTER, {"algorithm": "rendezvous"}),
+        ("odd-name", {"a-name-of-more-than-20-letters": 1}, {"a-name-of-more-than-20-letters": 1}, {"points": 1}),
+    ],
+)
+def test_the_picture_is_drawn_as_before(name, before, after, settings):
+    """After a change of the drawing look at the new picture, then write it to the file."""
+    before, after = (build(pool(weights, settings)) for weights in (before, after))
+    assert svg(before, after, plan(before, after)) == (PICTURES / f"{name}.svg").read_text()

@@ -118,3 +118,50 @@ def test_many_moves_are_summed_up():
 def test_no_change():
     ring = build(pool(WEIGHTS))
     assert "\n0.00 % of all tokens move (exact)\n" in plan_text("ide", plan(ring, ring))
+
+
+def test_reports_as_operators_see_them():
+    before = build(pool(WEIGHTS, {"points": 8}))
+    after = build(pool({"ide-01": 1, "ide-02": 1, "ide-04": 0.5}, {"points": 8}))
+    assert (
+        plan_text("ide", plan(before, after))
+        == """\
+pool ide: plan 7c292cd42086ae3a, ring e4a53e378f7cda52 to ca97ca8791306071
+42.97 % of all tokens move (exact)
+0.00 % move between backends although neither's weight asks for it
+  from    to        share
+  ide-03  ide-02  15.18 %
+  ide-02  ide-04  12.53 %
+  ide-02  ide-01   5.44 %
+  ide-03  ide-01   5.24 %
+  ide-03  ide-04   4.58 %
+  backend  weight  after    share    after  of fair
+  ide-01        1      1  30.27 %  40.95 %     1.02
+  ide-02        2      1  44.73 %  41.94 %     1.05
+  ide-03        1   none  25.01 %     none
+  ide-04     none    0.5     none  17.11 %     0.86
+before: fairly even: the fullest, ide-01, has 1.21 of its fair share
+after: even: the fullest, ide-02, has 1.05 of its fair share
+worst single loss: without ide-02, ide-01 has 2.06 of its fair share"""
+    )
+    assert (
+        show_text("ide", "ring", before)
+        == """\
+pool ide: ring, 3 backends, fingerprint e4a53e378f7cda52
+  backend  weight  points    share  of fair
+  ide-01        1       8  30.27 %     1.21
+  ide-02        2      16  44.73 %     0.89
+  ide-03        1       8  25.01 %     1.00
+fairly even: the fullest, ide-01, has 1.21 of its fair share
+worst single loss: without ide-02, ide-01 has 2.47 of its fair share"""
+    )
+    assert (
+        explain_text("ide", explain(before, b"ann"))
+        == """\
+pool ide, ring e4a53e378f7cda52 of 3 backends
+hash 0x7e0d7f8a5d96c24f, which belongs to 0x829070d870554f4b
+    owner  ide-01
+successor  ide-02
+successor  ide-03
+this user's next connection goes to ide-01; if that host is lost, to ide-02"""
+    )

@@ -1,7 +1,7 @@
-"""Conditions of rules, as far as a route can say the same: host, path, beginning of the path, SNI, and TLS or not.
+"""Conditions of rules, as far as a route can express them: host, path, prefix of the path, SNI, and TLS or not.
 
-A condition becomes the alternatives that fulfil it, each a ``Match``. What else a condition may ask for raises
-``NoCounterpart``; the caller tells the operator which line that is (haproxy 2.6, section 7).
+A condition becomes the alternatives that satisfy it, each a ``Match``. Any other condition raises
+``NoCounterpart``; the caller reports the line (haproxy 2.6, section 7).
 """
 
 import re
@@ -22,37 +22,37 @@ _HOST_PATTERN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_](
 
 
 class NoCounterpart(Exception):
-    """A condition that no route can express; the message says what is in the way."""
+    """A condition that no route can express; the message says why."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a request must have: one value of each key that has any; of ``path`` and ``path_prefix`` together one."""
+    """What a request must match: a value of each key that has any; ``path`` and ``path_prefix`` count as one key."""
 
     host: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
     path_prefix: tuple[str, ...] = ()
     sni: tuple[str, ...] = ()
     tls: bool | None = None
-    """Only over TLS, or only without."""
+    """Only with TLS, or only without it."""
 
     def both(self, other: "Match") -> "Match | None":
-        """What fulfils this and the other; ``None`` if nothing can."""
+        """Return what satisfies both; None if nothing can."""
         if None not in (self.tls, other.tls) and self.tls != other.tls:
             return None
         merged = {field.name: getattr(self, field.name) or getattr(other, field.name) for field in fields(self)}
         for key in KEYS:
             mine, others = getattr(self, key), getattr(other, key)
             if mine and others and mine != others:
-                raise NoCounterpart(f"two conditions on the {key.replace('_', ' ')} at once")
+                raise NoCounterpart(f"it has two conditions on the {key.replace('_', ' ')}")
         if (self.path or other.path) and (self.path_prefix or other.path_prefix) and self != other:
-            raise NoCounterpart("a path and a beginning of the path at once")
+            raise NoCounterpart("it has a path and a prefix of the path")
         merged["tls"] = other.tls if self.tls is None else self.tls
         return Match(**merged)
 
 
 def alternatives(words: Sequence[str], acls: Mapping[str, list[Sequence[str]]]) -> list[Match]:
-    """What fulfils a condition, ``if`` or ``unless`` first; ``ValueError`` for what haproxy would refuse."""
+    """Return what satisfies an ``if`` or ``unless``. Raise ``ValueError`` if haproxy would reject it."""
     if not words:
         return [Match()]
     if words[0] not in ("if", "unless"):
@@ -62,10 +62,10 @@ def alternatives(words: Sequence[str], acls: Mapping[str, list[Sequence[str]]]) 
 
 
 def values(pattern: str, options: Sequence[str], given: Sequence[str]) -> Match:
-    """The match of a fetch such as ``hdr_end(host)`` with its values."""
+    """Return the match of a fetch such as ``hdr_end(host)`` with its values."""
     match = _FETCH.fullmatch(pattern)
     if match is None:
-        raise NoCounterpart(f"{shown(pattern)} is not read")
+        raise NoCounterpart(f"{shown(pattern)} is not supported")
     name, how, argument, converters = match[1], match[2] or "", match[3], match[4]
     how = _method(options, how)
     if name == "ssl_fc":
@@ -77,9 +77,9 @@ def values(pattern: str, options: Sequence[str], given: Sequence[str]) -> Match:
     elif name in _FETCHES:
         key = _FETCHES[name]
     else:
-        raise NoCounterpart(f"{shown(pattern.split(',')[0])} is not read: only host, path and SNI are")
+        raise NoCounterpart(f"{shown(pattern.split(',')[0])} is not supported: only host, path and SNI are")
     if not _SAME_HOST.fullmatch(converters) or (key == "path" and converters):
-        raise NoCounterpart(f"the converters of {shown(pattern)}")
+        raise NoCounterpart(f"the converters of {shown(pattern)} are not supported")
     if key == "path":
         return _paths(how, given)
     return _hosts(key, how, given)
@@ -93,9 +93,9 @@ def _method(options: Sequence[str], how: str) -> str:
 
 def _paths(how: str, given: Sequence[str]) -> Match:
     if how not in ("", "beg"):
-        raise NoCounterpart(f"paths are compared whole or from the beginning, not by {how}")
+        raise NoCounterpart(f"paths can be compared completely or by prefix, not by {how}")
     if bad := [each for each in given if not _PATH.fullmatch(each)]:
-        raise NoCounterpart(f"{shown(bad[0])} is no path")
+        raise NoCounterpart(f"{shown(bad[0])} is not a path")
     return Match(path_prefix=tuple(given)) if how else Match(path=tuple(given))
 
 
@@ -110,15 +110,15 @@ def _hosts(key: str, how: str, given: Sequence[str]) -> Match:
         elif not how:
             found = [""]
         else:
-            raise NoCounterpart(f"names are compared whole or by their end, not by {how}")
+            raise NoCounterpart(f"names can be compared completely or by suffix, not by {how}")
         if not _HOST_PATTERN.fullmatch(host):
-            raise NoCounterpart(f"{shown(each)} is no host name")
+            raise NoCounterpart(f"{shown(each)} is not a host name")
         patterns += [f"{star}{host}" for star in found]
     return Match(host=tuple(dict.fromkeys(patterns))) if key == "host" else Match(sni=tuple(dict.fromkeys(patterns)))
 
 
 def _conjunctions(words: Sequence[str]) -> list[list[list[str]]]:
-    """Alternatives of terms; a term is its words, ``!`` first if negated, of an anonymous ACL those in the braces."""
+    """Return alternatives of terms. A term is its words: ``!`` if negated, then an ACL or ``{`` and its contents."""
     found: list[list[list[str]]] = [[]]
     rest = iter(words)
     negated: list[str] = []
@@ -139,14 +139,14 @@ def _conjunctions(words: Sequence[str]) -> list[list[list[str]]]:
                     break
                 inside.append(each)
             else:
-                raise ValueError("a brace of the condition is not closed")
+                raise ValueError("a brace in the condition is not closed")
             if not inside:
-                raise ValueError("there is nothing between the braces of the condition")
+                raise ValueError("the braces in the condition are empty")
             term = ["{", *inside]
         found[-1].append([*negated, *term])
         negated = []
     if negated or not all(found):
-        raise ValueError("something is missing in the condition")
+        raise ValueError("the condition is incomplete")
     return found
 
 
@@ -169,14 +169,14 @@ def _term(words: list[str], acls: Mapping[str, list[Sequence[str]]]) -> list[Mat
     elif words[0] == "TRUE":
         return [Match()]
     elif words[0].isupper() or words[0] in ("HTTP_1.0", "HTTP_1.1", "HTTP_2.0"):
-        raise NoCounterpart(f"the predefined ACL {shown(words[0])} is not read")
+        raise NoCounterpart(f"the predefined ACL {shown(words[0])} is not supported")
     else:
-        raise ValueError(f"no acl is named {shown(words[0])}")
+        raise ValueError(f"there is no acl named {shown(words[0])}")
     return [_definition(each) for each in definitions]
 
 
 def _definition(words: Sequence[str]) -> Match:
-    """An ACL after its name: a fetch, flags and values; values of a file come one a line."""
+    """Parse an ACL after its name: a fetch, flags and values; files have one value a line."""
     fetch, *rest = words
     options: list[str] = []
     given: list[str] = []
@@ -191,12 +191,12 @@ def _definition(words: Sequence[str]) -> Match:
             if option == "-f":
                 given += entries(Path(argument))
     if "-i" in options and fetch.startswith("path") and any(each.lower() != each.upper() for each in [*given, *rest]):
-        raise NoCounterpart("paths are compared as they are written, not in any case (-i)")
+        raise NoCounterpart("paths cannot be compared without regard to case (-i)")
     return values(fetch, options, [*given, *rest])
 
 
 def entries(path: Path) -> list[str]:
-    """Lines of a file of patterns or of a map, comments and empty ones left out."""
+    """Return the lines of a file of patterns or of a map, without comments and empty lines."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -207,4 +207,4 @@ def entries(path: Path) -> list[str]:
 def _negated(found: list[Match]) -> Match:
     if len(found) == 1 and found[0].tls is not None and found[0] == Match(tls=found[0].tls):
         return Match(tls=not found[0].tls)
-    raise NoCounterpart("a negation")
+    raise NoCounterpart("it has a negation")

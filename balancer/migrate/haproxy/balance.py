@@ -1,7 +1,7 @@
-"""How a backend chooses a server: ``balance`` and ``hash-type`` become ``pool.token`` and ``pool.ring``.
+"""How a backend chooses a server: convert ``balance`` and ``hash-type`` to ``pool.token`` and ``pool.ring``.
 
-What haproxy does not do stays undone: values are not decoded, the first of several counts, and requests without one
-take the servers in turn (haproxy 2.6, section 4.2).
+As in haproxy, values are not decoded, the first of several counts, and requests without one
+rotate between the servers (haproxy 2.6, section 4.2).
 """
 
 import re
@@ -24,7 +24,7 @@ _LONGEST = 8192
 
 
 def write_balance(pool: Table, proxy: Proxy, notes: Notes) -> bool:
-    """The tables ``pool.token`` and ``pool.ring``; true if the backend places by a hash."""
+    """Write the tables ``pool.token`` and ``pool.ring``; return whether the backend places by a hash."""
     line = proxy.last("balance")
     words = list(line.words[1:]) if line else ["roundrobin"]
     at = line or proxy.head
@@ -32,7 +32,7 @@ def write_balance(pool: Table, proxy: Proxy, notes: Notes) -> bool:
     try:
         hashed = _token(token, words, proxy.mode, at, notes)
         if hashed and proxy.mode == "tcp" and words[0] != "source":
-            message = f"haproxy ignores {shown(words[0])} in mode tcp: here each address of a client has its host"
+            message = f"haproxy ignores {shown(words[0])} in mode tcp: here each client address has its host"
             notes.remark(at.file, at.number, "balance", message)
             token.keys.clear()
             token.set("source", "client_ip")
@@ -44,7 +44,7 @@ def write_balance(pool: Table, proxy: Proxy, notes: Notes) -> bool:
             at = proxy.last("hash-balance-factor") or at
             _bound(ring, proxy)
         else:
-            ring.set("algorithm", "ring", "haproxy placed nobody by name here")
+            ring.set("algorithm", "ring", "haproxy did not place users here")
     except ValueError as error:
         notes.problem(at.file, at.number, at.words[0], str(error))
         return False
@@ -56,13 +56,13 @@ def _token(token: Table, words: Sequence[str], mode: str, line: Line, notes: Not
     if header:
         _named(token, "header", header[1], line)
         if words[1:]:
-            raise ValueError("use_domain_only has no counterpart: users of one domain would be placed apart")
+            raise ValueError("use_domain_only is not supported: it would spread the users of one domain")
         return True
     match words:
         case ["url_param", name, *rest]:
             _named(token, "query", name, line)
             if rest:
-                message = "looks for the parameter in the bodies of POST requests: only the URL is read"
+                message = "searches the bodies of POST requests too: here only the URL counts"
                 notes.remark(line.file, line.number, "balance url_param check_post", message)
         case ["source"]:
             token.set("source", "client_ip", "balance source")
@@ -77,23 +77,27 @@ def _token(token: Table, words: Sequence[str], mode: str, line: Line, notes: Not
             _unplaced(token, algorithm.partition("(")[0], mode, line, notes)
             return False
         case _:
-            raise ValueError(f"{shown(' '.join(words))} is no way to balance")
+            raise ValueError(f"{shown(' '.join(words))} is not a balance algorithm")
     return True
 
 
 def _named(token: Table, source: str, name: str, line: Line, takes: str = "first") -> None:
     if source == "query":
         if not _PARAM.fullmatch(name):
-            raise ValueError(f"the parameter {shown(name)} cannot be named in pool.token.param")
+            raise ValueError(f"the parameter {shown(name)} is not allowed in pool.token.param")
         token.set("param", name, f"{line.words[0]} {line.words[1]}")
     else:
         if not _HEADER.fullmatch(name):
-            raise ValueError(f"{shown(name)} is no name of a {source}")
+            raise ValueError(f"{shown(name)} is not a valid {source} name")
         token.set("source", source, line.words[0])
         token.set(source, name)
-    token.set("missing", "spread", "as haproxy: requests without it take the servers in turn; so do empty ones here")
-    token.set("duplicates", takes, "as haproxy")
-    token.set("max_length", _LONGEST, "haproxy has no limit of its own")
+    token.set(
+        "missing",
+        "spread",
+        "as in haproxy, requests without it rotate between the servers; here those with an empty value do too",
+    )
+    token.set("duplicates", takes, "as in haproxy")
+    token.set("max_length", _LONGEST, "haproxy has no limit")
 
 
 def _uri(token: Table, words: Sequence[str]) -> None:
@@ -108,13 +112,13 @@ def _uri(token: Table, words: Sequence[str]) -> None:
             case "len":
                 token.set("leading_bytes", number(next(rest, ""), 0, 1 << 20))
             case "path-only":
-                pass  # requests with a whole URL are rewritten to their path before
+                pass  # absolute URLs have been rewritten to their path
             case _:
-                raise ValueError(f"{shown(word)} is no option of balance uri")
+                raise ValueError(f"{shown(word)} is not an option of balance uri")
 
 
 def _sample(token: Table, expression: str, line: Line) -> None:
-    """``balance hash`` with a sample that is the same bytes as one of the other ways."""
+    """Convert ``balance hash`` if its sample has the same bytes as another source."""
     match = _SAMPLE.fullmatch(expression)
     fetch, name = (match[1], match[2]) if match else ("", "")
     if fetch in ("req.hdr", "hdr") and name:
@@ -126,32 +130,36 @@ def _sample(token: Table, expression: str, line: Line) -> None:
     elif fetch in ("url_param", "urlp") and name:
         _named(token, "query", name, line)
     else:
-        raise ValueError(f"no way here gives the bytes of {shown(expression)}: users would be placed elsewhere")
+        raise ValueError(
+            f"the value of {shown(expression)} cannot be computed here, so users would be placed elsewhere"
+        )
 
 
 def _unplaced(token: Table, algorithm: str, mode: str, line: Line, notes: Notes) -> None:
-    """There is always a ring here; what goes by it is for the operator to say."""
+    """Write a token for a pool without a hash: here every pool has a ring, and the operator chooses its key."""
     if mode == "tcp":
-        message = "places no user: here each address of a client has its host (pool.token)"
+        message = "does not place users; here each client address has its host (pool.token)"
         token.set("source", "client_ip", f"in place of {algorithm}")
     else:
-        message = "places no user: here requests with the parameter ?token= have a host, others take turns (pool.token)"
-        token.set("param", "token", f"in place of {algorithm}: name what tells users apart")
+        message = "does not place users; here requests with ?token= have a fixed host, the others rotate (pool.token)"
+        token.set("param", "token", f"in place of {algorithm}: choose the parameter that identifies users")
         token.set("missing", "spread")
     notes.remark(line.file, line.number, f"balance {algorithm}" if line.words[0] == "balance" else "balance", message)
 
 
 def _hash_type(ring: Table, proxy: Proxy) -> None:
     ring.set(
-        "algorithm", "haproxy", "places as haproxy up to 2.9 and from 3.3; 3.0 to 3.2 differ in hash-type consistent"
+        "algorithm",
+        "haproxy",
+        "same placement as haproxy up to 2.9 and from 3.3; 3.0 to 3.2 differ in hash-type consistent",
     )
     line = proxy.last("hash-type")
     if line is None:
-        ring.set("hash_type", "map-based", "haproxy's default: nearly everybody moves if a server comes or goes")
+        ring.set("hash_type", "map-based", "haproxy's default: nearly all users move when a server is added or removed")
     else:
         method, *rest = [*line.words[1:], ""]
         if method not in ("consistent", "map-based"):
-            raise ValueError(f"hash-type is consistent or map-based, not {shown(method)}")
+            raise ValueError(f"expected hash-type consistent or map-based, not {shown(method)}")
         ring.set("hash_type", method, f"hash-type ({line})")
         words = [word for word in rest if word]
         if words and words[0] in _FUNCTIONS:
@@ -160,7 +168,7 @@ def _hash_type(ring: Table, proxy: Proxy) -> None:
             ring.set("avalanche", True)
         elif words:
             raise ValueError(
-                f"{shown(words[0])} is no hash function: there are {', '.join(_FUNCTIONS)}, then avalanche"
+                f"{shown(words[0])} is not a hash function: expected {', '.join(_FUNCTIONS)}, optionally avalanche"
             )
 
 
@@ -168,5 +176,5 @@ def _bound(ring: Table, proxy: Proxy) -> None:
     factor = proxy.last("hash-balance-factor")
     if factor is not None and len(factor.words) > 1 and (bound := number(factor.words[1], 0, 65535)):
         if bound <= 100:
-            raise ValueError(f"hash-balance-factor is 0 or above 100, not {bound}")
+            raise ValueError(f"expected hash-balance-factor 0 or above 100, not {bound}")
         ring.set("hash_balance_factor", bound)

@@ -1,4 +1,4 @@
-"""What a frontend listens on: its ``bind`` lines, certificates included (haproxy 2.6, sections 4.2 and 5.1)."""
+"""The addresses of a frontend: its ``bind`` lines and their certificates (haproxy 2.6, sections 4.2 and 5.1)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from balancer.migrate.haproxy.scalars import where
 from balancer.migrate.haproxy.words import BadLine, Line, split
 from balancer.migrate.outcome import Notes
 
-_TLS = "TLS setting: the daemon offers OpenSSL's safe choice"
-_UNIX = "permissions of a Unix socket: those of its folder decide"
-_KERNEL = "a matter of the kernel's: set it with sysctl, ip or nftables"
-_CLIENTS = "certificates of clients: nobody is asked for one; keep such a service behind haproxy"
+_TLS = "TLS setting: the daemon uses OpenSSL's secure defaults"
+_UNIX = "permissions of a Unix socket: set those of its directory"
+_KERNEL = "set this in the kernel, with sysctl, ip or nftables"
+_CLIENTS = "client certificates are not supported: keep such a service behind haproxy"
 _THREADS = "which threads serve the address: every worker does"
 _KEY_MARK = b"PRIVATE KEY-----"
 _BESIDE_CERTIFICATES = (".issuer", ".key", ".ocsp", ".sctl")
 _MAX_PORTS = 1024
 
 OPTIONS: dict[str, tuple[int, str]] = {
-    "accept-netscaler-cip": (1, "NetScaler's header with the client's address: use accept-proxy"),
+    "accept-netscaler-cip": (1, "NetScaler's header with the client's address is not supported: use accept-proxy"),
     "accept-proxy": (0, ""),
     "allow-0rtt": (0, _TLS),
     "alpn": (1, ""),
     "backlog": (1, _KERNEL),
     "ca-file": (1, _CLIENTS),
     "ca-ignore-err": (1, _CLIENTS),
-    "ca-sign-file": (1, "makes certificates as names are asked for: there is no such thing"),
-    "ca-sign-pass": (1, "makes certificates as names are asked for: there is no such thing"),
+    "ca-sign-file": (1, "generates certificates on demand: not supported"),
+    "ca-sign-pass": (1, "generates certificates on demand: not supported"),
     "ca-verify-file": (1, _CLIENTS),
     "ciphers": (1, _TLS),
     "ciphersuites": (1, _TLS),
@@ -43,28 +43,28 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "default-crt": (1, ""),
     "defer-accept": (0, _KERNEL),
     "ecdhe": (1, _TLS),
-    "expose-fd": (1, "hands sockets to the next haproxy: a reload starts no new daemon"),
+    "expose-fd": (1, "passes sockets to a new haproxy: a reload needs no new daemon"),
     "force-sslv3": (0, ""),
     "force-tlsv10": (0, ""),
     "force-tlsv11": (0, ""),
     "force-tlsv12": (0, ""),
     "force-tlsv13": (0, ""),
-    "generate-certificates": (0, "makes certificates as names are asked for: there is no such thing"),
+    "generate-certificates": (0, "generates certificates on demand: not supported"),
     "gid": (1, _UNIX),
     "group": (1, _UNIX),
-    "guid-prefix": (1, "names for the statistics file: nothing to do"),
-    "id": (1, "a number for the statistics: nothing to do"),
-    "idle-ping": (1, "pings over HTTP/2: the daemon speaks HTTP/1.1"),
+    "guid-prefix": (1, "name in the statistics file: nothing to do"),
+    "id": (1, "number in the statistics: nothing to do"),
+    "idle-ping": (1, "HTTP/2 is not supported"),
     "interface": (1, _KERNEL),
     "ktls": (1, _TLS),
-    "level": (1, "rights on the statistics socket: those who reach admin.socket may do all"),
+    "level": (1, "permissions of the statistics socket: whoever can open admin.socket may do everything"),
     "maxconn": (1, ""),
     "mode": (1, _UNIX),
     "mss": (1, _KERNEL),
-    "name": (1, "a name for the statistics: nothing to do"),
+    "name": (1, "name in the statistics: nothing to do"),
     "namespace": (1, _KERNEL),
-    "nbconn": (1, "connections opened in reverse: there are none"),
-    "nice": (1, "priority of the work: all have the same"),
+    "nbconn": (1, "reverse connections are not supported"),
+    "nice": (1, "scheduling priority: all listeners have the same"),
     "no-alpn": (0, ""),
     "no-ca-names": (0, _CLIENTS),
     "no-sslv3": (0, ""),
@@ -73,28 +73,28 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "no-tlsv10": (0, ""),
     "no-tlsv11": (0, ""),
     "no-tlsv12": (0, ""),
-    "no-tlsv13": (0, "no TLS 1.3: it is offered"),
+    "no-tlsv13": (0, "disables TLS 1.3: it stays enabled"),
     "npn": (1, ""),
-    "ocsp-update": (1, "fetches OCSP answers: none are stapled"),
+    "ocsp-update": (1, "OCSP stapling is not supported"),
     "prefer-client-ciphers": (0, _TLS),
     "prefer-server-ciphers": (0, _TLS),
     "process": (1, _THREADS),
     "proto": (1, ""),
-    "quic-cc-algo": (1, "QUIC: the daemon speaks HTTP/1.1"),
-    "quic-force-retry": (0, "QUIC: the daemon speaks HTTP/1.1"),
-    "quic-socket": (1, "QUIC: the daemon speaks HTTP/1.1"),
-    "severity-output": (1, "form of answers on the statistics socket: nothing to do"),
+    "quic-cc-algo": (1, "QUIC is not supported"),
+    "quic-force-retry": (0, "QUIC is not supported"),
+    "quic-socket": (1, "QUIC is not supported"),
+    "severity-output": (1, "format of answers on the statistics socket: nothing to do"),
     "shards": (1, _THREADS),
     "sigalgs": (1, _TLS),
     "ssl": (0, ""),
-    "ssl-max-ver": (1, "no newer TLS: 1.3 is offered"),
+    "ssl-max-ver": (1, "limits the TLS version: 1.3 stays enabled"),
     "ssl-min-ver": (1, ""),
-    "strict-sni": (0, "no certificate for unknown names: they get the first one"),
+    "strict-sni": (0, "rejects unknown names: here they get the first certificate"),
     "tcp-md5sig": (1, _KERNEL),
     "tcp-ut": (1, _KERNEL),
     "tfo": (0, _KERNEL),
     "thread": (1, _THREADS),
-    "tls-ticket-keys": (1, "keys shared with other machines: each worker makes its own"),
+    "tls-ticket-keys": (1, "shares ticket keys between machines: each worker generates its own"),
     "transparent": (0, _KERNEL),
     "uid": (1, _UNIX),
     "user": (1, _UNIX),
@@ -102,45 +102,45 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "v6only": (0, ""),
     "verify": (1, ""),
 }
-"""Words of a bind line: how many arguments each has, and what to say of it; nothing if the importer reads it."""
+"""Options of a bind line: the number of arguments and a message, which is empty if the option is converted."""
 
 
 @dataclass(frozen=True)
 class Bases:
-    """Where relative paths start: of any file (``default-path``), and of certificates and of those to trust."""
+    """Bases of relative paths: of all files (``default-path``), of certificates and of CA files."""
 
     files: Path
     crt: Path | None = None
     ca: Path | None = None
 
     def certificate(self, name: str) -> Path:
-        """A file of a ``crt``."""
+        """Return the path of a ``crt`` file."""
         return self.files / (self.crt or "") / name
 
     def authority(self, name: str) -> Path:
-        """A file of a ``ca-file``."""
+        """Return the path of a ``ca-file``."""
         return self.files / (self.ca or "") / name
 
 
 @dataclass(frozen=True)
 class Bind:
-    """A bind line: addresses as ours are written."""
+    """A bind line; addresses are written as in our configuration."""
 
     line: Line
     addresses: tuple[str, ...]
     options: Mapping[str, str]
     certificates: tuple[tuple[Path, Path], ...]
-    """Chains and their keys; the first is the default."""
+    """Certificate chains and keys; the first pair is the default."""
     min_version: str
 
     @property
     def tls(self) -> bool:
-        """Does it terminate TLS?"""
+        """Return whether it terminates TLS."""
         return "ssl" in self.options
 
 
 def binds(proxy: Proxy, bases: Bases, defaults: Sequence[str], notes: Notes) -> list[Bind]:
-    """The bind lines of a proxy; ``defaults`` are the words of ``ssl-default-bind-options``."""
+    """Return the bind lines of a proxy; ``defaults`` are the words of ``ssl-default-bind-options``."""
     found = []
     for line in proxy.all("bind"):
         try:
@@ -152,20 +152,20 @@ def binds(proxy: Proxy, bases: Bases, defaults: Sequence[str], notes: Notes) -> 
 
 def _bind(line: Line, bases: Bases, defaults: Sequence[str], notes: Notes) -> Bind:
     if len(line.words) < 2:
-        raise ValueError("an address and a port are wanted, such as :443")
+        raise ValueError("expected an address and a port, such as :443")
     pairs = list(_options(line.words[2:]))
     options = dict(pairs)
     for option, (_, message) in OPTIONS.items():
         if option in options and message:
             notes.remark(line.file, line.number, f"bind {option}", message)
     if "h2" in options.get("alpn", "").split(",") + options.get("npn", "").split(",") + [options.get("proto")]:
-        notes.remark(line.file, line.number, "bind alpn", "HTTP/2: browsers go back to HTTP/1.1 by themselves")
+        notes.remark(line.file, line.number, "bind alpn", "HTTP/2 is not supported: browsers fall back to HTTP/1.1")
     if options.get("verify", "none") != "none":
         notes.remark(line.file, line.number, "bind verify", _CLIENTS)
     addresses = [each for part in line.words[1].split(",") for each in _addresses(part, options, line, notes)]
     certificates = [each for option, value in pairs for each in _certificates(option, value, bases, line, notes)]
     if "ssl" in options and not certificates:
-        raise ValueError("ssl wants a certificate: crt FILE")
+        raise ValueError("ssl needs a certificate: crt FILE")
     chosen = tuple(dict.fromkeys(certificates)) if "ssl" in options else ()
     version = _min_version([word for pair in _options(defaults) for word in pair], pairs, line, notes)
     return Bind(line, tuple(addresses), options, chosen, version)
@@ -177,17 +177,17 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
         if word not in OPTIONS:
             close = get_close_matches(word, OPTIONS, 1)
             hint = f"; did you mean {shown(close[0])}?" if close else ""
-            raise ValueError(f"{shown(word)} is no option of a bind line{hint}")
+            raise ValueError(f"{shown(word)} is not an option of bind{hint}")
         argument = next(rest, None) if OPTIONS[word][0] else ""
         if argument is None:
-            raise ValueError(f"{word} wants an argument")
+            raise ValueError(f"{word} needs an argument")
         yield word, argument
 
 
 def _addresses(text: str, options: Mapping[str, str], line: Line, notes: Notes) -> Iterator[str]:
     given = where(text)
     if given.path:
-        notes.remark(line.file, line.number, "bind", "a Unix socket for clients: they come over TCP")
+        notes.remark(line.file, line.number, "bind", "listeners on Unix sockets are not supported: not converted")
         return
     if given.first is None or given.last is None or given.relative:
         raise ValueError(f"{shown(text)} has no port")
@@ -196,7 +196,7 @@ def _addresses(text: str, options: Mapping[str, str], line: Line, notes: Notes) 
     if not given.first <= given.last < given.first + _MAX_PORTS or given.first == 0:
         raise ValueError(f"expected a port, or a range of {_MAX_PORTS} at most, in {shown(text)}")
     for port in range(given.first, given.last + 1):
-        if given.host == "::" and "v6only" not in options:  # Linux takes IPv4 along, unless told otherwise
+        if given.host == "::" and "v6only" not in options:  # Linux accepts IPv4 too unless v6only is set
             yield f"0.0.0.0:{port}"
         host = given.host or "0.0.0.0"
         yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -211,14 +211,14 @@ def _certificates(option: str, value: str, bases: Bases, line: Line, notes: Note
             files = sorted(each for each in path.glob("[!.]*") if each.is_file())
             chains = [each for each in files if each.suffix not in _BESIDE_CERTIFICATES]
             if not chains:
-                raise ValueError(f"the folder {path} has no certificates")
+                raise ValueError(f"the directory {path} has no certificates")
             yield from map(_pair, chains)
         else:
             yield _pair(path)
 
 
 def _pair(chain: Path) -> tuple[Path, Path]:
-    """The chain and its key, which haproxy looks for in the same file, then in one with ``.key`` behind the name."""
+    """Return the chain and its key, which haproxy expects in the same file or in one whose name ends in ``.key``."""
     for key in (Path(f"{chain}.key"), chain.with_suffix(".key")):
         if key.is_file() and chain.is_file() and _KEY_MARK not in chain.read_bytes():
             return chain, key
@@ -235,19 +235,19 @@ def _crt_list(path: Path, bases: Bases, line: Line, notes: Notes) -> Iterator[tu
         if not words:
             continue
         if len(words) > 1:
-            message = "options and names of a certificate: it is chosen by the names in it"
+            message = "options and names of a certificate: here the names in it choose it"
             notes.remark(str(path), number, "crt-list", message)
         yield _pair(bases.certificate(words[0]))
 
 
 def _min_version(defaults: Sequence[str], own: Sequence[tuple[str, str]], line: Line, notes: Notes) -> str:
-    """``1.2`` or ``1.3``; the options that forbid versions are cumulative, the last ``ssl-min-ver`` holds."""
+    """Return ``1.2`` or ``1.3``. Options that forbid versions add up; the last ``ssl-min-ver`` counts."""
     words = [*defaults, *(word for pair in own for word in pair)]
     least = [after for word, after in pairwise(words) if word == "ssl-min-ver"]
     if least and least[-1] in ("SSLv3", "TLSv1.0", "TLSv1.1"):
-        notes.remark(line.file, line.number, "bind ssl-min-ver", "older TLS than 1.2: it is refused")
+        notes.remark(line.file, line.number, "bind ssl-min-ver", "TLS before 1.2 is not supported")
     elif {"force-sslv3", "force-tlsv10", "force-tlsv11"} & set(words):
-        notes.remark(line.file, line.number, "bind force-tls", "older TLS than 1.2: it is refused")
+        notes.remark(line.file, line.number, "bind force-tls", "TLS before 1.2 is not supported")
     if least[-1:] == ["TLSv1.3"] or {"no-tlsv12", "force-tlsv13"} & set(words):
         return "1.3"
     return "1.2"

@@ -19,7 +19,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9 _/:=\"'<>,;!@#&%~-]*")
 
 
 def write_http(health: Table, proxy: Proxy, notes: Notes) -> None:
-    """The request and the answer that is expected, in the table ``health``."""
+    """Write the request and the expected answer to the table ``health``."""
     line = proxy.last("option httpchk") or proxy.head
     words = line.words[2:]
     method, path, host = "OPTIONS", "/", None
@@ -37,9 +37,11 @@ def write_http(health: Table, proxy: Proxy, notes: Notes) -> None:
         )
         host = next((value for name, value in _headers(sent.words[2:]) if name.lower() == "host"), host)
         if "body" in pairs or any(name.lower() != "host" for name, _ in _headers(sent.words[2:])):
-            notes.remark(sent.file, sent.number, "http-check send", "headers but Host, and a body: probes have none")
+            notes.remark(sent.file, sent.number, "http-check send", "probes have no headers but Host, and no body")
     if method not in _METHODS:
-        notes.remark(line.file, line.number, "option httpchk", f"the method {shown(method)}: GET is asked instead")
+        notes.remark(
+            line.file, line.number, "option httpchk", f"the method {shown(method)} is not supported: probes use GET"
+        )
         method = "GET"
     if not _PATH.fullmatch(path):
         notes.problem(
@@ -50,10 +52,12 @@ def write_http(health: Table, proxy: Proxy, notes: Notes) -> None:
     if host is not None and _HOST_VALUE.fullmatch(host):
         health.set("host", host)
     elif host is not None:
-        notes.remark(line.file, line.number, "option httpchk", "a Host that is computed: it is the server's address")
+        notes.remark(
+            line.file, line.number, "option httpchk", "Host is computed: probes send the address of the server"
+        )
     for step in proxy.all("http-check"):
         if step.words[1:2] not in (("send",), ("expect",), ("disable-on-404",)):
-            message = "a step of a scripted check: the probe is one request with an expected answer (pool.health)"
+            message = "scripted checks are not supported: a probe is one request with an expected answer (pool.health)"
             notes.remark(step.file, step.number, " ".join(step.words[:2]), message)
     for expected in proxy.all("http-check expect"):
         _expect(health, expected, notes)
@@ -82,7 +86,7 @@ def _expect(health: Table, line: Line, notes: Notes) -> None:
         del words[:2]
     negated = words[:1] == ["!"]
     kind, pattern = ([*words[negated:], "", ""])[:2]
-    message = "an expectation that probes do not have: status and a text in the body can be asked for"
+    message = "not supported: probes can expect a status and a text in the body"
     try:
         match kind:
             case "status":
@@ -94,9 +98,9 @@ def _expect(health: Table, line: Line, notes: Notes) -> None:
             case "string" | "rstring" if not negated and pattern and (kind == "string" or _PLAIN.fullmatch(pattern)):
                 health.set("expect_body", pattern[:1024])
                 if health.keys.get("expect_status") is None:
-                    health.set("expect_status", ["2xx", "3xx", "4xx", "5xx"], "the text alone decides")
+                    health.set("expect_status", ["2xx", "3xx", "4xx", "5xx"], "only the text decides")
                 if health.keys["method"][0] == "HEAD":
-                    health.set("method", "GET", "the answer to HEAD has no text")
+                    health.set("method", "GET", "answers to HEAD have no body")
             case _:
                 notes.remark(line.file, line.number, "http-check expect", message)
     except (ValueError, re.error) as error:
@@ -114,11 +118,11 @@ def _ranges(text: str) -> set[int]:
 
 
 def _classes(wanted: Callable[[int], bool]) -> list[str | int]:
-    """Statuses as our configuration has them: whole classes, and numbers for the rest."""
+    """Return statuses as our configuration writes them: whole classes, and numbers for the rest."""
     found: list[str | int] = []
     for hundreds in range(2, 6):
         members = [status for status in _STATUSES if status // 100 == hundreds and wanted(status)]
         found += [f"{hundreds}xx"] if len(members) == 100 else members
     if not found:
-        raise ValueError("no status from 200 to 599 fulfils this")
+        raise ValueError("no status from 200 to 599 matches")
     return found

@@ -1,4 +1,4 @@
-"""Conditional blocks (haproxy 2.6, section 2.4): what is between ``.if`` and ``.endif`` counts or does not."""
+"""Conditional blocks (haproxy 2.6, section 2.4): do the lines between ``.if`` and ``.endif`` count?"""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _OF_THE_BUILD = {
 
 
 class Blocks:
-    """The blocks open at a line of a file. Each is decided once, by the variables as they are there."""
+    """The blocks that are open at a line. Each is decided once, by the variables at that line."""
 
     def __init__(self, environment: Mapping[str, str], notes: Notes) -> None:
         self._environment = environment
@@ -31,16 +31,16 @@ class Blocks:
 
     @property
     def taken(self) -> bool:
-        """Do lines count here?"""
+        """Return whether lines count here."""
         return all(block.taken for block in self._open)
 
     def read(self, line: Line) -> None:
-        """Take note of a line that begins with one of ``KEYWORDS``."""
+        """Process a line that begins with one of ``KEYWORDS``."""
         keyword = line.words[0]
         if keyword == ".if":
             self._open.append(_Block(line, done=not self.taken))
         elif not self._open:
-            self._notes.problem(line.file, line.number, keyword, "there is no .if for it")
+            self._notes.problem(line.file, line.number, keyword, "has no matching .if")
             return
         block = self._open[-1]
         block.taken = False
@@ -48,20 +48,20 @@ class Blocks:
             self._open.pop()
         elif not block.done:
             block.taken = block.done = keyword == ".else" or self._holds(line)
-            fate = "taken" if block.taken else "left out"
-            message = f"decided once, on import: the lines after it are {fate}; there are no conditions in our file"
+            fate = "converted" if block.taken else "not converted"
+            message = f"decided on import, as our file has no conditions: the lines after it were {fate}"
             self._notes.remark(line.file, line.number, keyword, message)
 
     def end(self) -> None:
-        """The file ends here."""
+        """Report blocks that are still open at the end of a file."""
         for block in self._open:
-            self._notes.problem(block.line.file, block.line.number, ".if", "there is no .endif for it")
+            self._notes.problem(block.line.file, block.line.number, ".if", "has no matching .endif")
 
     def _holds(self, line: Line) -> bool:
         try:
             value = holds(" ".join(line.words[1:]), self._environment)
             if value is None:
-                raise BadLine("depends on how haproxy was built: keep the lines that hold for yours, remove the .if")
+                raise BadLine("depends on the build of haproxy: keep the lines for yours, and remove the .if")
         except BadLine as error:
             self._notes.problem(line.file, line.number, line.words[0], str(error))
             return False
@@ -72,17 +72,17 @@ class Blocks:
 class _Block:
     line: Line
     done: bool
-    """A branch has been taken, or none may be: no further one will."""
+    """Whether a branch has been taken, or none may be: all further ones are skipped."""
     taken: bool = False
 
 
 def holds(text: str, environment: Mapping[str, str]) -> bool | None:
-    """Whether a condition is true; ``None`` where it depends on the build of haproxy. Raises ``BadLine``."""
+    """Return whether a condition is true, None if that depends on the build. Raise ``BadLine`` if it is invalid."""
     return _Condition(text, environment).value()
 
 
 class _Condition:
-    """Recursive descent; ``&&`` binds stronger than ``||``. What is not known stays so through the operators."""
+    """Recursive descent; ``&&`` binds more tightly than ``||``. Operators keep unknown values unknown."""
 
     def __init__(self, text: str, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -91,7 +91,7 @@ class _Condition:
         while text[at:].strip():
             match = _TOKEN.match(text, at)
             if match is None:
-                raise BadLine(f'"{text[at:].strip()[:40]}" is no condition')
+                raise BadLine(f'"{text[at:].strip()[:40]}" is not a condition')
             self._tokens.append(match)
             at = match.end()
 
@@ -100,7 +100,7 @@ class _Condition:
             return False
         value = self._any()
         if self._tokens:
-            raise BadLine(f'"{self._tokens[0][1]}" is too much in this condition')
+            raise BadLine(f'"{self._tokens[0][1]}" is unexpected in this condition')
         return value
 
     def _any(self) -> bool | None:
@@ -125,11 +125,11 @@ class _Condition:
                 raise BadLine("a parenthesis is not closed")
             return value
         if not self._tokens or (token := self._tokens.pop(0))[2] is token[3]:
-            raise BadLine("something is missing in this condition")
+            raise BadLine("this condition is incomplete")
         return int(token[2]) != 0 if token[2] else self._predicate(token[3], token[4])
 
     def _predicate(self, name: str, text: str) -> bool | None:
-        arguments = text.split(",")  # blanks count, and quotes went with the words of the line
+        arguments = text.split(",")  # blanks count; quotes were removed with the words of the line
         match name:
             case "defined" if len(arguments) == 1:
                 return arguments[0] in self._environment
@@ -137,7 +137,7 @@ class _Condition:
                 return (arguments[0] == arguments[1]) == (name == "streq")
             case _ if name in _OF_THE_BUILD:
                 return None
-        raise BadLine(f'"{name}({text})" is no condition')
+        raise BadLine(f'"{name}({text})" is not a condition')
 
     def _takes(self, token: str) -> bool:
         if self._tokens and self._tokens[0][1] == token:

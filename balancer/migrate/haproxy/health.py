@@ -1,4 +1,4 @@
-"""How servers are probed: ``check``, ``option httpchk``, ``http-check`` and the agent (haproxy 2.6, 4.2 and 5.2)."""
+"""Health checks: ``check``, ``option httpchk``, ``http-check`` and the agent (haproxy 2.6, 4.2 and 5.2)."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ _OTHER_KINDS = ("ldap", "mysql", "pgsql", "redis", "spop", "external")
 
 @dataclass(frozen=True)
 class Times:
-    """Intervals of a server's probes in milliseconds, and its thresholds."""
+    """Intervals of the probes of a server in milliseconds, and its thresholds."""
 
     interval: int
     fast: int | None
@@ -32,12 +32,12 @@ class Times:
 
 
 def write_health(pool: Table, proxy: Proxy, servers: Sequence[Server], spread: int, notes: Notes) -> Times | None:
-    """The table ``pool.health``; what most servers have, or ``None`` if none is probed. ``spread`` is in percent."""
+    """Write ``pool.health``; return what most servers have, or None if none is probed. ``spread`` is in percent."""
     probed = [server for server in servers if server.get("check") is not None]
     if not probed:
         return None
     common = Counter(times(server, notes) for server in probed).most_common(1)[0][0]
-    health = pool.table("health", "as most servers of this backend are checked")
+    health = pool.table("health", "the checks of most servers of this backend")
     kind = _kind(proxy, probed)
     health.set("type", kind)
     if kind == "http":
@@ -58,13 +58,13 @@ def write_health(pool: Table, proxy: Proxy, servers: Sequence[Server], spread: i
     _on_down(health, probed, notes)
     if slow := next((server.options["slowstart"] for server in servers if server.get("slowstart")), None):
         health.set("slow_start", duration(_time(slow[0], notes, slow[1])), "slowstart")
-    health.set("panic_threshold", 0.0, "as haproxy: however few are up, they get everybody")
+    health.set("panic_threshold", 0.0, "as in haproxy, the remaining servers get all users")
     if kind == "tls":
         _tls(health, proxy, probed)
     for server in probed:
         if server.get("check-ssl") is not None and server.get("ssl") is None and kind == "http":
             line = server.options["check-ssl"][1]
-            message = "checks over TLS of a server without: probes go as requests do, in clear text"
+            message = "checks over TLS a server without TLS: probes connect as requests do, without TLS"
             notes.remark(line.file, line.number, "server check-ssl", message)
     _passive(health, probed, notes)
     _agent(health, probed, notes)
@@ -72,11 +72,11 @@ def write_health(pool: Table, proxy: Proxy, servers: Sequence[Server], spread: i
 
 
 def write_difference(backend: Table, server: Server, common: Times | None, notes: Notes) -> None:
-    """What is different for the probes of one server."""
+    """Write what differs in the probes of one server."""
     if common is None:
         return
     if server.get("check") is None:
-        backend.set("check", False, "without the word check")
+        backend.set("check", False, "has no option check")
         return
     own = times(server, notes)
     table = backend.table("health")
@@ -88,7 +88,7 @@ def write_difference(backend: Table, server: Server, common: Times | None, notes
 
 
 def times(server: Server, notes: Notes) -> Times:
-    """The times of a server's probes; ``fastinter`` longer than ``inter`` is of no use and left out."""
+    """Return the times of a server's probes; ``fastinter`` is ignored unless it is shorter than ``inter``."""
 
     def given(option: str) -> int | None:
         found = server.options.get(option)
@@ -122,7 +122,7 @@ def _kind(proxy: Proxy, probed: Sequence[Server]) -> str:
 def _tls(health: Table, proxy: Proxy, probed: Sequence[Server]) -> None:
     tls = health.table("tls")
     if proxy.last("option ssl-hello-chk"):
-        tls.set("verify", False, "any answer to a ClientHello will do")
+        tls.set("verify", False, "any answer to a ClientHello is accepted")
     elif all(server.get("ssl") is None for server in probed):
         tls.set("verify", any(server.get("verify") == "required" for server in probed), "check-ssl")
     tls.set("server_name", next((name for server in probed if (name := server.get("check-sni"))), None))
@@ -135,7 +135,7 @@ def _on_down(health: Table, probed: Iterable[Server], notes: Notes) -> None:
         return
     for action in actions:
         if action:
-            message = "closes the connections of a server that is down: only for a whole pool (pool.health.on_down)"
+            message = "closes connections when a server goes down: here only for a whole pool (pool.health.on_down)"
             notes.remark(action[1].file, action[1].number, "server on-marked-down", message)
 
 
@@ -149,14 +149,14 @@ def _passive(health: Table, probed: Iterable[Server], notes: Notes) -> None:
         notes.problem(line.file, line.number, "server observe", f"expected layer4 or layer7, not {shown(layer)}")
     for server in observing:
         at = server.options["observe"][1]
-        message = "holds for the whole pool, and no client alone can put a host out (pool.health.passive)"
+        message = "here it applies to the whole pool, and no single client can eject a host (pool.health.passive)"
         notes.remark(at.file, at.number, "server observe", message)
     action = first.get("on-error") or "fastinter"
     passive = health.table("passive", f"observe {layer}, on-error {action}")
     passive.set("mode", "dry_run" if action == "fastinter" else "on")
     passive.set("outcomes", ["connect"] if layer == "layer4" else ["connect", "timeout", "reset", "5xx"])
     passive.set("consecutive", min(int(first.get("error-limit") or _ERROR_LIMIT), 1000), "error-limit")
-    passive.set("failure_rate", 0.0, "haproxy counts failures in a row only")
+    passive.set("failure_rate", 0.0, "haproxy counts only consecutive failures")
 
 
 def _agent(health: Table, probed: Iterable[Server], notes: Notes) -> None:
@@ -168,7 +168,7 @@ def _agent(health: Table, probed: Iterable[Server], notes: Notes) -> None:
     for server in asked:
         if server.get("agent-port") not in (chosen, None):
             line = server.options["agent-port"][1]
-            message = f"agents listen on one port in a pool, here {chosen}: this server's is asked there as well"
+            message = f"agents of a pool have one port, here {chosen}, which is used for this server too"
             notes.remark(line.file, line.number, "server agent-port", message)
     agent = health.table("agent", "agent-check")
     agent.set("port", int(chosen))

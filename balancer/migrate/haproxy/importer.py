@@ -1,8 +1,8 @@
-"""``balancer import haproxy``: from its files to ours, every user on the host where haproxy has them.
+"""``balancer import haproxy``: convert its configuration so that every user stays on the same host.
 
-The way: words, sections, proxies with what they inherit; then each line is either read by one of the modules that write
-a part of our file, or told to the operator with what it did. A file that haproxy would refuse is refused, and so is
-what could only be carried over so that users would be placed elsewhere.
+Steps: words, sections, proxies with inherited lines. Then each line is either read by a module that writes
+a part of our file, or reported to the operator. A file that haproxy would reject is an error, and so is
+anything whose conversion would place users elsewhere.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -23,12 +23,12 @@ from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes, Outcome, Surroundings
 from balancer.migrate.toml import Table
 
-_FORWARDFOR = "exceptions and other names: X-Forwarded-For always has the client; listener.trusted keeps what it says"
+_FORWARDFOR = "exceptions and other header names: X-Forwarded-For always has the client; see listener.trusted"
 _ACTIONS = ("http-request", "redirect", "tcp-request")
 
 
 def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
-    """Our configuration for that of haproxy in ``paths``, as its option -f takes them; raises ``ConfigError``."""
+    """Convert the files in ``paths``, given as for haproxy's option -f. Raise ``ConfigError`` if they have errors."""
     notes = Notes()
     sections = read(paths, surroundings.environment, notes)
     settings = global_section(sections, notes)
@@ -55,7 +55,7 @@ def _write_proxies(
     surroundings: Surroundings,
     notes: Notes,
 ) -> None:
-    """Listeners and pools; ``known`` are the backends there are, disabled ones included."""
+    """Write listeners and pools; ``known`` are all backends, disabled ones included."""
     where = bases(settings, first)
     defaults = tls_defaults(settings, notes)
     fronts = [(proxy, binds(proxy, where, defaults, notes), rules(proxy, notes)) for proxy in active if proxy.serves]
@@ -86,11 +86,11 @@ def _write_proxies(
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):
-        notes.problem(str(first), None, "", "no frontend leads to servers, so there is nothing to import")
+        notes.problem(str(first), None, "", "no frontend leads to a server: nothing to import")
 
 
 def _page(fronts: Sequence[tuple[Proxy, list[Bind], list[Rule]]], pools: Mapping[str, str]) -> int | None:
-    """The port of the statistics page, if it has one to itself."""
+    """Return the port of the statistics page, if nothing else uses it."""
     for proxy, bound, chosen in fronts:
         if proxy.all("stats") and not any(rule.backend in pools for rule in chosen):
             return next((int(address.rpartition(":")[2]) for bind in bound for address in bind.addresses), None)
@@ -101,7 +101,7 @@ def _active(every: Sequence[Proxy], notes: Notes) -> list[Proxy]:
     found = []
     for proxy in every:
         if proxy.disabled:
-            notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", "it is disabled: left out")
+            notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", "is disabled: not converted")
         elif proxy.mode not in ("http", "tcp"):
             message = f"expected mode http or tcp, not {shown(proxy.mode)}"
             notes.problem(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message)
@@ -119,7 +119,7 @@ def _check_references(fronts: Sequence[tuple[Proxy, list[Bind], list[Rule]]], kn
 
 
 def _tell_unusable(proxy: Proxy, members: Sequence[Server], notes: Notes) -> None:
-    message = "it has no server that takes users: left out" if members else "it has no servers: left out"
+    message = "has no active server: not converted" if members else "has no servers: not converted"
     if proxy.kind != "listen" or members:
         notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message)
 
@@ -129,12 +129,12 @@ def _tell_sections(sections: Sequence[Section], notes: Notes) -> None:
         if section.kind in SECTIONS:
             notes.remark(section.head.file, section.head.number, section.kind, SECTIONS[section.kind])
             for line in section.lines:
-                message = f"part of the section {section.kind} of line {section.head.number}: left out with it"
+                message = f"is part of the section {section.kind} in line {section.head.number}: not converted"
                 notes.remark(line.file, line.number, line.words[0], message)
 
 
 def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
-    """Every line that no module reads."""
+    """Report each line that no module reads."""
     for proxy in every:
         for line in (*proxy.inherited, *proxy.own):
             keyword = keyword_of(line)
@@ -149,8 +149,8 @@ def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
 
 
 def _left_out(notes: Notes) -> str:
-    """What has no counterpart, as a comment at the end of the file."""
+    """Return what has no counterpart as a comment for the end of the file."""
     if not notes.remarks:
         return ""
-    table = Table("", "Not taken over, by line:\n" + "\n".join(map(str, notes.remarks)))
+    table = Table("", "Not converted, by line:\n" + "\n".join(map(str, notes.remarks)))
     return f"\n{table}"

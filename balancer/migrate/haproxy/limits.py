@@ -1,4 +1,4 @@
-"""How much servers take at once, and what is tried again (haproxy 2.6, sections 4.2 and 5.2)."""
+"""Limits of servers, and retries (haproxy 2.6, sections 4.2 and 5.2)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ _MOST_RETRIES = 1000
 
 
 def write_limits(pool: Table, proxy: Proxy, servers: Sequence[Server], hashed: bool, notes: Notes) -> int:
-    """The limits of the pool and its retries; the limit of most servers, 0 without one."""
+    """Write the limits and retries of the pool; return the limit of most servers, 0 if there is none."""
     common = Counter(limit(server) for server in servers).most_common(1)[0][0]
     pool.set("max_connections", common or None, "maxconn")
     if any(limit(server) for server in servers):
         _queue(pool, proxy, servers, notes)
     elif line := proxy.last("timeout queue"):
-        notes.remark(line.file, line.number, "timeout queue", "where no server has a maxconn nobody ever waits")
+        notes.remark(line.file, line.number, "timeout queue", "no server has a maxconn, so no request is queued")
     retry = pool.table("retry")
     if (line := proxy.last("retries")) and len(line.words) > 1:
         try:
@@ -29,22 +29,22 @@ def write_limits(pool: Table, proxy: Proxy, servers: Sequence[Server], hashed: b
             notes.problem(line.file, line.number, "retries", str(error))
     if hashed and proxy.last("option redispatch") is None:
         message = (
-            "without option redispatch a request stays with its server and is answered 503 if that does not accept: "
-            "here the next in the user's order is tried after the retries"
+            "without option redispatch haproxy answers 503 if the server of a request does not accept connections: "
+            "here the next server in the user's order is tried after the retries"
         )
         notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message)
     return common
 
 
 def limit(server: Server) -> int:
-    """Connections the server takes at once, 0 without a limit."""
+    """Return the limit of concurrent connections, 0 if there is none."""
     return min(int(server.get("maxconn") or 0), MAX_CONNECTIONS)
 
 
 def _queue(pool: Table, proxy: Proxy, servers: Sequence[Server], notes: Notes) -> None:
     lengths = [int(server.get("maxqueue") or 0) for server in servers]
     longest = MAX_CONNECTIONS if 0 in lengths else min(max(lengths), MAX_CONNECTIONS)
-    pool.set("queue", longest, "maxqueue, the longest of the servers'; without it haproxy knows no bound")
+    pool.set("queue", longest, "maxqueue, the longest of all servers; without it haproxy has no limit")
     for name in ("queue", "connect"):
         line = proxy.last(f"timeout {name}")
         if line is not None and len(line.words) > 2:

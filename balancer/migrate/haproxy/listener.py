@@ -1,7 +1,7 @@
-"""From a frontend, or the half of a ``listen`` that takes connections, to ``[[listener]]``.
+"""Convert a frontend, or the accepting half of a ``listen``, to ``[[listener]]``.
 
-A frontend may speak TLS on one address and clear text on another; a listener of ours does one of them, so there are as
-many as there are ways.
+A frontend may use TLS on one address and plain text on another; our listeners do one of them, so a frontend may
+become several.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ _PRIVATE = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1
 
 
 class Listeners:
-    """Appends listeners, proxy after proxy; ``pools`` are our names of the backends that have become pools."""
+    """Appends listeners, proxy by proxy; ``pools`` maps backends that became pools to our names."""
 
     def __init__(self, top: Table, pools: Mapping[str, str], notes: Notes) -> None:
         self._top = top
@@ -33,13 +33,13 @@ class Listeners:
         self._bound: dict[str, Bind] = {}
 
     def write(self, proxy: Proxy, binds: Sequence[Bind], rules: Sequence[Rule]) -> None:
-        """Append those of ``proxy``."""
+        """Append the listeners of ``proxy``."""
         redirect = https_only(proxy, self._notes)
         for group in _groups(binds):
             first = group[0]
             if redirect is not None and not first.tls:
                 for each in group:
-                    message = "requests without TLS were sent to https: there are no redirects, so nobody listens here"
+                    message = "redirects requests without TLS, which is not supported: this address is not converted"
                     self._notes.remark(each.line.file, each.line.number, "bind", message)
                 continue
             own = [rule for rule in rules if rule.match.tls in (None, first.tls)]
@@ -51,7 +51,7 @@ class Listeners:
     def _readable(self, rule: Rule, proxy: Proxy) -> bool:
         if proxy.mode == "http" or not (rule.match.host or rule.match.path or rule.match.path_prefix):
             return True
-        message = "no request is read in mode tcp: a route there goes by SNI"
+        message = "requests are not read in mode tcp: only SNI can choose a route"
         self._notes.remark(rule.line.file, rule.line.number, rule.line.words[0], message)
         return False
 
@@ -75,14 +75,14 @@ class Listeners:
         head, first = proxy.head, group[0]
         if not rules:
             where = ", ".join(address for bind in group for address in bind.addresses[:2])
-            message = f"nothing that is imported lies behind {where}: left out"
+            message = f"no backend behind {where} was converted: not converted"
             self._notes.remark(head.file, head.number, f"{proxy.kind} {proxy.name}", message)
             return
         has_default = rules[-1].match in (Match(), Match(tls=first.tls))
         if not has_default:
             message = (
-                "requests that no rule fits had no backend (503): here they go to the pool of the last rule; "
-                "name another one in listener.pool"
+                "haproxy answered requests that no rule matches with 503; here they go to the pool of the last rule: "
+                "change listener.pool if needed"
             )
             self._notes.remark(head.file, head.number, f"{proxy.kind} {proxy.name}", message)
         listener = self._top.element("listener", f"{proxy.kind} {proxy.name} ({head})")
@@ -98,7 +98,7 @@ class Listeners:
             tls = listener.table("tls")
             tls.set("min_version", first.min_version)
             pairs = [{"cert": str(cert.absolute()), "key": str(key.absolute())} for cert, key in first.certificates]
-            tls.set("certificates", pairs, "as crt; a file may hold chain and key both")
+            tls.set("certificates", pairs, "from crt; a file may contain chain and key")
         for rule in rules[:-1] if has_default else rules:
             route = listener.element("route", described(rule))
             for key in KEYS:
@@ -107,7 +107,7 @@ class Listeners:
 
 
 def _groups(binds: Sequence[Bind]) -> list[list[Bind]]:
-    """Binds that one listener can serve."""
+    """Group the bind lines that one listener can serve."""
     groups: dict[object, list[Bind]] = {}
     for bind in binds:
         if bind.addresses:
@@ -125,7 +125,7 @@ def _limit(listener: Table, proxy: Proxy, group: Sequence[Bind], notes: Notes) -
             notes.problem(line.file, line.number, "maxconn", str(error))
     for bind in group:
         if "maxconn" in bind.options:
-            message = "connections of one address: listener.max_connections counts those of the listener"
+            message = "limits connections of one address; listener.max_connections limits those of the listener"
             notes.remark(bind.line.file, bind.line.number, "bind maxconn", message)
 
 
@@ -134,7 +134,9 @@ def _proxy_header(listener: Table, proxy: Proxy, bind: Bind, notes: Notes) -> No
     networks = [network for line in expected for network in _sources(line)]
     if "accept-proxy" in bind.options or (expected and not networks):
         line = bind.line if "accept-proxy" in bind.options else expected[0]
-        message = "haproxy believed everybody's PROXY header: here the private networks are; name your balancers"
+        message = (
+            "haproxy took PROXY headers from anywhere, here only private networks may send them: list your balancers"
+        )
         notes.remark(line.file, line.number, "bind accept-proxy", message)
         networks = _PRIVATE
     if networks:
@@ -143,7 +145,7 @@ def _proxy_header(listener: Table, proxy: Proxy, bind: Bind, notes: Notes) -> No
 
 
 def _sources(line: Line) -> Iterator[str]:
-    """The networks of ``expect-proxy layer4 if { src NETWORK... }``."""
+    """Yield the networks of ``expect-proxy layer4 if { src NETWORK... }``."""
     words = line.words[4:]
     if words[:3] == ("if", "{", "src"):
         for word in words[3:]:

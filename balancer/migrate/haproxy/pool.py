@@ -1,4 +1,4 @@
-"""From a backend, or the half of a ``listen`` that has servers, to a ``[[pool]]``."""
+"""Convert a backend, or the half of a ``listen`` with the servers, to a ``[[pool]]``."""
 
 import re
 from collections import Counter
@@ -18,23 +18,23 @@ from balancer.migrate.outcome import Notes, Surroundings
 from balancer.migrate.toml import Table
 
 _SNI_NAME = re.compile(r"str\((?:'([^']*)'|\"([^\"]*)\"|([^()]*))\)")
-_BY_ID = "\nServers are placed by their ids: give a new one an id of its own, and nobody else moves."
-_BY_ORDER = "\nServers are placed by their order and weights: whatever changes in them moves nearly everybody."
+_BY_ID = "\nPlacement depends on the ids of servers: give a new server a new id, and the other users stay."
+_BY_ORDER = "\nPlacement depends on the order and weights of servers: any change of them moves nearly all users."
 _HASH_KEYS = ("id", "addr", "addr-port", "id32", "guid")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a pool needs to know besides its own section."""
+    """What a pool needs besides its own section."""
 
     surroundings: Surroundings
     bases: Bases
     verify: bool
-    """Are certificates of servers verified unless they say otherwise (``ssl-server-verify``)?"""
+    """Whether certificates of servers are verified by default (``ssl-server-verify``)."""
     spread: int
-    """Percent by which checks are spread."""
+    """By how many percent checks are spread."""
     ports: frozenset[int]
-    """Ports of the frontends that lead here: those of servers that have none."""
+    """Ports of the frontends that use the backend, which are those of servers without a port."""
 
 
 def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], target: Target, notes: Notes) -> None:
@@ -59,9 +59,7 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
         if address is None:
             continue
         if (twin := addresses.setdefault(address, server)) is not server:
-            message = (
-                f"{address} is the address of {shown(twin.name)} too: a host can be in a pool once; give it weight"
-            )
+            message = f"{address} is also the address of {shown(twin.name)}: a host can be in a pool once; use a weight"
             notes.problem(server.line.file, server.line.number, f"server {server.name}", message)
             continue
         table = pool.element("backend")
@@ -71,7 +69,7 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
         _check_address(table, server, address, notes)
         _weight(table, server, notes)
         if hashed:
-            table.set("id", server.number, "" if server.get("id") else "as haproxy counts")
+            table.set("id", server.number, "" if server.get("id") else "as haproxy numbers it")
             table.set("guid", server.get("guid") if server.get("hash-key") == "guid" else None)
         if (sni := _sni(server)) and len({_sni(each) for each in servers}) > 1:
             table.set("server_name", sni)
@@ -80,7 +78,7 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
 
 
 def usable(servers: Sequence[Server]) -> bool:
-    """Is there a server that takes users?"""
+    """Return whether there is an active server."""
     return any(server.weight and server.get("disabled") is None and server.get("backup") is None for server in servers)
 
 
@@ -94,7 +92,7 @@ def _options(servers: Sequence[Server], notes: Notes) -> None:
 def _backups(proxy: Proxy, servers: Sequence[Server], notes: Notes) -> None:
     line = proxy.last("option allbackups")
     if line is not None and sum(server.get("backup") is not None for server in servers) > 1:
-        message = "all backups at once: the first that works gets all users"
+        message = "uses all backups at once: here the first one that is up gets all users"
         notes.remark(line.file, line.number, "option allbackups", message)
 
 
@@ -104,9 +102,7 @@ def _hash_key(pool: Table, servers: Sequence[Server], notes: Notes) -> None:
     if keys != {"id"}:
         if len(keys) > 1 or not keys <= set(_HASH_KEYS):
             line = servers[0].line
-            message = (
-                f"servers differ in it, or it is unknown: {', '.join(sorted(keys))}; a pool has one of {_HASH_KEYS}"
-            )
+            message = f"a pool has one value of {', '.join(_HASH_KEYS)}, not {', '.join(sorted(keys))}"
             notes.problem(line.file, line.number, "server hash-key", message)
         ring.set("hash_key", min(keys))
 
@@ -123,11 +119,11 @@ def _proxy_header(pool: Table, servers: Sequence[Server], notes: Notes) -> None:
 def _one(
     table: Table, key: str, default: object, servers: Sequence[Server], given: Sequence[str], what: str, notes: Notes
 ) -> None:
-    """A key of the whole pool, from what its servers say; they must agree."""
+    """Set a key of the pool from its servers, which must agree."""
     common = Counter(given).most_common(1)[0][0]
     for server, value in zip(servers, given, strict=True):
         if value != common:
-            message = f"a pool has one value, here {common}: give this server a backend section of its own"
+            message = f"a pool has one value, here {common}: move this server to its own backend section"
             notes.problem(server.line.file, server.line.number, f"server {what}", message)
     if common != default:
         table.set(key, common, what)
@@ -140,7 +136,7 @@ def _tls(pool: Table, servers: Sequence[Server], target: Target, notes: Notes) -
         return
     if len(over_tls) < len(servers):
         server = next(each for each in servers if each not in over_tls)
-        message = "some servers of this backend speak TLS and this one does not: give it a backend section of its own"
+        message = "other servers of this backend use TLS and this one does not: move it to its own backend section"
         notes.problem(server.line.file, server.line.number, "server ssl", message)
     first = over_tls[0]
     tls.set("enabled", True, "ssl")
@@ -153,12 +149,10 @@ def _tls(pool: Table, servers: Sequence[Server], target: Target, notes: Notes) -
     tls.set("server_name", names.pop() if len(names) == 1 else None)
     for server in over_tls:
         if _sni(server) is None and "required" in verify:
-            message = (
-                "without a name only the chain was verified: give pool.tls a server_name, or it must have the address"
-            )
+            message = "haproxy checked no name: set pool.tls.server_name, or have the address in the certificate"
             notes.remark(server.line.file, server.line.number, "server verify", message)
         elif server.get("sni") is not None and _SNI_NAME.fullmatch(server.get("sni") or "") is None:
-            message = "a name that is computed for each request: one name is sent (pool.tls.server_name)"
+            message = "the name is computed for each request: here it is always pool.tls.server_name"
             notes.remark(server.line.file, server.line.number, "server sni", message)
     if certificate := first.get("crt"):
         path = str(target.bases.certificate(certificate).absolute())
@@ -173,7 +167,7 @@ def _sni(server: Server) -> str | None:
 
 
 def _address(server: Server, target: Target, notes: Notes) -> tuple[str | None, str]:
-    """The server's address as ours are written, and a comment; ``None`` if there is none (then it has been told)."""
+    """Return the address as our configuration writes it, and a comment; None if there is none, which is reported."""
 
     def problem(message: str) -> tuple[None, str]:
         notes.problem(server.line.file, server.line.number, f"server {server.name}", message)
@@ -185,20 +179,24 @@ def _address(server: Server, target: Target, notes: Notes) -> tuple[str | None, 
     port = where.first
     if port is None or where.relative or port == 0:
         if len(target.ports) != 1:
-            return problem("it takes the port the client came to, and there are several: write the server's port")
+            return problem(
+                "it uses the port that the client connected to, and there are several: write the server's port"
+            )
         port = next(iter(target.ports)) + (port or 0)
     host, comment = where.host, ""
     if not host:
-        return problem("it goes where the client wanted to go: write the server's address")
+        return problem("it uses the address that the client connected to: write the server's address")
     if where.is_name:
         found = target.surroundings.resolve(where.host)
         if len(found) <= server.slot:
             if server.slot and found:
-                text = f"a slot of server-template: the name has {len(found)} addresses today, so nobody is in it"
+                text = f"this slot of server-template is empty: the name has {len(found)} addresses"
                 notes.remark(server.line.file, server.line.number, f"server-template {server.name}", text)
                 return None, ""
-            return problem(f"{shown(where.host)} has no address here: write the IP address, or import where it has one")
-        host, comment = found[server.slot], f"{where.host} on the day of the import: names are not resolved later"
+            return problem(
+                f"{shown(where.host)} cannot be resolved here: write the IP address, or import where it can be resolved"
+            )
+        host, comment = found[server.slot], f"{where.host} at the time of the import: names are not resolved later"
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), comment
 
 
@@ -210,7 +208,9 @@ def _check_address(table: Table, server: Server, address: str, notes: Notes) -> 
     bare = (host or own_host).strip("[]")
     if host is not None and not is_address(bare):
         line = server.options["addr"][1]
-        notes.problem(line.file, line.number, "server addr", f"{shown(host)} is no IP address: names are not resolved")
+        notes.problem(
+            line.file, line.number, "server addr", f"{shown(host)} is not an IP address: names are not resolved"
+        )
         return
     table.set("check_address", f"{f'[{bare}]' if ':' in bare else bare}:{port or own_port}", "addr and port")
 
@@ -219,13 +219,13 @@ def _weight(table: Table, server: Server, notes: Notes) -> None:
     if server.get("backup") is not None:
         table.set("backup", True)
         if server.get("disabled") is not None or not server.weight:
-            message = "it is switched off, and a backup cannot be: it may get users when nobody else is left"
+            message = "is disabled, which backups cannot be: it may get users when no other server is left"
             notes.remark(server.line.file, server.line.number, "server disabled", message)
     elif server.get("disabled") is not None:
         table.set(
             "weight",
             0,
-            f"disabled; bring it in with: balancer backend weight {table.keys['name'][0]} {server.weight}",
+            f"disabled; enable it with: balancer backend weight {table.keys['name'][0]} {server.weight}",
         )
     elif server.weight != 1:
         table.set("weight", server.weight)

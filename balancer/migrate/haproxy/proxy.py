@@ -1,7 +1,7 @@
-"""A proxy with everything it inherits: the lines of its ``defaults`` come before its own, and the last word holds.
+"""Proxies with everything they inherit: the lines of ``defaults`` come before their own, and the last one counts.
 
-A section without ``from`` inherits from the nearest ``defaults`` above it, with or without a name; a ``defaults``
-starts afresh unless it has a ``from`` itself (haproxy 2.6, sections 4 and 4.1).
+A section without ``from`` inherits from the nearest ``defaults`` above it, named or not; a ``defaults``
+section starts empty unless it has a ``from`` itself (haproxy 2.6, sections 4 and 4.1).
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,33 +30,33 @@ class Proxy:
 
     @property
     def serves(self) -> bool:
-        """Does it take connections?"""
+        """Return whether it accepts connections."""
         return self.kind != "backend"
 
     @property
     def balances(self) -> bool:
-        """Has it servers?"""
+        """Return whether it has servers."""
         return self.kind != "frontend"
 
     @property
     def mode(self) -> str:
-        """``tcp`` unless it says otherwise, as haproxy has it."""
+        """Return the mode; ``tcp`` is haproxy's default."""
         line = self.last("mode")
         return line.words[1] if line and len(line.words) > 1 else "tcp"
 
     @property
     def disabled(self) -> bool:
-        """Is it switched off?"""
+        """Return whether it is disabled."""
         words = [line.words[0] for line in (*self.inherited, *self.own)]
         return [word for word in words if word in ("disabled", "enabled")][-1:] == ["disabled"]
 
     def all(self, keyword: str) -> list[Line]:
-        """Lines that begin so, inherited ones first."""
+        """Return the lines that begin with a keyword, inherited ones first."""
         wanted = tuple(keyword.split())
         return [line for line in (*self.inherited, *self.own) if line.words[: len(wanted)] == wanted]
 
     def last(self, keyword: str) -> Line | None:
-        """The line that holds for a keyword of which there can be one; a ``no`` in front takes it back."""
+        """Return the last line with a keyword, which counts; ``no`` in front of a later one removes it."""
         found = None
         wanted = tuple(keyword.split())
         for line in (*self.inherited, *self.own):
@@ -68,7 +68,7 @@ class Proxy:
 
 
 def proxies(sections: Sequence[Section], notes: Notes) -> list[Proxy]:
-    """The proxies of a configuration, in its order, their keywords known to be haproxy's."""
+    """Return the proxies in order, with known keywords only."""
     found: list[Proxy] = []
     current = _Defaults(Section("defaults", "", Line("", 0, ())), [])
     every: list[_Defaults] = []
@@ -94,7 +94,7 @@ def proxies(sections: Sequence[Section], notes: Notes) -> list[Proxy]:
     for each in every:
         if not each.used:
             head = each.section.head
-            notes.remark(head.file, head.number, "defaults", "nothing inherits from this section: left out")
+            notes.remark(head.file, head.number, "defaults", "nothing inherits from this section: not converted")
     return found
 
 
@@ -106,7 +106,7 @@ class _Defaults:
 
 
 def keyword_of(line: Line) -> str | None:
-    """The longest keyword that a line of a proxy begins with; ``None`` if haproxy has none such."""
+    """Return the longest keyword that a line of a proxy begins with; None if haproxy has no such keyword."""
     words = line.words[1:] if line.words[0] in ("no", "default") else line.words
     for length in (2, 1):
         if (keyword := " ".join(words[:length])) in KEYWORDS:
@@ -119,15 +119,15 @@ def _known(section: Section, notes: Notes) -> Iterator[Line]:
         keyword = keyword_of(line)
         old = next((old for old in (" ".join(line.words[:2]), line.words[0]) if old in OBSOLETE), None)
         if old is not None:
-            _problem(notes, line, f"haproxy no longer takes {old}: write {OBSOLETE[old]}")
+            _problem(notes, line, f"haproxy no longer supports {old}: use {OBSOLETE[old]}")
         elif keyword is None:
             known = KEYWORDS if line.words[0] in _FIRST_WORDS else _FIRST_WORDS
             given = " ".join(line.words[:2]) if line.words[0] in _FIRST_WORDS else line.words[0]
             close = get_close_matches(given, known, 1)
             hint = f"; did you mean {shown(close[0])}?" if close else ""
-            _problem(notes, line, f"{shown(given)} is no keyword of a {section.kind} section{hint}")
+            _problem(notes, line, f"{shown(given)} is not a keyword of a {section.kind} section{hint}")
         elif section.kind == "defaults" and keyword in _NOT_INHERITED:
-            _problem(notes, line, f"{keyword} cannot stand in a defaults section")
+            _problem(notes, line, f"{keyword} is not allowed in a defaults section")
         else:
             yield line
 
@@ -136,7 +136,7 @@ def _unique(proxy: Proxy, others: Sequence[Proxy], notes: Notes) -> None:
     for other in others:
         both = (proxy.serves and other.serves) or (proxy.balances and other.balances)
         if other.name == proxy.name and both:
-            _problem(notes, proxy.head, f"{shown(proxy.name)} is taken by the {other.kind} in line {other.head}")
+            _problem(notes, proxy.head, f"{shown(proxy.name)} is already used by the {other.kind} in line {other.head}")
 
 
 def _problem(notes: Notes, line: Line, message: str) -> None:

@@ -16,7 +16,7 @@ _MAP = re.compile(r"%\[(.+?),map(_str|_beg|_end|_dom)?\(([^,()]+)(?:,([^,()]+))?
 
 @dataclass(frozen=True)
 class Rule:
-    """One choice of a pool: the backend's name as haproxy has it, and what a request must have."""
+    """A choice of a pool: the name of haproxy's backend, and what a request must match."""
 
     backend: str
     match: Match
@@ -24,7 +24,7 @@ class Rule:
 
 
 def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
-    """The choices of a frontend in their order, the last one without a condition if it has a default."""
+    """Return the choices of a frontend in order; the last one has no condition if there is a default."""
     acls = conditions(proxy, notes)
     used: set[str] = set()
     found: list[Rule] = []
@@ -36,7 +36,7 @@ def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
             found += list(_rules(line, acls))  # all of a line or nothing
             used.update(word.lstrip("!") for word in line.words[2:])
         except NoCounterpart as error:
-            message = f"a route cannot say this ({error}): those requests go by the rules after it"
+            message = f"a route cannot express this ({error}): its requests go to the rules after it"
             notes.remark(line.file, line.number, "use_backend", message)
         except ValueError as error:
             notes.problem(line.file, line.number, "use_backend", str(error))
@@ -44,7 +44,7 @@ def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
     used.update(word.lstrip("!") for word in (redirect.words if redirect else ()))
     for line in proxy.all("acl"):
         if line.words[1:2] and line.words[1] not in used:
-            notes.remark(line.file, line.number, "acl", "for rules that are not taken over: left out with them")
+            notes.remark(line.file, line.number, "acl", "belongs to rules that were not converted: not converted")
     default = proxy.last("default_backend")
     if default is not None and len(default.words) > 1:
         found.append(Rule(default.words[1], Match(), default))
@@ -54,11 +54,11 @@ def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
 
 
 def conditions(proxy: Proxy, notes: Notes) -> dict[str, list[Sequence[str]]]:
-    """The ACLs of a proxy by name; several lines of one name are alternatives."""
+    """Return the ACLs of a proxy by name; lines with the same name are alternatives."""
     acls: dict[str, list[Sequence[str]]] = {}
     for line in proxy.all("acl"):
         if len(line.words) < 3:
-            notes.problem(line.file, line.number, "acl", "a name and a criterion are wanted")
+            notes.problem(line.file, line.number, "acl", "expected a name and a criterion")
         else:
             acls.setdefault(line.words[1], []).append(line.words[2:])
     return acls
@@ -71,7 +71,7 @@ def _rules(line: Line, acls: dict[str, list[Sequence[str]]]) -> Iterator[Rule]:
         return
     found = _MAP.fullmatch(target)
     if found is None:
-        raise NoCounterpart("a name that is computed, other than by one map")
+        raise NoCounterpart("the name is computed, and not by a single map")
     fetch, how, file, default = found.groups()
     for entry in entries(Path(file)):
         key, _, backend = entry.partition(" ")
@@ -82,7 +82,7 @@ def _rules(line: Line, acls: dict[str, list[Sequence[str]]]) -> Iterator[Rule]:
 
 
 def _merged(found: list[Rule]) -> Iterator[Rule]:
-    """Neighbours with the same backend that differ in the values of one key are one rule."""
+    """Merge neighbours with the same backend that differ only in the values of one key."""
     last: Rule | None = None
     for rule in found:
         if last is not None:
@@ -92,7 +92,7 @@ def _merged(found: list[Rule]) -> Iterator[Rule]:
                 continue
             yield last
             if last.match == Match():
-                return  # nothing gets past a rule without a condition
+                return  # a rule without a condition matches everything
         last = rule
     if last is not None:
         yield last
@@ -114,7 +114,7 @@ def _joined(one: Rule, other: Rule) -> Rule | None:
 
 
 def https_only(proxy: Proxy, notes: Notes) -> Line | None:
-    """The rule that sends every request without TLS to https, if there is one."""
+    """Return the rule that redirects every request without TLS to https, if there is one."""
     acls = conditions(proxy, notes)
     for line in (*proxy.all("redirect"), *proxy.all("http-request redirect")):
         words = line.words[line.words.index("redirect") + 1 :]
@@ -130,5 +130,5 @@ def https_only(proxy: Proxy, notes: Notes) -> Line | None:
 
 
 def described(rule: Rule) -> str:
-    """Where the rule stands, for a comment."""
+    """Return the position of the rule for a comment."""
     return f"{shown(' '.join(rule.line.words[:1]), 40)[1:-1]} {rule.backend} ({rule.line})"

@@ -1,6 +1,6 @@
 """Times, numbers and addresses as haproxy writes them (2.6, sections 2.5, 4.2 ``bind`` and 5.2 ``server``).
 
-Each parser raises ``ValueError`` with what was expected.
+Each parser raises ``ValueError`` with a message that says what was expected.
 """
 
 import re
@@ -23,24 +23,24 @@ _DAYS = 86400_000
 
 @dataclass(frozen=True)
 class Where:
-    """An address: ``host`` as written (empty is every address), ports as a range, or a Unix socket's ``path``."""
+    """An address: ``host`` as written (empty means any), a range of ports, or the ``path`` of a Unix socket."""
 
     host: str = ""
     first: int | None = None
-    """Port, or ``None`` without one."""
+    """The first port, if any."""
     last: int | None = None
     relative: bool = False
-    """The port is to be added to the one the client came to."""
+    """Whether the port is an offset to the one the client connected to."""
     path: str = ""
 
     @property
     def is_name(self) -> bool:
-        """Does the host have to be resolved?"""
+        """Return whether the host must be resolved."""
         return bool(self.host) and not is_address(self.host)
 
 
 def is_address(text: str) -> bool:
-    """Is it an IP address?"""
+    """Return whether it is an IP address."""
     try:
         ip_address(text)
     except ValueError:
@@ -49,10 +49,10 @@ def is_address(text: str) -> bool:
 
 
 def milliseconds(text: str, unit: str = "ms") -> int:
-    """A time; without a unit it is in ``unit``. At least one millisecond."""
+    """Return a time in milliseconds, at least 1; ``unit`` applies if none is given."""
     match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError(f"a time is a number and us, ms, s, m, h or d, not {shown(text)}")
+        raise ValueError(f"expected a time (a number and us, ms, s, m, h or d), not {shown(text)}")
     value = -(-int(match[1]) * _MICROSECONDS[match[2] or unit] // 1000)
     if value >= 1 << 31:
         raise ValueError(f"a time is at most {2**31 // _DAYS} days, not {shown(text)}")
@@ -60,14 +60,14 @@ def milliseconds(text: str, unit: str = "ms") -> int:
 
 
 def number(text: str, least: int, most: int) -> int:
-    """A whole number between two others."""
+    """Return a whole number in a range."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
         raise ValueError(f"expected a whole number from {least} to {most}, not {shown(text)}")
     return int(text)
 
 
 def size(text: str) -> int:
-    """Bytes, with k, m or g behind them."""
+    """Return a size such as ``10m`` in bytes."""
     match = _SIZE.fullmatch(text)
     if match is None or len(match[1]) > 18:
         raise ValueError(f"expected a number of bytes, not {shown(text)}")
@@ -75,15 +75,15 @@ def size(text: str) -> int:
 
 
 def where(text: str) -> Where:
-    """An address of a ``bind`` or ``server`` line."""
+    """Parse an address of a ``bind`` or ``server`` line."""
     match = _FAMILY.match(text)
     kind = match[1] if match else ""
     rest = text[match.end() :] if match else text
     if kind in _UNKNOWN_KINDS:
-        raise ValueError(f"{kind}@ addresses have no counterpart: use an IP address and a port")
+        raise ValueError(f"{kind}@ addresses are not supported: use an IP address and a port")
     if kind in ("unix", "uxst") or rest.startswith("/"):
         if not rest.startswith("/"):
-            raise ValueError(f"the path of a Unix socket starts with a slash, not {shown(rest)}")
+            raise ValueError(f"the path of a Unix socket must start with a slash, not {shown(rest)}")
         return Where(path=rest)
     host, colon, ports = rest.rpartition(":")
     if not colon:
@@ -107,5 +107,5 @@ def _host(text: str) -> str:
         return str(ip_address(text))
     except ValueError:
         if not _HOST_NAME.fullmatch(text) or re.fullmatch("[0-9.]+", text):
-            raise ValueError(f"{shown(text)} is neither an IP address nor the name of a host") from None
+            raise ValueError(f"{shown(text)} is neither an IP address nor a host name") from None
         return text

@@ -1,4 +1,4 @@
-"""The servers of a backend, as their lines, ``default-server`` and ``server-template`` make them (haproxy 2.6, 5.2)."""
+"""The servers of a backend, from ``server``, ``default-server`` and ``server-template`` (haproxy 2.6, 5.2)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,24 +12,24 @@ from balancer.migrate.haproxy.words import Line
 from balancer.migrate.outcome import Notes
 from balancer.ring.haproxy import server_ids
 
-_VERSIONS = "TLS versions: pool.tls takes 1.2 and newer"
+_VERSIONS = "TLS versions: pool.tls supports 1.2 and newer"
 _POOL = "how many connections to the server are kept: idle ones are always reused"
 _DNS = "how the name is resolved at run time: it was resolved once, on import"
-_COOKIE = "cookie or table stickiness: a user's place comes from the token, open connections and pins"
-_TLS = "TLS setting: the daemon offers OpenSSL's safe choice"
+_COOKIE = "sticky sessions: here the token, open connections and pins decide"
+_TLS = "TLS setting: the daemon uses OpenSSL's secure defaults"
 _H1 = "protocol to the server: it is HTTP/1.1"
-_CHECK = "how checks connect: they go the way of pool.health"
+_CHECK = "how checks connect: see pool.health"
 _TEMPLATE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _MAX_WEIGHT = 256
 _MAX_SLOTS = 1024
 
 OPTIONS: dict[str, tuple[int, str]] = {
     "addr": (1, ""),
-    "agent-addr": (1, "the agent is asked at the server's address"),
+    "agent-addr": (1, "the agent is queried at the address of the server"),
     "agent-check": (0, ""),
     "agent-inter": (1, ""),
     "agent-port": (1, ""),
-    "agent-send": (1, "a text sent to the agent: nothing is sent"),
+    "agent-send": (1, "sends a text to the agent: nothing is sent"),
     "allow-0rtt": (0, _TLS),
     "alpn": (1, _H1),
     "backup": (0, ""),
@@ -66,30 +66,30 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "id": (1, ""),
     "idle-ping": (1, _POOL),
     "init-addr": (1, _DNS),
-    "init-state": (1, "state before the first check: nobody is let in before there is a verdict"),
+    "init-state": (1, "state before the first check: a host gets no users before its first verdict"),
     "inter": (1, ""),
     "ktls": (1, _TLS),
-    "log-bufsize": (1, "for servers that take logs: nothing to do"),
-    "log-proto": (1, "for servers that take logs: nothing to do"),
+    "log-bufsize": (1, "for log servers: nothing to do"),
+    "log-proto": (1, "for log servers: nothing to do"),
     "max-reuse": (1, _POOL),
     "maxconn": (1, ""),
     "maxqueue": (1, ""),
-    "minconn": (1, "a limit that grows with the load: give a fixed one"),
-    "namespace": (1, "network namespaces: the daemon's own"),
+    "minconn": (1, "a limit that grows with the load: use a fixed one"),
+    "namespace": (1, "network namespace: it is always that of the daemon"),
     "no-renegotiate": (0, _TLS),
     "non-stick": (0, _COOKIE),
     "npn": (1, _TLS),
     "observe": (1, ""),
     "on-error": (1, ""),
     "on-marked-down": (1, ""),
-    "on-marked-up": (1, "closes what runs over backups: such tunnels stay until they end by themselves"),
+    "on-marked-up": (1, "closes connections to backups: such tunnels stay until they end"),
     "pool-conn-name": (1, _POOL),
     "pool-low-conn": (1, _POOL),
     "pool-max-conn": (1, _POOL),
     "pool-purge-delay": (1, _POOL),
     "port": (1, ""),
     "proto": (1, _H1),
-    "proxy-v2-options": (1, "extras in the PROXY header: it has addresses only"),
+    "proxy-v2-options": (1, "adds fields to the PROXY header: it has addresses only"),
     "redir": (1, "redirects to the server instead of proxying: let the backends redirect"),
     "renegotiate": (0, _TLS),
     "resolve-net": (1, _DNS),
@@ -101,67 +101,67 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "send-proxy-v2": (0, ""),
     "send-proxy-v2-ssl": (0, ""),
     "send-proxy-v2-ssl-cn": (0, ""),
-    "set-proxy-v2-tlv-fmt": (1, "extras in the PROXY header: it has addresses only"),
-    "shard": (1, "for peers: there are none"),
+    "set-proxy-v2-tlv-fmt": (1, "adds fields to the PROXY header: it has addresses only"),
+    "shard": (1, "for peers, which do not exist here"),
     "sigalgs": (1, _TLS),
     "slowstart": (1, ""),
     "sni": (1, ""),
-    "sni-auto": (0, "the Host of each request as SNI: one name is sent (pool.tls.server_name)"),
-    "check-sni-auto": (0, "the Host of the check as SNI: pool.health.tls.server_name"),
-    "socks4": (1, "a SOCKS4 proxy on the way: there is none; route to the host"),
-    "source": (1, "the address connections come from: the kernel's choice; set a source in the route (ip route)"),
+    "sni-auto": (0, "the Host of each request as SNI: here it is always pool.tls.server_name"),
+    "check-sni-auto": (0, "the Host of the check as SNI: see pool.health.tls.server_name"),
+    "socks4": (1, "SOCKS4 is not supported: route to the host directly"),
+    "source": (1, "source address of connections: set it in the route (ip route)"),
     "ssl": (0, ""),
     "ssl-max-ver": (1, _VERSIONS),
     "ssl-min-ver": (1, _VERSIONS),
     "ssl-reuse": (0, _TLS),
     "sslv3": (0, _VERSIONS),
     "stick": (0, _COOKIE),
-    "strict-maxconn": (0, "connections in place of requests are counted: requests in flight and tunnels are"),
-    "tcp-md5sig": (1, "signed TCP segments: there are none"),
-    "tcp-ut": (1, "unacknowledged data on a connection: timeouts.tunnel_idle"),
-    "tfo": (0, "TCP fast open: not used"),
+    "strict-maxconn": (0, "counts connections instead of requests: here requests in flight and tunnels count"),
+    "tcp-md5sig": (1, "signed TCP segments are not supported"),
+    "tcp-ut": (1, "timeout of unacknowledged data: see timeouts.tunnel_idle"),
+    "tfo": (0, "TCP Fast Open is not used"),
     "tls-tickets": (0, _TLS),
     "tlsv10": (0, _VERSIONS),
     "tlsv11": (0, _VERSIONS),
     "tlsv12": (0, _VERSIONS),
     "tlsv13": (0, _VERSIONS),
-    "track": (1, "takes the state of another server: each is probed on its own"),
-    "usesrc": (1, "the client's address towards the server: send_proxy or X-Forwarded-For tell it"),
+    "track": (1, "copies the state of another server: each server is probed"),
+    "usesrc": (1, "connects from the client's address: use send_proxy or X-Forwarded-For"),
     "verify": (1, ""),
     "verifyhost": (1, ""),
     "weight": (1, ""),
     "ws": (1, _H1),
 }
-"""Words of a server line: how many arguments each has, and what to say of it; nothing if the importer reads it."""
+"""Options of a server: the number of arguments and a message, which is empty if the option is converted."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server with all its options, those of ``default-server`` included."""
+    """A server with all its options, including those of ``default-server``."""
 
     name: str
     line: Line
     where: Where
     options: Mapping[str, tuple[str, Line]]
-    """Argument (empty for a flag) and where it stands."""
+    """Argument (empty for a flag) and line."""
     number: int = 0
-    """Its id, given or as haproxy counts."""
+    """Its id, as given or as haproxy numbers it."""
     slot: int = 0
-    """Which one of a template it is, from 0."""
+    """Its index in a template, from 0."""
 
     def get(self, option: str) -> str | None:
-        """The option's argument, the empty string for a flag, or ``None``."""
+        """Return the argument of an option, the empty string for a flag, or None."""
         found = self.options.get(option)
         return found[0] if found else None
 
     @property
     def weight(self) -> int:
-        """As written; that of a disabled server, too."""
+        """Return the weight as written, also of a disabled server."""
         return int(self.get("weight") or 1)
 
 
 def servers(proxy: Proxy, notes: Notes) -> list[Server]:
-    """The servers of a proxy in the order of declaration, each with its number."""
+    """Return the servers of a proxy in order, with their ids."""
     found: list[Server] = []
     defaults: dict[str, tuple[str, Line]] = {}
     for line in (*proxy.inherited, *proxy.own):
@@ -176,7 +176,7 @@ def servers(proxy: Proxy, notes: Notes) -> list[Server]:
                     given = _merged(defaults, _options(line, 4))
                     found += _template(Server(prefix, line, where(address), given), count)
                 case ["server" | "server-template", *_]:
-                    raise ValueError("a name and an address are wanted")
+                    raise ValueError("expected a name and an address")
         except ValueError as error:
             notes.problem(line.file, line.number, " ".join(line.words[:2]), str(error))
     _unique(found, notes)
@@ -193,11 +193,11 @@ def _options(line: Line, start: int) -> Iterator[tuple[str, str, Line]]:
         if word not in OPTIONS:
             close = get_close_matches(word, OPTIONS, 1)
             hint = f"; did you mean {shown(close[0])}?" if close else ""
-            raise ValueError(f"{shown(word)} is no option of a server{hint}")
+            raise ValueError(f"{shown(word)} is not an option of server{hint}")
         arity, _ = OPTIONS[word]
         argument = next(words, None) if arity else ""
         if argument is None:
-            raise ValueError(f"{word} wants an argument")
+            raise ValueError(f"{word} needs an argument")
         _check(word, argument)
         yield word, argument, line
 
@@ -215,7 +215,7 @@ def _check(option: str, argument: str) -> None:
         case "maxconn" | "maxqueue":
             number(argument, 0, 2**31 - 1)
         case "verify" if argument not in ("none", "required"):
-            raise ValueError(f"verify is none or required, not {shown(argument)}")
+            raise ValueError(f"expected verify none or required, not {shown(argument)}")
 
 
 def _merged(
@@ -250,5 +250,5 @@ def _unique(found: list[Server], notes: Notes) -> None:
     for server in found:
         for what, key, others in (("name", server.name, names), ("id", server.get("id"), numbers)):
             if key is not None and (twin := others.setdefault(key, server)) is not server:
-                message = f"the {what} {shown(key)} is taken by the server in line {twin.line}"
+                message = f"the {what} {shown(key)} is already used by the server in line {twin.line}"
                 notes.problem(server.line.file, server.line.number, f"server {server.name}", message)

@@ -1,4 +1,4 @@
-"""What holds for the whole daemon: ``global``, and the timeouts and statistics pages of all proxies together."""
+"""Settings of the whole daemon: ``global``, and the timeouts and statistics pages of all proxies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,28 +24,28 @@ _TIMEOUTS = (
     ("idle", ("client",), "http"),
     ("tunnel_idle", ("tunnel", "client", "server"), "both"),
 )
-"""Our timeout, haproxy's in the order in which they take its place, and the modes in which they do."""
-_SYSLOG = "sends lines to syslog: the access log is JSON on standard output, or in the file named in log.access"
+"""Our timeout, haproxy's in order of precedence, and the modes in which they apply."""
+_SYSLOG = "sends lines to syslog: the access log is JSON, on standard output or in the file in log.access"
 
 
 @dataclass
 class Globals:
-    """What the section ``global`` says, with haproxy's defaults for what it does not."""
+    """The section ``global`` with haproxy's defaults."""
 
     lines: list[Line] = field(default_factory=list)
 
     def last(self, keyword: str) -> Line | None:
-        """The line that holds."""
+        """Return the last line with this keyword, which counts."""
         return next((line for line in reversed(self.lines) if line.words[0] == keyword), None)
 
     def argument(self, keyword: str) -> str | None:
-        """The word after a keyword."""
+        """Return the word after a keyword."""
         line = self.last(keyword)
         return line.words[1] if line and len(line.words) > 1 else None
 
 
 def global_section(sections: Sequence[Section], notes: Notes) -> Globals:
-    """All ``global`` sections as one, as haproxy takes them; unknown keywords are problems."""
+    """Merge all ``global`` sections, as haproxy does. Unknown keywords are errors."""
     found = Globals()
     for section in sections:
         for line in section.lines if section.kind == "global" else ():
@@ -54,7 +54,7 @@ def global_section(sections: Sequence[Section], notes: Notes) -> Globals:
             if message is None:
                 close = get_close_matches(words[0] if words else "", KEYWORDS, 1)
                 hint = f"; did you mean {shown(close[0])}?" if close else ""
-                text = f"{shown(words[0] if words else '')} is no keyword of a global section{hint}"
+                text = f"{shown(words[0] if words else '')} is not a keyword of global{hint}"
                 notes.problem(line.file, line.number, "", text)
                 continue
             if message:
@@ -65,7 +65,7 @@ def global_section(sections: Sequence[Section], notes: Notes) -> Globals:
 
 
 def bases(settings: Globals, first: Path) -> Bases:
-    """Where relative paths start; ``first`` is the first file of the configuration."""
+    """Return the bases of relative paths; ``first`` is the first file of the configuration."""
     line = settings.last("default-path")
     files = Path()
     match line.words[1:] if line else ():
@@ -80,13 +80,13 @@ def bases(settings: Globals, first: Path) -> Bases:
 
 
 def spread(settings: Globals, notes: Notes) -> int:
-    """Percent by which checks are spread (``spread-checks``)."""
+    """Return by how many percent checks are spread (``spread-checks``)."""
     line = settings.last("spread-checks")
     return (line and len(line.words) > 1 and _number(line, 0, 50, notes)) or 0
 
 
 def tls_defaults(settings: Globals, notes: Notes) -> Sequence[str]:
-    """The words of ``ssl-default-bind-options``; those nobody reads are told."""
+    """Return the words of ``ssl-default-bind-options``; report those that are not converted."""
     line = settings.last("ssl-default-bind-options")
     if line is None:
         return ()
@@ -97,7 +97,7 @@ def tls_defaults(settings: Globals, notes: Notes) -> Sequence[str]:
 
 
 def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], page: int | None, notes: Notes) -> None:
-    """Everything above the listeners; ``page`` is the port of haproxy's statistics page, if it has one to itself."""
+    """Write everything above the listeners; ``page`` is the port of the statistics page, if nothing else uses it."""
     threads = settings.last("nbthread") or settings.last("nbproc")
     if threads is not None and len(threads.words) > 1:
         top.set("workers", _number(threads, 1, 256, notes), threads.words[0])
@@ -120,15 +120,15 @@ def _admin(top: Table, settings: Globals, proxies: Sequence[Proxy], page: int | 
     comment = "for balancer status, top, backend, ring and the other verbs"
     for line in settings.lines:
         if line.words[:2] == ("stats", "socket"):
-            message = "the statistics socket: admin.socket has its place, with a protocol of its own (HTTP)"
+            message = "statistics socket: use admin.socket, which speaks HTTP"
             notes.remark(line.file, line.number, "stats socket", message)
         elif line.words[0] == "stats":
-            notes.remark(line.file, line.number, "stats", "settings of the statistics socket: nothing to do")
+            notes.remark(line.file, line.number, "stats", "setting of the statistics socket: nothing to do")
     admin.set("socket", "/run/balancer/admin.sock", comment)
     pages = [proxy for proxy in proxies if proxy.serves and proxy.all("stats")]
     comment = "for /metrics, /healthz and /readyz, on this machine; elsewhere it needs a token_file"
     admin.set("listen", f"127.0.0.1:{page or 9600}", comment)
-    told = "the statistics page: see balancer status and top; numbers are at /metrics of admin.listen"
+    told = "statistics page: use balancer status, balancer top, and /metrics of admin.listen"
     for proxy in pages:
         for line in proxy.all("stats"):
             notes.remark(line.file, line.number, " ".join(line.words[:2]), told)
@@ -141,8 +141,8 @@ def _log(settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
 
 
 def _timeouts(top: Table, settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
-    """One value for all proxies each: the longest, so that nobody is cut off sooner than before."""
-    table = top.table("timeouts", "of all sections the longest: there is one value for the whole daemon")
+    """Write one value of each for all proxies: the longest, so that no connection is cut off earlier."""
+    table = top.table("timeouts", "one value for the whole daemon: the longest of all sections")
     decided: set[Line] = set()
     shorter: dict[Line, str] = {}
     for ours, theirs, mode in _TIMEOUTS:
@@ -159,7 +159,7 @@ def _timeouts(top: Table, settings: Globals, proxies: Sequence[Proxy], notes: No
             if value == longest:
                 decided.add(line)
             else:
-                shorter[line] = f"the longest of all sections holds, {duration(longest)} (timeouts.{ours})"
+                shorter[line] = f"the longest value of all sections is used: {duration(longest)} (timeouts.{ours})"
     for line, message in shorter.items():
         if line not in decided:
             notes.remark(line.file, line.number, " ".join(line.words[:2]), message)
@@ -170,7 +170,7 @@ def _timeouts(top: Table, settings: Globals, proxies: Sequence[Proxy], notes: No
 
 
 def _timeouts_of(proxy: Proxy, names: Sequence[str], notes: Notes) -> dict[Line, int]:
-    """The lines that decide in this proxy: that of the first name, or those of the others in its absence."""
+    """Return the lines that count in this proxy: that of the first name, else those of the other names."""
     lines = [line for name in names if (line := proxy.last(f"timeout {name}")) and len(line.words) > 2]
     decisive = [line for line in lines if line.words[1] == names[0]] or lines
     return {line: value for line in decisive if (value := _duration(line, notes)) is not None}

@@ -1,7 +1,7 @@
-"""Files of a configuration, read as haproxy does: sections of lines of words, variables and conditions resolved.
+"""Read configuration files as haproxy does: sections of lines of words, with variables and conditions resolved.
 
-Several files are one configuration, in the order given; a folder stands for its ``*.cfg`` in the order of names. There
-are no includes. Variables that the section ``global`` sets hold for the lines after it, in further files too.
+Several files make one configuration, in the order given; a directory stands for its ``*.cfg``, sorted by name. There
+are no includes. Variables that ``global`` sets apply to the lines after it, in further files too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,22 +16,22 @@ from balancer.migrate.outcome import Notes
 
 PROXIES = ("frontend", "backend", "listen")
 SECTIONS = {
-    "acme": "certificates by ACME: let an ACME client put them into the files the listener names",
-    "cache": "a small cache of answers: let the backends or a CDN cache",
+    "acme": "certificates by ACME: let an ACME client write the files of listener.tls.certificates",
+    "cache": "caches answers: let the backends or a CDN cache",
     "crt-store": "named certificates: list their files in listener.tls.certificates",
-    "fcgi-app": "FastCGI to backends: put an HTTP server in front of the application",
-    "http-errors": "files for error answers: the daemon's own are short plain texts",
-    "log-forward": "relays syslog: give that to the syslog daemon",
-    "log-profile": "forms of log lines: the access log is JSON with all fields",
+    "fcgi-app": "FastCGI is not supported: put an HTTP server in front of the application",
+    "http-errors": "files for error answers: the daemon's are short plain texts",
+    "log-forward": "relays syslog: use the syslog daemon",
+    "log-profile": "format of log lines: the access log is JSON with all fields",
     "mailers": "mails about state changes: alert on the metrics",
-    "peers": "shares stick-tables: not needed, placement comes from the ring and pins are kept in state_dir",
-    "program": "runs programs beside haproxy: give them systemd units",
-    "resolvers": "resolves servers' names at run time: names are resolved once, on import",
-    "ring": "buffers of log lines: the access log goes to a file or to standard output",
+    "peers": "shares stick-tables: not needed, the ring places users and state_dir keeps pins",
+    "program": "runs programs: use systemd units",
+    "resolvers": "resolves names of servers at run time: names are resolved once, on import",
+    "ring": "buffers log lines: the access log goes to a file or to standard output",
     "traces": "debugging traces: use `balancer ring trace` and the access log",
     "userlist": "passwords for HTTP authentication: let the backends authenticate",
 }
-"""Sections that are left out, and what to do instead."""
+"""Sections that are not converted, and what to do instead."""
 _ENVIRONMENT = ("setenv", "presetenv", "unsetenv", "resetenv")
 
 
@@ -47,7 +47,7 @@ class Section:
 
 
 def read(paths: Sequence[Path], environment: Mapping[str, str], notes: Notes) -> list[Section]:
-    """All sections of the files in order; what is wrong with them goes to ``notes``."""
+    """Return the sections of all files in order. Errors go to ``notes``."""
     reader = _Reader(dict(environment), notes)
     for path in paths:
         reader.read(path)
@@ -66,7 +66,7 @@ class _Reader:
             if path.is_dir():
                 files = sorted(each for each in path.glob("[!.]*.cfg") if each.is_file())
                 if not files:
-                    self._notes.problem(str(path), None, "", "this folder has no *.cfg, which are what haproxy reads")
+                    self._notes.problem(str(path), None, "", "this directory has no *.cfg files")
                 for file in files:
                     self._file(file)
             else:
@@ -78,13 +78,13 @@ class _Reader:
         name, data = str(path), path.read_bytes()
         if b"\0" in data:
             at = data.count(b"\n", 0, data.index(b"\0")) + 1
-            self._notes.problem(name, at, "", "holds a NUL byte: this is no text, so no configuration of haproxy")
+            self._notes.problem(name, at, "", "contains a NUL byte: this is not a text file")
             return
         lines = data.decode("utf-8", "surrogateescape").split("\n")
         if lines[-1]:
-            message = "the last line has no line end, so the file may have been cut off: complete it"
+            message = "the last line has no line end: the file may be truncated; complete it"
             self._notes.problem(name, len(lines), "", message)
-        self.sections.append(Section("", "", Line(name, 0, ())))  # a file does not continue the section of another
+        self.sections.append(Section("", "", Line(name, 0, ())))  # a file never continues a section of the previous one
         blocks = Blocks(self._environment, self._notes)
         for number, text in enumerate(lines, 1):
             line = self._words(name, number, text, blocks.taken)
@@ -97,7 +97,7 @@ class _Reader:
         blocks.end()
 
     def _words(self, file: str, number: int, text: str, counts: bool) -> Line | None:
-        """The line, unless it is empty or bad."""
+        """Return the line, or None if it is empty or bad."""
         unset: set[str] = set()
 
         def variable(name: str, default: str | None) -> str:
@@ -115,23 +115,23 @@ class _Reader:
             self._notes.problem(file, number, "", "is not UTF-8")
             return None
         for name in sorted(unset) if counts else ():
-            message = f'the variable "{name}" is not set here, so it counts as empty: set it for the import'
+            message = f'the variable "{name}" is not set and counts as empty: set it for the import'
             self._notes.remark(file, number, words[0] if words else "", message)
         return Line(file, number, words) if words else None
 
     def _line(self, line: Line) -> bool:
-        """Sort a line into its section; False if the file is not worth reading on."""
+        """Add a line to its section. Return False if it makes no sense to read on."""
         keyword, *arguments = line.words
         if keyword in ("global", "defaults", *PROXIES, *SECTIONS):
             self._section(line, keyword, arguments)
         elif keyword in (".notice", ".warning", ".diag"):
-            self._notes.remark(line.file, line.number, keyword, "was said at haproxy's start: left out")
+            self._notes.remark(line.file, line.number, keyword, "is printed when haproxy starts: not converted")
         elif keyword == ".alert":
-            self._notes.problem(line.file, line.number, keyword, "haproxy would not start with this")
+            self._notes.problem(line.file, line.number, keyword, "haproxy does not start with this line")
         elif not self.sections[-1].kind:
             close = get_close_matches(keyword, ["global", "defaults", *PROXIES], 1)
             hint = f"did you mean {close[0]}?" if close else "is this a configuration of haproxy?"
-            message = f"{shown(keyword)} stands outside of any section (global, defaults, frontend, ...); {hint}"
+            message = f"{shown(keyword)} is outside of any section (global, defaults, frontend, ...); {hint}"
             self._notes.problem(line.file, line.number, "", message)
             return False
         else:
@@ -151,7 +151,7 @@ class _Reader:
             if kind != "defaults" and not section.name:
                 self._notes.problem(line.file, line.number, kind, "a name is missing")
             if arguments:
-                message = f"{shown(arguments[0])} is too much here (addresses go to a bind line)"
+                message = f"{shown(arguments[0])} is unexpected here (addresses belong on a bind line)"
                 self._notes.problem(line.file, line.number, kind, message)
         self.sections.append(section)
 

@@ -1,11 +1,11 @@
-r"""The words of a line, quoting exactly as haproxy's (configuration manual of 2.6, section 2.2; checked against it).
+r"""Split a line into words, with haproxy's rules of quoting (manual of 2.6, section 2.2; checked against haproxy).
 
-Facts. Blanks separate words, ``#`` starts a comment. Between single quotes every character is itself. Between double
+Blanks separate words, ``#`` starts a comment. Between single quotes every character is literal. Between double
 quotes blanks and ``#`` are, and ``$NAME``, ``${NAME}``, ``${NAME-default}`` are replaced (a dot may begin a name, and
-ends it further on); outside of them a ``$`` is nothing special. A variable that is not set is empty, and ``${NAME[*]}``
+ends it elsewhere); outside of them ``$`` is not special. A variable that is not set is empty, and ``${NAME[*]}``
 becomes as many words as its value has. A backslash escapes a blank, ``\``, ``#`` and both quotes, between double quotes
 also ``$``; ``\r``, ``\n``, ``\t``, ``\xHH`` are control characters; before anything else, and between single quotes, it
-stands for itself.
+is literal.
 """
 
 import re
@@ -22,7 +22,7 @@ _BLANKS = " \t\r\v\f"
 
 @dataclass(frozen=True)
 class Line:
-    """A line of words, and where it stands."""
+    """The words of a line, and its position."""
 
     file: str
     number: int
@@ -33,11 +33,11 @@ class Line:
 
 
 class BadLine(ValueError):
-    """A line haproxy would refuse, and why."""
+    """A line that haproxy would reject, and the reason."""
 
 
 def split(line: str, variable: Callable[[str, str | None], str]) -> tuple[str, ...]:
-    """The words of ``line``; ``variable`` gives the value of a name, or of its default. Raises ``BadLine``."""
+    """Return the words of ``line``. ``variable`` maps a name and its default to a value. Raise ``BadLine``."""
     return _Line(line, variable).words()
 
 
@@ -94,7 +94,7 @@ class _Line:
         if after == "x":
             match = _HEX.match(self._text, self._at + 1)
             if match is None:
-                raise BadLine(r"\x wants two hexadecimal digits")
+                raise BadLine(r"\x needs two hexadecimal digits")
             code = int(match[1], 16)
             if code == 0:
                 raise BadLine(r"\x00 ends the line for haproxy")
@@ -109,7 +109,7 @@ class _Line:
     def _replace(self) -> None:
         match = _VARIABLE.match(self._text, self._at)
         if match is None:
-            raise BadLine('"$" is not followed by the name of a variable (a "$" itself is \\$)')
+            raise BadLine('"$" is not followed by the name of a variable (write \\$ for a literal "$")')
         self._at = match.end()
         value = self._variable(match[1] or match[2], match[4])
         if match[3] is None:

@@ -1,4 +1,4 @@
-"""What a line of a balancer's log comes to, whoever wrote it."""
+"""What a line of another balancer's log says, in one form for all of them."""
 
 from calendar import timegm
 from collections.abc import Callable
@@ -10,31 +10,31 @@ _MONTHS = {name: number for number, name in enumerate(b"Jan Feb Mar Apr May Jun 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request, or in ``tcp`` mode a connection."""
+    """A request; in ``tcp`` mode a connection."""
 
     when: int | None
-    """When it was placed, in seconds on the wall clock of the log: its time zone does not matter here."""
+    """When it was placed, in seconds of the log's local time; the time zone does not matter here."""
     target: bytes | None
-    """The request target as it was sent; None if the log does not have it whole."""
+    """The request target as sent; None if the log does not contain it completely."""
     client: str
     """The client's address; empty if the log does not say."""
     group: str | None
-    """What that balancer calls the group of servers; None if the log does not say."""
+    """That balancer's name for the group of servers; None if the log does not say."""
     servers: tuple[str, ...]
-    """Names or addresses of the servers that were tried, the last one served; empty if there was none."""
+    """Names or addresses of the servers tried, in order; the last one served. Empty if none was tried."""
     served: bool = True
-    """The last one could be reached."""
+    """Whether the last one could be reached."""
     redispatched: bool = False
-    """It was placed by the ring first, and then sent to another server than that."""
+    """Whether it was placed by the ring and then sent to another server."""
     by_cookie: bool = False
-    """A cookie chose the server."""
+    """Whether a cookie chose the server."""
     fields: bytes = b""
-    """Header lines of the request that the log has, each with its CRLF."""
+    """Header lines of the request that are in the log, each with its CRLF."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A server has gone or come back."""
+    """A server went down or came up."""
 
     when: int
     group: str
@@ -43,12 +43,12 @@ class Change:
 
 
 Parse = Callable[[bytes], Request | Change | None]
-"""From a line without its end to what it says; None if it says neither."""
+"""Parses a line without its end; returns None if it is neither a request nor a change."""
 
 
 @lru_cache(maxsize=1024)
 def seconds(date: bytes) -> int:
-    """``22/Nov/2026:13:15:07`` as seconds. Raises ``ValueError`` for anything else."""
+    """Return ``22/Nov/2026:13:15:07`` in seconds. Raise ``ValueError`` for anything else."""
     try:
         day, month, rest = date.split(b"/")
         year, hour, minute, second = map(int, rest.split(b":"))
@@ -59,7 +59,7 @@ def seconds(date: bytes) -> int:
 
 @lru_cache(maxsize=1024)
 def iso_seconds(date: bytes) -> int:
-    """``2026-11-22T13:15:07``, and whatever follows, as seconds. Raises ``ValueError`` for anything else."""
+    """Return ``2026-11-22T13:15:07``, whatever follows it, in seconds. Raise ``ValueError`` for anything else."""
     year, month, day = map(int, date[:10].split(b"-"))
     hour, minute, second = map(int, date[11:19].split(b":"))
     return timegm((year, month, day, hour, minute, second))
@@ -67,12 +67,12 @@ def iso_seconds(date: bytes) -> int:
 
 @lru_cache(maxsize=1024)
 def syslog_seconds(date: bytes, year: int) -> int:
-    """``Nov 22 13:15:07`` in a year it does not name, as seconds. Raises ``ValueError`` for anything else."""
+    """Return ``Nov 22 13:15:07`` of the given year in seconds. Raise ``ValueError`` for anything else."""
     month, day, clock = date.split()
     return seconds(b"/".join((day, month, b"%d:%b" % (year, clock))))
 
 
 def request_target(line: bytes) -> bytes | None:
-    """The target of ``GET /?token=x HTTP/1.1``; None if the line was cut off or is none."""
+    """Return the target of ``GET /?token=x HTTP/1.1``; None if the line is truncated or no request line."""
     words = line.split(b" ")
     return words[1] if len(words) == 3 and words[2].startswith(b"HTTP/") else None

@@ -1,9 +1,9 @@
-"""haproxy's log: its own formats, those of ``log-format`` (its manual, sections 8.2 and 8.6), and servers that change.
+"""haproxy's log: built-in formats, ``log-format`` (manual, sections 8.2 and 8.6), and state changes of servers.
 
-Facts, seen with haproxy 2.6. ``%r``, ``%HU`` and ``%HQ`` have ``"``, ``#`` and what does not print as ``#`` and two
-hex digits. Captured headers are left out with the space after them if there are none. Spaces in a row become one.
-``%rc`` begins with ``+`` when the request was redispatched. A line is cut off after 1024 bytes unless ``log`` says
-``len``. A request that could not be read is ``<BADREQ>``, its server ``<NOSRV>``. ``%t`` and ``%tr`` are in local time,
+Observed with haproxy 2.6: ``%r``, ``%HU`` and ``%HQ`` write ``"``, ``#`` and unprintable bytes as ``#`` and two
+hex digits. Captured headers are omitted, with the space after them, if there are none. Repeated spaces become one.
+``%rc`` begins with ``+`` if the request was redispatched. A line is truncated after 1024 bytes unless ``log`` sets
+``len``. An invalid request is ``<BADREQ>``, its server ``<NOSRV>``. ``%t`` and ``%tr`` are in local time,
 as syslog is; ``%T`` is not. Changes of servers are logged at once, requests when they end.
 """
 
@@ -21,7 +21,7 @@ FORMATS = {
     "tcplog": "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq",
     "clf": '%{+Q}o %{-Q}ci - - [%T] %r %ST %B "" "" %cp %ms %ft %b %s %TR %Tw %Tc %Tr %Ta %tsc %ac %fc %bc %sc %rc',
 }
-"""What ``option httplog`` and ``option httpslog``, ``option tcplog`` and ``option httplog clf`` write."""
+"""The formats of ``option httplog`` and ``option httpslog``, ``option tcplog`` and ``option httplog clf``."""
 
 _NAMES = {
     "b": "group",
@@ -56,7 +56,7 @@ _SYSLOG = re.compile(
     rb"(?:(?P<bsd>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)|(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)\S*+) "
     rb"(?:(?>[^ \[\]]+ ){0,2}?(?>[^ \[\]:]+(?:\[\d*\])?): |(?>(?:\S+ ){4}(?:-|\[[^\]]*\]) ))"
 )
-"""What syslog puts in front: the header of RFC 3164 as it is commonly written, or that of RFC 5424."""
+"""The prefix that syslog adds: the common form of the header of RFC 3164, or that of RFC 5424."""
 _CHANGE = re.compile(
     rb"(?:Backup )?Server (?P<group>[^/ ]+)/(?P<server>[^/ ]+) "
     rb"(?:(?P<down>is DOWN|is going DOWN|is stopping|enters drain state)|(?P<up>is UP))"
@@ -65,18 +65,18 @@ _UNPLACED = ("<NOSRV>", "<STATS>", "<PROMEX>", "-", "")
 
 
 def parser(layout: str) -> Parse:
-    """Reads lines of a ``log-format``, or of ``FORMATS`` by name. Raises ``Refused`` for a format that will not do."""
+    """Return a parser of a ``log-format``, or of one of ``FORMATS``. Raise ``Refused`` if a needed field is missing."""
     parts = list(_parts(FORMATS.get(layout, layout)))
     names = {part.name for part in parts if isinstance(part, Field)}
     if "server" not in names:
-        raise Refused("the format has no %s: without the name of the server there is nothing to compare")
+        raise Refused("the format has no %s, so requests cannot be compared: the name of the server is missing")
     if not names & {"request", "uri", "query", "client"}:
-        raise Refused("the format has none of %r, %HU, %HQ and %ci: without them nobody's token is known")
+        raise Refused("the format has none of %r, %HU, %HQ and %ci, one of which must contain the token")
     return _Lines(compiled(parts))
 
 
 def detector() -> Parse:
-    """Reads lines of any of ``FORMATS``."""
+    """Return a parser of lines in any of ``FORMATS``."""
     parsers = [parser(name) for name in FORMATS]
 
     def parse(line: bytes) -> Request | Change | None:
@@ -151,14 +151,16 @@ def _text(value: bytes | None) -> str:
 
 
 def _parts(layout: str) -> Iterator[Part]:
-    """The format taken apart. Quotes around a field become text, and so do the ends of captured headers."""
+    """Split a format. Quotes around a field become text, and so do the ends of captured headers."""
     quoted, text, at = False, "", 0
-    swallowed = True  # the space at the beginning, and the one that captured headers take along
+    swallowed = True  # a space at the beginning, or after captured headers
     layout = re.sub(r"\\(.)", r"\1", layout)
     for found in [*_ITEM.finditer(layout), None]:
         between = layout[at : found.start() if found else None]
         if "%" in between:
-            raise Refused(f"the format has a % at {shown(between[between.index('%') :], 20)} that begins no field")
+            raise Refused(
+                f"the format has a % at {shown(between[between.index('%') :], 20)} that does not start a field"
+            )
         text += between
         if found is None:
             break

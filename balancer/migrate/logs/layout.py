@@ -1,9 +1,9 @@
-"""Log formats as regular expressions that read a line in one go, whatever a client has put into it.
+"""Log formats as regular expressions that match a line in one pass, whatever a client sent.
 
-Facts. A format is text with fields in between. A field ends where the text after it begins for the first time:
-balancers escape in what clients send the quotes that end it. No field is ever tried a second way (atomic groups), so
-the time is linear in the length of the line, also for lines made to be slow. What comes after the last field that is
-needed is not looked at, so that a format fits also where more has been added to its end.
+A format is text with fields in between. A field ends at the first occurrence of the text after it:
+balancers escape the quotes in what clients send. Fields are matched without backtracking (atomic groups), so
+time is linear in the length of the line, even if a client crafted it. Whatever follows the last field that is
+needed is ignored, so a format also matches lines with additions at the end.
 """
 
 import re
@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from balancer.errors import Refused
 
 ANY = ".*?"
-"""Up to the text that follows."""
+"""Matches up to the text that follows."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A value in a line; ``name`` is what it is to us, empty if it is nothing."""
+    """A value in a line; ``name`` is what we use it for, or empty."""
 
     name: str
     shown: str
-    """As the format has it."""
+    """As the format writes it."""
     pattern: str = ANY
     begins: str = ""
-    """The character it begins with, if that is always the same: then it may follow another field directly."""
+    """The character it always begins with, if any: then it may follow another field directly."""
 
 
 @dataclass(frozen=True)
 class Optional:
-    """Something that is there or not, with what follows it."""
+    """Something that may be missing, including what follows it."""
 
     pattern: str
 
@@ -39,9 +39,9 @@ Part = str | Field | Optional
 
 
 def compiled(parts: Sequence[Part]) -> re.Pattern[bytes]:
-    """The expression that matches a line in this format, with a group for each name; of equal names the first counts.
+    """Return an expression for lines in this format, with a group for each name; the first of equal names counts.
 
-    Raises ``Refused`` where nothing tells two fields apart.
+    Raise ``Refused`` if nothing separates two fields.
     """
     needed = [i for i, part in enumerate(parts) if isinstance(part, Field) and part.name]
     parts = parts[: needed[-1] + 2] if needed else parts
@@ -59,7 +59,7 @@ def compiled(parts: Sequence[Part]) -> re.Pattern[bytes]:
                 pattern += f"(?>{group}{_inner(part, end)}){re.escape(end) if isinstance(end, str) else ''})"
             case str() if not i or not isinstance(parts[i - 1], Field):
                 pattern += re.escape(part)
-            case _:  # the end of the field before it
+            case _:  # part of the field before it
                 pass
     return re.compile(pattern.encode(), re.DOTALL)
 
@@ -70,5 +70,5 @@ def _inner(field: Field, end: Part | None) -> str:
     if end is None or isinstance(end, Optional):
         return ".*"
     if not end.begins:
-        raise Refused(f"the format has {field.shown} and {end.shown} with nothing in between to tell them by")
+        raise Refused(f"the format has {field.shown} and {end.shown} with nothing in between that separates them")
     return f"[^{re.escape(end.begins)}]*"

@@ -1,4 +1,4 @@
-"""Lines of log files, one after the other: whatever their size, compressed or not, in bounded memory."""
+"""Lines of log files of any size, compressed or not, in bounded memory."""
 
 import gzip
 import zlib
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from io import BufferedIOBase, BufferedReader
 
 LONGEST = 1 << 16
-"""Bytes of a line; what is longer is no line of a log."""
+"""Bytes of the longest line; longer ones are ignored."""
 _GZIP = b"\x1f\x8b"
 
 
 def lines(file: BufferedReader) -> Iterator[bytes]:
-    """Each line of a file without its end, one that is too long as an empty one.
+    """Yield each line of a file without its end, and an empty line in place of one that is too long.
 
-    Raises ``OSError`` for a file that cannot be read, or is compressed and damaged.
+    Raise ``OSError`` if the file cannot be read, or is compressed and damaged.
     """
     if file.peek(2)[:2] != _GZIP:
         yield from _bounded(file)

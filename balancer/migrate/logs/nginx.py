@@ -1,8 +1,8 @@
 """nginx's access log, in the ``log_format`` of its configuration (ngx_http_log_module), also as JSON.
 
-Facts. A line is written when the request has ended, so its begin is ``$request_time`` earlier. ``$upstream_addr`` has
-every server that was tried, with commas in between; after an internal redirect come those of the next location behind a
-colon. In values, ``"``, ``\\`` and what does not print are escaped as ``\\xHH``, with ``escape=json`` as in JSON, and
+A line is written when the request has ended; it began ``$request_time`` earlier. ``$upstream_addr`` lists
+every server that was tried, separated by commas; after an internal redirect, those of the next location follow a
+colon. In values, ``"``, ``\\`` and unprintable bytes are escaped as ``\\xHH``, with ``escape=json`` as in JSON, and
 ``-`` stands for an empty one.
 """
 
@@ -37,29 +37,31 @@ _PATTERNS = {
     "took": r"\d+\.\d{3}",
 }
 _LIST = r"[\w.:/\[\]@%~+-]++(?:(?:, | : )[\w.:/\[\]@%~+-]++)*+"
-"""Of ``$upstream_addr`` and all other variables with one value for each server that was tried."""
+"""``$upstream_addr`` and the other variables with one value for each server that was tried."""
 _LISTED = re.compile(r"upstream_(?!http_|cookie_|trailer_)")
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z0-9_]+)\}|(?P<bare>[A-Za-z0-9_]+))")
 _ESCAPE = re.compile(r"escape=(default|json|none)[ \t\r\n]+")
 _QUOTED = {"default": r'[^"]*+', "json": r'(?:[^"\\]|\\.)*+', "none": ANY}
-"""Values between quotes, which end at the first one that is not escaped."""
+"""Quoted values, which end at the first quote that is not escaped."""
 _HEX = re.compile(rb"\\x([0-9A-Fa-f]{2})")
 _UNREACHABLE = ("502", "504")
 
 
 def parser(layout: str, rule: Token) -> Parse:
-    """Reads lines of a ``log_format``, which may begin with ``escape=json``; ``rule`` says where tokens are.
+    """Return a parser of a ``log_format``, which may begin with ``escape=json``; ``rule`` says where tokens are.
 
-    Raises ``Refused`` for a format that will not do.
+    Raise ``Refused`` if a needed variable is missing.
     """
     head = _ESCAPE.match(layout)
     escape = head[1] if head else "default"
     parts = list(_parts(layout[head.end() :] if head else layout, _token_variable(rule), _QUOTED[escape]))
     names = {part.name for part in parts if isinstance(part, Field)}
     if "servers" not in names:
-        raise Refused("the format has no $upstream_addr: without the address of the server there is nothing to compare")
+        raise Refused(
+            "the format has no $upstream_addr, so requests cannot be compared: the address of the server is missing"
+        )
     if not names & {"request", "uri", "query", "token", "client"}:
-        raise Refused("the format has none of $request, $request_uri and $args: where is the token?")
+        raise Refused("the format has none of $request, $request_uri and $args, one of which must contain the token")
     return _Lines(compiled(parts), _UNESCAPES[escape], rule)
 
 
@@ -95,14 +97,14 @@ class _Lines:
             target=self._target(fields),
             client=fields.get("client", b"").decode("latin-1"),
             group=fields["group"].decode("latin-1") if fields.get("group") else None,
-            # Without a live server there is the name of the upstream, which is no address.
+            # If no server was up, the log has the name of the upstream, which is not an address.
             servers=tuple(server for server in tried.split(", ") if ":" in server),
             served=statuses.rpartition(", ")[2] not in _UNREACHABLE,
             fields=self._fields(fields.get("token", b"")),
         )
 
     def _fields(self, token: bytes) -> bytes:
-        """The header line that the token came in."""
+        """Return the header line that contained the token."""
         if self._rule.source == "header" and token:
             return b"%b: %b\r\n" % ((self._rule.header or "").encode(), token)
         if self._rule.source == "cookie" and token:
@@ -122,7 +124,7 @@ class _Lines:
 
 
 def _when(fields: dict[str, bytes]) -> int | None:
-    """When the request began."""
+    """Return when the request began."""
     if "date" in fields:
         ended = float(seconds(fields["date"][:20]))
     elif "iso" in fields:
@@ -153,7 +155,7 @@ def _parts(layout: str, token: str, quoted: str) -> Iterator[Part]:
     for found in [*_VARIABLE.finditer(layout), None]:
         text = layout[at : found.start() if found else None]
         if "$" in text:
-            raise Refused(f"the format has a $ at {shown(text[text.index('$') :], 20)} that begins no variable")
+            raise Refused(f"the format has a $ at {shown(text[text.index('$') :], 20)} that does not start a variable")
         if text:
             yield text
         if found is None:

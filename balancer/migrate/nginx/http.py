@@ -1,8 +1,8 @@
-"""From ``server`` and ``location`` to ``[[listener]]`` and its routes.
+"""Convert ``server`` and ``location`` to ``[[listener]]`` and its routes.
 
-Facts. nginx first chooses the server by host: a whole name before ``*.name``, the longest of those, the default server
-last. Then the location by path, decoded and with its slashes merged: a whole one (``=``) before the longest prefix, and
-regular expressions in between, which have no counterpart here. Our routes are tried in order, on paths as they come.
+nginx first chooses the server by host: an exact name before ``*.name``, the longest of those first, the default server
+last. Then the location by decoded path with merged slashes: an exact one (``=``) before the longest prefix, and
+regular expressions in between, which have no counterpart here. Our routes are tried in order, on paths as received.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,13 +20,13 @@ from balancer.migrate.toml import Table
 
 _PRIVATE = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"]
 _HEADERS = ("host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "upgrade", "connection")
-"""What the daemon sends by itself."""
+"""Headers that the daemon sends by itself."""
 _HOSTS = ("$host", "$http_host", "${host}", "$host:$server_port", "$host:$proxy_port")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Requests of one kind, and the pool they go to."""
+    """Requests by host and path, and the pool they go to."""
 
     pool: str
     where: Directive
@@ -36,13 +36,13 @@ class Rule:
 
 
 def write_listener(top: Table, http: Sequence[Directive], door: Door, goals: Goals, taken: set[str]) -> None:
-    """Append the listener of a door, if anything behind it is proxied."""
+    """Append the listener of a door, unless it proxies nothing."""
     notes = goals.notes
     sites = {id(server): _rules(server, [*http, server], goals) for server in door.servers}
     default, others = door.servers[0], door.servers[1:]
     for server in door.servers:
         if not sites[id(server)]:
-            message = f"answers by itself or redirects ({_names(server)}): there is no counterpart, so it is left out"
+            message = f"answers by itself or redirects ({_names(server)}), which the daemon cannot do: not converted"
             notes.remark(server.file, server.line, "server", message)
     ordered = list(_by_host(default, others, sites, goals))
     ordered += sites[id(default)]
@@ -51,7 +51,7 @@ def write_listener(top: Table, http: Sequence[Directive], door: Door, goals: Goa
     last = ordered[-1]
     whole = not (last.host or last.path or last.prefix)
     if not whole:
-        message = "answered what no location proxies: here that goes to the pool of the last rule, see listener.pool"
+        message = "nginx answered requests that no location proxies; here they go to the last pool (listener.pool)"
         notes.remark(default.file, default.line, "server", message)
     listener = top.element("listener", f"server {_names(default)} ({default})")
     listener.set("name", own_name(_listener_name(default, door), taken))
@@ -69,7 +69,7 @@ def write_listener(top: Table, http: Sequence[Directive], door: Door, goals: Goa
 
 
 def write_tls(tls: Table, http: Sequence[Directive], door: Door, goals: Goals) -> None:
-    """Append certificates and versions of all servers of a door."""
+    """Append the certificates and TLS versions of all servers of a door."""
     pairs: dict[tuple[str, str], None] = {}
     versions: set[str] = set()
     for server in door.servers:
@@ -79,7 +79,7 @@ def write_tls(tls: Table, http: Sequence[Directive], door: Door, goals: Goals) -
             goals.notes.problem(server.file, server.line, "server", "each ssl_certificate needs an ssl_certificate_key")
         for cert, key in zip(certs, keys, strict=False):
             if any(not each.args or "$" in each.args[0] or ":" in each.args[0] for each in (cert, key)):
-                message = "a certificate that is computed or not in a file: name its file in listener.tls.certificates"
+                message = "the certificate is computed or not in a file: add its file to listener.tls.certificates"
                 goals.notes.remark(cert.file, cert.line, "ssl_certificate", message)
                 continue
             pairs[str(goals.base / cert.args[0]), str(goals.base / key.args[0])] = None
@@ -88,23 +88,25 @@ def write_tls(tls: Table, http: Sequence[Directive], door: Door, goals: Goals) -
         versions |= set(given)
         if protocols and {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"} & set(given):
             goals.notes.remark(
-                protocols[-1].file, protocols[-1].line, "ssl_protocols", "older TLS than 1.2: it is refused"
+                protocols[-1].file, protocols[-1].line, "ssl_protocols", "TLS before 1.2 is not supported"
             )
     if not pairs:
         server = door.servers[0]
         goals.notes.problem(server.file, server.line, "server", "listens with ssl, but has no ssl_certificate")
     tls.set("min_version", "1.3" if versions == {"TLSv1.3"} else None)
     tls.set(
-        "certificates", [{"cert": cert, "key": key} for cert, key in pairs], "the first is that of the default server"
+        "certificates",
+        [{"cert": cert, "key": key} for cert, key in pairs],
+        "the first one belongs to the default server",
     )
 
 
 def _rules(server: Directive, chain: Sequence[Directive], goals: Goals) -> list[Rule]:
-    """What a server proxies, in the order in which our routes have to be tried."""
+    """Return what a server proxies, in the order in which our routes must be tried."""
     found = list(_locations(server, chain, goals))
     exact = [rule for rule in found if rule.path]
     prefixes = [rule for rule in found if not rule.path]
-    # Of one location by a map, those with hosts come first.
+    # Of the rules that one location makes by a map, those with hosts come first.
     return exact + sorted(prefixes, key=lambda rule: (-len(rule.prefix), not rule.host))
 
 
@@ -117,15 +119,17 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
         proxy_pass = location.last("proxy_pass")
         where = (location.file, location.line, f"location {kind} {shown(path)}".replace("  ", " "))
         if kind in ("~", "~*"):
-            goals.notes.remark(*where, "a regular expression: its requests go by the other locations of the server")
+            goals.notes.remark(
+                *where, "regular expressions are not supported: its requests go to the other locations of the server"
+            )
         elif path.startswith("@") or kind not in ("", "=", "^~"):
             if path.startswith("@"):
-                goals.notes.remark(*where, "for requests that nginx sends on by itself: there are none")
+                goals.notes.remark(*where, "serves internal redirects of nginx, which the daemon does not make")
             else:
-                goals.notes.problem(*where, f"{shown(kind)} is no way to choose by path")
+                goals.notes.problem(*where, f"{shown(kind)} is no modifier of a location")
         elif proxy_pass is None:
             if not location.all("location"):
-                goals.notes.remark(*where, "answered without a backend: its requests go by shorter locations")
+                goals.notes.remark(*where, "nginx answered without a backend; its requests go to shorter locations")
         else:
             inner = [*chain, location]
             _tell_headers(inner, proxy_pass, goals.notes)
@@ -137,7 +141,7 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
 def _by_host(
     default: Directive, others: Sequence[Directive], sites: dict[int, list[Rule]], goals: Goals
 ) -> Iterator[Rule]:
-    """The rules of servers that are chosen by their names."""
+    """Yield the rules of servers that are chosen by name."""
     named = [(pattern, server) for server in (*others, default) for pattern in _patterns(server, goals.notes)]
     wildcards = any(pattern.startswith("*") for pattern, server in named if server is not default)
     named.sort(key=lambda each: (each[0].startswith("*"), -len(each[0]) if each[0].startswith("*") else 0))
@@ -160,17 +164,21 @@ def _patterns(server: Directive, notes: Notes) -> list[str]:
 
 
 def _trust(listener: Table, chain: Sequence[Directive], door: Door, notes: Notes) -> None:
-    """The PROXY header, and whose claims about the client are believed."""
+    """Write who may send PROXY headers and forwarding headers."""
     networks = []
     for each in inherited(chain, "set_real_ip_from"):
         try:
             networks.append(str(ip_network(each.args[0] if each.args else "")))
         except ValueError:
-            notes.remark(each.file, each.line, "set_real_ip_from", "no network by its address: name it in trusted")
+            notes.remark(
+                each.file, each.line, "set_real_ip_from", "is no network address: add its address to listener.trusted"
+            )
     if door.proxy_protocol:
         if not networks:
             server = chain[-1]
-            message = "nginx took everybody's PROXY header: here the private networks are believed; name your balancers"
+            message = (
+                "nginx took PROXY headers from anywhere, here only private networks may send them: list your balancers"
+            )
             notes.remark(server.file, server.line, "listen proxy_protocol", message)
             networks = _PRIVATE
         listener.set("proxy_protocol", "accept")
@@ -180,14 +188,14 @@ def _trust(listener: Table, chain: Sequence[Directive], door: Door, notes: Notes
 def _tell_headers(chain: Sequence[Directive], proxy_pass: Directive, notes: Notes) -> None:
     given = inherited(chain, "proxy_set_header")
     if not any(each.args and each.args[0].lower() == "host" for each in given):
-        message = "backends got the name in proxy_pass as Host: here they get the client's"
+        message = "nginx sent the name in proxy_pass as Host; here backends get the client's Host"
         notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
     for each in given:
         name, value = (*each.args, "", "")[:2]
         if name.lower() == "host" and value not in _HOSTS:
             notes.remark(each.file, each.line, "proxy_set_header Host", "backends get the client's Host here")
         elif name.lower() not in _HEADERS:
-            message = "sets a header: the daemon sends X-Forwarded-For, -Proto, -Host and X-Request-ID, no others"
+            message = "not set: the daemon adds only X-Forwarded-For, -Proto, -Host and X-Request-ID"
             notes.remark(each.file, each.line, f"proxy_set_header {name}", message)
 
 

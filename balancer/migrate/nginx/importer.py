@@ -1,7 +1,7 @@
-"""``balancer import nginx``: from its files to ours, every user on the host where nginx has them.
+"""``balancer import nginx``: convert its configuration so that every user stays on the same host.
 
-A file that nginx would refuse is refused, and so is what could only be carried over so that users would be placed
-elsewhere. What has no counterpart is told, line by line.
+A file that nginx would reject is an error, and so is anything whose conversion would place users
+elsewhere. Whatever has no counterpart is reported, line by line.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,16 +24,16 @@ _TIMEOUTS = (
     ("idle", ("keepalive_timeout",)),
     ("tunnel_idle", ("proxy_read_timeout", "proxy_timeout")),
 )
-"""Our timeouts, and the directives that say the same."""
+"""Our timeouts, and the directives with the same meaning."""
 _LONGEST = 365 * 86400_000
 _MOST_HEAD = 1 << 20
 
 
 def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
-    """Our configuration for that of nginx in the one file of ``paths``; raises ``ConfigError``."""
+    """Convert the one file in ``paths``. Raise ``ConfigError`` if it has errors."""
     notes = Notes()
     if len(paths) != 1:
-        notes.problem(str(paths[1]), None, "", "nginx has one file, which includes the others: name that one")
+        notes.problem(str(paths[1]), None, "", "nginx has one main file, which includes the others: name only that one")
         notes.check()
     root = read(paths[0], notes)
     _tell(root, notes)
@@ -46,7 +46,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
             for each in block.all("upstream"):
                 if (given := upstream(each, of_stream, notes)) is not None:
                     if (of_stream, given.name) in goals.upstreams:
-                        notes.problem(each.file, each.line, "upstream", f"there is another one called {given.name}")
+                        notes.problem(each.file, each.line, "upstream", f"{given.name} is defined twice")
                     goals.upstreams[of_stream, given.name] = given
     collect(blocks, goals)
     top = Table("", f"Made from {paths[0]} by `balancer import nginx`. Comments say where a value comes from.")
@@ -59,24 +59,24 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
     goals.write(top, surroundings)
     for given in goals.upstreams.values():
         if all(goal.upstream is not given for goal in goals.found.values()):
-            notes.remark(given.directive.file, given.directive.line, f"upstream {given.name}", "nothing leads to it")
+            notes.remark(given.directive.file, given.directive.line, f"upstream {given.name}", "no proxy_pass uses it")
     if not goals.found:
-        notes.problem(str(paths[0]), None, "", "no server has a proxy_pass to a backend, so there is nothing to import")
+        notes.problem(str(paths[0]), None, "", "no server has a proxy_pass to a backend: nothing to import")
     notes.check()
     return Outcome(f"{top}{_left_out(notes)}", notes.remarks)
 
 
 def _tell(block: Directive, notes: Notes) -> None:
-    """Every directive that has no counterpart and that no module reads."""
+    """Report each directive that has no counterpart and that no module reads."""
     for each in block.block or ():
         message = meaning(each.name)
         if message:
             notes.remark(each.file, each.line, each.name, message)
         elif each.name == "if":
-            message = "rules that compute: routes are by host, path and SNI; let the backends do the rest"
+            message = "conditions are not supported: routes match host, path and SNI; move the rest to the backends"
             notes.remark(each.file, each.line, "if", message)
         elif each.name == "return" and block.name != "server":
-            notes.remark(each.file, each.line, "return", "answers by itself: let a backend do it")
+            notes.remark(each.file, each.line, "return", "the daemon gives no answers of its own: move it to a backend")
         if each.name not in DATA:
             _tell(each, notes)
 
@@ -90,7 +90,7 @@ def _every(block: Directive, name: str) -> Iterator[Directive]:
 
 
 def _settings(top: Table, root: Directive, notes: Notes) -> None:
-    """Everything above the listeners. There is one value for the whole daemon: the largest, so nobody is cut off."""
+    """Write everything above the listeners. The largest of several values counts, so nothing is cut off earlier."""
     processes = root.last("worker_processes")
     if processes is not None and processes.args not in ((), ("auto",)):
         top.set("workers", _value(processes, lambda text: number(text, 1, 256), notes), "worker_processes")
@@ -100,7 +100,9 @@ def _settings(top: Table, root: Directive, notes: Notes) -> None:
     admin.set("listen", "127.0.0.1:9600", "for /metrics, /healthz and /readyz")
     limits = top.table("limits")
     for each in _every(root, "worker_connections"):
-        message = "connections to clients and backends of one process: limits.max_connections counts clients of all"
+        message = (
+            "counts connections to clients and backends of one process; limits.max_connections counts clients of all"
+        )
         notes.remark(each.file, each.line, "worker_connections", message)
     heads = [(each, _value(each, size, notes, 1)) for each in _every(root, "large_client_header_buffers")]
     largest = max((min(value * int(each.args[0]), _MOST_HEAD) for each, value in heads if value), default=None)
@@ -110,7 +112,7 @@ def _settings(top: Table, root: Directive, notes: Notes) -> None:
     ]
     if bodies and 0 not in bodies:
         limits.set("max_body_bytes", max(bodies), "client_max_body_size")
-    table = top.table("timeouts", "of all blocks the longest: there is one value for the whole daemon")
+    table = top.table("timeouts", "one value for the whole daemon: the longest of all blocks")
     for ours, theirs in _TIMEOUTS:
         times = [(_value(each, milliseconds, notes), each) for name in theirs for each in _every(root, name)]
         longest = max((value for value, _ in times if value), default=None)
@@ -120,7 +122,7 @@ def _settings(top: Table, root: Directive, notes: Notes) -> None:
         table.set(ours, duration(longest), next(each.name for value, each in times if value and value >= longest))
         for value, each in times:
             if value is not None and value < longest:
-                message = f"the longest of all blocks holds, {duration(longest)} (timeouts.{ours})"
+                message = f"the longest value of all blocks is used: {duration(longest)} (timeouts.{ours})"
                 notes.remark(each.file, each.line, each.name, message)
 
 
@@ -135,8 +137,8 @@ def _value(directive: Directive, parse: Callable[[str], int], notes: Notes, at: 
 
 
 def _left_out(notes: Notes) -> str:
-    """What has no counterpart, as a comment at the end of the file."""
+    """Return what has no counterpart as a comment for the end of the file."""
     if not notes.remarks:
         return ""
-    table = Table("", "Not taken over, by line:\n" + "\n".join(map(str, notes.remarks)))
+    table = Table("", "Not converted, by line:\n" + "\n".join(map(str, notes.remarks)))
     return f"\n{table}"

@@ -1,43 +1,43 @@
-"""The directives of nginx 1.22, with what to say of those that have no counterpart."""
+"""The directives of nginx 1.22, with a message for each that has no counterpart."""
 
 DATA = frozenset(("map", "geo", "split_clients", "types", "charset_map"))
-"""Directives with a block of other things than directives."""
+"""Directives whose block does not contain directives."""
 BLOCKS = DATA | {"http", "server", "location", "upstream", "events", "stream", "limit_except", "if", "mail", "match"}
 """Directives with a block."""
 
 _FAMILIES = {
-    "fastcgi_": "FastCGI to a backend: put an HTTP server in front of the application",
-    "uwsgi_": "the uwsgi protocol to a backend: let it speak HTTP",
-    "scgi_": "SCGI to a backend: put an HTTP server in front of the application",
-    "grpc_": "gRPC: only HTTP/1.1 and WebSocket are proxied",
-    "memcached_": "answers from memcached: let the backend ask it",
-    "gzip": "compression: let the backends compress, which know what is worth it",
-    "http2_": "HTTP/2: clients speak HTTP/1.1 here",
+    "fastcgi_": "FastCGI is not supported: put an HTTP server in front of the application",
+    "uwsgi_": "the uwsgi protocol is not supported: let the backend speak HTTP",
+    "scgi_": "SCGI is not supported: put an HTTP server in front of the application",
+    "grpc_": "gRPC is not supported: only HTTP/1.1 and WebSocket are",
+    "memcached_": "answers from memcached: let the backend query it",
+    "gzip": "compression: let the backends compress",
+    "http2_": "HTTP/2 is not supported: clients use HTTP/1.1",
     "auth_": "authentication: let the backends do it",
-    "limit_req": "a limit of requests: limits.new_per_client bounds new connections of a client address",
-    "limit_conn": "a limit of connections: limits.max_connections_per_client bounds those of a client address",
-    "limit_rate": "a limit of bandwidth: there is none",
-    "proxy_cache": "a cache: let the backends or a CDN cache",
-    "proxy_store": "files from answers: let the backends or a CDN do it",
-    "proxy_cookie_": "rewrites cookies: let the backends set them right",
-    "proxy_next_upstream": "when another server is tried: only if one could not be reached, so nothing is sent twice",
-    "ssl_ocsp": "OCSP: client certificates are not asked for",
-    "ssl_stapling": "OCSP stapling: not done",
+    "limit_req": "limits requests; limits.client_rate limits new connections of a client address",
+    "limit_conn": "limits connections: see limits.max_connections_per_client",
+    "limit_rate": "limits bandwidth: not supported",
+    "proxy_cache": "caching is not supported: let the backends or a CDN cache",
+    "proxy_store": "stores answers in files: let the backends or a CDN do it",
+    "proxy_cookie_": "rewrites cookies: let the backends set the final ones",
+    "proxy_next_upstream": "when to try another server: see pool.retry",
+    "ssl_ocsp": "OCSP for client certificates, which are not requested",
+    "ssl_stapling": "OCSP stapling is not supported",
     "sub_filter": "rewrites bodies: let the backends do it",
     "addition_": "rewrites bodies: let the backends do it",
     "add_": "adds to answers: let the backends do it",
     "ssi": "server-side includes: let the backends do it",
-    "userid": "cookies that count users: let the backends do it",
+    "userid": "sets cookies that identify users: let the backends do it",
     "dav_": "WebDAV files: let a web server serve them",
-    "mp4": "serves films: let a web server do it",
-    "autoindex": "lists folders: let a web server do it",
-    "image_filter": "changes pictures: let a web server do it",
-    "perl": "programs in nginx: let the backends do it",
-    "js_": "programs in nginx: let the backends do it",
+    "mp4": "serves videos: let a web server do it",
+    "autoindex": "lists directories: let a web server do it",
+    "image_filter": "converts images: let a web server do it",
+    "perl": "runs programs in nginx: let the backends do it",
+    "js_": "runs programs in nginx: let the backends do it",
     "xslt_": "transforms bodies: let the backends do it",
-    "geoip_": "finds out about addresses: let the backends do it",
+    "geoip_": "looks up locations of addresses: let the backends do it",
     "secure_link": "signed links: let the backends check them",
-    "open_": "files kept open: there are none",
+    "open_": "caches open files: the daemon serves none",
     "worker_": "tuning of nginx's processes: nothing to do (descriptors: LimitNOFILE of the service)",
     "variables_": "",
     "types_": "",
@@ -45,18 +45,20 @@ _FAMILIES = {
     "server_names_": "",
     "referer_": "",
     "proxy_headers_hash_": "",
-    "preread_": "how much of a connection is read before it is placed: as much as it takes",
+    "preread_": "how much is read before a connection is placed: as much as needed",
 }
-"""Beginnings of names; an empty message means that there is nothing to tell."""
+"""Prefixes of names. Directives with an empty message are not reported."""
 
-_BUFFERS = "how answers are buffered: bytes go on as they come, so nothing waits in between"
-_FILES = "serves files or answers itself: let a web server do it, as a backend"
+_BUFFERS = "buffering: the daemon passes bytes on as they arrive"
+_FILES = "serves files or answers itself: use a web server as a backend"
 _TUNING = "tuning of nginx: nothing to do"
-_LOG = "nginx's logs: the access log is JSON on standard output, or in the file named in log.access"
-_CLIENT_CERTIFICATES = "certificates of clients: they are not asked for"
-_ACCESS = "who may come: let the firewall or the backends decide"
-_TLS = "TLS setting: the daemon offers OpenSSL's safe choice"
-_RULES = "rules that compute: routes are by host, path and SNI (listener.route); let the backends do the rest"
+_LOG = "nginx's logs: the access log is JSON, on standard output or in the file in log.access"
+_CLIENT_CERTIFICATES = "client certificates are not requested"
+_ACCESS = "access control: use a firewall or the backends"
+_TLS = "TLS setting: the daemon uses OpenSSL's secure defaults"
+_RULES = (
+    "rewrite rules are not supported: routes match host, path and SNI (listener.route); move the rest to the backends"
+)
 _SINGLE: dict[str, str] = {}
 
 
@@ -110,27 +112,27 @@ _tell(
     "proxy_ssl_conf_command",
 )
 _tell(_RULES, "rewrite set break")
-_tell("a key with a passphrase: the daemon wants one without", "ssl_password_file proxy_ssl_password_file")
+_tell("keys with a passphrase are not supported: remove the passphrase", "ssl_password_file proxy_ssl_password_file")
 _tell(
-    "changes what is passed on: requests and answers go on as they are",
+    "changes requests or answers: they are passed on unchanged",
     "proxy_hide_header proxy_pass_header proxy_ignore_headers proxy_method proxy_set_body proxy_pass_request_body "
     "proxy_pass_request_headers proxy_redirect proxy_force_ranges proxy_intercept_errors proxy_no_cache",
 )
-_tell("the backend is told when a client leaves: always so", "proxy_ignore_client_abort")
-_tell("how slow a client may be: timeouts.idle bounds the wait for its next bytes", "client_body_timeout send_timeout")
-_tell("mail: it is not proxied", "mail")
-_tell("a half-closed connection: it is kept half-closed until both sides have ended", "proxy_half_close")
-_tell("how many requests: connections are kept as long as both sides like", "proxy_requests proxy_responses")
-_tell("the state of upstreams in a file: pins, drains and weights are kept in state_dir", "state")
-_tell("asks for a file of names: names are resolved once, on import", "resolve")
-_tell("health checks of nginx Plus: pool.health probes backends", "health_check match")
+_tell("whether a backend notices that its client left: it always does", "proxy_ignore_client_abort")
+_tell("how long a client may be silent: see timeouts.idle", "client_body_timeout send_timeout")
+_tell("mail is not supported", "mail")
+_tell("half-closed connections are always kept until both sides have ended", "proxy_half_close")
+_tell("requests per connection: there is no limit", "proxy_requests proxy_responses")
+_tell("the state of upstreams in a file: state_dir keeps pins, drains and weights", "state")
+_tell("resolves names at run time: names are resolved once, on import", "resolve")
+_tell("health checks of nginx Plus: see pool.health", "health_check match")
 
 NAMES = sorted(_SINGLE)
-"""For hints."""
+"""Used for hints."""
 
 
 def meaning(name: str) -> str | None:
-    """What the directive did and what to do instead; empty if there is nothing to tell, None if there is no such."""
+    """Return what a directive did and what to do instead; empty if that is nothing, None if it is unknown."""
     if name in _SINGLE:
         return _SINGLE[name]
     return next((message for prefix, message in _FAMILIES.items() if name.startswith(prefix)), None)

@@ -1,4 +1,4 @@
-"""``listen``: addresses, and what is spoken there; and the ``server`` blocks that share one."""
+"""``listen``: addresses, their protocols, and the ``server`` blocks that share them."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,22 +11,22 @@ from balancer.migrate.outcome import Notes, Surroundings
 
 _NOTHING_TO_TELL = ("ssl", "default_server", "default", "proxy_protocol", "reuseport", "ipv6only", "bind", "deferred")
 _TOLD = {
-    "http2": "HTTP/2: clients speak HTTP/1.1 here",
-    "spdy": "SPDY: clients speak HTTP/1.1 here",
-    "quic": "HTTP/3: clients speak HTTP/1.1 here",
-    "backlog": "how many clients wait to be accepted: as many as the system allows (net.core.somaxconn)",
-    "rcvbuf": "a buffer of the system: its default",
-    "sndbuf": "a buffer of the system: its default",
-    "setfib": "a routing table of the system: its default",
-    "fastopen": "TCP fast open: not used",
-    "accept_filter": "a filter of the system: nothing to do",
-    "so_keepalive": "TCP keepalive: timeouts.tunnel_idle ends what is dead",
+    "http2": "HTTP/2 is not supported: clients use HTTP/1.1",
+    "spdy": "SPDY is not supported: clients use HTTP/1.1",
+    "quic": "HTTP/3 is not supported: clients use HTTP/1.1",
+    "backlog": "length of the accept queue: the system's limit (net.core.somaxconn)",
+    "rcvbuf": "buffer of the kernel: its default is used",
+    "sndbuf": "buffer of the kernel: its default is used",
+    "setfib": "routing table of the kernel: its default is used",
+    "fastopen": "TCP Fast Open is not used",
+    "accept_filter": "kernel filter: nothing to do",
+    "so_keepalive": "TCP keep-alive: timeouts.tunnel_idle ends dead connections",
 }
 
 
 @dataclass(frozen=True)
 class Listen:
-    """One ``listen`` of a server."""
+    """One ``listen`` directive of a server."""
 
     address: str
     server: Directive
@@ -37,24 +37,26 @@ class Listen:
 
 @dataclass
 class Door:
-    """An address, or several that are served alike: a listener to be."""
+    """Addresses that are served alike and will become one listener."""
 
     addresses: list[str]
     servers: list[Directive]
-    """The default one first."""
+    """The default server comes first."""
     tls: bool
     proxy_protocol: bool
 
 
 def doors(servers: Sequence[Directive], surroundings: Surroundings, stream: bool, notes: Notes) -> list[Door]:
-    """The listeners of these ``server`` blocks."""
+    """Return the future listeners of these ``server`` blocks."""
     every = [listen for server in servers for listen in _listens(server, surroundings, stream, notes)]
     addresses = {listen.address for listen in every}
     shared: dict[str, list[Listen]] = {}
     for listen in every:
         wildcard = re.sub(r".*:", "[::]:" if listen.address.startswith("[") else "0.0.0.0:", listen.address)
         if wildcard in addresses and wildcard != listen.address:
-            message = f"{listen.address} is covered by {wildcard}: both are one listener here, told apart by host only"
+            message = (
+                f"{listen.address} is part of {wildcard}: here they are one listener, and only hosts distinguish them"
+            )
             notes.remark(listen.server.file, listen.server.line, "server listen", message)
         shared.setdefault(wildcard if wildcard in addresses else listen.address, []).append(listen)
     found: dict[object, Door] = {}
@@ -80,7 +82,7 @@ def _listens(server: Directive, surroundings: Surroundings, stream: bool, notes:
             continue
         options = each.args[1:]
         if "udp" in options:
-            notes.remark(each.file, each.line, "listen udp", "UDP: only TCP is proxied, so nobody listens here")
+            notes.remark(each.file, each.line, "listen udp", "UDP is not supported: not converted")
             continue
         for option in options:
             name = option.partition("=")[0]
@@ -96,7 +98,9 @@ def _listens(server: Directive, surroundings: Surroundings, stream: bool, notes:
 def _address(directive: Directive, surroundings: Surroundings, stream: bool, notes: Notes) -> str | None:
     text = directive.args[0] if directive.args else ""
     if text.startswith("unix:"):
-        notes.remark(directive.file, directive.line, "listen unix", "a Unix socket: clients come over TCP here")
+        notes.remark(
+            directive.file, directive.line, "listen unix", "listeners on Unix sockets are not supported: not converted"
+        )
         return None
     try:
         if text.isdigit():

@@ -1,6 +1,6 @@
 """Times, sizes and addresses as nginx writes them (its manual, "Configuration file measurement units").
 
-Each parser raises ``ValueError`` with what was expected.
+Each parser raises ``ValueError`` with a message that says what was expected.
 """
 
 import re
@@ -25,14 +25,14 @@ _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]/]+))(?::([0-9]{1,5}))
 
 
 def milliseconds(text: str) -> int:
-    """``90s``, ``1m30s``; a bare number is in seconds."""
+    """Return ``90s`` or ``1m30s`` in milliseconds; a plain number is in seconds."""
     if _TIME.fullmatch(text) is None or len(text) > 40:
-        raise ValueError(f"a time is a number and ms, s, m, h or d, not {shown(text)}")
+        raise ValueError(f"expected a time (a number and ms, s, m, h or d), not {shown(text)}")
     return sum(int(number) * _MILLISECONDS[unit or "s"] for number, unit in _PART.findall(text))
 
 
 def size(text: str) -> int:
-    """Bytes, with k, m or g behind them."""
+    """Return a size such as ``10m`` in bytes."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(f"expected a number of bytes, not {shown(text)}")
@@ -40,14 +40,14 @@ def size(text: str) -> int:
 
 
 def number(text: str, least: int, most: int) -> int:
-    """A whole number between two others."""
+    """Return a whole number in a range."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
         raise ValueError(f"expected a whole number from {least} to {most}, not {shown(text)}")
     return int(text)
 
 
 def host_and_port(text: str, default: int | None) -> tuple[str, int]:
-    """``host:port``, ``host``, ``[::1]:port``; ``default`` is the port of one that has none."""
+    """Split ``host:port``, ``host`` or ``[::1]:port``; ``default`` is the port if none is given."""
     match = _HOST_PORT.fullmatch(text)
     port = int(match[3]) if match and match[3] else default
     if match is None or port is None or not 0 < port <= 65535:
@@ -56,12 +56,12 @@ def host_and_port(text: str, default: int | None) -> tuple[str, int]:
 
 
 def joined(host: str, port: int) -> str:
-    """As our configuration has addresses."""
+    """Return an address as our configuration writes it."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_address(host: str) -> bool:
-    """Is it an IP address, or a name to be resolved?"""
+    """Return whether it is an IP address, not a name."""
     try:
         ip_address(host)
     except ValueError:

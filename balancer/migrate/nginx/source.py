@@ -1,4 +1,4 @@
-"""Files of a configuration as a tree of directives, includes put in their place."""
+"""Read configuration files into a tree of directives, with includes replaced by what they include."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ _DEEPEST = 40
 
 @dataclass
 class Directive:
-    """A directive, and where it stands."""
+    """A directive and its position."""
 
     name: str
     args: tuple[str, ...]
     file: str
     line: int
     block: list["Directive"] | None = None
-    """What stands between its braces; None without any."""
+    """The directives between its braces; None if it has none."""
 
     def all(self, name: str) -> list["Directive"]:
-        """The directives of this name directly in its block."""
+        """Return the directives of this name directly in the block."""
         return [each for each in self.block or () if each.name == name]
 
     def last(self, name: str) -> "Directive | None":
-        """The last of them."""
+        """Return the last of them."""
         return next(iter(reversed(self.all(name))), None)
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Directive:
 
 
 def read(path: Path, notes: Notes) -> Directive:
-    """The whole configuration as one block without a name; what is wrong with it goes to ``notes``."""
+    """Return the whole configuration as one unnamed block. Errors go to ``notes``."""
     reader = _Reader(path.absolute().parent, notes)
     return Directive("", (), str(path), 0, reader.file(path, ()))
 
@@ -49,7 +49,7 @@ class _Reader:
         self._notes = notes
 
     def file(self, path: Path, through: tuple[Path, ...], kind: str = "") -> list[Directive]:
-        """The directives of a file; ``through`` are the files that include it, in a block of this ``kind``."""
+        """Read a file that the files ``through`` include, in a block of this ``kind``."""
         name = str(path)
         try:
             data = path.read_bytes()
@@ -62,7 +62,7 @@ class _Reader:
             return []
         if "\0" in text:
             line = text.count("\n", 0, text.index("\0")) + 1
-            self._notes.problem(name, line, "", "holds a NUL byte: this is no text, so no configuration of nginx")
+            self._notes.problem(name, line, "", "contains a NUL byte: this is not a text file")
             return []
         try:
             return self._block(_Words(split(text), text.count("\n") + 1), path, None, (*through, path.resolve()), kind)
@@ -73,7 +73,7 @@ class _Reader:
     def _block(
         self, words: "_Words", path: Path, opened: Word | None, through: tuple[Path, ...], kind: str
     ) -> list[Directive]:
-        """Directives up to the brace that closes what ``opened``, or to the end of the file."""
+        """Read directives up to the brace that closes ``opened``, or to the end of the file."""
         found: list[Directive] = []
         while True:
             first = words.next()
@@ -84,10 +84,10 @@ class _Reader:
                 return found
             if first.sign and first.text == "}":
                 if opened is None:
-                    raise BadWord(first.line, "this } closes nothing")
+                    raise BadWord(first.line, "this } has no matching {")
                 return found
             if first.sign:
-                raise BadWord(first.line, f"a directive should begin here, not {first.text}")
+                raise BadWord(first.line, f"expected a directive, not {first.text}")
             found += self._directive(words, first, path, through, kind)
 
     def _directive(
@@ -97,12 +97,14 @@ class _Reader:
         while True:
             word = words.next()
             if word is None:
-                raise BadWord(words.end, f"the file ends inside {shown(first.text)} of line {first.line}: is it whole?")
+                raise BadWord(
+                    words.end, f"the file ends inside {shown(first.text)} of line {first.line}: is the file complete?"
+                )
             if not word.sign:
                 args.append(word.text)
                 continue
             if word.text == "}":
-                raise BadWord(word.line, f"{shown(first.text)} (line {first.line}) is not ended by a semicolon")
+                raise BadWord(word.line, f"{shown(first.text)} (line {first.line}) is not terminated by a semicolon")
             break
         directive = Directive(first.text, tuple(args), str(path), first.line)
         if word.text == "{":
@@ -117,26 +119,32 @@ class _Reader:
         name = directive.name
         if meaning(name) is None:
             close = get_close_matches(name, NAMES, 1)
-            hint = f"did you mean {close[0]}?" if close else "is this a configuration of nginx, without other modules?"
-            self._notes.problem(directive.file, directive.line, "", f"{shown(name)} is no directive; {hint}")
+            hint = (
+                f"did you mean {close[0]}?"
+                if close
+                else "is this a configuration of nginx without third-party modules?"
+            )
+            self._notes.problem(
+                directive.file, directive.line, "", f"{shown(name)} is not a directive of nginx; {hint}"
+            )
         elif blocky and directive.block is None:
             self._notes.problem(directive.file, directive.line, name, "has no block: { is missing")
         elif not blocky and directive.block is not None:
-            message = "has a block where none belongs: is a semicolon missing?"
+            message = "takes no block: is a semicolon missing?"
             self._notes.problem(directive.file, directive.line, name, message)
 
     def _included(self, directive: Directive, through: tuple[Path, ...], kind: str) -> list[Directive]:
         if len(directive.args) != 1:
-            self._notes.problem(directive.file, directive.line, "include", "wants one file")
+            self._notes.problem(directive.file, directive.line, "include", "expected one file name")
             return []
         pattern = self._base / directive.args[0]
         files = [Path(each) for each in sorted(glob(str(pattern)))]
         if not files and not any(sign in directive.args[0] for sign in "*?["):
-            self._notes.problem(directive.file, directive.line, "include", f"there is no file {pattern}")
+            self._notes.problem(directive.file, directive.line, "include", f"file not found: {pattern}")
         found: list[Directive] = []
         for file in files:
             if file.resolve() in through or len(through) > _DEEPEST:
-                message = f"{file} is included by itself, so the files never end"
+                message = f"{file} includes itself"
                 self._notes.problem(directive.file, directive.line, "include", message)
             else:
                 found += self.file(file, through, kind)
@@ -144,7 +152,7 @@ class _Reader:
 
 
 class _Words:
-    """Words one after the other, and the line at which the file ends."""
+    """The words in order, and the last line of the file."""
 
     def __init__(self, words: Iterator[Word], end: int) -> None:
         self._words = words

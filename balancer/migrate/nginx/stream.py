@@ -1,4 +1,4 @@
-"""From ``stream``: servers that pass bytes on, chosen by address or by the server name of a TLS handshake."""
+"""Convert ``stream``: servers that relay bytes, chosen by address or by the server name of a TLS handshake."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def write_listener(top: Table, stream: Sequence[Directive], door: Door, goals: G
     proxy_pass = server.last("proxy_pass")
     if proxy_pass is None:
         goals.notes.remark(
-            server.file, server.line, "server", "answers by itself: there is no counterpart, so it is left out"
+            server.file, server.line, "server", "answers by itself, which the daemon cannot do: not converted"
         )
         return
     named = goals.named(proxy_pass, chain, stream=True)
@@ -30,19 +30,19 @@ def write_listener(top: Table, stream: Sequence[Directive], door: Door, goals: G
     listener.set("bind", door.addresses)
     listener.set("mode", "tcp")
     if named[-1][0]:
-        message = "refused names that its map does not have: here they go to the pool of the last one"
+        message = "nginx refused names that are not in its map; here they go to the pool of the last entry"
         goals.notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
     listener.set("pool", named[-1][1].name, f"proxy_pass ({proxy_pass})")
     methods = {goal.upstream.method.args[0] for _, goal in named if goal.upstream.method and goal.upstream.method.args}
     if any(method in _BY_NAME for method in methods):
         if len(methods) > 1:
-            message = "some upstreams hash the server name and some do not: a listener does one of them"
+            message = "some upstreams hash the server name and some do not: a listener can do only one of them"
             goals.notes.problem(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
         listener.set("key", "sni", "hash $ssl_preread_server_name")
     if door.proxy_protocol:
         trusted = [each.args[0] for each in inherited(chain, "set_real_ip_from") if each.args]
         if not trusted:
-            message = "nginx took everybody's PROXY header: here that of 127.0.0.1 is believed; name your balancers"
+            message = "nginx took PROXY headers from anywhere, here only 127.0.0.1 may send them: list your balancers"
             goals.notes.remark(server.file, server.line, "listen proxy_protocol", message)
         listener.set("proxy_protocol", "accept")
         listener.set("trusted", trusted or ["127.0.0.0/8"])

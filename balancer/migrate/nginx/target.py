@@ -1,4 +1,4 @@
-"""Where ``proxy_pass`` leads: an upstream or an address, over TLS or not, chosen once or by a ``map``; its pool."""
+"""The targets of ``proxy_pass``: upstreams or addresses, with or without TLS, fixed or chosen by a ``map``."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,39 +17,39 @@ _VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
 _HOSTS = ("host", "http_host", "ssl_preread_server_name", "ssl_server_name")
 
 Chain = Sequence[Directive]
-"""Blocks around a directive, the outermost first."""
+"""The blocks around a directive, outermost first."""
 
 
 @dataclass
 class Goal:
-    """A pool to be: an upstream with the way it is spoken to."""
+    """A future pool: an upstream and how to connect to it."""
 
     upstream: Upstream
     tls: bool
     name: str
     chain: Chain
-    """Blocks of the first proxy_pass that leads here: what they say holds for all."""
+    """Blocks around the first proxy_pass to this target: their settings apply to the pool."""
     by_name: bool = False
-    """Its key is the server name of a TLS handshake."""
+    """Whether its key is the server name of a TLS handshake."""
 
 
 @dataclass
 class Goals:
-    """All pools of the configuration, in the order in which they are found."""
+    """All future pools, in the order of the configuration."""
 
     base: Path
-    """Where relative files start."""
+    """Base of relative file names."""
     notes: Notes
     upstreams: dict[tuple[bool, str], Upstream] = field(default_factory=dict)
     maps: dict[tuple[bool, str], Directive] = field(default_factory=dict)
-    """``map`` blocks by the variable they make; true for those of ``stream``."""
+    """``map`` blocks by (in ``stream``?, variable they set)."""
     found: dict[tuple[bool, str, bool], Goal] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
 
     def named(self, proxy_pass: Directive, chain: Chain, stream: bool) -> list[tuple[str, Goal]]:
-        """The pools a ``proxy_pass`` leads to, each with the host pattern that chooses it: empty for any host."""
+        """Return the pools that a ``proxy_pass`` may choose, each with its host pattern: empty for any host."""
         if len(proxy_pass.args) != 1:
-            self.notes.problem(proxy_pass.file, proxy_pass.line, "proxy_pass", "wants one address")
+            self.notes.problem(proxy_pass.file, proxy_pass.line, "proxy_pass", "expected one address")
             return []
         if stream:
             scheme, host, uri = "https" if _on(inherited(chain, "proxy_ssl")) else "http", proxy_pass.args[0], ""
@@ -76,12 +76,14 @@ class Goals:
     def _mapped(
         self, host: str, scheme: str, proxy_pass: Directive, chain: Chain, stream: bool
     ) -> Iterator[tuple[str, Goal]]:
-        """Names chosen by a ``map`` of the host."""
+        """Yield the pools that a ``map`` of the host chooses."""
         match = _VARIABLE.fullmatch(host)
         found = self.maps.get((stream, match[1] or match[2])) if match else None
         source = _VARIABLE.fullmatch(found.args[0]) if found else None
         if found is None or source is None or (source[1] or source[2]) not in _HOSTS:
-            message = "the address is computed for each request: name an upstream; its requests go elsewhere here"
+            message = (
+                "the address is computed for each request, which is not supported: not converted; name an upstream"
+            )
             self.notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
             return
         hosts = (source[1] or source[2]) in _HOSTS and found.last("hostnames") is not None
@@ -90,7 +92,7 @@ class Goals:
             if entry.name in ("hostnames", "volatile", "include"):
                 continue
             if len(entry.args) != 1 or "$" in entry.args[0] or not entry.args[0]:
-                message = f"{shown(entry.name)} leads to nothing that is written here: left out"
+                message = f"{shown(entry.name)} does not name an upstream: not converted"
                 self.notes.remark(entry.file, entry.line, "map", message)
                 continue
             goal = self._goal(entry.args[0], scheme == "https", proxy_pass, chain, stream)
@@ -105,7 +107,7 @@ class Goals:
         location = chain[-1]
         here = location.args[-1] if location.name == "location" and location.args else "/"
         if uri and uri != here:
-            message = f"replaced {shown(here)} by {shown(uri)}: paths go on as they are, so let the backends take those"
+            message = f"replaced {shown(here)} by {shown(uri)}; here paths do not change: let the backends accept them"
             self.notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
 
     def write(self, top: Table, surroundings: Surroundings) -> None:
@@ -120,7 +122,7 @@ class Goals:
     def _tls(self, tls: Table, goal: Goal) -> None:
         tls.set("enabled", True, "https" if not goal.upstream.stream else "proxy_ssl on")
         verify = _on(inherited(goal.chain, "proxy_ssl_verify"))
-        tls.set("verify", None if verify else False, "nginx does not verify unless proxy_ssl_verify says so")
+        tls.set("verify", None if verify else False, "nginx verifies only with proxy_ssl_verify")
         for ours, theirs in (
             ("ca_file", "proxy_ssl_trusted_certificate"),
             ("cert", "proxy_ssl_certificate"),
@@ -132,13 +134,17 @@ class Goals:
         if name and name[-1].args and "$" not in name[-1].args[0]:
             tls.set("server_name", name[-1].args[0], "proxy_ssl_name")
         elif verify:
-            tls.set("server_name", goal.upstream.name.partition(":")[0], "what nginx verifies without proxy_ssl_name")
+            tls.set(
+                "server_name",
+                goal.upstream.name.partition(":")[0],
+                "the name that nginx verifies without proxy_ssl_name",
+            )
 
 
 def host_patterns(name: str, where: Directive, what: str, notes: Notes, *, wildcards: bool = True) -> Iterator[str]:
-    """``a.example``, ``*.example`` and ``.example`` as our routes have them; the others are told."""
+    """Yield ``a.example``, ``*.example`` and ``.example`` as our routes write them; report other patterns."""
     if name.startswith("~") or name.endswith(".*") or "$" in name or (not wildcards and name.startswith((".", "*"))):
-        message = f"{shown(name)} is no host or *.host: its requests go elsewhere here"
+        message = f"{shown(name)} is neither a host nor *.host: not converted"
         notes.remark(where.file, where.line, what, message)
     elif name.startswith("."):
         yield name[1:].lower()
@@ -148,7 +154,7 @@ def host_patterns(name: str, where: Directive, what: str, notes: Notes, *, wildc
 
 
 def inherited(chain: Chain, name: str) -> list[Directive]:
-    """The directives of this name of the innermost block that has any."""
+    """Return the directives of this name in the innermost block that has any."""
     return next((found for block in reversed(chain) if (found := block.all(name))), [])
 
 
@@ -157,7 +163,7 @@ def _on(directives: Sequence[Directive]) -> bool:
 
 
 def collect(blocks: Mapping[bool, Sequence[Directive]], goals: Goals) -> None:
-    """Find the maps of ``http`` (false) and ``stream`` (true)."""
+    """Find the maps in ``http`` (false) and ``stream`` (true)."""
     for stream, found in blocks.items():
         for block in found:
             for each in block.all("map"):

@@ -1,9 +1,9 @@
-"""From ``upstream`` to ``[[pool]]``: how it chooses, and its servers.
+"""Convert ``upstream`` to ``[[pool]]``: its method and its servers.
 
-Facts. ``hash ... consistent`` makes points from the text of each server as it is written; a server marked ``down``
-keeps its points and is passed over, which is the same as not to have any. Parameters (``$arg_x``) are found in any case
-of their name, the first of several counts, nothing is decoded, and all requests without one go to the same server. The
-other hashes (``hash`` without ``consistent``, ``ip_hash``) are modulo the sum of the weights.
+``hash ... consistent`` makes points from the text of each server as written; a server marked ``down``
+keeps its points and is skipped, which is the same as having none. Parameters (``$arg_x``) are found in any case
+of their name, the first one counts, nothing is decoded, and all requests without one go to the same server. The
+other hashes (``hash`` without ``consistent``, ``ip_hash``) are taken modulo the sum of the weights.
 """
 
 import re
@@ -22,17 +22,17 @@ _LONGEST = 8192
 _KEY = re.compile(r"\$(?:\{([a-z0-9_]+)\}|([A-Za-z0-9_]+))")
 _PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _METHODS = ("hash", "ip_hash", "least_conn", "random")
-_UNPLACED = "places no user: here requests with the parameter below do have a host, all others take turns"
+_UNPLACED = "does not place users; here requests with the parameter below have a fixed host, the others rotate"
 _FAILURES = (
-    "when nginx leaves a server alone after failures: here one that cannot be reached is passed over at once; see "
-    "pool.health for probes, and pool.health.passive for what fails in traffic"
+    "when to avoid a server after failures: here an unreachable one is skipped at once; see "
+    "pool.health for probes and pool.health.passive for failing traffic"
 )
 _OPTIONS = {
-    "slow_start": "health.slow_start of the pool does it for all",
+    "slow_start": "see pool.health.slow_start, which applies to all servers",
     "resolve": "names are resolved once, on import",
     "service": "names are resolved once, on import",
-    "route": "for sticky route of nginx Plus: a user's place comes from the token",
-    "drain": "take it out with: balancer backend drain NAME",
+    "route": "for sticky route of nginx Plus: here the token decides",
+    "drain": "drain it with: balancer backend drain NAME",
 }
 
 
@@ -41,18 +41,18 @@ class Server:
     """One ``server`` of an upstream."""
 
     text: str
-    """Its address as it is written."""
+    """Its address as written."""
     directive: Directive
     weight: int = 1
     backup: bool = False
     down: bool = False
     most: int = 0
-    """Connections it takes at a time; 0 is no limit."""
+    """Concurrent connections; 0 is no limit."""
 
 
 @dataclass
 class Upstream:
-    """An ``upstream``, or what a ``proxy_pass`` to an address amounts to."""
+    """An ``upstream``, or the equivalent of a ``proxy_pass`` to an address."""
 
     name: str
     directive: Directive
@@ -63,9 +63,9 @@ class Upstream:
 
 
 def upstream(directive: Directive, stream: bool, notes: Notes) -> Upstream | None:
-    """Read the block; what is wrong with it goes to ``notes``."""
+    """Read an ``upstream`` block. Errors go to ``notes``."""
     if len(directive.args) != 1:
-        notes.problem(directive.file, directive.line, "upstream", "wants one name")
+        notes.problem(directive.file, directive.line, "upstream", "expected one name")
         return None
     found = Upstream(directive.args[0], directive, stream)
     for each in directive.block or ():
@@ -75,7 +75,7 @@ def upstream(directive: Directive, stream: bool, notes: Notes) -> Upstream | Non
                 found.servers.append(server)
         elif each.name in _METHODS:
             if found.method is not None:
-                notes.problem(each.file, each.line, each.name, f"a method was chosen before ({found.method})")
+                notes.problem(each.file, each.line, each.name, f"the method is set twice, first at {found.method}")
             found.method = each
     if not found.servers:
         notes.problem(directive.file, directive.line, f"upstream {found.name}", "has no server")
@@ -83,12 +83,12 @@ def upstream(directive: Directive, stream: bool, notes: Notes) -> Upstream | Non
 
 
 def single(text: str, directive: Directive, stream: bool, port: int) -> Upstream:
-    """The upstream of a ``proxy_pass`` to an address."""
+    """Return the upstream for a ``proxy_pass`` to an address."""
     return Upstream(text, directive, stream, [Server(text, directive)], default_port=port)
 
 
 def write_pool(top: Table, name: str, given: Upstream, surroundings: Surroundings, notes: Notes) -> Table:
-    """Append the pool; the caller adds what the proxying location says."""
+    """Append the pool; the caller adds the settings of the location."""
     kind = "upstream" if given.directive.name == "upstream" else "proxy_pass to"
     pool = top.element("pool", f"{kind} {given.name} ({given.directive})")
     pool.set("name", name, "" if name == given.name else f"in place of {given.name}")
@@ -98,16 +98,16 @@ def write_pool(top: Table, name: str, given: Upstream, surroundings: Surrounding
     for server in given.servers:
         if server.down:
             where = f"{server.directive.file}:{server.directive.line}"
-            message = f"{server.text} is down: left out, which moves nobody; add it as it was when it is to return"
+            message = f"{server.text} is down: not converted, which moves no user; add it unchanged when it returns"
             notes.remark(server.directive.file, server.directive.line, "server down", message)
-            pool.comment += f"\n{server.text} ({where}) is marked down and left out."
+            pool.comment += f"\n{server.text} ({where}) is marked down and was not converted."
             continue
         found = _address(server, given, surroundings, notes)
         if found is None:
             continue
         address, comment = found
         if (twin := addresses.setdefault(address, server)) is not server:
-            message = f"{address} is the address of the server in line {twin.directive.line} too: a pool has it once"
+            message = f"{address} is also the address in line {twin.directive.line}: an address can be in a pool once"
             notes.problem(server.directive.file, server.directive.line, "server", message)
             continue
         backend = pool.element("backend")
@@ -117,23 +117,23 @@ def write_pool(top: Table, name: str, given: Upstream, surroundings: Surrounding
         backend.set("backup", True if server.backup else None)
         backend.set("max_connections", min(server.most, MAX_CONNECTIONS) or None, "max_conns")
         if hashed and server.text != address:
-            backend.set("server", server.text, "its points come from this text: keep it")
+            backend.set("server", server.text, "its points are computed from this text: do not change it")
     return pool
 
 
 def _instead(method: str, servers: Sequence[Server]) -> str:
-    """What to do in nginx, and what it costs: two placements that know nothing of each other agree by chance only."""
+    """Return what to do in nginx and what it costs: two independent placements agree only by chance."""
     weights = [server.weight for server in servers if not server.backup and not server.down]
     whole = sum(weights)
     moved = 1 - sum((weight / whole) ** 2 for weight in weights) if whole else 0.0
     return (
-        f"Say {method} in nginx first, and import again: about {moved:.0%} of the users get another server then, once, "
-        "so do it at a time when that is cheap; coming here moves nobody after it"
+        f"Change nginx to {method} first and import again. That moves about {moved:.0%} of the users once, "
+        "so choose a quiet time; the switch to the balancer then moves no user"
     )
 
 
 def _method(pool: Table, given: Upstream, notes: Notes) -> bool:
-    """``pool.token`` and ``pool.ring``; true if users are placed by nginx's ring."""
+    """Write ``pool.token`` and ``pool.ring``; return whether nginx's ring places users."""
     method, token, ring = given.method, pool.table("token"), pool.table("ring")
     where = method or given.directive
     if method is not None and method.name == "hash" and len(method.args) in (1, 2):
@@ -142,29 +142,29 @@ def _method(pool: Table, given: Upstream, notes: Notes) -> bool:
                 ring.set("algorithm", "nginx", f"hash ... consistent ({method})")
             return True
         message = (
-            "without consistent nearly everybody moves with each change of servers, and there is no ring like it here. "
+            "hash without consistent is not supported: it moves nearly all users with each change of servers. "
             + _instead(f"hash {method.args[0]} consistent", given.servers)
         )
         notes.problem(method.file, method.line, "hash", message)
         return False
     if method is not None and method.name == "ip_hash":
         message = (
-            "there is no ring like it here: nearly everybody moves with each change of servers, and of IPv4 addresses "
-            "the last byte does not count. " + _instead("hash $remote_addr consistent", given.servers)
+            "not supported: it moves nearly all users with each change of servers, and ignores the last byte of IPv4 "
+            "addresses. " + _instead("hash $remote_addr consistent", given.servers)
         )
         notes.problem(method.file, method.line, "ip_hash", message)
         return False
     if method is not None and method.name == "hash":
-        notes.problem(method.file, method.line, "hash", "wants a key, and then consistent or nothing")
+        notes.problem(method.file, method.line, "hash", "expected a key, optionally followed by consistent")
         return False
     if len(given.servers) > 1:
         notes.remark(where.file, where.line, method.name if method else f"upstream {given.name}", _UNPLACED)
     if given.stream:
         token.set("source", "client_ip")
     else:
-        token.set("param", "token", "your choice: what tells users apart")
+        token.set("param", "token", "choose the parameter that identifies users")
         token.set("missing", "spread")
-    ring.set("algorithm", "ring", "nginx placed nobody by name here")
+    ring.set("algorithm", "ring", "nginx did not place users here")
     return False
 
 
@@ -179,9 +179,7 @@ def _key(token: Table, method: Directive, stream: bool, notes: Notes) -> bool:
         token.set("source", "uri", f"hash {key}")
         return True
     if variable.startswith("arg_") and not stream and _PARAM.fullmatch(variable[4:]):
-        token.set(
-            "param", variable[4:], f"hash {key}, which nginx finds in any case of its name, and here in this one only"
-        )
+        token.set("param", variable[4:], f"hash {key}, nginx ignores the case of the name, here it matters")
     elif variable.startswith("http_") and not stream:
         token.set("source", "header", f"hash {key}")
         token.set("header", variable[5:].replace("_", "-"))
@@ -189,18 +187,18 @@ def _key(token: Table, method: Directive, stream: bool, notes: Notes) -> bool:
         token.set("source", "cookie", f"hash {key}")
         token.set("cookie", variable[7:])
     else:
-        message = f"no way here gives the bytes of {shown(key)}: users would be placed elsewhere"
+        message = f"the value of {shown(key)} cannot be computed here, so users would be placed elsewhere"
         notes.problem(method.file, method.line, "hash", message)
         return False
-    token.set("missing", "spread", "nginx sends all requests without it to one server; they have no user")
-    token.set("duplicates", "first", "as nginx")
-    token.set("max_length", _LONGEST, "nginx has no limit of its own")
+    token.set("missing", "spread", "requests without it have no user; nginx sends them all to one server")
+    token.set("duplicates", "first", "as in nginx")
+    token.set("max_length", _LONGEST, "nginx has no limit")
     return True
 
 
 def _server(directive: Directive, notes: Notes) -> Server | None:
     if not directive.args:
-        notes.problem(directive.file, directive.line, "server", "wants an address")
+        notes.problem(directive.file, directive.line, "server", "expected an address")
         return None
     server = Server(directive.args[0], directive)
     for option in directive.args[1:]:
@@ -218,17 +216,17 @@ def _server(directive: Directive, notes: Notes) -> Server | None:
             elif name in _OPTIONS:
                 notes.remark(directive.file, directive.line, f"server {name}", _OPTIONS[name])
             else:
-                notes.problem(directive.file, directive.line, "server", f"{shown(option)} is no parameter of a server")
+                notes.problem(directive.file, directive.line, "server", f"{shown(option)} is not a parameter of server")
         except ValueError as error:
             notes.problem(directive.file, directive.line, f"server {name}", str(error))
     if server.weight > 256:
-        message = f"weights go up to 256, not {server.weight}: divide all of them, which moves users, in nginx first"
+        message = f"the weight {server.weight} is above 256: divide all weights in nginx first, which moves users"
         notes.problem(directive.file, directive.line, "server weight", message)
     return server
 
 
 def _address(server: Server, given: Upstream, surroundings: Surroundings, notes: Notes) -> tuple[str, str] | None:
-    """As our configuration has it, and a comment."""
+    """Return the address as our configuration writes it, and a comment."""
     where = server.directive
     if server.text.startswith("unix:"):
         return server.text, ""
@@ -241,10 +239,10 @@ def _address(server: Server, given: Upstream, surroundings: Surroundings, notes:
         return joined(host, port), ""
     found: Sequence[str] = surroundings.resolve(host)
     if not found:
-        message = f"{shown(host)} has no address here: write the IP address, or import where it has one"
+        message = f"{shown(host)} cannot be resolved here: write the IP address, or import where it can be resolved"
         notes.problem(where.file, where.line, "server", message)
         return None
     if len(found) > 1:
-        message = f"{host} has {len(found)} addresses, among which nginx takes turns: here it is the first one"
+        message = f"{host} has {len(found)} addresses, between which nginx rotates: here only the first one is used"
         notes.remark(where.file, where.line, "server", message)
-    return joined(found[0], port), f"{host} on the day of the import: names are not resolved later"
+    return joined(found[0], port), f"{host} at the time of the import: names are not resolved later"

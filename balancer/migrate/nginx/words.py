@@ -1,9 +1,9 @@
-r"""The words of a file, quoting exactly as nginx's (``ngx_conf_read_token``; checked against nginx 1.22).
+r"""Split a file into words, with nginx's rules of quoting (``ngx_conf_read_token``; checked against nginx 1.22).
 
-Facts. A word ends at white space, ``;`` or ``{``; ``}`` is special only where a word could begin, and so are ``#`` and
+A word ends at white space, ``;`` or ``{``; ``}`` is special only where a word could begin, and so are ``#`` and
 quotes: ``a"b"`` is one word with its quotes. After a closing quote there must be white space, ``;``, ``{`` or ``)``. A
-backslash takes the next character out of its meaning; it is dropped before quotes and itself, makes a control character
-of ``t``, ``r`` and ``n``, and stays otherwise. ``${`` does not begin a block.
+backslash escapes the next character; it is dropped before quotes and itself, makes a control character
+of ``t``, ``r`` and ``n``, and is kept otherwise. ``${`` does not begin a block.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _LONGEST = 4096
 
 @dataclass(frozen=True)
 class Word:
-    """A word, or one of ``;``, ``{`` and ``}`` where those are signs."""
+    """A word, or one of the signs ``;``, ``{`` and ``}``."""
 
     text: str
     line: int
@@ -24,7 +24,7 @@ class Word:
 
 
 class BadWord(ValueError):
-    """What nginx would refuse, and the line it stands in."""
+    """A word that nginx would reject, and its line."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class BadWord(ValueError):
 
 
 def split(text: str) -> Iterator[Word]:
-    """The words and signs of ``text``. Raises ``BadWord``."""
+    """Yield the words and signs of ``text``. Raise ``BadWord`` for what nginx would reject."""
     at, line = 0, 1
     while at < len(text):
         char = text[at]
@@ -65,7 +65,7 @@ def _quoted(text: str, at: int, line: int) -> int:
     following = text[end + 1 : end + 2]
     if following and following not in f"{_SPACE};{{)":
         line += text.count("\n", at, end)
-        raise BadWord(line, f"after a quoted word come white space, ; or {{, not {following!r}")
+        raise BadWord(line, f"expected white space, ; or {{ after a quoted word, not {following!r}")
     return end + 1
 
 
@@ -91,7 +91,7 @@ def _unescaped(raw: str) -> str:
         if raw[at] == "\\" and following in _ESCAPES:
             made.append(_ESCAPES[following])
             at += 2
-        elif raw[at] == "\\":  # it stays, and keeps what follows from being an escape itself
+        elif raw[at] == "\\":  # kept; the next character cannot start an escape
             made.append(raw[at : at + 2])
             at += 2
         else:
