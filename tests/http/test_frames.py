@@ -61,9 +61,9 @@ def test_byte_by_byte(whole):
 def test_a_short_frame_and_the_beginning_of_the_next(frame, more):
     follower, following = Frames(), b"\x81\x03\x00\x00\x00"
     follower.feed(frame + following[:more])
-    assert not follower.between
+    assert not follower.at_boundary
     follower.feed(following[more:])
-    assert follower.between
+    assert follower.at_boundary
 
 
 @settings(max_examples=30)

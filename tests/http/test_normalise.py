@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.errors import ProxyError, Source
-from balancer.http import head, referee
+from balancer.http import head, normalise
 from balancer.http.head import CHUNKED, UNTIL_CLOSE
 
 
@@ -256,14 +256,18 @@ def test_time_is_linear_in_hostile_bytes():
         (b"GET / HTTP/1.1\nHost: a\n\n", 400, "a control character or a bare CR or LF in the head"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", 400, "a folded field"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n", 400, "a folded field"),
-        (b"GET  / HTTP/1.1\r\n\r\n", 400, "a request line is method, target and version, one space between them"),
-        (b"GET / HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
-        (b"GET / HTTP/1.2\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here"),
+        (
+            b"GET  / HTTP/1.1\r\n\r\n",
+            400,
+            "a malformed request line: method, target and version, separated by single spaces",
+        ),
+        (b"GET / HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are supported"),
+        (b"GET / HTTP/1.2\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are supported"),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "a malformed field: a name, a colon right after it, a value"),
-        (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400, "a character that may not be in a request line"),
-        (b"GET /\xff HTTP/1.1\r\n\r\n", 400, "a character that may not be in a request line"),
+        (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400, "an invalid character in the request line"),
+        (b"GET /\xff HTTP/1.1\r\n\r\n", 400, "an invalid character in the request line"),
     ],
 )
 def test_a_refusal_says_what_is_wrong(raw, status, reason):
-    error = referee.refusal(raw)
+    error = normalise.rejection(raw)
     assert (error.status, str(error)) == (status, reason)

@@ -118,9 +118,9 @@ def test_a_standing_travels_between_processes(state):
 @pytest.mark.parametrize(("on_down", "ended"), [("keep", []), ("close", ["on b"])])
 def test_older_tunnels_on_a_host_that_is_down_are_kept_if_the_pool_says_so(on_down, ended):
     pool = probed_pool({name: "well" for name in NAMES})
-    health = pool.config.health.model_copy(update={"on_down": on_down})
-    pool.configure(pool.config.model_copy(update={"health": health}))
+    health = pool.settings.health.model_copy(update={"on_down": on_down})
+    pool.configure(pool.settings.model_copy(update={"health": health}))
     lease = [pool.leases.open(b"ann", f"on {name}", name) for name in ("b", "c", "a")][-1]
-    pool.stand({"b": LOOKS["down"], "c": LOOKS["ejected"]})
+    pool.update_availability({"b": LOOKS["down"], "c": LOOKS["ejected"]})
     assert sorted(pool.left_behind(lease, "a")) == sorted([*ended, "on c"])
     assert pool.left_behind(lease, "a") == []

@@ -128,7 +128,7 @@ def test_reports_as_operators_see_them():
         == """\
 pool ide: plan 7c292cd42086ae3a, ring e4a53e378f7cda52 to ca97ca8791306071
 42.97 % of all tokens move (exact)
-0.00 % move between backends although neither's weight asks for it
+0.00 % move unnecessarily, between backends whose weights do not require it
   from    to        share
   ide-03  ide-02  15.18 %
   ide-02  ide-04  12.53 %
