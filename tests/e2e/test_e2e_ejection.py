@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from harness import Daemon, listener, pool
-from wire import PATIENCE, Peer, eventually, get, nobody
+from wire import Peer, eventually, get, nobody
 
 from balancer.config import model
 from balancer.ring.build import build
@@ -46,7 +46,7 @@ class Host:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = self.listener.accept()
-                sock.settimeout(PATIENCE)
+                sock.settimeout(5)  # a host gives up by itself
                 with sock, contextlib.suppress(OSError):
                     self._serve(sock)
 
