@@ -2,11 +2,14 @@
 
 import errno
 import socket
+import struct
 
 from balancer.config.scalars import Address
 from balancer.errors import InUse, Refused
 
 BACKLOG = 4096
+_QUEUED = struct.Struct("24xI")
+"""``struct tcp_info`` of linux/tcp.h up to ``tcpi_unacked``."""
 _ADVICE = {
     errno.EADDRINUSE: "; another program listens there: `ss -ltnp` tells which",
     errno.EACCES: "; ports below 1024 are for root, or a service with AmbientCapabilities=CAP_NET_BIND_SERVICE",
@@ -56,3 +59,9 @@ def refusal(what: str, error: OSError) -> Refused:
 def listening(sock: socket.socket) -> None:
     """Let clients connect; they wait until somebody accepts. May be repeated. Raises ``OSError``."""
     sock.listen(BACKLOG)
+
+
+def queued(sock: socket.socket) -> int:
+    """How many clients wait at a listening socket: what ``tcpi_unacked`` of tcp(7) is there, and ss(8) shows."""
+    waiting: int = _QUEUED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUED.size))[0]
+    return waiting

@@ -10,20 +10,17 @@ Where there is no room (``balancer.net.admission``) we stop accepting instead: c
 import errno
 import math
 import socket
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from balancer.net.admission import Admission
+from balancer.net.bind import queued
 from balancer.net.connection_limit import ConnectionLimit
 from balancer.net.engine import Closed, TimedOut, Watch, park
 
 ACCEPT_BATCH = 64
 """Connections accepted before everybody else gets a turn."""
-
-_QUEUED = struct.Struct("24xI")
-"""``struct tcp_info`` of linux/tcp.h up to ``tcpi_unacked``."""
 
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 _ITS_OWN_FAULT = {
@@ -38,12 +35,6 @@ _ITS_OWN_FAULT = {
     errno.EOPNOTSUPP,
     errno.ENETUNREACH,
 }
-
-
-def queued(sock: socket.socket) -> int:
-    """How many clients wait at a listening socket: what ``tcpi_unacked`` of tcp(7) is there, and ss(8) shows."""
-    waiting: int = _QUEUED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUED.size))[0]
-    return waiting
 
 
 class Acceptor(Watch):
