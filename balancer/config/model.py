@@ -112,7 +112,8 @@ class Timeouts(Section):
     drain: Duration = 600.0
     """How long open tunnels may stay after the daemon or their backend has begun to drain."""
     hang: Duration = 10.0
-    """A worker or control process whose heartbeats are missing for this long is killed and restarted."""
+    """A worker or control process is killed and restarted after so long without a heartbeat, not counting time in which
+    it waits for a processor."""
     close_spread: Duration = 30.0
     """Period over which tunnels left after a drain are closed, so that their clients do not all reconnect at once."""
 

@@ -1,23 +1,30 @@
 """A process under supervision: started by exec, listened to, ended when it hangs, started again when it ends.
 
 Some facts. A child that dies at once, again and again, must not be started a hundred times a second: each end within
-``SETTLED`` seconds of the start doubles the wait before the next, up to ``LONGEST_WAIT``. A child that hangs is found
-out by its silence: it sends a beat four times a second from the very loop that does its work. Children learn of our end
-by the end of their channel, whatever ended us, kill -9 included; so there is no need to chase them.
+``SETTLED`` seconds of the start doubles the wait before the next, up to ``LONGEST_WAIT``. The same goes for a child
+that cannot be started, for lack of descriptors, memory or processes: it is tried again. A child that hangs is found out
+by its heartbeats, which come four times a second from the very loop that does its work; ``balancer.daemon.watchdog``
+says when it hangs. Children learn of our end by the end of their channel, whatever ended us, kill -9 included; so there
+is no need to chase them.
 """
 
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import trio
 
+from balancer.daemon.cpu_use import cpu_use
 from balancer.daemon.logs import start_logs
+from balancer.daemon.stderr import keep_stderr_from_blocking
+from balancer.daemon.watchdog import LOOK_EVERY, Watchdog
 from balancer.ipc.channel import Channel, Message, pair
 
 logger = logging.getLogger("balancer.supervisor")
@@ -26,72 +33,96 @@ FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
 """Seconds before a child that keeps dying is started again, at first and at most."""
 SETTLED = 10.0
-"""Seconds after which a child is held to have started well."""
+"""Seconds after which a child counts as well started."""
 BEAT = 0.25
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
+_KILLED_LOOK = 0.02
+"""Seconds between two looks whether a killed process is gone."""
 
 
-class Child:
-    """``main`` of ``module`` run as ``name``.
+class ChildOwner(ABC):
+    """Who starts children, and acts on what happens to them."""
 
-    ``words`` gives its arguments after the channel, and the descriptors it inherits; ``hear`` takes what it says.
-    """
+    @abstractmethod
+    async def child_started(self, child: "ChildProcess") -> None:
+        """Called when a process of the child has been started."""
+
+    @abstractmethod
+    async def child_ended(self, child: "ChildProcess") -> None:
+        """Called when a process of the child has ended, or could not be started."""
+
+    @abstractmethod
+    async def child_said(self, child: "ChildProcess", message: Message) -> None:
+        """Act on a message; must not wait for anything the child says later."""
+
+
+class ChildProcess:
+    """``main`` of ``module``, with its channel and ``arguments`` as arguments, and the descriptors ``inherited``."""
 
     def __init__(
-        self,
-        name: str,
-        module: str,
-        words: Callable[[], tuple[list[str], list[int]]],
-        hear: Callable[["Child", Message], Awaitable[None]],
+        self, name: str, module: str, arguments: Sequence[str], inherited: Sequence[int], owner: ChildOwner
     ) -> None:
         self.name = name
-        self.hang = 10.0
-        """Seconds of silence after which it is held to hang."""
         self.channel: Channel | None = None
         """To the running process."""
         self.pid: int | None = None
         self.starts = 0
-        self.ended = ""
-        """How the last one ended, if any did."""
+        self.last_end = ""
+        """How the last process ended, or why it could not be started."""
+        self.status: int | None = None
+        """Its exit status, negative for a signal; None if it could not be started."""
         self.wanted = True
-        """Is it to be started again when it ends?"""
+        """Whether it is started again when it ends."""
         self._module = module
-        self._words = words
-        self._hear = hear
-        self._heard = 0.0
+        self._arguments = list(arguments)
+        self._inherited = list(inherited)
+        self._owner = owner
+        self._watchdog = Watchdog(hang=10.0, now=0.0)
         self._quick_ends = 0
 
     def facts(self) -> dict[str, Any]:
-        """For operators."""
-        return {"name": self.name, "pid": self.pid, "starts": self.starts, "last_end": self.ended or None}
+        """Describe it for operators."""
+        return {"name": self.name, "pid": self.pid, "starts": self.starts, "last_end": self.last_end or None}
 
-    async def keep(
-        self, started: Callable[["Child"], Awaitable[None]], ended: Callable[["Child"], Awaitable[None]]
-    ) -> int:
-        """Run it, and again while it is ``wanted``; the exit status of the last. Each start and each end is told of."""
-        while True:
+    @property
+    def hang(self) -> float:
+        """Seconds of silence after which it is killed."""
+        return self._watchdog.hang
+
+    @hang.setter
+    def hang(self, seconds: float) -> None:
+        self._watchdog.hang = seconds
+
+    async def keep(self) -> None:
+        """Run it, and again while it is ``wanted``."""
+        while self.wanted:
             began = trio.current_time()
-            status = await self._run(started)
-            await ended(self)
-            self._quick_ends = self._quick_ends + 1 if trio.current_time() - began < SETTLED else 0
-            if not self.wanted:
-                return status
-            wait = min(FIRST_WAIT * 2 ** (self._quick_ends - 1), LONGEST_WAIT) if self._quick_ends else 0.0
-            when = f"in {wait:.1f} s" if wait else "at once"
-            logger.error("%s ended (%s); it is started again %s", self.name, self.ended, when)
-            await trio.sleep(wait)
-            if not self.wanted:
-                return status
+            await self._run()
+            await self._owner.child_ended(self)
+            quick = self.status is None or trio.current_time() - began < SETTLED
+            self._quick_ends = self._quick_ends + 1 if quick else 0
+            if self.wanted:
+                wait = min(FIRST_WAIT * 2 ** (self._quick_ends - 1), LONGEST_WAIT) if quick else 0.0
+                what = "could not be started" if self.status is None else "ended"
+                when = f"in {wait:.1f} s" if wait else "now"
+                logger.error("%s %s (%s); restarting it %s", self.name, what, self.last_end, when)
+                await trio.sleep(wait)
 
     def alive(self) -> bool:
-        """Does it run, and has it given a sign of life lately?"""
-        return self.pid is not None and trio.current_time() - self._heard < self.hang
+        """Whether it runs and does not hang."""
+        return self.pid is not None and not self._watchdog.hung
 
-    async def tell(self, kind: str, fds: list[int] | None = None, **fields: Any) -> None:  # noqa: ANN401  # JSON
-        """Send it a message; without effect while it does not run, or does not listen."""
-        if self.channel is not None:
-            with trio.move_on_after(self.hang):
-                await self.channel.send(kind, fds or (), **fields)
+    async def tell(self, kind: str, fds: Sequence[int] = (), **fields: Any) -> bool:  # noqa: ANN401  # JSON values
+        """Send it a message; return whether that was possible. Nothing is sent while it does not run."""
+        if self.channel is None:
+            return False
+        with trio.move_on_after(self.hang):
+            try:
+                await self.channel.send(kind, fds, **fields)
+                return True
+            except OSError as error:
+                logger.error('message "%s" to %s cannot be sent: %s', kind, self.name, error.strerror)
+        return False
 
     def kill(self) -> None:
         """End it at once."""
@@ -99,59 +130,84 @@ class Child:
             with suppress(ProcessLookupError):
                 self._process.kill()
 
-    async def _run(self, started: Callable[["Child"], Awaitable[None]]) -> int:
-        ours, theirs = pair()
-        words, fds = self._words()
-        with theirs:
-            process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "balancer.daemon.start", self._module, str(theirs.fileno()), *words],
-                stdin=subprocess.DEVNULL,
-                process_group=0,  # Ctrl-C in a terminal is for us alone
-                pass_fds=[theirs.fileno(), *fds],
-            )
+    async def _run(self) -> None:
+        """Run one process to its end, if it can be started."""
+        try:
+            ours, process = await self._start()
+        except (OSError, RuntimeError, MemoryError) as error:
+            self.status, self.last_end = None, getattr(error, "strerror", None) or str(error)
+            return
         self._process = process
         self.channel, self.pid = Channel(ours), process.pid
         self.starts += 1
-        self._heard = trio.current_time() + SETTLED  # importing takes a while on a busy machine
+        self._watchdog = Watchdog(self.hang, trio.current_time())
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, self.channel)
                 nursery.start_soon(self._watch)
-                await started(self)
+                await self._owner.child_started(self)
                 await process.wait()
                 nursery.cancel_scope.cancel()
+        except* (OSError, RuntimeError, MemoryError) as group:
+            logger.error("%s (pid %s) cannot be looked after; killing it", self.name, self.pid, exc_info=group)
         finally:
             self.channel.close()
             self.channel = self.pid = None
             if process.returncode is None:
                 process.kill()
                 with trio.CancelScope(shield=True):
-                    await process.wait()
-        status = await process.wait()
-        self.ended = _how(status)
-        return status
+                    while process.poll() is None:  # noqa: ASYNC110  # waiting may need a descriptor or a thread
+                        await trio.sleep(_KILLED_LOOK)
+        status = process.returncode
+        assert status is not None
+        self.status = status
+        self.last_end = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+    async def _start(self) -> tuple[socket.socket, trio.Process]:
+        ours, theirs = pair()
+        try:
+            with theirs:
+                program = [sys.executable, "-m", "balancer.daemon.start", self._module]
+                process = await trio.lowlevel.open_process(
+                    [*program, str(theirs.fileno()), *self._arguments],
+                    stdin=subprocess.DEVNULL,
+                    process_group=0,  # Ctrl-C in a terminal is for us alone
+                    pass_fds=[theirs.fileno(), *self._inherited],
+                )
+        except BaseException:
+            ours.close()
+            raise
+        return ours, process
 
     async def _listen(self, channel: Channel) -> None:
-        while (message := await channel.receive()) is not None:
-            self._heard = trio.current_time()
-            if message.kind != "beat":
-                await self._hear(self, message)
+        """Act on what the process says. A message that cannot be read or obeyed is not the end of anything."""
+        while True:
+            try:
+                message = await channel.receive()
+                if message is None:
+                    return
+                self._watchdog.heartbeat(trio.current_time())
+                if message.kind != "beat":
+                    await self._owner.child_said(self, message)
+            except Exception:
+                logger.exception("a message of %s could not be read or obeyed", self.name)
+                await trio.sleep(BEAT)
 
     async def _watch(self) -> None:
-        while True:
-            await trio.sleep(BEAT / 2)
-            if not self.alive():
-                logger.error("%s (pid %s) has given no sign of life for %g s: killed", self.name, self.pid, self.hang)
-                self.kill()
-                return
-
-
-def _how(status: int) -> str:
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        watchdog = self._watchdog
+        while not watchdog.hung:
+            await trio.sleep(LOOK_EVERY)
+            use = cpu_use(self._process.pid) if watchdog.quiet else None
+            watchdog.look(trio.current_time(), use)
+        report = watchdog.report(trio.current_time())
+        then = " and restarting it" if self.wanted else ""
+        logger.error("%s (pid %s): %s; killing it%s", self.name, self.pid, report, then)
+        self.kill()
 
 
 def begin() -> None:
-    """What a child does first: signals are the supervisor's business, and lines go where the daemon's go."""
+    """Set up a child process: signals are the supervisor's business, and log lines go where the daemon's go."""
+    keep_stderr_from_blocking()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     start_logs(os.environ)

@@ -81,7 +81,8 @@ class PriorityFormatter(logging.Formatter):
 def _handler(form: LogFormat, environ: Mapping[str, str], fd: int) -> logging.Handler:
     to_journal = _leads_to_journal(environ, fd)
     if to_journal and (path := _entry_socket(fd)) is not None:
-        return JournalHandler(path, about)
+        with suppress(OSError):  # no descriptor left: standard error leads to the journal as well
+            return JournalHandler(path, about)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PriorityFormatter() if to_journal else JsonFormatter() if form == "json" else TextFormatter())
     return handler

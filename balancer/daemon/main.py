@@ -4,6 +4,7 @@ Signals: SIGTERM and SIGINT drain (stop accepting, finish requests, keep tunnels
 0; a second one ends everything at once. SIGHUP reloads.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -16,14 +17,18 @@ import trio
 
 from balancer.daemon.descriptors import raise_limit
 from balancer.daemon.logs import start_logs
+from balancer.daemon.stderr import keep_stderr_from_blocking
 from balancer.daemon.supervisor import Supervisor
 from balancer.daemon.systemd import Manager, handed_sockets
+
+logger = logging.getLogger("balancer")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(config_path: Path) -> int:
-    """Run the daemon in the foreground; the exit code."""
+    """Run the daemon in the foreground; return its exit status."""
+    keep_stderr_from_blocking()
     start_logs(os.environ)
     raise_limit()
     handed = handed_sockets(os.environ)
@@ -39,7 +44,12 @@ def run(config_path: Path) -> int:
 async def _supervise(config_path: Path, handed: list[socket.socket], manager: Manager) -> int:
     with trio.open_signal_receiver(*SIGNALS) as signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        return await Supervisor(config_path, handed, manager).run(signals)
+        try:
+            supervisor = Supervisor(config_path, handed, manager)
+        except OSError as error:
+            logger.error("the daemon cannot start: %s; see `ulimit -a` and the limits of the service", error.strerror)
+            return 1
+        return await supervisor.run(signals)
 
 
 def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
@@ -48,9 +58,9 @@ def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handle
 
 
 def _leave(*_: object) -> None:
-    """What signals do before the daemon runs: there is nothing to drain. At its very end they come too late to matter.
+    """End the process, by a signal before the daemon runs: there is nothing to drain.
 
-    Inside trio an exception could strike trio itself.
+    Inside trio, which is about to end then, an exception could strike trio itself.
     """
     if not trio.lowlevel.in_trio_run():
         raise SystemExit(0)

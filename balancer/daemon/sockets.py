@@ -6,18 +6,23 @@ would also let a second daemon started by mistake take half of the connections w
 address is bound without it, which fails if anybody listens there, and gets it before the others are bound: a bind looks
 at the options the bound ones have now. A socket of the service manager outlives us, and all workers accept from it; so
 does a client who comes while the daemon restarts wait in its backlog instead of being refused.
+
+With fewer workers there are surplus sockets: those of the last workers, which began to listen last. They stay open
+until nobody waits there, and the kernel is told to choose among the others meanwhile. It counts sockets in the order in
+which they began to listen, and moves the last into the place of one that is closed; so the last are closed first.
 """
 
 import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from ipaddress import ip_address
 
 from balancer.config.scalars import Address
 from balancer.errors import Refused
-from balancer.net.bind import bound, listening, refusal
+from balancer.net.bind import bound, listening, queued, refusal
+from balancer.net.reuseport import prefer_first, prefer_none
 
 logger = logging.getLogger("balancer.sockets")
 
@@ -30,7 +35,9 @@ class Sockets:
     def __init__(self, handed: Sequence[socket.socket]) -> None:
         self._handed = list(handed)
         self._open: dict[str, list[list[socket.socket]]] = {}
-        """By key, the sockets of each worker; of adopted ones all workers have the same."""
+        """By key, the sockets of each worker; of adopted ones all workers have the same. Those beyond the workers that
+        there are to be are surplus."""
+        self._workers = 0
         self._next: dict[str, list[list[socket.socket]]] = {}
         self._new: list[socket.socket] = []
 
@@ -53,8 +60,8 @@ class Sockets:
             sock.close()
         self._new, self._next = [], {}
 
-    def commit(self) -> None:
-        """What was prepared is what there is; the rest is closed."""
+    def commit(self, workers: int) -> None:
+        """Make what was prepared, for so many workers, what there is; the rest is closed, but for surplus sockets."""
         kept = set(_all(self._next))
         for sock in _all(self._open):
             if sock not in kept:
@@ -65,10 +72,40 @@ class Sockets:
                 sock.close()
         self._handed = [sock for sock in self._handed if sock in kept]
         self._open, self._next, self._new = self._next, {}, []
+        self._workers = workers
+        for key, each in self._open.items():
+            if len(each) > workers:
+                try:
+                    prefer_first(each[0][0], workers)
+                except OSError as error:  # a kernel before Linux 4.5, or a sandbox: a few clients may be reset
+                    logger.warning("%s: new clients cannot be kept from surplus sockets: %s", key, error.strerror)
+            else:
+                _deal_to_all(each)
 
     def of(self, worker: int) -> dict[str, list[int]]:
-        """Descriptors for a worker, by key."""
-        return {key: [sock.fileno() for sock in each[worker]] for key, each in self._open.items()}
+        """Return the descriptors for a worker, by key. A surplus one shares those of listeners that are newer."""
+        return {
+            key: [sock.fileno() for sock in each[worker if worker < len(each) else worker % self._workers]]
+            for key, each in self._open.items()
+        }
+
+    @property
+    def preparing(self) -> bool:
+        """Whether something is prepared, and neither made nor given up."""
+        return bool(self._next)
+
+    def surplus_queued(self) -> int:
+        """Return how many clients wait at surplus sockets."""
+        return sum(queued(sock) for each in self._open.values() for (sock,) in each[self._workers :])
+
+    def close_surplus(self) -> None:
+        """Close the surplus sockets."""
+        for each in self._open.values():
+            if len(each) > self._workers:
+                while len(each) > self._workers:
+                    (sock,) = each.pop()
+                    sock.close()
+                _deal_to_all(each)
 
     def close(self) -> None:
         """Close all."""
@@ -83,7 +120,7 @@ class Sockets:
             for sock in adopted:
                 _adopt(sock, address)
             return [adopted] * workers
-        mine = self._open.get(key, [])[:workers]
+        mine = list(self._open.get(key, []))
         try:
             if not mine:
                 first = bound(address, alone=True)
@@ -98,6 +135,11 @@ class Sockets:
         except OSError as error:
             raise refusal(f"a listener cannot be opened: {key}", error) from None
         return mine
+
+
+def _deal_to_all(each: Sequence[Sequence[socket.socket]]) -> None:
+    with suppress(OSError):  # nothing else was said, or the kernel knows of no such thing
+        prefer_none(each[0][0])
 
 
 def _all(sockets: Mapping[str, Sequence[Sequence[socket.socket]]]) -> Iterator[socket.socket]:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -181,6 +182,17 @@ class Daemon:
     def ended(self):
         """Its exit code, once it has ended: if it is told to, it waits for open connections only."""
         return self.process.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def nothing_free(pid):
+    """The process can open nothing, not even in place of what it closes."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def of_session(leader):

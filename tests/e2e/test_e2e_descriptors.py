@@ -1,26 +1,14 @@
 """No file descriptors left: new clients wait or are turned away, whoever is connected goes on, and all recovers."""
 
 import contextlib
-import resource
 import time
 
 from echo import Echo
-from harness import Daemon, children, pool
+from harness import Daemon, children, nothing_free, pool
 from wire import get
 
 PERIODS = 2.5
 """Seconds in which everything that is done every second has been tried without a descriptor."""
-
-
-@contextlib.contextmanager
-def nothing_free(pid):
-    """The process can open nothing, not even in place of what it closes."""
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, hard))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_daemon_lives_and_serves_who_is_there(tmp_path):

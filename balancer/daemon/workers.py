@@ -1,0 +1,210 @@
+"""The workers: how many there are, which sockets each has, and how the surplus ones leave.
+
+Some facts. A socket of a SO_REUSEPORT group that is closed resets the clients that wait at it and forgets handshakes
+that are half done (net.ipv4.tcp_migrate_req would move them, but is off by default, and for root). So with fewer
+workers the surplus ones are not told to drain at once. First the kernel deals them no more new clients (see
+``Sockets.commit``); they go on accepting those who are there, until their queues have been empty for ``SETTLED``
+seconds, in which handshakes under way get done. Then they drain like all workers, and their sockets are closed. If more
+workers are wanted meanwhile, they simply stay.
+"""
+
+import logging
+import socket
+
+import trio
+
+from balancer.config.scalars import MAX_WORKERS
+from balancer.daemon.child import ChildOwner, ChildProcess
+from balancer.daemon.sockets import Sockets
+from balancer.ipc.channel import MOST_FDS, Message
+from balancer.shared.counters import clear
+
+logger = logging.getLogger("balancer.supervisor")
+
+SETTLED = 3.0
+"""Seconds for which nobody may have waited at a surplus socket before it is closed: a SYN-ACK that was lost is sent
+again after 1 s, and after 2 s more (RFC 6298)."""
+LOOK_EVERY = 0.1
+"""Seconds between two looks who waits at surplus sockets."""
+LINK_AGAIN = 1.0
+"""Seconds before control and a worker are linked again, when there was no descriptor for it."""
+
+
+class Workers(ChildOwner):
+    """Keeps worker processes. ``shared`` are the counters they share, in the file of the descriptor ``shared_fd``."""
+
+    def __init__(self, control: ChildProcess, sockets: Sockets, shared_fd: int, shared: memoryview) -> None:
+        self.drained = trio.Event()
+        """Set when the last worker has stopped accepting."""
+        self.idle = trio.Event()
+        """Set when the last worker has ended."""
+        self._control = control
+        self._sockets = sockets
+        self._version = 0
+        """How often there were other sockets, or might have been."""
+        self._shared_fd = shared_fd
+        self._shared = shared
+        self._wanted = 1
+        self._accepting: list[ChildProcess] = []
+        """In the order of their sockets; those beyond the ``wanted`` ones leave as soon as nobody waits there."""
+        self._rows: dict[ChildProcess, int] = {}
+        """The number of each worker, which is its row among the counters; kept until the last process has ended."""
+        self._draining: set[ChildProcess] = set()
+        self._leaving = trio.CancelScope()
+
+    @property
+    def version(self) -> int:
+        """The version of the sockets that workers have been given last."""
+        return self._version
+
+    @property
+    def all(self) -> list[ChildProcess]:
+        """All workers, those that drain included."""
+        return list(self._rows)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a worker accepts, if any is to: one that crashes again and again is no reason to end the others."""
+        wanted = [worker for worker in self._accepting if worker.wanted]
+        return not wanted or any(worker.alive() for worker in wanted)
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Start the first worker, before anybody knows how many there will be; ``nursery`` keeps all of them."""
+        self._nursery = nursery
+        self._add()
+
+    def have_room_for(self, wanted: int) -> bool:
+        """Return whether there may be so many workers, beside those that drain."""
+        return wanted + len(self._rows) - len(self._accepting) <= MAX_WORKERS
+
+    async def commit(self, wanted: int, hang: float) -> None:
+        """Have so many workers, which go by the sockets that were prepared."""
+        self._leaving.cancel()
+        self._sockets.commit(wanted)
+        self._version += 1
+        self._wanted = wanted
+        for worker in self._accepting:
+            worker.hang = hang
+            await self._hand_sockets(worker)
+        while len(self._accepting) < wanted:
+            self._add().hang = hang
+        if len(self._accepting) > wanted:
+            self._leaving = trio.CancelScope()
+            self._nursery.start_soon(self._see_off, self._leaving)
+        await self.tell_control()
+
+    async def drain(self) -> None:
+        """Have all workers stop accepting, and end when their last connection has."""
+        self._leaving.cancel()
+        for worker in self._rows:
+            worker.wanted = False
+        await self.tell("drain")
+
+    async def tell(self, kind: str) -> None:
+        """Send all workers a message."""
+        for worker in self.all:
+            await worker.tell(kind)
+
+    async def link_all(self) -> None:
+        """Link a new control process with all workers."""
+        for worker in self.all:
+            if worker.pid is not None:
+                await self._link_soon(worker)
+
+    async def tell_control(self) -> None:
+        """Tell control which processes there are."""
+        await self._control.tell("processes", processes=[each.facts() for each in (self._control, *self._rows)])
+
+    async def child_started(self, child: ChildProcess) -> None:
+        await self._link_soon(child)  # first: a reload waits for the workers that control knows
+        if child in self._accepting:
+            await self._hand_sockets(child)
+        if not child.wanted:
+            await child.tell("drain")  # the message came too early for it
+        if child.starts > 1:
+            logger.info("%s restarted (pid %s)", child.name, child.pid)
+        await self.tell_control()
+
+    async def child_ended(self, child: ChildProcess) -> None:
+        clear(self._shared, self._rows[child])
+        await self.tell_control()
+
+    async def child_said(self, child: ChildProcess, message: Message) -> None:
+        if message.kind == "relink":  # it lost control, and we have noticed nothing
+            await self._link_soon(child)
+        elif message.kind == "resend":  # it had no descriptors left for its sockets
+            if child in self._accepting:
+                await self._hand_sockets(child)
+        elif message.kind == "draining":
+            self._draining.add(child)
+            if all(each in self._draining or each.pid is None for each in self._rows):
+                self.drained.set()
+
+    def _add(self) -> ChildProcess:
+        row = next(row for row in range(MAX_WORKERS) if row not in self._rows.values())
+        arguments = [str(self._shared_fd), str(row)]
+        worker = ChildProcess(f"worker {row}", "balancer.daemon.worker", arguments, [self._shared_fd], self)
+        worker.hang = self._control.hang
+        self._accepting.append(worker)
+        self._rows[worker] = row
+        self._nursery.start_soon(self._keep, worker)
+        return worker
+
+    async def _keep(self, worker: ChildProcess) -> None:
+        await worker.keep()
+        if worker not in self._accepting:
+            del self._rows[worker]
+        if not any(each.pid is not None for each in self._rows):
+            self.idle.set()
+
+    async def _see_off(self, scope: trio.CancelScope) -> None:
+        """Let the surplus workers serve everybody who waits at their sockets, then have them drain."""
+        with scope:
+            quiet_since = trio.current_time()
+            while trio.current_time() < quiet_since + SETTLED or self._sockets.preparing:
+                await trio.sleep(LOOK_EVERY)
+                if self._sockets.surplus_queued():
+                    quiet_since = trio.current_time()
+            surplus = self._accepting[self._wanted :]
+            del self._accepting[self._wanted :]
+            for worker in surplus:
+                worker.wanted = False
+                await worker.tell("drain")
+            self._sockets.close_surplus()
+            await self.tell_control()
+
+    async def _hand_sockets(self, worker: ChildProcess) -> None:
+        """Give a worker its sockets; those it has it does not take twice, and others are no more."""
+        given = self._sockets.of(self._accepting.index(worker))
+        keys = [key for key, sockets in given.items() for _ in sockets]
+        fds = [fd for sockets in given.values() for fd in sockets]
+        for i in range(0, len(fds), MOST_FDS):
+            await worker.tell(
+                "sockets", fds[i : i + MOST_FDS], keys=keys[i : i + MOST_FDS], version=self._version, all=list(given)
+            )
+
+    async def _link_soon(self, worker: ChildProcess) -> None:
+        """Link a worker with control, or have it tried again."""
+        if not await self._link(worker):
+            self._nursery.start_soon(self._link_again, worker)
+
+    async def _link_again(self, worker: ChildProcess) -> None:
+        ends = self._control.channel, worker.channel
+        while True:
+            await trio.sleep(LINK_AGAIN)
+            if (self._control.channel, worker.channel) != ends or await self._link(worker):
+                return
+
+    async def _link(self, worker: ChildProcess) -> bool:
+        """Give control and a worker the ends of a new link; return false if there was no descriptor for it."""
+        if self._control.channel is None or worker.channel is None:
+            return True  # whichever of them starts later brings it about
+        try:
+            one, other = socket.socketpair()
+        except OSError as error:
+            logger.error("control and %s cannot be linked: %s; trying again", worker.name, error.strerror)
+            return False
+        with one, other:
+            return await self._control.tell(
+                "link", [one.fileno()], worker=self._rows[worker], pid=worker.pid
+            ) and await worker.tell("link", [other.fileno()])
