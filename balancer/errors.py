@@ -5,8 +5,16 @@ be tried again, what to tell the client, and one word for the log (the vocabular
 ``RetryType``).
 """
 
+import errno
 from dataclasses import dataclass
 from enum import StrEnum
+
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EIO: "the disk reports an input/output error",
+    errno.EROFS: "the file system is read-only",
+}
 
 
 class Source(StrEnum):
@@ -74,3 +82,8 @@ class Refused(Exception):
 
 class InUse(Refused):
     """Refused because another program has what is asked for; it may let go of it in a moment."""
+
+
+def disk_reason(error: OSError) -> str:
+    """Return why a file cannot be read or written, in words for operators."""
+    return _DISK.get(error.errno or 0) or error.strerror or str(error)

@@ -50,7 +50,7 @@ from balancer.daemon.supervisor_client import SupervisorClient
 from balancer.errors import ConfigError, InUse, Refused
 from balancer.ipc.channel import Channel
 from balancer.pool.tracing import Passes
-from balancer.proxy.accesslog import check_target
+from balancer.proxy.log_target import check_target
 from balancer.store.health_file import HealthFile
 from balancer.store.journal import Journal
 from balancer.store.memory_file import MemoryFile

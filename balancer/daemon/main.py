@@ -17,7 +17,7 @@ import trio
 
 from balancer.daemon.descriptors import raise_limit
 from balancer.daemon.logs import start_logs
-from balancer.daemon.stderr import keep_stderr_from_blocking
+from balancer.daemon.stderr import keep_stderr_from_blocking, open_standard_streams
 from balancer.daemon.supervisor import Supervisor
 from balancer.daemon.systemd import Manager, handed_sockets
 
@@ -28,6 +28,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def run(config_path: Path) -> int:
     """Run the daemon in the foreground; return its exit status."""
+    open_standard_streams()
     keep_stderr_from_blocking()
     start_logs(os.environ)
     raise_limit()

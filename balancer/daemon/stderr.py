@@ -34,12 +34,19 @@ _AT_ONCE = 1 << 15
 
 
 def keep_stderr_from_blocking() -> None:
-    """Replace ``sys.stderr`` for the rest of the process; one that was closed leads nowhere from now on."""
+    """Replace ``sys.stderr`` for the rest of the process."""
     if not isinstance(sys.stderr, StderrWriter):
-        if sys.stderr is None:  # else 2 would be the descriptor of something else before long
-            os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), _STDERR)
         sys.stderr = StderrWriter(_STDERR)
         atexit.register(sys.stderr.wait, GOODBYE_TIMEOUT)
+
+
+def open_standard_streams() -> None:
+    """Have closed ones of the descriptors 0 to 2 lead nowhere: else they are those of other files before long."""
+    for fd in range(_STDERR + 1):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
 
 
 class StderrWriter(io.TextIOBase):

@@ -4,23 +4,26 @@ Lines are kept in memory and written by a thread, so a slow terminal, a stopped 
 the data plane. What cannot be kept or written is dropped and counted. Tokens appear only as a keyed digest.
 """
 
-import fcntl
 import json
-import os
+import logging
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from balancer.errors import Refused
 from balancer.http.token import without_query
+from balancer.proxy.log_target import LogTarget
+
+logger = logging.getLogger("balancer.worker")
 
 MAX_BUFFERED = 8 << 20
 """Bytes of lines that wait at most for a writer that does not get on."""
 FLUSH_INTERVAL = 0.2
-"""Seconds a line waits for company."""
+"""Seconds a line waits for others to be written with."""
+GOODBYE_TIMEOUT = 1.0
+"""Seconds for the last lines."""
 
 _quote = json.encoder.encode_basestring_ascii
 
@@ -55,19 +58,6 @@ def log_target(text: str) -> str | Path:
     return text if text in ("stdout", "off") else Path(text)
 
 
-def check_target(target: str | Path) -> None:
-    """Can lines be written there? Raises ``Refused``."""
-    if isinstance(target, Path):
-        try:
-            os.close(_open(target))
-        except OSError as error:
-            raise Refused(f"log.access: {target}: {error.strerror}; make it writable for the daemon's user") from None
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-
-
 class AccessLog:
     """Collects lines; ``run`` writes them. ``target`` is ``stdout``, ``off`` or a file that is appended to."""
 
@@ -82,18 +72,18 @@ class AccessLog:
         self._lines = bytearray()
         self._count = 0
         self._leaving = 0
-        """Bytes that the writer is at."""
-        self._fd = -1
+        """Bytes that are being written."""
         self._wake = trio.Event()
-        if target == "stdout":
-            self._fd = os.dup(1)
-        elif isinstance(target, Path):
-            self._fd = _open(target)
+        self._file = LogTarget(target)
+        self._problem = ""
+        """Why lines are being lost."""
+        self._lost = 0
+        """How many, since that began."""
 
     def write(self, event: str, record: Record, *, client: str, listener: str, pool: str, tls: str, now: float) -> None:
         """Note one event (``request``, ``open``, ``close``) about ``record``."""
         if len(self._lines) + self._leaving > MAX_BUFFERED:
-            self.dropped += 1
+            self._lose(1, "it does not take lines as fast as they come")
             return
         if now != self._told:  # requests of one turn share it
             self._told, self._time = now, _clock(time.time())
@@ -129,39 +119,36 @@ class AccessLog:
                 await trio.sleep(FLUSH_INTERVAL)
                 await self._write_out()
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE_TIMEOUT):
                 await self._write_out()
-            if self._fd >= 0:
-                os.close(self._fd)
+            self._file.close()
 
     async def _write_out(self) -> None:
         lines, self._lines = self._lines, bytearray()
         count, self._count = self._count, 0
         self._wake = trio.Event()
         self._leaving = len(lines)
+        lost, reason = count, "it takes nothing any more"
         try:
             if lines:
-                await trio.to_thread.run_sync(_write_all, self._fd, lines, abandon_on_cancel=True)
-        except OSError:
-            self.dropped += count
+                write = partial(self._file.write, lines)
+                lost, reason = await trio.to_thread.run_sync(write, abandon_on_cancel=True)
+        except (RuntimeError, MemoryError) as error:  # no room for a thread
+            reason = str(error)
         finally:
             self._leaving = 0
+            if lines and lost:
+                self._lose(lost, reason)
+            elif lines and self._problem:
+                logger.warning("access log %s is written again; %d lines were lost", self.target, self._lost)
+                self._problem, self._lost = "", 0
 
-
-def _write_all(fd: int, data: bytearray) -> None:
-    """Write lines whole, one worker at a time: in a pipe, more than PIPE_BUF bytes of several would mix (pipe(7)).
-
-    The lock is that of the target itself (fcntl(2)), and ends with whoever holds it. What cannot be locked is written.
-    """
-    with suppress(OSError):
-        fcntl.lockf(fd, fcntl.LOCK_EX)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-    finally:
-        with suppress(OSError):
-            fcntl.lockf(fd, fcntl.LOCK_UN)
+    def _lose(self, lines: int, reason: str) -> None:
+        self.dropped += lines
+        self._lost += lines
+        if reason != self._problem:
+            self._problem = reason
+            logger.error("access log %s: %s; lines are lost, and counted, until it can be written", self.target, reason)
 
 
 def _clock(stamp: float) -> str:
