@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from contextlib import closing
+from itertools import pairwise
 
 import pytest
 import trio
@@ -49,7 +50,11 @@ async def test_a_link_that_finds_no_descriptor_is_tried_again(autojump_clock, mo
     shared = memoryview(bytearray(size(1)))
     prepare(shared, b"\0" * KEY_BYTES)
     workers = Workers(control, Sockets([]), -1, shared)
-    monkeypatch.setattr(ChildProcess, "keep", lambda self: trio.sleep_forever())
+
+    async def keep(self):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(ChildProcess, "keep", keep)
     with closing(run_as_if(control)) as said_to_control:
         async with trio.open_nursery() as nursery:
             workers.open(nursery)
@@ -89,7 +94,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again_with_back_off(
     monkeypatch.setattr(trio.lowlevel, "open_process", refuse)
     with trio.move_on_after(60):
         await ChildProcess("worker 0", "nothing", [], [], Owner()).keep()
-    waits = [round(after - before, 3) for before, after in zip(tried, tried[1:], strict=False)]
+    waits = [round(after - before, 3) for before, after in pairwise(tried)]
     assert waits[:7] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
     assert set(waits[7:]) == {LONGEST_WAIT}
     assert caplog.messages[0].startswith("worker 0 could not be started (")
