@@ -22,6 +22,10 @@ class Activation:
         self._folder = folder
         self._started = started
 
+    def reserve(self, active: ActiveConfig) -> None:
+        """Make room to remember ``active``, before anything changes. Raise ``Refused`` if there is none."""
+        self._memory.reserve(dump(Remembered(active, self._folder, self._started)))
+
     def remember(self, active: ActiveConfig) -> None:
         """Have a control process that is started again go on with ``active``. Raise ``OSError``."""
         self._memory.save(dump(Remembered(active, self._folder, self._started)))

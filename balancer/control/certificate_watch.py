@@ -65,6 +65,7 @@ class CertificateWatch:
                 raise Refused("; ".join(each.message for each in invalid))
             certificates = await trio.to_thread.run_sync(read_certificates, active.config)
             refuse_outdated(active.config, active.certificates, certificates)
+            self._activation.reserve(replace(active, certificates=certificates))
         except Refused as error:
             logger.error("certificates have changed and are not taken, the last good ones stay: %s", error)
             self._events.emit("certificate", f"not taken, the last good ones stay: {error}", ok=False)

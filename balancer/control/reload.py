@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -131,18 +131,18 @@ class Reloader:
         backend_tls = await trio.to_thread.run_sync(read_backend_certificates, config)
         changes = await self._changes(config, warnings)
         bound = await self._supervisor.want(addresses_of(config), workers_of(config))
+        level = before.level if config.log.level == before.config.log.level else config.log.level
+        now, keys, generation = time.time(), socket_keys(config), before.generation + 1
+        active = ActiveConfig(generation, now, config, certificates, backend_tls, keys, bound, before.sockets, level)
         async with self._controller.alone():
             try:
+                self._activation.reserve(active)
                 activate = await self._prepare(before.config, config, who)
             except Refused:
                 await self._supervisor.abort()
                 raise
-            sockets = await self._supervisor.commit(config)
+            active = replace(active, sockets=await self._supervisor.commit(config))
             activate()
-            level = before.level if config.log.level == before.config.log.level else config.log.level
-            now, keys = time.time(), socket_keys(config)
-            generation = before.generation + 1
-            active = ActiveConfig(generation, now, config, certificates, backend_tls, keys, bound, sockets, level)
             self._activation.activate(active)
         # A worker gets its sockets and the configuration by different ways: the next reload must not overtake.
         await self._registry.settled(config.timeouts.hang)

@@ -2,6 +2,8 @@
 
 import os
 
+from balancer.errors import Refused
+
 _SLOTS = (1 << 12, 1 << 40)
 """Where the two copies are: the one that counts, and the one that is being written. The file is sparse."""
 
@@ -23,12 +25,29 @@ class MemoryFile:
             data += os.pread(self._fd, size - len(data), at + len(data))
         return data
 
+    def reserve(self, value: bytes) -> None:
+        """Make room for a value like this one, so that saving it cannot fail. Raise ``Refused`` if there is none."""
+        try:
+            self._write(value)
+        except OSError as error:
+            reason = f"no memory for what a restarted control process would need: {error.strerror}"
+            raise Refused(reason) from None
+
     def save(self, value: bytes) -> None:
-        """Store ``value`` in place of what was saved before."""
-        data = memoryview(value)
+        """Store ``value`` in place of what was saved before. Raise ``OSError``, and then that is still there."""
+        at = self._write(value)
+        self._write_at(at.to_bytes(8) + len(value).to_bytes(8), 0)
+
+    def _write(self, value: bytes) -> int:
+        """Write the copy that does not count; return where it is."""
         head = os.pread(self._fd, 8, 0)
         at = _SLOTS[1] if head and int.from_bytes(head) == _SLOTS[0] else _SLOTS[0]
-        written = 0
-        while written < len(data):
-            written += os.pwrite(self._fd, data[written:], at + written)
-        os.pwrite(self._fd, at.to_bytes(8) + len(data).to_bytes(8), 0)
+        self._write_at(value, at)
+        return at
+
+    def _write_at(self, value: bytes, at: int) -> None:
+        data = memoryview(value)
+        while data:
+            written = os.pwrite(self._fd, data, at)
+            at += written
+            data = data[written:]

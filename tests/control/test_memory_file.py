@@ -1,11 +1,13 @@
 """What outlives the control process: the value saved last, whatever a process that was killed had half written."""
 
+import errno
 import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balancer.errors import Refused
 from balancer.store import memory_file as module
 from balancer.store.memory_file import MemoryFile
 
@@ -54,3 +56,23 @@ def test_a_process_killed_while_it_writes_loses_nothing(fd, monkeypatch, writes)
     assert MemoryFile(fd).load() == b"first"
     MemoryFile(fd).save(b"third")
     assert MemoryFile(fd).load() == b"third"
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.ENOMEM])
+def test_what_finds_no_room_is_refused_and_the_former_value_stays(fd, monkeypatch, error):
+    file = MemoryFile(fd)
+    file.save(b"first")
+
+    def pwrite(*_):
+        raise OSError(error, os.strerror(error))
+
+    for use in (file.reserve, file.save):
+        with monkeypatch.context() as patch:
+            patch.setattr(module.os, "pwrite", pwrite)
+            with pytest.raises((Refused, OSError), match=os.strerror(error)):
+                use(b"second")
+        assert file.load() == b"first"
+    file.reserve(b"second")
+    assert file.load() == b"first"
+    file.save(b"second")
+    assert file.load() == b"second"
