@@ -20,7 +20,6 @@ from balancer.control.pools import Pools
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry, RingConfig, configured_weights
 from balancer.overlay.overlay import Change, Overlay
-from balancer.overlay.replay import replayed
 from balancer.pool.placement import Placement
 from balancer.ring.base import Ring
 from balancer.ring.build import build
@@ -173,14 +172,10 @@ def live_explanation(pool_state: PoolState, token: bytes, now: float) -> Explana
 async def past_explanation(pools: Pools, pool: str, token: bytes, at: float) -> Explanation:
     """Return where a token belonged at Unix time ``at``, from the journal: by pins, states and weights only."""
     pool_state = pools.get(pool)
-    config, overlay, last = None, Overlay(), None
-    for entry in await trio.to_thread.run_sync(pools.journal.entries):
-        if entry.pool == pool and entry.time <= at:
-            config = entry.config or config
-            last = entry
-            overlay = replayed(overlay, entry, config)
-    if config is None or last is None:
+    state = await trio.to_thread.run_sync(pools.journal.state_at, pool, at)
+    if state is None:
         raise Refused("the journal does not reach back that far")
+    config, overlay = state
     then = pool_state.config.model_copy(update={"ring": config.ring, "backend": config.backends})
     weights = overlay.live_weights(configured_weights(config), at)
     ring = await compute(build, extended(then, overlay), weights)

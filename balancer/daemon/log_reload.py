@@ -9,7 +9,7 @@ from balancer.control.reload import Participant, Prepared
 from balancer.control.sockets import workers_of
 from balancer.daemon.descriptors import too_few
 from balancer.daemon.logs import start_logs
-from balancer.proxy.accesslog import check_target
+from balancer.proxy.log_target import check_target
 
 logger = logging.getLogger("balancer")
 

@@ -3,6 +3,9 @@
 from balancer.config.model import Backend, Name, Ring, Section
 from balancer.overlay.overlay import Change
 
+FORMAT = 1
+"""Of the lines we write, and the newest that we understand."""
+
 
 class RingConfig(Section):
     """What the configuration says about a pool's ring: kept in the journal so that one can look back."""
@@ -14,6 +17,10 @@ class RingConfig(Section):
 class Entry(Section):
     """One line of the journal."""
 
+    format: int | None = None
+    """That of the version that wrote it; absent for the first."""
+    min: int | None = None
+    """The oldest format that understands it, if that is not the first: others may ignore fields they do not know."""
     seq: int
     time: float
     """Unix time in seconds."""

@@ -49,6 +49,11 @@ def config(weights=None, ring=None, pools=("ide",), health=None):
     )
 
 
+def journaled(where):
+    """All entries of the pool "ide", in a journal or what is kept on it."""
+    return getattr(where, "journal", where).newest("ide", 1 << 20)[0]
+
+
 class Wall:
     """Unix time that goes with trio's clock, so that jumping one jumps both."""
 
@@ -85,7 +90,7 @@ class Kept:
             self.controller.reconfigure,
             self.controller.alone,
         )
-        self.ring_of, self.run, self.entries = self.controller.ring_of, self.controller.run, journal.entries
+        self.ring_of, self.run = self.controller.ring_of, self.controller.run
         self.monitor = OutlierMonitor(self.pools, self.registry, self.events)
         self.plans = Plans(self.pools, self.controller, wall)
 

@@ -15,13 +15,14 @@ from subprocess import PIPE
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from state import START, TOKEN, journal, keeping, pin
+from state import START, TOKEN, journal, journaled, keeping, pin
 
 from balancer.config.model import Backend, Ring
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry, RingConfig
 from balancer.overlay.overlay import Add, Overlay, Pin, Remove, SetState, SetWeight, Steer, Unpin
-from balancer.store.journal import Journal, _entry
+from balancer.store.journal import Journal
+from balancer.store.snapshot import read_entry
 
 PINNER = Path(__file__).with_name("pinner.py")
 names = st.sampled_from(["a", "b", "c"])
@@ -68,7 +69,7 @@ def pins_in(folder):
 @given(st.lists(changes, max_size=4), st.none() | st.just(CONFIG), times)
 def test_a_line_says_all_of_an_entry(made, configured, at):
     before = entry(7, *made, at=at, config=configured)
-    assert _entry.validate_json(before.model_dump_json(exclude_none=True)) == before
+    assert read_entry(before.model_dump_json(exclude_none=True).encode()) == before
 
 
 @settings(max_examples=40)
@@ -120,9 +121,9 @@ def test_reading_does_not_cut_off_a_line_that_is_being_written(tmp_path):
         line = entry(3, pinned(1)).model_dump_json(exclude_none=True).encode() + b"\n"
         with open(tmp_path / "journal.jsonl", "ab", buffering=0) as other:
             other.write(line[:20])
-            assert [each.seq for each in store.entries()] == [1, 2]
+            assert [each.seq for each in journaled(store)] == [1, 2]
             other.write(line[20:])
-        assert [each.seq for each in store.entries()] == [1, 2, 3]
+        assert [each.seq for each in journaled(store)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("damage", [b"\x00" * 40, b"{}", b"", b'{"seq": 3', b"\xff\xfe", b"[" * 3000])
@@ -282,7 +283,7 @@ async def test_a_disk_full_at_the_start_does_not_stop_it(tmp_path, caplog):
             assert controller.pool_state("ide").ring.members == ("a", "b", "c")
     assert "nothing was changed" in caplog.text
     async with keeping(tmp_path) as controller:
-        assert controller.entries()[0].config is not None
+        assert journaled(controller)[0].config is not None
 
 
 def test_a_key_that_cannot_be_kept_is_refused(tmp_path):

@@ -6,7 +6,7 @@ from math import ceil
 
 import pytest
 import trio
-from state import START, config, keeping, pin, ticks, until
+from state import START, config, journaled, keeping, pin, ticks, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.control.placement_controller import TICK, Outdated
@@ -29,7 +29,7 @@ def clock():
 def replay(store):
     """Overlay of the pool from all entries."""
     overlay, known = Overlay(), None
-    for entry in store.entries():
+    for entry in journaled(store):
         known = entry.config or known
         overlay = replayed(overlay, entry, known)
     return overlay
@@ -41,7 +41,7 @@ async def test_in_force_when_acknowledged_and_on_the_disk_before(tmp_path, clock
         place = pool.place
 
         def watched(ring, weights, placement):
-            seen.append([change.op for change in controller.entries()[-1].changes])
+            seen.append([change.op for change in journaled(controller)[-1].changes])
             place(ring, weights, placement)
 
         pool.place = watched
@@ -52,7 +52,7 @@ async def test_in_force_when_acknowledged_and_on_the_disk_before(tmp_path, clock
         assert pool.placement.pinned(b"ann") == "a"
         assert pool.placement.states == {"b": "drain"}
         assert (entry.seq, entry.who, entry.time) == (controller.seq, "root", START)
-        assert controller.entries()[-1] == entry
+        assert journaled(controller)[-1] == entry
 
 
 async def test_all_or_none(clock):
@@ -87,7 +87,7 @@ async def test_changes_at_once_have_one_order_the_journals(tmp_path, clock):
                 for change in (pin(controller, b"ann", "abc"[number % 3]), SetWeight(backend="a", weight=1.0 + number)):
                     nursery.start_soon(controller.change, "ide", [change], f"operator {number}")
         pool_state = controller.pool_state("ide")
-        entries = controller.entries()
+        entries = journaled(controller)
         assert [entry.seq for entry in entries] == list(range(1, 18))
         assert [entry.before for entry in entries[2:]] == [entry.after for entry in entries[1:-1]]
         assert pool_state.ring.fingerprint == entries[-1].after
@@ -98,21 +98,21 @@ async def test_who_is_cancelled_leaves_all_or_nothing(tmp_path, clock):
     async with keeping(tmp_path) as controller:
         pool_state = controller.pool_state("ide")
         for number in range(25):
-            before, ring, entries = pool_state.overlay, pool_state.ring, len(controller.entries())
+            before, ring, entries = pool_state.overlay, pool_state.ring, len(journaled(controller))
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(controller.change, "ide", [SetWeight(backend="b", weight=2.0 + number)], "root")
                     for _ in range(number):
                         await trio.lowlevel.checkpoint()
                     if number % 2:  # in the middle of writing: the line is there and not yet flushed to the disk
-                        await until(lambda entries=entries: len(controller.entries()) > entries)
+                        await until(lambda entries=entries: len(journaled(controller)) > entries)
                     scope.cancel()
             if pool_state.overlay is before:
                 assert pool_state.ring is ring
-                assert len(controller.entries()) == entries
+                assert len(journaled(controller)) == entries
             else:
                 assert pool_state.ring.weights["b"] == 2.0 + number
-                assert len(controller.entries()) == entries + 1
+                assert len(journaled(controller)) == entries + 1
             assert pool_state.placement.ring is pool_state.ring
             assert pool_state.overlay == replay(controller)
 
@@ -199,7 +199,7 @@ async def test_a_pin_ends_in_time_and_in_the_journal(tmp_path, clock):
         await ticks(clock, controller, lambda: not pool_state.overlay.expired(START + 10), 10.0)
         assert pool_state.placement.pinned(b"ann") is None
         assert pool_state.placement.pinned(b"bob") == "b"
-        assert controller.entries()[-1].who == "balancer (expiry)"
+        assert journaled(controller)[-1].who == "balancer (expiry)"
         nursery.cancel_scope.cancel()
 
 
@@ -215,7 +215,7 @@ async def test_a_full_disk_does_not_prolong_a_pin(tmp_path, clock, caplog):
             await ticks(clock, controller, lambda: "nothing was changed" in caplog.text)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        await ticks(clock, controller, lambda: len(controller.entries()) == 3)  # once there is room
+        await ticks(clock, controller, lambda: len(journaled(controller)) == 3)  # once there is room
         nursery.cancel_scope.cancel()
 
 
@@ -283,11 +283,11 @@ class TestChangedConfiguration:
         async with keeping(tmp_path) as controller:
             first = controller.pool_state("ide").ring.fingerprint
         async with keeping(tmp_path, config({"a": 1.0})) as controller:
-            last = controller.entries()[-1]
+            last = journaled(controller)[-1]
             assert (last.before, last.after) == (first, controller.pool_state("ide").ring.fingerprint)
             assert [backend.name for backend in last.config.backends] == ["a"]
         async with keeping(tmp_path, config({"a": 1.0})) as controller:
-            assert len(controller.entries()) == 2
+            assert len(journaled(controller)) == 2
 
 
 async def test_a_large_ring_is_replaced_without_a_long_stop(tmp_path):

@@ -151,8 +151,12 @@ def _started(files: dict[str, bytes]) -> None:
         for file, data in files.items():
             (folder / file).write_bytes(data)
         with closing(Journal(folder)) as store:
-            pools = _pools(store)
-            before = store.entries()
+            try:
+                pools = _pools(store)
+            except Refused:
+                assert b'"min"' in b"".join(files.values()), "only what a newer version has written is refused"
+                return
+            before, _ = store.newest("ide", 1 << 20)
             pin = Pin(digest="0123456789abcdef", backend="ide-01", since=_NOW)
             try:
                 pools.get("ide").overlay.apply(pin, pools.get("ide").configured, _NOW)
@@ -160,7 +164,7 @@ def _started(files: dict[str, bytes]) -> None:
                 return  # nobody would have acknowledged it
             change = Entry(seq=pools.seq + 1, time=_NOW, who="fuzz", pool="ide", changes=(pin,), after="b")
             store.append(change)
-            assert store.entries() == [*before, change]
+            assert store.newest("ide", 1 << 20)[0] == [*before, change]
         with closing(Journal(folder)) as store:
             pools = _pools(store)
             assert pools.seq == change.seq

@@ -108,13 +108,11 @@ async def strays(call: Call) -> ApiResponse:
 async def journal(call: Call) -> ApiResponse:
     """The newest entries of a pool's journal, oldest first."""
     limit = call.number("limit", _LISTED, _MOST, least=1)
-    entries = [
-        each for each in await trio.to_thread.run_sync(call.services.pools.journal.entries) if each.pool == call.pool
-    ]
+    entries, count = await trio.to_thread.run_sync(call.services.pools.journal.newest, call.pool, limit)
     secret = {"config": {"ring": {"seed"}}}
-    listed = [entry.model_dump(mode="json", exclude_none=True, exclude=secret) for entry in entries[-limit:]]
+    listed = [entry.model_dump(mode="json", exclude_none=True, exclude=secret) for entry in entries]
     kept = call.services.persistent
-    return call.answer({"pool": call.pool, "kept": kept, "count": len(entries), "entries": listed})
+    return call.answer({"pool": call.pool, "kept": kept, "count": count, "entries": listed})
 
 
 async def events(call: Call) -> ApiResponse:
