@@ -65,6 +65,11 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"balancer {version('balancer')}")
     parser.add_argument("--config", type=Path, metavar="FILE", help="run the daemon with this configuration")
+    parser.add_argument(
+        "--discard-newer",
+        action="store_true",
+        help="start in spite of changes that a newer version has written to state_dir: forget them, and keep a copy",
+    )
     parser.set_defaults(run=partial(_serve, parser))
     verbs = parser.add_subparsers(metavar="VERB")
     # Importing the modules of all verbs takes half a second: import only the one that is needed.
@@ -84,5 +89,5 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
 def _serve(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if args.config is None:
         parser.error("expected --config FILE to run the daemon, or a verb")
-    code: int = import_module("balancer.daemon.main").run(args.config)
+    code: int = import_module("balancer.daemon.main").run(args.config, discard_newer=args.discard_newer)
     return code

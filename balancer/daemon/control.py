@@ -68,12 +68,15 @@ TAKEOVER_TIMEOUT = 2.0
 class Control:
     """The process. ``memory`` and ``counters`` are files of the supervisor, ``path`` is the configuration."""
 
-    def __init__(self, channel: Channel, memory: MemoryFile, counters: MemoryFile, path: Path) -> None:
+    def __init__(
+        self, channel: Channel, memory: MemoryFile, counters: MemoryFile, path: Path, *, discard_newer: bool = False
+    ) -> None:
         self._channel = channel
         self._supervisor = SupervisorClient(channel)
         self._memory = memory
         self._counters = counters
         self._path = path
+        self._discard_newer = discard_newer
         self._lifecycle = Lifecycle()
         self._events = Events(time.time)
         self._links: list[tuple[socket.socket, int, int]] = []
@@ -93,6 +96,8 @@ class Control:
             self._nursery.start_soon(self._beat)
             active, folder = await self._begin()
             journal = await _retry_while_in_use(lambda: _soon(lambda: Journal(Path(folder))))
+            if self._discard_newer:
+                journal.discard_newer()
             try:
                 await self._serve(active, journal)
             finally:
@@ -280,11 +285,14 @@ async def _soon(get: Callable[[], T]) -> T:
 
 
 def main() -> int:
-    """Run the process; its arguments are CHANNEL MEMORY COUNTERS CONFIG. Called by ``balancer.daemon.start``."""
+    """Run the process; its arguments are CHANNEL MEMORY COUNTERS CONFIG [discard-newer]. Called by ``balancer.daemon.start``."""
     begin()
     channel, memory, counters = map(int, sys.argv[1:4])
     sock = socket.socket(fileno=channel)
-    control = Control(Channel(sock), MemoryFile(memory), MemoryFile(counters), Path(sys.argv[4]))
+    discard_newer = "discard-newer" in sys.argv[5:]
+    control = Control(
+        Channel(sock), MemoryFile(memory), MemoryFile(counters), Path(sys.argv[4]), discard_newer=discard_newer
+    )
     try:
         with sock:
             trio.run(control.run)

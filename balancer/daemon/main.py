@@ -26,7 +26,7 @@ logger = logging.getLogger("balancer")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run(config_path: Path) -> int:
+def run(config_path: Path, *, discard_newer: bool = False) -> int:
     """Run the daemon in the foreground; return its exit status."""
     open_standard_streams()
     keep_stderr_from_blocking()
@@ -37,16 +37,16 @@ def run(config_path: Path) -> int:
     with closing(Manager(os.environ)) as manager:
         # Held back until somebody receives them: one that comes while trio starts must not be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        status = trio.run(_supervise, config_path, handed, manager)
+        status = trio.run(_supervise, config_path, discard_newer, handed, manager)
     _on_signals(signal.SIG_IGN)  # one more must not turn a clean end into another
     return status
 
 
-async def _supervise(config_path: Path, handed: list[socket.socket], manager: Manager) -> int:
+async def _supervise(config_path: Path, discard_newer: bool, handed: list[socket.socket], manager: Manager) -> int:
     with trio.open_signal_receiver(*SIGNALS) as signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
-            supervisor = Supervisor(config_path, handed, manager)
+            supervisor = Supervisor(config_path, handed, manager, discard_newer=discard_newer)
         except OSError as error:
             logger.error("the daemon cannot start: %s; see `ulimit -a` and the limits of the service", error.strerror)
             return 1

@@ -38,9 +38,14 @@ GOODBYE_TIMEOUT = 5.0
 
 
 class Supervisor(ChildOwner):
-    """``config`` is the file control reads; ``handed`` are sockets of the service manager. Raises ``OSError``."""
+    """``config`` is the file control reads; ``handed`` are sockets of the service manager.
 
-    def __init__(self, config: Path, handed: list[socket.socket], manager: Manager) -> None:
+    ``discard_newer`` lets control discard what a newer version has written to the state directory. Raises ``OSError``.
+    """
+
+    def __init__(
+        self, config: Path, handed: list[socket.socket], manager: Manager, *, discard_newer: bool = False
+    ) -> None:
         self._manager = manager
         self._sockets = Sockets(handed)
         self._phase: Phase = "starting"
@@ -52,7 +57,7 @@ class Supervisor(ChildOwner):
         shared = memoryview(mmap.mmap(shared_counters, size(MAX_WORKERS)))
         prepare(shared, os.urandom(KEY_BYTES))
         memory = [os.memfd_create("balancer-memory"), os.memfd_create("balancer-counted")]
-        arguments = [*map(str, memory), str(config)]
+        arguments = [*map(str, memory), str(config), *(["discard-newer"] if discard_newer else [])]
         self._control = ChildProcess("control", "balancer.daemon.control", arguments, memory, self)
         self._workers = Workers(self._control, self._sockets, shared_counters, shared)
         self._files = [*memory, shared_counters]

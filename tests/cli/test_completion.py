@@ -58,7 +58,7 @@ def test_words(words, found):
 
 def test_all_options():
     assert offered("pin", "t", "ide-01", "--") == [
-        "--admin", "--config", "--for", "--help", "--pool", "--prefix", "--reason", "--version"
+        "--admin", "--config", "--discard-newer", "--for", "--help", "--pool", "--prefix", "--reason", "--version"
     ]  # fmt: skip
 
 
