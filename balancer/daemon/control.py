@@ -285,7 +285,7 @@ async def _soon(get: Callable[[], T]) -> T:
 
 
 def main() -> int:
-    """Run the process; its arguments are CHANNEL MEMORY COUNTERS CONFIG [discard-newer]. Called by ``balancer.daemon.start``."""
+    """Run the process for ``balancer.daemon.start``; arguments are CHANNEL MEMORY COUNTERS CONFIG [discard-newer]."""
     begin()
     channel, memory, counters = map(int, sys.argv[1:4])
     sock = socket.socket(fileno=channel)

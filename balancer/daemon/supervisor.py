@@ -103,7 +103,7 @@ class Supervisor(ChildOwner):
 
     async def child_ended(self, child: ChildProcess) -> None:
         if self._phase == "starting" and child.status is not None and child.status > 0:
-            child.wanted = False  # it refuses, or would crash again; one that was killed is tried again
+            child.wanted = False  # it refuses, or would crash again; one that was killed is started again
         await self._workers.tell_control()
 
     async def child_said(self, child: ChildProcess, message: Message) -> None:
