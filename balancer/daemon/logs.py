@@ -89,7 +89,7 @@ def _handler(form: LogFormat, environ: Mapping[str, str], fd: int) -> logging.Ha
 
 
 def _leads_to_journal(environ: Mapping[str, str], fd: int) -> bool:
-    target = os.fstat(fd)  # whoever started us may have led it elsewhere (systemd.exec(5))
+    target = os.fstat(fd)  # it may have been redirected since (systemd.exec(5))
     return environ.get("JOURNAL_STREAM") == f"{target.st_dev}:{target.st_ino}"
 
 

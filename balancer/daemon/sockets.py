@@ -8,8 +8,8 @@ at the options the bound ones have now. A socket of the service manager outlives
 does a client who comes while the daemon restarts wait in its backlog instead of being refused.
 
 With fewer workers there are surplus sockets: those of the last workers, which began to listen last. They stay open
-until nobody waits there, and the kernel is told to choose among the others meanwhile. It counts sockets in the order in
-which they began to listen, and moves the last into the place of one that is closed; so the last are closed first.
+until no client waits there, and the kernel is told to choose among the others meanwhile. It counts sockets in the order
+in which they began to listen, and moves the last into the place of one that is closed; so the last are closed first.
 """
 
 import logging
@@ -154,7 +154,7 @@ def _name(sock: socket.socket) -> str:
 
 def _warn_of(sock: socket.socket) -> None:
     logger.warning(
-        "the service manager hands over %s, which no listener binds: who connects there gets no answer; "
+        "the service manager hands over %s, which no listener binds: clients that connect there get no answer; "
         "take it out of the socket unit, or add it to a listener",
         _address(sock) or "a socket that does not listen for TCP connections",
     )

@@ -1,6 +1,6 @@
 """Standard error that never blocks, whatever reads it.
 
-Some facts. A pipe holds 64 KiB; when nobody reads it, the next write(2) waits forever: Docker under load, ``| less``,
+Some facts. A pipe holds 64 KiB; when it is not read, the next write(2) waits forever: Docker under load, ``| less``,
 a terminal after Ctrl-S, a hung disk. ``O_NONBLOCK`` is no way out: it belongs to the open file description (open(2)),
 which all our processes share with the shell that started us. To open ``/proc/self/fd/2`` once more gives a description
 of our own, but not for sockets, nor after privileges were dropped, and a file on a hung disk blocks all the same. nginx
@@ -144,7 +144,7 @@ class StderrWriter(io.TextIOBase):
         while view:
             try:
                 view = view[os.write(self._fd, view) :]
-            except BlockingIOError:  # whoever shares the file description with us has set O_NONBLOCK
+            except BlockingIOError:  # another process has set O_NONBLOCK on the shared file description
                 try:
                     select.select([], [self._fd], [])
                 except (OSError, ValueError):

@@ -144,7 +144,7 @@ class Supervisor(ChildOwner):
                 self._counted.set()
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
-        """Reload as often as somebody asks for it; return when everything but control has ended."""
+        """Reload as often as SIGHUP asks for it; return when everything but control has ended."""
         async for number in signals:
             if number == signal.SIGHUP:
                 if not await self._control.tell("reload"):

@@ -23,7 +23,7 @@ FIRST_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START."""
 INTERVAL = 10.0
 """Seconds between two words to the service manager; fewer if its watchdog asks for more."""
-PATIENCE = 60.0
+EXTEND_TIMEOUT = 60.0
 """Seconds a drain may go on after each word; in between, the service manager takes us for dead."""
 
 
@@ -73,7 +73,7 @@ class Manager:
         """
         words = ["WATCHDOG=1"] if alive and self._watchdog else []
         if phase == "draining":
-            words += ["STOPPING=1", f"EXTEND_TIMEOUT_USEC={PATIENCE * 1e6:.0f}"]
+            words += ["STOPPING=1", f"EXTEND_TIMEOUT_USEC={EXTEND_TIMEOUT * 1e6:.0f}"]
         elif phase == "serving":
             words += ["READY=1"]
         self._say(*words, f"STATUS={phase}; {status}")
@@ -95,7 +95,7 @@ class Manager:
 
 
 def _connected(path: str) -> socket.socket | None:
-    """A socket that talks to ``path`` (``@…`` is abstract, unix(7)); None, with a warning, if nobody is there."""
+    """A socket that talks to ``path`` (``@…`` is abstract, unix(7)); None, with a warning, if nothing listens there."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         sock.connect("\0" + path[1:] if path.startswith("@") else path)

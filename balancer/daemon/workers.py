@@ -3,7 +3,7 @@
 Some facts. A socket of a SO_REUSEPORT group that is closed resets the clients that wait at it and forgets handshakes
 that are half done (net.ipv4.tcp_migrate_req would move them, but is off by default, and for root). So with fewer
 workers the surplus ones are not told to drain at once. First the kernel deals them no more new clients (see
-``Sockets.commit``); they go on accepting those who are there, until their queues have been empty for ``SETTLED``
+``Sockets.commit``); they go on accepting the clients that wait, until their queues have been empty for ``SETTLED``
 seconds, in which handshakes under way get done. Then they drain like all workers, and their sockets are closed. If more
 workers are wanted meanwhile, they simply stay.
 """
@@ -22,10 +22,10 @@ from balancer.shared.counters import clear
 logger = logging.getLogger("balancer.supervisor")
 
 SETTLED = 3.0
-"""Seconds for which nobody may have waited at a surplus socket before it is closed: a SYN-ACK that was lost is sent
+"""Seconds for which no client may have waited at a surplus socket before it is closed: a SYN-ACK that was lost is sent
 again after 1 s, and after 2 s more (RFC 6298)."""
 LOOK_EVERY = 0.1
-"""Seconds between two looks who waits at surplus sockets."""
+"""Seconds between two looks at the queues of surplus sockets."""
 LINK_AGAIN = 1.0
 """Seconds before control and a worker are linked again, when there was no descriptor for it."""
 
@@ -46,7 +46,7 @@ class Workers(ChildOwner):
         self._shared = shared
         self._wanted = 1
         self._accepting: list[ChildProcess] = []
-        """In the order of their sockets; those beyond the ``wanted`` ones leave as soon as nobody waits there."""
+        """In the order of their sockets; those beyond the ``wanted`` ones leave as soon as no client waits there."""
         self._rows: dict[ChildProcess, int] = {}
         """The number of each worker, which is its row among the counters; kept until the last process has ended."""
         self._draining: set[ChildProcess] = set()
@@ -69,7 +69,7 @@ class Workers(ChildOwner):
         return not wanted or any(worker.alive() for worker in wanted)
 
     def open(self, nursery: trio.Nursery) -> None:
-        """Start the first worker, before anybody knows how many there will be; ``nursery`` keeps all of them."""
+        """Start the first worker, before it is known how many there will be; ``nursery`` keeps all of them."""
         self._nursery = nursery
         self._add()
 
@@ -158,7 +158,7 @@ class Workers(ChildOwner):
             self.idle.set()
 
     async def _see_off(self, scope: trio.CancelScope) -> None:
-        """Let the surplus workers serve everybody who waits at their sockets, then have them drain."""
+        """Let the surplus workers serve the clients that wait at their sockets, then have them drain."""
         with scope:
             quiet_since = trio.current_time()
             while trio.current_time() < quiet_since + SETTLED or self._sockets.preparing:

@@ -7,9 +7,9 @@ aside under a name that says so, a line that cannot be read stays where it is: n
 key of the token digests.
 
 The journal grows for years, so nothing reads it as a whole. A start reads it backwards, to the first line that
-``overlay.json`` has; who asks for the newest lines gets them the same way. To look back, there are sums in
+``overlay.json`` has; the newest lines are found the same way. To look back, there are sums in
 ``checkpoints``, about one for each ``CHECKPOINT_EVERY`` bytes of the journal, made when a change is saved or, where
-they are missing, when somebody has looked back. They are an index: without them, looking back only takes longer.
+they are missing, when an operator has looked back. They are an index: without them, looking back only takes longer.
 """
 
 import contextlib

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from admin_rig import NAMES, AdminDaemon
-from harness import children, nothing_free
+from harness import COMMAND, children, nothing_free
 from process_rig import Tunnel, served
 from wire import Backend, eventually
 
@@ -167,3 +167,20 @@ def test_a_worker_that_is_stopped_is_killed_and_the_message_says_for_how_long(da
     assert line.rstrip().endswith("killing it and restarting it")
     daemon.replaced("worker 1", pid)
     served(daemon, hosts)
+
+
+def test_eighty_descriptors_are_enough_to_start_and_serve(tmp_path, hosts, monkeypatch):
+    shell = ["/bin/sh", "-c", 'ulimit -n 80; exec "$@"', "sh"]
+    monkeypatch.setattr("harness.COMMAND", [*shell, *COMMAND])
+    with Starting(tmp_path, hosts) as daemon:
+        with ExitStack() as stack:
+            for _ in range(100):  # more clients than a worker can hold
+                stack.enter_context(daemon.connect())
+            assert daemon.ask("POST", "/v1/reload", {}).status == 200
+            pids = daemon.workers()
+            assert set(pids) == BOTH
+        for host in hosts:
+            host.forget()
+        eventually(lambda: daemon.get("/v1/status")["workers"][0]["connections"] < 10)
+        served(daemon, hosts)
+        assert daemon.workers() == pids, "and no worker has ended"
