@@ -163,7 +163,7 @@ def test_a_worker_that_is_stopped_is_killed_and_the_message_says_for_how_long(da
     line = daemon.stderr.wait_for(lambda line: f"worker 1 (pid {pid}): no heartbeat for" in line)
     took = time.monotonic() - began
     said = float(line.partition("no heartbeat for ")[2].split(" s")[0])
-    assert 2 <= said <= took + 0.5
+    assert 2 <= said <= took + 2, "it may have been slow already, but for less than would have killed it"
     assert line.rstrip().endswith("killing it and restarting it")
     daemon.replaced("worker 1", pid)
     served(daemon, hosts)
