@@ -94,6 +94,11 @@ class Sockets:
         """Whether something is prepared, and neither made nor given up."""
         return bool(self._next)
 
+    @property
+    def has_surplus(self) -> bool:
+        """Whether there are more sockets than workers that are to be."""
+        return any(len(each) > self._workers for each in self._open.values())
+
     def surplus_queued(self) -> int:
         """Return how many clients wait at surplus sockets."""
         return sum(queued(sock) for each in self._open.values() for (sock,) in each[self._workers :])

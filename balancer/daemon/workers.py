@@ -88,7 +88,7 @@ class Workers(ChildOwner):
             await self._hand_sockets(worker)
         while len(self._accepting) < wanted:
             self._add().hang = hang
-        if len(self._accepting) > wanted:
+        if len(self._accepting) > wanted or self._sockets.has_surplus:
             self._leaving = trio.CancelScope()
             self._nursery.start_soon(self._see_off, self._leaving)
         await self.tell_control()
@@ -158,7 +158,11 @@ class Workers(ChildOwner):
             self.idle.set()
 
     async def _see_off(self, scope: trio.CancelScope) -> None:
-        """Let the surplus workers serve the clients that wait at their sockets, then have them drain."""
+        """Let the surplus workers serve the clients that wait at their sockets, then have them drain.
+
+        The sockets are closed here last: one that a worker still held would get new clients as soon as the kernel
+        chooses among all again.
+        """
         with scope:
             quiet_since = trio.current_time()
             while trio.current_time() < quiet_since + SETTLED or self._sockets.preparing:
@@ -167,11 +171,18 @@ class Workers(ChildOwner):
                     quiet_since = trio.current_time()
             surplus = self._accepting[self._wanted :]
             del self._accepting[self._wanted :]
-            for worker in surplus:
-                worker.wanted = False
-                await worker.tell("drain")
+            with trio.CancelScope(shield=True):  # once one of them is told, all of them are
+                for worker in surplus:
+                    worker.wanted = False
+                    await worker.tell("drain")
+                await self.tell_control()
+            while self._sockets.preparing or any(not self._has_drained(each) for each in self._rows):  # noqa: ASYNC110
+                await trio.sleep(LOOK_EVERY)
             self._sockets.close_surplus()
-            await self.tell_control()
+
+    def _has_drained(self, worker: ChildProcess) -> bool:
+        """Return whether a worker has its listening sockets for good, or not any more."""
+        return worker in self._accepting or worker in self._draining or worker.pid is None
 
     async def _hand_sockets(self, worker: ChildProcess) -> None:
         """Give a worker its sockets; those it has it does not take twice, and others are no more."""
