@@ -14,6 +14,7 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from balancer.config.fields import BackendAddress
 from balancer.config.model import Name, Section
+from balancer.errors import disk_reason
 from balancer.health.results import Verdict
 
 logger = logging.getLogger("balancer.health")
@@ -63,4 +64,4 @@ class HealthFile:
                 os.fsync(fd)
             beside.rename(self._path)
         except OSError as error:
-            logger.error("%s: %s; after a restart the backends will be unknown", self._path, error.strerror)
+            logger.error("%s: %s; after a restart the backends will be unknown", self._path, disk_reason(error))
