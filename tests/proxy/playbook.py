@@ -72,10 +72,11 @@ def at(cuts):
     return split
 
 
-def play(playbook, split=whole, **more):
-    """Run a playbook, its bytes ``split``; return the outcome."""
+def play(playbook, split=whole, before=lambda rig: None, **more):
+    """Run a playbook, its bytes ``split``; return the outcome. ``before`` gets the rig first."""
 
     async def work(rig):
+        before(rig)
         for side, what in playbook.script:
             if side == "client" and not rig.clients:
                 await rig.client()
@@ -97,7 +98,10 @@ async def _step(rig, side, what, split):
     if what is Act.REFUSE:
         rig.hosts[side].refuse()
         return
-    peer = rig.clients[0] if side == "client" else rig.hosts[side].last
+    peers = rig.clients if side == "client" else rig.hosts[side].connections
+    if not peers and rig.lenient:
+        return
+    peer = peers[0 if side == "client" else -1]
     match what:
         case Act.EOF:
             peer.finish()

@@ -168,6 +168,10 @@ class Heart:
 
     def __init__(self, folder, clock, engine, names, listener, pool, limits, timeouts, log):
         self.clock, self.engine = clock, engine
+        self.crashes = 0
+        """Tasks that have to crash; None: any number may."""
+        self.lenient = False
+        """A script may speak for a connection that has not come about."""
         self.log = log or Records()
         self.board = SharedCounters(memoryview(bytearray(size(1))), 0)
         self.worker = WorkerState(engine, self.log, self.board)
@@ -278,12 +282,12 @@ async def heart(
     clock,
     *,
     names="ab",
-    listener={},
-    pool={},
-    limits={},
-    timeouts={},
+    listener=(),
+    pool=(),
+    limits=(),
+    timeouts=(),
     engine=None,
-    log=None,  # noqa: B006
+    log=None,
 ):
     """A running worker, to be used under ``clock``; ``names`` are those of its backends.
 
@@ -292,12 +296,12 @@ async def heart(
     engine = engine or Engine()
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
-        rig = Heart(folder, clock, engine, names, listener, pool, limits, timeouts, log)
+        rig = Heart(folder, clock, engine, names, dict(listener), dict(pool), dict(limits), dict(timeouts), log)
         try:
             yield rig
             await rig.close()
             rig.assert_nothing_left()
-            assert not engine.crashes
+            assert rig.crashes is None or engine.crashes == rig.crashes
         finally:
             for peer in [*rig.clients, *rig.hosts.values()]:
                 peer.close()
