@@ -258,10 +258,10 @@ class Engine:
         self.current = None
         self._stepping = False
 
-    def crashed(self) -> None:
-        """Log and count the exception that is being handled."""
+    def crashed(self, message: str = "a connection crashed; the others go on") -> None:
+        """Log and count the exception that is being handled, which nothing but a fault of ours explains."""
         self.crashes += 1
-        logger.exception("a connection crashed; the others go on")
+        logger.exception(message)
 
     async def _sweep(self) -> None:
         while True:

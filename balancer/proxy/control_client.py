@@ -41,10 +41,10 @@ from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.proxy.backend_tls import TlsToBackends
-from balancer.proxy.client import handler
 from balancer.proxy.listener_state import ListenerState, prepare_contexts
 from balancer.proxy.listening_sockets import ListeningSockets, Sockets, SocketsMissing
 from balancer.proxy.report import counters, gauges, tallies
+from balancer.proxy.serve import handler
 from balancer.proxy.worker_state import WorkerState
 from balancer.shared.log_level import set_level
 

@@ -29,8 +29,8 @@ from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import AccessLog
-from balancer.proxy.client import handler
 from balancer.proxy.listener_state import ListenerState
+from balancer.proxy.serve import handler
 from balancer.proxy.worker_state import WorkerState
 from balancer.ring.base import Ring
 from balancer.shared.counters import Kind, SharedCounters, size
@@ -257,7 +257,7 @@ class Heart:
     def assert_nothing_left(self):
         """No connection is open, and nothing counts as if one were."""
         worker = self.worker
-        assert not worker.sessions
+        assert not worker.connections
         assert not worker.tunnel_registry.tunnels
         assert not worker.admission.connections.held
         assert not worker.admission.handshakes.held

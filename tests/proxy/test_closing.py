@@ -5,7 +5,7 @@ from playbooks import GET, HELLO, OK, SWITCHED, SWITCHING, UPGRADE, WORLD
 from proxy_rig import run
 
 from balancer.net.engine import Closed
-from balancer.proxy.listener_state import GRACE
+from balancer.proxy.listener_state import FIRST_REQUEST_TIMEOUT
 
 LAST = GET[:-2] + b"Connection: close\r\n\r\n"
 RESTART = b"\x88\x02\x03\xf4"
@@ -29,9 +29,9 @@ def test_a_client_may_go_on_sending_after_the_last_answer():
         for _ in range(5):
             await rig.passes(SILENCE * 0.9)
             await rig.send(client, bytes(1000))
-            assert len(rig.worker.sessions) == 1
+            assert len(rig.worker.connections) == 1
         await rig.passes(SILENCE * 1.1)
-        assert not rig.worker.sessions
+        assert not rig.worker.connections
 
     run(work)
 
@@ -40,7 +40,7 @@ def test_but_not_for_ever():
     async def work(rig):
         client = await last_answer(rig)
         for _ in range(int(AT_MOST / SILENCE)):
-            assert rig.worker.sessions
+            assert rig.worker.connections
             await rig.passes(SILENCE * 0.9)
             client.send(b"x")
             await rig.settle()
@@ -48,7 +48,7 @@ def test_but_not_for_ever():
         await rig.passes(SILENCE * 0.9)
         client.send(b"x")
         await rig.settle()
-        assert not rig.worker.sessions
+        assert not rig.worker.connections
 
     run(work)
 
@@ -58,7 +58,7 @@ def test_a_client_that_closes_has_gone():
         client = await last_answer(rig)
         client.finish()
         await rig.settle()
-        assert not rig.worker.sessions
+        assert not rig.worker.connections
 
     run(work)
 
@@ -122,10 +122,10 @@ def test_a_side_that_takes_nothing_does_not_hold_up_the_end():
             await rig.settle()
         rig.worker.tunnel_registry.end([1], "drained")
         await rig.passes(1.9)
-        assert rig.worker.sessions
+        assert rig.worker.connections
         await rig.passes(0.3)
         await rig.passes(2.2)
-        assert not rig.worker.sessions
+        assert not rig.worker.connections
 
     run(work)
 
@@ -172,7 +172,7 @@ def test_a_drain_ends_connections_between_requests_and_no_others():
         assert (idle.end, busy.end, silent.end, halfway.end) == ("eof", "", "", "")
         await rig.send(rig.hosts["a"].last, OK)
         assert busy.got == OK[:-4] + b"Connection: close\r\n\r\nok"
-        await rig.passes(GRACE + 0.2)
+        await rig.passes(FIRST_REQUEST_TIMEOUT + 0.2)
         assert (silent.end, halfway.end) == ("eof", "")
         await rig.send(halfway, GET[9:])
         await rig.send(rig.hosts["a"].last, OK)
@@ -188,7 +188,7 @@ def test_a_drain_ends_connections_between_requests_and_no_others():
 def test_what_is_closed_from_outside_says_why():
     async def work(rig):
         client = await rig.client(GET)
-        (session,) = rig.worker.sessions
+        (session,) = rig.worker.connections
         rig.engine.throw(session.task, Closed("the balancer stops"))
         await rig.settle()
         assert client.end == "eof"

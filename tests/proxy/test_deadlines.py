@@ -190,6 +190,6 @@ def test_a_tunnel_ends_when_one_side_takes_nothing():
         await rig.passes(16)
         client.send(b"\x8a\x80\0\0\0\0")  # what it says does not count
         await rig.passes(15)
-        assert rig.log.lines[-1][1:4] == (101, "the client takes nothing any more", "client")
+        assert rig.log.lines[-1][1:4] == (101, "the client stopped reading", "client")
 
     run(work, timeouts={"send": 30.0})
