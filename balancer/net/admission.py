@@ -30,7 +30,7 @@ from balancer.shared.buckets import Metered
 from balancer.shared.counters import Kind, SharedCounters
 from balancer.shared.sketch import SketchCells
 
-logger = logging.getLogger("balancer.gate")
+logger = logging.getLogger("balancer.admission")
 RELIEF = 0.95
 """Connections are let in again below this share of the memory limit."""
 REPORT_INTERVAL = 10.0

@@ -247,13 +247,13 @@ class ControlClient:
     def _listen(self, listener: ListenerState, moved: Mapping[str, list[Acceptor]], sockets: Sockets) -> None:
         """Accept from the listener's sockets with its settings; take the new ones out of ``sockets``."""
         admission, handle = self.worker.admission, handler(self.worker, listener)
-        crowded = (admission.handshakes,) if listener.tls is not None else ()
+        others = (admission.handshakes,) if listener.tls is not None else ()
         listener.acceptors |= moved
         for acceptors in listener.acceptors.values():
             for acceptor in acceptors:
-                acceptor.serve(listener.connection_limit, handle, crowded)
+                acceptor.serve(listener.connection_limit, handle, others)
         for key in [key for key in listener.config.socket_keys if key in sockets]:
-            acceptors = [Acceptor(admission, listener.connection_limit, sock, handle, crowded) for sock in sockets[key]]
+            acceptors = [Acceptor(admission, listener.connection_limit, sock, handle, others) for sock in sockets[key]]
             try:
                 for acceptor in acceptors:
                     acceptor.start()

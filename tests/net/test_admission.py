@@ -168,11 +168,11 @@ class TestHandshakes:
             await passes(clock, HANDSHAKE_TURN / 2)
             shake("second")
             assert admission.handshakes.full()
-            admission.handshakes.press(1)
+            admission.handshakes.make_room(1)
             await settle()
             assert ended == []
             await passes(clock, HANDSHAKE_TURN / 2)
-            admission.handshakes.press(5)
+            admission.handshakes.make_room(5)
             assert not admission.handshakes.full()
             await settle()
             assert ended == ["first"]
