@@ -51,7 +51,7 @@ class Mapped(Table):
         position = self.position(token)
         met: frozenset[str] = frozenset()
         for _ in self.members:
-            slots = self.without(met)
+            slots = self.without(met) if met else self.slots
             name = slots[position % len(slots)]
             met |= {name}
             yield name

@@ -65,6 +65,11 @@ class InOrder(Ring):
         return {}
 
 
+def a_board():
+    """Shared counters of the only worker."""
+    return SharedCounters(memoryview(bytearray(size(1))), 0)
+
+
 class Records(AccessLog):
     """An access log in a list: event, status, how it ended, who ended it, backend and number of tries."""
 
@@ -173,7 +178,7 @@ class Heart:
         self.lenient = False
         """A script may speak for a connection that has not come about."""
         self.log = log or Records()
-        self.board = SharedCounters(memoryview(bytearray(size(1))), 0)
+        self.board = a_board()
         self.worker = WorkerState(engine, self.log, self.board)
         limits = LimitSettings(**{"max_connections_per_client": 1000, **limits})
         self.worker.configure(limits, TimeoutSettings(**timeouts), b"secret")
