@@ -30,7 +30,7 @@ from balancer.shared.buckets import Metered
 from balancer.shared.counters import Kind, SharedCounters
 from balancer.shared.sketch import SketchCells
 
-logger = logging.getLogger("balancer.gate")
+logger = logging.getLogger("balancer.admission")
 RELIEF = 0.95
 """Connections are let in again below this share of the memory limit."""
 REPORT_INTERVAL = 10.0
@@ -121,9 +121,9 @@ class Admission:
         """A connection that was admitted has ended."""
         self.shared_counters.sketch.leave(places)
 
-    def weigh(self) -> None:
-        """Called every second: is there memory for more?"""
-        with suppress(OSError):  # no descriptor left to look with: it is as it was
+    def check_memory(self) -> None:
+        """Compare the memory in use with the limit; to be called every second."""
+        with suppress(OSError):  # no descriptor left to look with: keep the last number
             self._memory.put(self._used())
         if not self._ceiling:
             self.starved = False
@@ -143,7 +143,7 @@ class Admission:
             self.starved = False
 
     def report(self) -> None:
-        """Called every second: say how many were refused, if any were, and not too often."""
+        """Log how many connections were refused, if any were, and not too often; to be called every second."""
         since, before = self._told
         now = self.engine.now
         if now < since + REPORT_INTERVAL:

@@ -6,13 +6,13 @@ from balancer.net.engine import Engine, Task, TimedOut, Watch
 from balancer.shared.counters import Kind, SharedCounters
 
 HANDSHAKE_TURN = 1.0
-"""Seconds that a handshake may take while others wait to begin theirs."""
+"""Seconds that a handshake may take while others wait to begin."""
 HANDSHAKES_CUT = 64
-"""Handshakes cut at once, at most."""
+"""Maximal number of handshakes cut at once."""
 
 
 class ConnectionLimit:
-    """Connections of one kind: how many this worker has, how many all may have, and whom to wake when one leaves."""
+    """Connections of one kind: how many this worker has, how many all may have, and what to wake when one ends."""
 
     __slots__ = ("_cell", "_engine", "held", "limit", "waiting")
 
@@ -25,16 +25,19 @@ class ConnectionLimit:
         self.waiting: set[Task] = set()
 
     def full(self) -> bool:
-        """Would one more be too many?"""
+        """Return whether one more would be too many."""
         return 0 < self.limit <= self._cell.total()
 
     def enter(self) -> None:
-        """One connection more."""
+        """Count one connection more."""
         self.held += 1
         self._cell.put(self.held)
 
     def claim(self) -> bool:
-        """Enter, if there is a place. Counts first and looks then: another worker may do the same at this moment."""
+        """Count one connection more if the limit allows it; return whether it does.
+
+        It counts first and looks at the total then, as another worker may do the same at this moment.
+        """
         self.enter()
         if 0 < self.limit < self._cell.total():
             self.disclaim()
@@ -42,23 +45,23 @@ class ConnectionLimit:
         return True
 
     def disclaim(self) -> None:
-        """Nobody has taken the place that was claimed."""
+        """Take back what ``claim`` has counted."""
         self.held -= 1
         self._cell.put(self.held)
 
     def leave(self) -> None:
-        """One connection less."""
+        """Count one connection less, and wake what waits for that."""
         self.disclaim()
         if self.waiting:
             for task in list(self.waiting):
                 self._engine.wake(task)
 
-    def press(self, newcomers: int) -> None:
-        """So many wait for room; a kind whose connections may be cut makes some."""
+    def make_room(self, newcomers: int) -> None:
+        """Make room for so many that wait, if connections of this kind may be cut."""
 
 
 class HandshakeLimit(ConnectionLimit):
-    """Handshakes in flight, the oldest first."""
+    """The limit of handshakes in flight, which are kept in the order of their beginnings."""
 
     __slots__ = ("_began", "cut")
 
@@ -68,19 +71,19 @@ class HandshakeLimit(ConnectionLimit):
         self.cut = 0
 
     def begin(self, client: Watch) -> None:
-        """A client has been accepted and is to shake hands."""
+        """Count a client that begins its handshake."""
         self._began[client] = self._engine.now
         self.enter()
 
     def end(self, client: Watch) -> None:
-        """It has done so, or will not; without effect on one that did not begin."""
+        """Stop counting a client whose handshake is over; without effect on one that did not begin."""
         if self._began.pop(client, None) is not None:
             self.leave()
 
-    def press(self, newcomers: int) -> None:
-        """Cut as many as there are newcomers, of those that have had their turn; their places are free at once."""
-        oldest = self._engine.now - HANDSHAKE_TURN
-        late = takewhile(lambda client: self._began[client] <= oldest, self._began)
+    def make_room(self, newcomers: int) -> None:
+        """Cut one handshake for each newcomer, of those that have had their time; this makes room at once."""
+        before = self._engine.now - HANDSHAKE_TURN
+        late = takewhile(lambda client: self._began[client] <= before, self._began)
         for client in list(islice(late, min(newcomers, HANDSHAKES_CUT))):
             self.end(client)
             if client.task is not None:

@@ -10,13 +10,16 @@ from balancer.net.engine import Engine, Task, TimedOut, park
 from balancer.net.transport import PlainTransport, Transport
 
 MAX_IDLE = 256
-"""Idle connections kept per backend."""
+"""Idle connections kept for each backend, at most."""
 FRESH = 1.0
-"""Seconds within which an idle connection is trusted with a request that could not be sent twice."""
+"""Seconds for which an idle connection may serve a request that must not be sent twice."""
 
 
 async def dial(engine: Engine, task: Task, address: Address) -> PlainTransport:
-    """Connect, within the task's deadline. Every failure is a ``ProxyError`` that may always be retried elsewhere."""
+    """Connect, within the task's deadline.
+
+    Raise ``ProxyError``: one that may always be retried elsewhere, or one of our own if no socket can be had.
+    """
     if address.path:
         family, target = socket.AF_UNIX, address.path
     else:
@@ -24,19 +27,22 @@ async def dial(engine: Engine, task: Task, address: Address) -> PlainTransport:
         target = (address.host, address.port)  # type: ignore[assignment]
     try:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    except OSError as error:  # out of descriptors: no backend's fault
-        raise ProxyError(Source.INTERNAL, 503, f"no socket to be had ({_name(error.errno)})") from None
+    except OSError as error:
+        raise _no_socket(error) from None
     try:
         if not address.path:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         outcome = sock.connect_ex(target)
         if outcome not in (0, errno.EINPROGRESS):  # EAGAIN of a Unix socket: its backlog is full
             raise _refused(outcome)
+        # Registered only now: epoll reports a socket that was never connected as hung up.
+        transport = PlainTransport(engine, sock, Source.BACKEND, task)
+    except OSError as error:
+        sock.close()
+        raise _no_socket(error) from None
     except BaseException:
         sock.close()
         raise
-    # Registered only now: epoll reports a socket that was never connected as hung up.
-    transport = PlainTransport(engine, sock, Source.BACKEND, task)
     if outcome == 0:
         transport.writable = True
         return transport
@@ -54,8 +60,10 @@ async def dial(engine: Engine, task: Task, address: Address) -> PlainTransport:
     return transport
 
 
-def _name(number: int | None) -> str:
-    return errno.errorcode.get(number or 0, "unknown error")
+def _no_socket(error: OSError) -> ProxyError:
+    """Return the error for a lack of descriptors, memory or watches (epoll_ctl(2)): no fault of the backend."""
+    name = errno.errorcode.get(error.errno or 0, "unknown error")
+    return ProxyError(Source.INTERNAL, 503, f"cannot open a socket ({name})")
 
 
 def _refused(number: int) -> ProxyError:
@@ -64,10 +72,10 @@ def _refused(number: int) -> ProxyError:
 
 
 class IdleConnections:
-    """Connections of one backend between two requests, the latest used first.
+    """Connections to one backend between two requests, the most recently used first.
 
-    While idle they belong to no task. Whatever happens on one leaves a mark in its watch; one that is not ``quiet``,
-    because its backend has closed it or spoken out of turn, is closed, never used.
+    While idle they belong to no task, but their watches note what happens. One that is not ``quiet``, because its
+    backend has closed it or sent something out of turn, is closed and never used again.
     """
 
     __slots__ = ("_idle", "limit")
@@ -87,14 +95,14 @@ class IdleConnections:
         transport.task = None
         self._idle.append((now, transport))
 
-    def take(self, task: Task, oldest: float) -> Transport | None:
-        """The most recently used connection, if it was put back at ``oldest`` or later."""
+    def take(self, task: Task, since: float) -> Transport | None:
+        """Return the most recently used connection, if it was put back at ``since`` or later, else None."""
         while self._idle:
-            since, transport = self._idle[-1]
+            last_used, transport = self._idle[-1]
             if not transport.quiet():
                 self._idle.pop()
                 transport.close()
-            elif since < oldest:
+            elif last_used < since:
                 return None
             else:
                 self._idle.pop()
@@ -102,12 +110,12 @@ class IdleConnections:
                 return transport
         return None
 
-    def expire(self, oldest: float) -> None:
-        """Close what was put back before ``oldest`` and what its backend has closed."""
+    def expire(self, before: float) -> None:
+        """Close the connections that were put back before then, or that their backend has closed."""
         kept = []
-        for since, transport in self._idle:
-            if since < oldest or not transport.quiet():
+        for last_used, transport in self._idle:
+            if last_used < before or not transport.quiet():
                 transport.close()
             else:
-                kept.append((since, transport))
+                kept.append((last_used, transport))
         self._idle = kept

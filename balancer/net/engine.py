@@ -3,30 +3,36 @@
 Some facts about epoll (epoll(7)) and what follows from them here:
 
 - An epoll descriptor is itself pollable, so one trio task can sleep in ``wait_readable(epoll)`` and, when it wakes,
-  step every coroutine whose socket became ready. trio's price for a wait (an ``epoll_ctl``, a turn of its scheduler,
+  step every coroutine whose socket became ready. The cost of a wait in trio (an ``epoll_ctl``, a turn of its scheduler,
   a cancel scope) is then paid once per batch, not once per read.
-- Edge-triggered interest is registered once, for both directions, and never modified. The kernel tells us of a change
-  only once, so each ``Watch`` remembers it until a read or write runs dry. A short read on a stream socket means dry
-  (epoll(7), question 9), which saves the call that would say EAGAIN, unless the peer has hung up: its FIN makes no
+- Edge-triggered interest is registered once, for both directions, and never modified. The kernel reports a change only
+  once, so each ``Watch`` remembers it until a read or write runs dry. A short read on a stream socket means dry
+  (epoll(7), question 9), which saves the call that would return EAGAIN, unless the peer has hung up: its FIN makes no
   second edge, so after EPOLLRDHUP the watch stays readable until the end of the stream has been read.
-- Readiness is a hint. Another coroutine may have read first, and a reported edge may be old: whoever waits loops.
+- Readiness is a hint. Another coroutine may have read first, and a reported edge may be old: a wait is always a loop.
 - A batch is applied to the watches before any coroutine is stepped. Nothing can close a descriptor in between, so an
   event can never wake the next owner of a reused descriptor number.
 
+Most steps take some 20 µs, but a TLS handshake takes more than a millisecond of CPU, and hundreds of clients may come
+back at once. So the engine looks at the clock while it steps, and after ``SPELL`` takes new events from the kernel and
+lets trio's tasks run (the heartbeat among them). Tasks that did not get their turn keep their order, and alternate with
+those that become ready later: a keystroke in a tunnel does not wait for all the handshakes that were ready before it.
+
 Coroutines here await only ``park`` and ``give_way`` (through the transports). They must not await trio.
 A coroutine ends by returning, or by an exception thrown at its await point: ``TimedOut`` when it let ``expires`` pass,
-``Closed`` when somebody ended it from outside. Deadlines are looked at ten times a second: exact enough for seconds,
-and free for the reads and writes in between.
+``Closed`` when it is ended from outside. Deadlines are checked ten times a second: exact enough for seconds, and free
+for the reads and writes in between.
 """
 
 import logging
 import math
 import os
 import select
+import time
 import types
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from inspect import CORO_CREATED, getcoroutinestate
 
 import trio
@@ -38,13 +44,13 @@ logger = logging.getLogger("balancer.engine")
 LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds; see ``Engine.lag``."""
 SWEEP_INTERVAL = 0.1
-"""Seconds between two looks at the deadlines."""
+"""Seconds between two checks of the deadlines."""
 BATCH = 256
-"""Events taken from the kernel in one go."""
+"""Events taken from the kernel at once."""
 ROUNDS = 16
 """Batches served before trio's other tasks get their turn."""
-SPELL = 0.01
-"""Seconds after which they get it in any case: batches of a flood of new connections take long."""
+SPELL = 0.003
+"""Seconds after which they get it in any case."""
 
 _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
@@ -57,11 +63,11 @@ class TimedOut(Exception):
 
 
 class Closed(Exception):
-    """The coroutine is ended from outside; the message says why: a drain is over, the process stops."""
+    """The coroutine is ended from outside; the message says why, for the access log."""
 
 
 class Task:
-    """A coroutine of the engine. ``expires`` (in ``Engine.now`` time) is its owner's to move; infinity means never."""
+    """A coroutine of the engine. Its owner may move ``expires`` (in ``Engine.now`` time); infinity means never."""
 
     __slots__ = ("coro", "expires", "interrupt", "queued", "spent")
 
@@ -74,7 +80,7 @@ class Task:
 
 
 class Watch(ABC):
-    """What the kernel last said of one descriptor, and the task to wake when it says more."""
+    """What the kernel last reported of one descriptor, and the task to wake when it reports more."""
 
     __slots__ = ("fd", "hung_up", "readable", "task", "writable")
 
@@ -91,7 +97,7 @@ class Watch(ABC):
 
 
 class _Bell(Watch):
-    """Wakes the engine when there is work and no socket speaks: an eventfd makes an edge of every write to it."""
+    """Wakes the engine when there is work without an event of a socket: every write to an eventfd makes an edge."""
 
     __slots__ = ()
 
@@ -112,40 +118,50 @@ def park() -> Generator[None, None, None]:
 
 
 class Engine:
-    """One per worker. ``run`` is its trio task; everything else is synchronous and belongs to the same thread."""
+    """One per worker. ``run`` is its trio task; everything else is synchronous and belongs to the same thread.
 
-    def __init__(self) -> None:
+    ``clock`` measures how long steps take. It need not be that of ``now``, and may run while this process does not: to
+    end a step early costs little.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.now = 0.0
+        """trio's time at the last batch."""
         self.current: Task | None = None
+        """The task that is being stepped."""
         self.crashes = 0
+        """Exceptions that nothing but a fault of ours explains."""
         self.lag = Histogram(LAG_BOUNDS)
-        """How late the sweep came: how long everything else had to wait for its turn."""
+        """How late the deadlines were checked, which is how long everything else had to wait for its turn."""
         self.tasks: set[Task] = set()
+        self._clock = clock
         self._epoll = select.epoll()
         self._watches: dict[int, Watch] = {}
         self._ready: deque[Task] = deque()
+        self._delayed: deque[Task] = deque()
+        """Tasks that were ready when an earlier step had to end."""
         self._stepping = False
         self._bell = _Bell()
         self.watch(self._bell)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; whatever is left then is closed: coroutines, then descriptors that no one closed."""
+        """Serve until cancelled; then close what is left: coroutines first, then the descriptors they did not close."""
         self.now = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sweep)
                 task_status.started()
                 while True:
-                    if self._ready:
+                    if self._ready or self._delayed:
                         await trio.lowlevel.checkpoint()
                     else:
                         await trio.lowlevel.wait_readable(self._epoll.fileno())
-                    until = trio.current_time() + SPELL
+                    until = self._clock() + SPELL
                     for _ in range(ROUNDS):
-                        if not self._turn() or self.now > until:
+                        if not self._turn(until) or self._clock() > until:
                             break
         finally:
-            self._stepping = True  # whoever is woken from here on is not stepped any more
+            self._stepping = True  # tasks that are woken from here on are not stepped any more
             for task in list(self.tasks):
                 try:
                     task.coro.close()
@@ -168,49 +184,49 @@ class Engine:
         self._epoll.unregister(watch.fd)
 
     def spawn(self, coro: Coroutine[None, None, None]) -> Task:
-        """Start a coroutine; its first step comes before this call returns, or with the next batch."""
+        """Start a coroutine. It is stepped before this returns or, if called within a step, with the next batch."""
         task = Task(coro)
         self.tasks.add(task)
         self.wake(task)
         return task
 
     def wake(self, task: Task) -> None:
-        """Step a parked task although none of its watches spoke."""
+        """Step a parked task although none of its watches reported anything."""
         if not task.queued:
             task.queued = True
             self._ready.append(task)
         if not self._stepping:
             self.now = trio.current_time()
-            self._step_ready()
-            if self._ready:  # what these steps made ready; ``run`` may be asleep
+            self._step_ready(self._clock() + SPELL)
+            if self._ready or self._delayed:  # ``run`` may be asleep
                 self._bell.ring()
 
     def throw(self, task: Task, error: Exception) -> None:
         """Raise ``error`` at the task's await point; without effect on a task that has ended."""
         if task in self.tasks:
-            if not isinstance(task.interrupt, Closed):  # who would survive a deadline must not miss the end
+            if not isinstance(task.interrupt, Closed):  # a task may survive a deadline, but not its end
                 task.interrupt = error
             self.wake(task)
 
     @types.coroutine
     def give_way(self) -> Generator[None, None, None]:
-        """Let everybody else have a turn, then go on. Called by whoever has had 256 KiB or 16 operations."""
+        """Let all others have a turn, then go on. For a task that has had its share: 256 KiB or 16 operations."""
         task = self.current
         assert task is not None
         self.wake_later(task)
         yield
 
     def wake_later(self, task: Task) -> None:
-        """Step a task that is about to park again when everybody else has had a turn."""
+        """Step a task that is about to park again when all others have had a turn."""
         if not task.queued:
             task.queued = True
             self._ready.append(task)
 
-    def _turn(self) -> bool:
-        """Take one batch of events and step whoever they concern; false when there was nothing to do."""
+    def _turn(self, until: float) -> bool:
+        """Take one batch of events and step the tasks they concern; return whether there was anything to do."""
         events = self._epoll.poll(0, BATCH)
         ready = self._ready
-        if not events and not ready:
+        if not events and not ready and not self._delayed:
             return False
         self.now = trio.current_time()
         watches = self._watches
@@ -226,17 +242,26 @@ class Engine:
             if task is not None and not task.queued:
                 task.queued = True
                 ready.append(task)
-        self._step_ready()
+        self._step_ready(until)
         return True
 
-    def _step_ready(self) -> None:
-        """Step the tasks that are ready now; those that become ready meanwhile wait for the next batch."""
+    def _step_ready(self, until: float) -> None:
+        """Step the tasks that are ready now, until the time is up; those that become ready meanwhile come later."""
         self._stepping = True
-        ready, tasks = self._ready, self.tasks
-        for _ in range(len(ready)):
-            task = ready.popleft()
+        ready, delayed, tasks, clock = self._ready, self._delayed, self.tasks, self._clock
+        fresh = len(ready)
+        for number in range(fresh + len(delayed)):
+            if number and not number & 1 and clock() > until:
+                if not delayed:
+                    delayed.extend(ready.popleft() for _ in range(fresh))
+                break
+            if delayed and not (number & 1 and fresh):
+                task = delayed.popleft()
+            else:
+                task = ready.popleft()
+                fresh -= 1
             task.queued = False
-            if task not in tasks:  # it ended in an earlier step of this batch
+            if task not in tasks:  # it ended before its turn came
                 continue
             task.spent = 0
             self.current = task
@@ -246,7 +271,7 @@ class Engine:
                 else:
                     error, task.interrupt = task.interrupt, None
                     if getcoroutinestate(task.coro) == CORO_CREATED:
-                        task.coro.send(None)  # up to where its cleanup is in force
+                        task.coro.send(None)  # up to its first wait, so that its cleanup is in place
                     task.coro.throw(error)
             except StopIteration:
                 tasks.discard(task)
@@ -258,10 +283,10 @@ class Engine:
         self.current = None
         self._stepping = False
 
-    def crashed(self) -> None:
-        """Log and count the exception that is being handled."""
+    def crashed(self, message: str = "a connection crashed; the others go on") -> None:
+        """Log and count the exception that is being handled, which nothing but a fault of ours explains."""
         self.crashes += 1
-        logger.exception("a connection crashed; the others go on")
+        logger.exception(message)
 
     async def _sweep(self) -> None:
         while True:

@@ -1,14 +1,22 @@
 """The coroutine that accepts from a listening socket.
 
-What accept(2) may say and what we do (after trio's review of the literature in ``_highlevel_socket.py``): errors of the
-one connection that was about to be accepted are skipped; a lack of descriptors or memory must not spin and must not
-leave the client hanging, so one descriptor is kept in reserve, given up to accept and close that client, and taken
-again (libuv's trick); where even that fails, accepting rests until the next look at the deadlines.
-Where there is no room (``balancer.net.admission``) we stop accepting instead: clients wait in the kernel's backlog.
+What accept(2) may report and what we do (after the review of the literature in trio's ``_highlevel_socket.py``):
+
+- Errors of the one connection that was about to be accepted are skipped. Linux passes on whatever error is pending on
+  the new socket, so this list is long.
+- A lack of descriptors or memory must neither spin nor leave the client hanging. So one descriptor is kept in reserve,
+  closed to accept that client and close it, and opened again (libuv's trick). If even that fails, accepting rests until
+  the next check of the deadlines.
+- Any other error is logged once, and accepting rests likewise. It never ends: a listening socket that is open but not
+  accepted from still collects clients, which then hang.
+
+While a limit is reached (``balancer.net.admission``) we do not accept either: clients wait in the kernel's backlog.
 """
 
 import errno
+import logging
 import math
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,11 +27,13 @@ from balancer.net.bind import queued
 from balancer.net.connection_limit import ConnectionLimit
 from balancer.net.engine import Closed, TimedOut, Watch, park
 
+logger = logging.getLogger("balancer.net")
+
 ACCEPT_BATCH = 64
-"""Connections accepted before everybody else gets a turn."""
+"""Connections accepted before other tasks get their turn."""
 
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-_ITS_OWN_FAULT = {
+_OF_THE_CLIENT = {
     errno.ECONNABORTED,
     errno.EPERM,
     errno.EPROTO,
@@ -34,17 +44,23 @@ _ITS_OWN_FAULT = {
     errno.EHOSTUNREACH,
     errno.EOPNOTSUPP,
     errno.ENETUNREACH,
+    errno.ENOSR,
+    errno.ESOCKTNOSUPPORT,
+    errno.EPROTONOSUPPORT,
+    errno.ETIMEDOUT,
+    errno.ECONNRESET,
+    errno.EINTR,
 }
 
 
 class Acceptor(Watch):
     """A listening socket in the engine; ``handle`` gets each accepted socket (non-blocking) and the peer's address.
 
-    A connection is counted in its listener's limit and in that of the worker before ``handle`` sees it; whoever ends it
-    leaves both. Nothing is accepted while one of these, or one of ``crowded``, is full.
+    A connection is counted in the limit of its listener and in that of the worker before it is accepted; what ends it
+    leaves both. Nothing is accepted while one of these limits, or one of ``others``, is reached.
     """
 
-    __slots__ = ("_admission", "_crowded", "_handle", "_limit", "sock")
+    __slots__ = ("_admission", "_handle", "_limit", "_limits", "_logged", "sock")
 
     def __init__(
         self,
@@ -52,23 +68,25 @@ class Acceptor(Watch):
         connection_limit: ConnectionLimit,
         sock: socket.socket,
         handle: Callable[[socket.socket, Any], None],
-        crowded: tuple[ConnectionLimit, ...] = (),
+        others: tuple[ConnectionLimit, ...] = (),
     ) -> None:
         super().__init__(sock.fileno(), None)
         self.sock = sock
+        self._logged: set[int | None] = set()
+        """Errors that have been logged."""
         self._admission = admission
-        self.serve(connection_limit, handle, crowded)
+        self.serve(connection_limit, handle, others)
 
     def serve(
         self,
         connection_limit: ConnectionLimit,
         handle: Callable[[socket.socket, Any], None],
-        crowded: tuple[ConnectionLimit, ...],
+        others: tuple[ConnectionLimit, ...],
     ) -> None:
         """Accept for this listener from now on."""
         self._limit = connection_limit
         self._handle = handle
-        self._crowded = (self._admission.connections, connection_limit, *crowded)
+        self._limits = (self._admission.connections, connection_limit, *others)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -81,24 +99,35 @@ class Acceptor(Watch):
         admission = self._admission
         try:
             while True:
-                while not self.readable:
-                    await park()
-                connection_limit = self._full()
-                if connection_limit is not None:
-                    connection_limit.press(queued(self.sock))
-                    if connection_limit.full():
-                        await self._wait(connection_limit)
-                elif self._accept_some():
-                    await admission.engine.give_way()
-                else:
-                    await self._rest()
-                    admission.take_reserve()
+                try:
+                    await self._accept_when_ready()
+                except Closed:
+                    raise
+                except Exception:
+                    admission.engine.crashed("accepting failed; it is tried again")
+                    await self._pause()
         finally:
             admission.acceptors.remove(self)
             self.close()
 
+    async def _accept_when_ready(self) -> None:
+        """Wait for clients, and for room, and accept some."""
+        admission = self._admission
+        while not self.readable:
+            await park()
+        limit = self._reached()
+        if limit is not None:
+            limit.make_room(queued(self.sock))
+            if limit.full():
+                await self._wait(limit)
+        elif self._accept_some():
+            await admission.engine.give_way()
+        else:
+            await self._pause()
+            admission.take_reserve()
+
     def stop(self) -> None:
-        """Accept nobody more, and close the socket; who waits at it is lost unless it is open somewhere else."""
+        """Accept no more clients, and close the socket; those that wait are lost unless it is open elsewhere."""
         if self.task is not None:
             self._admission.engine.throw(self.task, Closed())
 
@@ -109,11 +138,11 @@ class Acceptor(Watch):
             self.fd = -1
             self.sock.close()
 
-    def _full(self) -> ConnectionLimit | None:
-        return next((connection_limit for connection_limit in self._crowded if connection_limit.full()), None)
+    def _reached(self) -> ConnectionLimit | None:
+        return next((limit for limit in self._limits if limit.full()), None)
 
     def _claim(self) -> bool:
-        """A place for the next client, before it is accepted."""
+        """Count the next client, before it is accepted; return whether there is room for it."""
         if not self._admission.connections.claim():
             return False
         if not self._limit.claim():
@@ -126,17 +155,17 @@ class Acceptor(Watch):
         self._admission.connections.disclaim()
 
     async def _wait(self, connection_limit: ConnectionLimit) -> None:
-        """Until somebody leaves: here, or in another worker by the next look at the deadlines."""
+        """Wait until a connection ends: here, or in another worker by the next check of the deadlines."""
         task = self.task
         assert task is not None
         connection_limit.waiting.add(task)
         try:
-            await self._rest()
+            await self._pause()
         finally:
             connection_limit.waiting.discard(task)
 
-    async def _rest(self) -> None:
-        """Until the next look at the deadlines, or the next client."""
+    async def _pause(self) -> None:
+        """Wait until the next check of the deadlines, or the next client."""
         task = self.task
         assert task is not None
         task.expires = self._admission.engine.now
@@ -145,7 +174,7 @@ class Acceptor(Watch):
         task.expires = math.inf
 
     def _accept_some(self) -> bool:
-        """One batch; false when there is no room for the next client, not even to refuse it."""
+        """Accept one batch; return false when accepting has to pause."""
         admission = self._admission
         for _ in range(ACCEPT_BATCH):
             if not self._claim():
@@ -161,8 +190,9 @@ class Acceptor(Watch):
                 if error.errno in _NO_ROOM:
                     if not admission.refuse_next(self.sock):
                         return False
-                elif error.errno not in _ITS_OWN_FAULT:
-                    raise
+                elif error.errno not in _OF_THE_CLIENT:
+                    self._log(error)
+                    return False
                 continue
             if admission.starved:
                 self._disclaim()
@@ -171,11 +201,19 @@ class Acceptor(Watch):
             client.setblocking(False)
             try:
                 self._handle(client, peer)
-            except Exception:  # the kernel may have no room for it in the engine; the listener lives on
+            except Exception:  # no memory, or no more watches (epoll_ctl(2)); the listener lives on
                 client.close()
                 self._limit.leave()
                 admission.connections.leave()
                 admission.engine.crashed()
-            if self._full() is not None:
+            if self._reached() is not None:
                 break
         return True
+
+    def _log(self, error: OSError) -> None:
+        """Log an error of accept(2) that is not expected, once for each kind."""
+        if error.errno not in self._logged:
+            self._logged.add(error.errno)
+            name = errno.errorcode.get(error.errno or 0, "unknown error")
+            text = os.strerror(error.errno or 0)
+            logger.error("accepting clients failed: %s (%s); trying again, without more messages about it", text, name)

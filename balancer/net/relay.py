@@ -1,8 +1,8 @@
-"""The relay: bytes both ways between two transports until both sides are done.
+"""The relay: bytes both ways between two transports until both directions have ended.
 
-One task serves both directions, so an idle time, a close from outside and the end of the tunnel need no second task
-and no signals between tasks. Half-close is kept (RFC 9293, 3.6): an end of stream from one side is passed on once all
-bytes before it have been, and the other direction lives until it ends by itself.
+One task serves both directions, so that an idle timeout, a close from outside and the end of the tunnel need no second
+task and no signals between tasks. Half-close is kept (RFC 9293, 3.6): the end of a stream is passed on after all bytes
+before it, and the other direction lives until it ends by itself.
 """
 
 import math
@@ -10,12 +10,12 @@ import math
 from balancer.errors import ProxyError, Source
 from balancer.http.frames import Frames
 from balancer.net.engine import Task, TimedOut, park
-from balancer.net.send_progress import SendStall
+from balancer.net.send_progress import SendProgress
 from balancer.net.transport import TURN_BYTES, Transport
 
 
 class Flow:
-    """One direction of a relay. It has ``ended`` when the end of its stream was passed on, or is what is ``unsent``."""
+    """One direction of a relay. It has ``ended`` when the end of its stream was passed on, or is all that is unsent."""
 
     __slots__ = ("ended", "frames", "sink", "source")
 
@@ -26,7 +26,7 @@ class Flow:
         self.ended = False
 
     def move(self) -> bool:
-        """Pass on what can be passed on without waiting; true if anything was."""
+        """Pass on what can be passed on without waiting; return whether anything was."""
         sink = self.sink
         if sink.unsent is not None:
             if not sink.writable:
@@ -54,18 +54,18 @@ async def relay(
     backend: Transport,
     idle: float,
     frames: tuple[Frames, Frames] | None = None,
-    patience: float = math.inf,
+    send_timeout: float = math.inf,
 ) -> Source:
-    """Relay until both directions have ended; tells which side ended first.
+    """Relay until both directions have ended; return the side that ended first.
 
-    ``idle`` is the longest silence in seconds: then ``TimedOut`` is raised here. A side that breaks raises its
-    ``ProxyError``, as does one that takes nothing of what waits for it for ``patience`` seconds, however much it says
-    meanwhile; both are reset then: whoever is left must not take what it got for the whole. Closing the transports is
-    the caller's otherwise. ``frames`` are fed with what goes to the backend and to the client.
+    Raise ``TimedOut`` after ``idle`` seconds without a byte in either direction. Raise the ``ProxyError`` of a side
+    that breaks, or that acknowledges nothing of what waits for it for ``send_timeout`` seconds, however much it sends
+    meanwhile; both sides are reset then, so that neither can take what it got for the whole. In all other cases the
+    caller closes the transports. ``frames`` follow what goes to the backend and to the client.
     """
     engine = client.engine
     first: Source | None = None
-    stall: SendStall | None = None
+    progress: SendProgress | None = None
     sent, answered = frames or (None, None)
     up, down = Flow(client, backend, sent), Flow(backend, client, answered)
     task.expires = engine.now + idle
@@ -87,23 +87,23 @@ async def relay(
             if up.ended or down.ended or client.pending() or backend.pending():
                 continue
         if client.unsent is None and backend.unsent is None:
-            stall = None
+            progress = None
             await park()
         else:
-            if stall is None:
-                stall = SendStall((client, backend), engine.now + patience)
+            if progress is None:
+                progress = SendProgress((client, backend), engine.now + send_timeout)
             silent = task.expires
-            task.expires = min(silent, stall.until)
+            task.expires = min(silent, progress.until)
             try:
                 await park()
             except TimedOut:
                 if engine.now >= silent:
                     raise
-                if (stuck := stall.stuck()) is not None:
+                if (stalled := progress.stalled()) is not None:
                     client.abort()
                     backend.abort()
-                    raise ProxyError(stuck.source, 504, f"the {stuck.source} takes nothing any more") from None
-                stall = None
+                    raise ProxyError(stalled.source, 504, f"the {stalled.source} stopped reading") from None
+                progress = None
             task.expires = silent
     assert first is not None
     return first

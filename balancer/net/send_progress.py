@@ -1,6 +1,8 @@
-"""Does a peer take what is sent to it? The kernel's buffers hide that: a socket becomes writable only when a good part
-of its buffer, maybe megabytes, is free again, and a slow reader may need minutes for that. What the peer has not
-acknowledged yet is asked of the kernel instead (``SIOCOUTQ``, tcp(7)), and only when a deadline has passed.
+"""Does a peer take what is sent to it?
+
+The kernel's buffers hide that: a socket becomes writable only when a good part of its buffer, maybe megabytes, is free
+again, and a slow reader may need minutes for that. So we ask the kernel how much the peer has not acknowledged yet
+(``SIOCOUTQ``, tcp(7)). That is a system call, made only when a deadline has passed.
 """
 
 import struct
@@ -10,8 +12,8 @@ from termios import TIOCOUTQ
 from balancer.net.transport import Transport
 
 
-def taken(transport: Transport) -> int:
-    """Bytes that the other side has taken so far."""
+def acknowledged(transport: Transport) -> int:
+    """Return the number of bytes that the peer has acknowledged so far."""
     try:
         (waiting,) = struct.unpack("i", ioctl(transport.sock, TIOCOUTQ, bytes(4)))
     except OSError:  # the connection is gone: the next write says so
@@ -19,17 +21,18 @@ def taken(transport: Transport) -> int:
     return transport.sent - int(waiting)
 
 
-class SendStall:
-    """Those of some transports that do not take what is unsent, and how far each of them has come."""
+class SendProgress:
+    """How much those of ``transports`` that have something unsent have acknowledged, to be compared at ``until``."""
 
     def __init__(self, transports: tuple[Transport, ...], until: float) -> None:
         self.until = until
-        """When to look again."""
-        self._taken = [(transport, taken(transport)) for transport in transports if transport.unsent is not None]
+        self._before = [
+            (transport, acknowledged(transport)) for transport in transports if transport.unsent is not None
+        ]
 
-    def stuck(self) -> Transport | None:
-        """One that still has something to take, and took nothing of it since."""
-        for transport, before in self._taken:
-            if transport.unsent is not None and taken(transport) <= before:
+    def stalled(self) -> Transport | None:
+        """Return one that still has something unsent, and whose peer has acknowledged nothing since; or None."""
+        for transport, before in self._before:
+            if transport.unsent is not None and acknowledged(transport) <= before:
                 return transport
         return None

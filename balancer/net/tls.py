@@ -59,15 +59,15 @@ class TlsTransport(Transport):
         Towards a backend, ``server_name`` (or IP address) is what to ask for and to verify, and ``session`` is that of
         an earlier connection with the same context.
         """
-        super().__init__(plain.engine, plain.sock, plain.source, plain.task)
-        plain.fd = -1
-        self.readable, self.writable, self.hung_up = plain.readable, plain.writable, plain.hung_up
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         ours = plain.source is Source.CLIENT
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=ours, server_hostname=server_name, session=session
         )
+        super().__init__(plain.engine, plain.sock, plain.source, plain.task)
+        plain.fd = -1  # only now, when nothing can fail any more: until here the socket is closed with ``plain``
+        self.readable, self.writable, self.hung_up = plain.readable, plain.writable, plain.hung_up
         self._raw: bytes | memoryview = b""
         """Ciphertext that OpenSSL has not been given yet."""
         self._more = False

@@ -18,6 +18,7 @@ class Backend:
     """State and counters of one backend; identity is the name, so a changed address keeps them."""
 
     __slots__ = (
+        "_held",
         "_setbacks",
         "active",
         "address",
@@ -41,7 +42,13 @@ class Backend:
     """What only grows, to be added up over workers; and what comes and goes."""
     GAUGES = ("active", "tunnels", "queued", "held")
 
-    def __init__(self, name: str, address: Address, availability: Availability = AVAILABLE) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: Address,
+        availability: Availability = AVAILABLE,
+        held: "set[Backend] | None" = None,
+    ) -> None:
         self.name = name
         self.address = address
         self.connection_key = object()
@@ -51,6 +58,8 @@ class Backend:
         self.tally = Tally()
         """Outcomes of traffic since ``take``."""
         self._setbacks = Ejection()
+        self._held = held if held is not None else set()
+        """Where the pool collects those that are held off."""
         self.held_until = 0.0
         self.active = 0
         """Requests in flight and open tunnels."""
@@ -103,6 +112,7 @@ class Backend:
         if now >= self.held_until:  # else somebody tried it for want of others
             self._setbacks.eject("failed to connect", now, HOLD_OFF, LONGEST_HOLD_OFF)
             self.held_until = self._setbacks.until
+            self._held.add(self)
 
     def connected(self) -> None:
         """It accepted a connection: whatever connects did before is forgiven. What probes say stands."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from balancer.config.scalars import Address
+from balancer.health.availability import Availability
 from balancer.overlay.states import State
 from balancer.pool.leases import Lease
 from balancer.ring.base import Ring
@@ -54,6 +55,10 @@ class Placement:
             if len(token) >= length and (backend := pins.get(self.digest(token[:length]))):
                 return backend
         return None
+
+    def prepare(self, availabilities: Mapping[str, Availability]) -> None:
+        """Work out what tokens of unavailable backends will need, if that takes long: to be called in a thread."""
+        self.ring.prepare([name for name, availability in availabilities.items() if availability.out])
 
     def home(self, token: bytes) -> str:
         """Where the token belongs, health and live tunnels aside: its pin, or the first ready backend on the ring."""

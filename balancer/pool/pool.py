@@ -1,7 +1,7 @@
 """A pool at run time: which backend a token goes to, and why."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from balancer.config.settings import PoolSettings
@@ -12,7 +12,7 @@ from balancer.pool.placement import Placement
 from balancer.pool.retries import Retries
 from balancer.pool.selection import Decision, Selection
 from balancer.pool.traffic import Traffic
-from balancer.shared.counters import SharedCounters
+from balancer.shared.counters import CellGroup, Kind, SharedCounters
 
 OWNERS_KEPT = 4096
 """Tokens whose owners are remembered; then all are forgotten, so that strange ones cost no more than memory."""
@@ -50,6 +50,11 @@ class Pool(Selection[Backend]):
         self.retries = Retries()
         self.refused = 0
         """Requests refused because their token made too many connections."""
+        self._held: set[Backend] = set()
+        """Backends that failed to connect; others may come before them for a moment."""
+        self._counted: Collection[str] | None = None
+        """The names of the backends in ``_cells``."""
+        self._cells: CellGroup | None = None
         self.place(placement, availabilities)
 
     def configure(self, settings: PoolSettings) -> None:
@@ -70,7 +75,9 @@ class Pool(Selection[Backend]):
         new = availabilities or {}
         known, self.backends = self.backends, {}
         for name, address in placement.addresses.items():
-            backend = self.backends[name] = known.get(name) or Backend(name, address, new.get(name, AVAILABLE))
+            backend = self.backends[name] = known.get(name) or Backend(
+                name, address, new.get(name, AVAILABLE), self._held
+            )
             if backend.address != address:
                 backend.address, backend.connection_key = address, object()
         for name in known.keys() - self.backends.keys():
@@ -86,7 +93,8 @@ class Pool(Selection[Backend]):
         self._take_slots()
 
     def _take_slots(self) -> None:
-        """Give backends their cells on the board, where a limit or a bound needs them."""
+        """Give backends their shared counters, where a limit or a bound needs them."""
+        self._counted = None
         if self._shared_counters is None:
             return
         limits = {each.name: each.max_connections for each in self.settings.backend}
@@ -151,3 +159,20 @@ class Pool(Selection[Backend]):
         if self.settings.ring.bound:
             return self.leases.users[name] if load is None else load.users.total()
         return backend.active if load is None else load.active.total()
+
+    def carried_by(self, names: Collection[str]) -> int:
+        """Return the sum of what these backends carry; fast if they are the same as the last time."""
+        if self._shared_counters is None:
+            return super().carried_by(names)
+        if names is not self._counted or self._cells is None:
+            kind = Kind.USERS if self.settings.ring.bound else Kind.ACTIVE
+            slots = self.placement.slots
+            self._cells = self._shared_counters.group(kind, [slots[name] for name in names])
+            self._counted = names
+        return self._cells.total()
+
+    def held(self, now: float) -> Collection[str]:
+        """Return the backends that others come before for a moment."""
+        for backend in [backend for backend in self._held if not backend.held_off(now)]:
+            self._held.discard(backend)
+        return [backend.name for backend in self._held]

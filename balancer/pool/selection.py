@@ -5,7 +5,7 @@ moves users. So they are written once, over whatever stands for a backend there 
 """
 
 from abc import abstractmethod
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from itertools import count
 from typing import Generic, Protocol, TypeVar
 
@@ -14,7 +14,7 @@ from balancer.health.availability import DEGRADED, Availability
 from balancer.health.panic import healthy_share
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.placement import Placement
-from balancer.ring.bounded import bounded
+from balancer.ring.bounded import Bound
 
 FAILED = "failed to connect"
 FULL = "full"
@@ -61,15 +61,28 @@ class Selection(Generic[M]):
         """So little of it is healthy that health is ignored: see ``health.panic``."""
         self._turns = count()
         self._bounded = False
+        self._bound: Bound | None = None
+        """Under bounded load, the room on all backends that are usable, until that changes."""
+        self._bound_without: tuple[frozenset[str], Bound] | None = None
+        """The same without some, as long as these are the same."""
 
     @abstractmethod
     def carried(self, name: str) -> int:
         """Return what counts against the bound of a backend: its users; as in haproxy, its streams."""
 
+    def carried_by(self, names: Collection[str]) -> int:
+        """Return the sum of what these backends carry."""
+        return sum(map(self.carried, names))
+
+    def held(self, now: float) -> Collection[str]:
+        """Return the backends that others come before for a moment."""
+        return [name for name, backend in self.backends.items() if backend.held_off(now)]
+
     def weigh_health(self) -> None:
         """Work out how much of the weight is healthy: after every change of settings, placement or availability."""
         placement = self.placement
         self._bounded = bool(self.settings.ring.bound or self.settings.ring.hash_balance_factor)
+        self._bound = self._bound_without = None
         aside = {*placement.states, *placement.backups}
         weighed = (
             (weight, self.backends[name].availability)
@@ -195,25 +208,37 @@ class Selection(Generic[M]):
         """
         tried: set[str] = set()
         while True:
-            ring = self.placement.ring
-            usable = [
-                name
-                for name in ring.members
-                if name not in tried
-                and not self.refuses(self.backends[name], None)
-                and not self.left_out(self.backends[name], None, now, health=not self.panic)
-            ]
-            if not usable:
+            bound = self._room(frozenset(tried.union(self.held(now))))
+            if not bound.usable:
                 return
-            load = {name: self.carried(name) for name in ring.members}
-            chosen = next(bounded(ring, token, self.settings.ring, load, usable))
+            ring, total = bound.ring, self.carried_by(bound.counted)
+            chosen = bound.choose(token, self.carried, total)
             full = []
             for name in ring.order(token):
                 if name == chosen:
                     break
-                if name in usable:
+                if name in bound.usable:
                     full.append(name)
                 else:
                     yield name, "owner", ()
             yield chosen, "bounded" if full else "owner" if chosen == ring.owner(token) else "successor", full
             tried.add(chosen)
+
+    def _room(self, without: frozenset[str]) -> Bound:
+        """Return the room on the backends that are usable, ``without`` some."""
+        ring, settings, bound = self.placement.ring, self.settings.ring, self._bound
+        if bound is None:
+            usable = [name for name in ring.members if self._usable(self.backends[name])]
+            bound = self._bound = Bound(ring, settings, usable)
+        if without.isdisjoint(bound.usable):
+            return bound
+        if self._bound_without is None or self._bound_without[0] != without:
+            rest = [name for name in bound.usable if name not in without]
+            self._bound_without = without, Bound(ring, settings, rest)
+        return self._bound_without[1]
+
+    def _usable(self, backend: M) -> bool:
+        """Return whether new users may be placed there; it may be held off for a moment, though."""
+        availability = backend.availability
+        ill = "" if self.panic else availability.ill(tunnels=False)
+        return not (self.refuses(backend, None) or ill or availability.unwilling(tunnels=False))

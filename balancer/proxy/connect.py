@@ -24,8 +24,7 @@ from balancer.pool.backend import Backend
 from balancer.pool.load import BackendLoad
 from balancer.pool.retries import Limit
 from balancer.pool.selection import FAILED, FULL, Decision
-from balancer.proxy.accesslog import Record
-from balancer.proxy.session import Client
+from balancer.proxy.stream import Stream
 
 logger = logging.getLogger("balancer.proxy")
 
@@ -53,14 +52,14 @@ class Connector:
     _retries = 0
     _unanswered = 0
 
-    def __init__(self, client: Client, token: bytes | None, record: Record) -> None:
-        worker = self._worker = client.worker
-        pool = self.pool = client.pool
-        self._client = client
-        self.token = token
-        self._task = client.task
-        self._record = record
-        self.idle = client.connections()
+    def __init__(self, stream: Stream) -> None:
+        worker = self._worker = stream.worker
+        pool = self.pool = stream.pool
+        token = stream.token
+        self._stream = stream
+        self._task = stream.task
+        self._record = stream.record
+        self.idle = stream.idle_connections()
         """Idle connections by ``connection_key``, and where this one belongs when it is idle."""
         now = worker.engine.now
         self._decision = pool.first(token, now)
@@ -99,7 +98,7 @@ class Connector:
                 self._note(decision)
                 words = "the backend is full"
                 # Without a token nobody cares which backend it is; with a lease the user's other tabs do.
-                strict = self.pool.settings.when_full == "refuse" and self.token is not None
+                strict = self.pool.settings.when_full == "refuse" and self._stream.token is not None
                 if strict or decision.reason == "lease" or self._late():
                     break
                 self._next(FULL)
@@ -112,7 +111,7 @@ class Connector:
         that is not allowed.
         """
         self._oldest = math.inf  # fresh ones only
-        if self._client.transport.hung_up:
+        if self._stream.client.hung_up:
             raise error  # nobody waits for an answer any more
         elsewhere = error.retry is Retry.ELSEWHERE
         if elsewhere or not self.reused:
@@ -167,7 +166,7 @@ class Connector:
             while not (queue[0] is task and backend.enter()):
                 if engine.now >= until:
                     return False
-                if self._client.transport.hung_up:
+                if self._stream.client.hung_up:
                     raise ProxyError(Source.CLIENT, 499, "the client left while it waited for its backend")
                 task.expires = engine.now if queue[0] is task else until
                 with suppress(TimedOut):
@@ -212,7 +211,7 @@ class Connector:
         try:
             if self._candidates is None:
                 now = self._worker.engine.now
-                self._candidates = self.pool.candidates(self.token, now, before, why)
+                self._candidates = self.pool.candidates(self._stream.token, now, before, why)
                 self._decision = next(self._candidates)
             else:
                 self._decision = self._candidates.send(why)
@@ -248,7 +247,7 @@ class Connector:
                 words = "backend %s (%s): %s; trying others first"
                 logger.warning(words, backend.name, backend.address, error, extra=about)
             backend.connect_failed(engine.now)
-            self._client.blame(backend, self.token, "connect")
+            self._stream.blame(backend, "connect")
             return None
         except BaseException:
             self.leave()
@@ -263,7 +262,7 @@ class Connector:
         config = self.pool.settings
         try:
             if config.send_proxy != "off":
-                await plain.send(self._client.proxy_header())
+                await plain.send(self._stream.connection.proxy_header(config.send_proxy))
             if not config.tls.enabled:
                 return plain
             tls = self._worker.backend_tls.get(self.pool.name)

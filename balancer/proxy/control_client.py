@@ -41,10 +41,10 @@ from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.proxy.backend_tls import TlsToBackends
-from balancer.proxy.client import handler
 from balancer.proxy.listener_state import ListenerState, prepare_contexts
 from balancer.proxy.listening_sockets import ListeningSockets, Sockets, SocketsMissing
 from balancer.proxy.report import counters, gauges, tallies
+from balancer.proxy.serve import handler
 from balancer.proxy.worker_state import WorkerState
 from balancer.shared.log_level import set_level
 
@@ -181,7 +181,11 @@ class ControlClient:
                 former = self.worker.backend_tls.get(pool.name)
                 kept = former is not None and former.tls == pool.tls
                 backend_tls[pool.name] = former if former is not None and kept else TlsToBackends.build(pool.tls)
-        placements = {pool.name: placement_of(setup.pools[pool.name].placement, digest) for pool in setup.settings.pool}
+        placements = {}
+        for pool in setup.settings.pool:
+            snapshot = setup.pools[pool.name]
+            placements[pool.name] = placement_of(snapshot.placement, digest)
+            placements[pool.name].prepare(snapshot.availabilities)
         return _Prepared(contexts, backend_tls, placements)
 
     def _pool(self, config: PoolSettings, snapshot: PoolSnapshot, prepared: _Prepared) -> Pool:
@@ -202,8 +206,8 @@ class ControlClient:
 
     async def _update(self, update: Update) -> None:
         placement = None
-        if update.placement is not None:
-            placement = await trio.to_thread.run_sync(placement_of, update.placement, self._digest)
+        if update.placement is not None or any(each.out for each in update.availabilities.values()):
+            placement = await trio.to_thread.run_sync(self._prepare_update, update)
         pool = self.worker.pools.get(update.pool)
         if pool is None:  # it has been removed meanwhile
             return
@@ -212,6 +216,15 @@ class ControlClient:
         if update.availabilities:
             pool.update_availability(update.availabilities)
         self._follow(pool, update.places)
+
+    def _prepare_update(self, update: Update) -> Placement | None:
+        """Make ready what takes long; runs in a thread. Return the new placement, if there is one."""
+        pool = self.worker.pools.get(update.pool)
+        placement = None if update.placement is None else placement_of(update.placement, self._digest)
+        if pool is not None:
+            known = {backend.name: backend.availability for backend in list(pool.backends.values())}
+            (placement or pool.placement).prepare({**known, **update.availabilities})
+        return placement
 
     def _follow(self, pool: Pool, places: Places) -> None:
         for token, place in places.items():
@@ -247,13 +260,13 @@ class ControlClient:
     def _listen(self, listener: ListenerState, moved: Mapping[str, list[Acceptor]], sockets: Sockets) -> None:
         """Accept from the listener's sockets with its settings; take the new ones out of ``sockets``."""
         admission, handle = self.worker.admission, handler(self.worker, listener)
-        crowded = (admission.handshakes,) if listener.tls is not None else ()
+        others = (admission.handshakes,) if listener.tls is not None else ()
         listener.acceptors |= moved
         for acceptors in listener.acceptors.values():
             for acceptor in acceptors:
-                acceptor.serve(listener.connection_limit, handle, crowded)
+                acceptor.serve(listener.connection_limit, handle, others)
         for key in [key for key in listener.config.socket_keys if key in sockets]:
-            acceptors = [Acceptor(admission, listener.connection_limit, sock, handle, crowded) for sock in sockets[key]]
+            acceptors = [Acceptor(admission, listener.connection_limit, sock, handle, others) for sock in sockets[key]]
             try:
                 for acceptor in acceptors:
                     acceptor.start()

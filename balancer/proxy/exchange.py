@@ -16,9 +16,9 @@ from balancer.net.engine import Closed, TimedOut, park
 from balancer.net.transport import Transport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
+from balancer.proxy.connection import Connection
+from balancer.proxy.duplex import Duplex
 from balancer.proxy.replies import reply
-from balancer.proxy.session import Client, explanation
-from balancer.proxy.sides import Sides
 from balancer.proxy.tunnel import tunnel
 from balancer.proxy.upload import TOO_LONG, Upload
 
@@ -30,25 +30,22 @@ MAX_INTERIM = 32
 """Interim (1xx) responses to one request."""
 
 
-class Exchange(Sides):
+class Exchange(Duplex):
     """State of one request; ``run`` does the whole of it and logs it."""
 
     connector: Connector
     # Defaults of the class, not of each object: most requests change few of them.
-    token: bytes | None = None
     explain = False
     """The response is to say why this backend was chosen."""
     blamed = False
     """The backend has been blamed for the error that is on its way."""
 
-    def __init__(self, client: Client, request: Request, early: bytes, record: Record) -> None:
-        self.client = client
-        self.task = client.task
-        self.patience = client.worker.timeouts.response
+    def __init__(self, connection: Connection, request: Request, early: bytes, record: Record) -> None:
+        super().__init__(connection, record)
+        self.response_timeout = self.worker.timeouts.response
         self.request = request
         self.early = early
         """Bytes that came with the head: of the body, of a tunnel, or of the next request."""
-        self.record = record
 
     async def run(self) -> bytes | None:
         """Serve the request. Returns the bytes that follow it, or None when the client connection must close."""
@@ -63,7 +60,7 @@ class Exchange(Sides):
             except (ProxyError, TimedOut) as error:
                 response, rest = await self._again(head, error)
             asked = connector.backend
-            if response.status < 500 or not self.client.blame(asked, self.token, "5xx"):
+            if response.status < 500 or not self.blame(asked, "5xx"):
                 asked.tally.answers += 1
             if response.status == 101:
                 await self._tunnel(response, rest)
@@ -81,25 +78,22 @@ class Exchange(Sides):
                 self._settle()
             if record.status != 101:
                 self._count(record.status)
-            if self.client.worker.log.enabled:
-                self.client.log("close" if record.status == 101 else "request", record)
+            if self.worker.log.enabled:
+                self.log("close" if record.status == 101 else "request")
 
     def _begin(self) -> bytes:
-        """Check the request and look for its backend; the head as it goes there."""
-        client, request, record = self.client, self.request, self.record
-        listener, worker = client.listener, client.worker
+        """Check the request and choose its pool and token; return the head as it goes to the backend."""
+        connection, request, worker = self.connection, self.request, self.worker
         if is_websocket(request):
             check_request(request)
         if request.body > worker.max_body > 0:
             raise ProxyError(Source.CLIENT, 413, TOO_LONG)
-        head, record.request_id = client.writer.write(request, worker.next_request_id())
-        self.explain = request.trace is not None and client.may_see(request.trace)
-        if listener.routes is not None:
-            client.choose_pool(request)
-        else:
-            client.pool = listener.pool  # a reload may have changed it
-        token = self.token = client.token(request, record)
-        self.connector = Connector(client, token, record)
+        head, self.record.request_id = connection.writer.write(request, worker.next_request_id())
+        self.explain = request.trace is not None and self.may_see(request.trace)
+        if connection.listener.routes is not None:
+            self.follow_routes(request)
+        self.find_token(request)
+        self.connector = Connector(self)
         return head
 
     async def _again(self, head: bytes, caught: ProxyError | TimedOut) -> tuple[Response, bytes]:
@@ -122,7 +116,7 @@ class Exchange(Sides):
 
     def _count(self, status: int) -> None:
         """The request is done, or has become a tunnel."""
-        self.client.pool.traffic.note(status, self.client.worker.engine.now - self.record.started)
+        self.pool.traffic.note(status, self.worker.engine.now - self.record.started)
 
     def _replayable(self) -> bool:
         """Is the whole request still at hand, and the client unaware of the first try?"""
@@ -130,17 +124,16 @@ class Exchange(Sides):
 
     async def _send(self, backend: Transport, head: bytes) -> tuple[Response, bytes]:
         """Send head and first body bytes in one go, then read the answer's head, passing on interim ones."""
-        request, client = self.request, self.client
-        engine = client.worker.engine
+        request, worker = self.request, self.worker
         if request.body:
-            self.upload = Upload(client.transport, backend, request.body, self.early, client.worker.max_body)
+            self.upload = Upload(self.client, backend, request.body, self.early, worker.max_body)
             head += self.upload.first
         backend.transmit(head)
         self._await_backend()
         data = b""
         interim = 0
         while True:
-            while (more := self._taken()) is None:
+            while (more := self._receive()) is None:
                 await park()
             if not more:
                 reason = (
@@ -148,7 +141,7 @@ class Exchange(Sides):
                 )
                 raise ProxyError(Source.BACKEND, 502, reason, Retry.NEVER if data else Retry.UNANSWERED)
             if not data:
-                self.record.first_byte = engine.now
+                self.record.first_byte = worker.engine.now
             if not data and (fast := read_fast_response(more, request.method)):
                 return fast
             data = data + more if data else more
@@ -167,27 +160,28 @@ class Exchange(Sides):
                 if passed_on:
                     self.answered = True
                     await self._to_client(passed_on)
-            if len(data) > client.worker.max_head:
+            if len(data) > worker.max_head:
                 raise ProxyError(Source.BACKEND, 502, "the head of the response is too long")
 
     async def _deliver(self, response: Response, rest: bytes) -> bytes | None:
         """Relay the final response as it comes; the bytes of the next request, or None to close."""
-        request, client, backend = self.request, self.client, self.backend
+        request, backend = self.request, self.backend
         assert backend is not None
         self.record.status = response.status
-        keep = request.keep_alive and not client.listener.draining and (self.upload is None or self.upload.done)
+        draining = self.connection.listener.draining
+        keep = request.keep_alive and not draining and (self.upload is None or self.upload.done)
         head, framing = response_head(response, request.minor, keep)
         if self.explain:
             head = self._explained(head)
         self.answered = True
         if response.body == len(rest):  # the whole of it has come: most answers are small
-            if not client.transport.transmit(head + rest):
-                await self._until_taken()
+            if not self.client.transmit(head + rest):
+                await self._flush_client()
             clean = True
         elif response.body >= 0:
             clean = await self._copy_length(head, response.body, rest)
         else:
-            self.patience = client.worker.timeouts.tunnel_idle  # a stream may be silent for long
+            self.response_timeout = self.worker.timeouts.tunnel_idle  # a stream of events may be silent for long
             if response.body == CHUNKED:
                 clean = await self._copy_chunked(head, framing, rest)
             else:
@@ -201,16 +195,16 @@ class Exchange(Sides):
 
     def _explained(self, head: bytes) -> bytes:
         """The head with the decision added to its fields."""
-        return head[:-2] + explanation(self.record, self.client.pool) + b"\r\n"
+        return head[:-2] + self.explanation() + b"\r\n"
 
     async def _copy_length(self, send: bytes, left: int, data: bytes) -> bool:
         """A body of known length behind ``send``; false if the backend sent more than it announced."""
-        client = self.client.transport
+        client = self.client
         while True:
             piece = data if len(data) <= left else data[:left]
             left -= len(piece)
             if not client.transmit(send + piece):
-                await self._until_taken()
+                await self._flush_client()
             if not left:
                 return len(piece) == len(data)
             send = b""
@@ -241,12 +235,12 @@ class Exchange(Sides):
 
     async def _tunnel(self, response: Response, rest: bytes) -> None:
         """After 101: bytes both ways until both sides are done."""
-        client, backend, record = self.client, self.backend, self.record
+        backend = self.backend
         assert backend is not None
         head, _ = response_head(response, self.request.minor, True)
         if self.explain:
             head = self._explained(head)
-        record.status = 101
+        self.record.status = 101
         self._count(101)
         self.answered = True
         frames = None
@@ -255,11 +249,9 @@ class Exchange(Sides):
             frames[0].feed(self.early)
             frames[1].feed(rest)
         await tunnel(
-            client,
+            self,
             backend,
             self.connector.backend,
-            self.token,
-            record,
             to_client=head + rest,
             to_backend=self.early,
             frames=frames,
@@ -271,22 +263,24 @@ class Exchange(Sides):
         backend.response_errors += 1
         # An idle connection that its backend closes is nobody's fault.
         if not self.answered and not (self.connector.reused and error.retry is Retry.UNANSWERED):
-            self.client.blame(backend, self.token, "timeout" if error.status == 504 else "reset")
+            self.blame(backend, "timeout" if error.status == 504 else "reset")
 
     async def _fail(self, error: ProxyError) -> bytes | None:
         """Answer an error, or cut short the answer it came in the middle of."""
-        record, request, client = self.record, self.request, self.client
+        record, request, connection = self.record, self.request, self.connection
         record.ended, record.by = error.reason, error.source
         if error.source is Source.BACKEND and error.retry is not Retry.ALWAYS and not self.blamed:
             self._blame(error)
         if self.answered or error.status == 499:
             if not self.answered:
                 record.status = 499
-            client.transport.abort()
+            connection.transport.abort()
             return None
         record.status = error.status
         consumed = not request.body or (self.upload is not None and self.upload.done)
-        keep = error.source is not Source.CLIENT and request.keep_alive and consumed and not client.listener.draining
+        keep = (
+            error.source is not Source.CLIENT and request.keep_alive and consumed and not connection.listener.draining
+        )
         answer = reply(
             error.status,
             error.reason,
@@ -294,7 +288,7 @@ class Exchange(Sides):
             keep_alive=keep,
             retry_after=error.retry_after,
         )
-        await client.say(answer)
+        await connection.respond(answer)
         if not keep:
             return None
         return self.upload.rest if self.upload is not None else self.early
@@ -315,6 +309,6 @@ class Exchange(Sides):
         connector.leave()
         if keep:
             transport.sent = transport.received = 0
-            connector.idle[connector.connection_key].put(transport, self.client.worker.engine.now)
+            connector.idle[connector.connection_key].put(transport, self.worker.engine.now)
         else:
             transport.close()

@@ -11,9 +11,9 @@ from balancer.net.contexts import ServerContexts
 from balancer.net.listen import Acceptor
 from balancer.pool.pool import Pool
 
-GRACE = 1.0
-"""Seconds that a client which has connected but not sent anything yet keeps when the daemon drains: its request is
-likely to be on the way, and a client whose first request meets a closed connection may not try again."""
+FIRST_REQUEST_TIMEOUT = 1.0
+"""Seconds for which a drain waits for the first request of a client that has connected but sent nothing yet. It is
+likely to be on its way, and a client whose first request meets a closed connection may not try again."""
 
 
 class ListenerState:

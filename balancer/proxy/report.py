@@ -30,7 +30,7 @@ def gauges(worker: WorkerState, listeners: Mapping[str, ListenerState]) -> Count
         "connections": worker.admission.connections.held,
         "starved": int(worker.admission.starved),
         "listeners": {name: {"open": listener.connection_limit.held} for name, listener in listeners.items()},
-        "sessions": len(worker.sessions),
+        "sessions": len(worker.connections),
         "tunnels": len(worker.tunnel_registry.tunnels),
         "pools": {name: pool_gauges(pool, worker.engine.now) for name, pool in worker.pools.items()},
     }

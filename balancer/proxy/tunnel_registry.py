@@ -1,9 +1,8 @@
-"""The roll of open tunnels of a worker: what control is told of them, and how it ends them."""
+"""The open tunnels of a worker: what is reported of them to control, and how control ends them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
 
 import trio
 
@@ -16,18 +15,14 @@ from balancer.pool.leases import Lease
 from balancer.pool.pool import Pool
 
 
-class Holder(Protocol):
-    """Whose tunnel it is."""
-
-    task: Task
-    address: str
-
-
 @dataclass(eq=False, slots=True)
 class Tunnel:
     """An open tunnel."""
 
-    client: Holder
+    task: Task
+    """The task that relays."""
+    client: str
+    """The address of its client."""
     listener: str
     pool: Pool
     token: bytes | None
@@ -60,7 +55,7 @@ class TunnelRegistry:
         return {number: (each.transport.sent, each.transport.received) for number, each in found if each is not None}
 
     def open(self, tunnel: Tunnel) -> None:
-        """A tunnel has been opened: it gets its number, and its user a lease."""
+        """Add a tunnel that has been opened: give it its number, and its user a lease."""
         tunnel.number = next(self._numbers)
         tunnel.lease = tunnel.pool.leases.open(tunnel.token, tunnel, tunnel.backend.name)
         tunnel.backend.tunnels += 1
@@ -68,7 +63,7 @@ class TunnelRegistry:
         self.post(_opened(tunnel))
 
     def close(self, tunnel: Tunnel) -> None:
-        """It has ended."""
+        """Remove a tunnel that has ended."""
         tunnel.backend.tunnels -= 1
         del self.tunnels[tunnel.number]
         tunnel.pool.leases.close(tunnel.lease, tunnel, self._engine.now)
@@ -81,13 +76,13 @@ class TunnelRegistry:
             await trio.sleep(spread / len(numbers))
 
     def end(self, numbers: Iterable[int], why: str) -> None:
-        """End tunnels from outside; their users return somewhere else, so no lease lingers."""
+        """End tunnels from outside. Their users are to return somewhere else, so their leases do not linger."""
         ended = [tunnel for number in numbers if (tunnel := self.tunnels.get(number)) is not None]
         for tunnel in ended:
             if tunnel.lease is not None:
                 tunnel.pool.leases.evict(tunnel.lease, [tunnel])
         for tunnel in ended:
-            self._engine.throw(tunnel.client.task, Closed(why))
+            self._engine.throw(tunnel.task, Closed(why))
 
 
 def _opened(tunnel: Tunnel) -> Opened:
@@ -96,11 +91,11 @@ def _opened(tunnel: Tunnel) -> Opened:
         tunnel.pool.name,
         tunnel.token,
         tunnel.backend.name,
-        tunnel.client.address,
+        tunnel.client,
         tunnel.listener,
         tunnel.since,
     )
 
 
 def _discard(_: Message) -> None:
-    """Without a link nothing is sent: control gets all tunnels when it attaches."""
+    """Send nothing, as there is no link: control gets all tunnels when the next one is there."""

@@ -1,4 +1,4 @@
-"""The data plane's shared state: what every connection of a worker refers to. A reload changes it in place."""
+"""The state that all connections of a worker share. A reload changes it in place."""
 
 import math
 import os
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import count
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import trio
 
@@ -19,7 +19,7 @@ from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import AccessLog
 from balancer.proxy.backend_tls import TlsToBackends
-from balancer.proxy.listener_state import GRACE, ListenerState
+from balancer.proxy.listener_state import FIRST_REQUEST_TIMEOUT, ListenerState
 from balancer.proxy.tunnel_registry import TunnelRegistry
 from balancer.shared.buckets import Metered
 from balancer.shared.counters import SharedCounters
@@ -29,16 +29,14 @@ DIGESTS_KEPT = 4096
 """Tokens whose digests are remembered; hashing one for each line of the access log would be a sixth of its cost."""
 
 
-@runtime_checkable
-class Session(Protocol):
-    """What the plane knows of a connection: enough to end it."""
+class ClientConnection(Protocol):
+    """What has to be known of a client's connection to count it and to end it: see ``balancer.proxy.connection``."""
 
     task: Task
-    listener: "ListenerState"
+    listener: ListenerState
+    cells: SketchCells | None
     idle: bool
-    """Between two requests, so that nothing is lost when it closes."""
     served: bool
-    """It has asked something."""
 
 
 class WorkerState:
@@ -56,7 +54,8 @@ class WorkerState:
         self.backend_tls: Mapping[str, TlsToBackends] = {}
         """By pool, for those that speak TLS to their backends."""
         self.tunnel_registry = TunnelRegistry(engine)
-        self.sessions: set[Session] = set()
+        self.connections: set[ClientConnection] = set()
+        """All open connections of clients."""
         self.empty = trio.Event()
         """Set when the last connection has ended during a drain."""
         self.draining = False
@@ -65,7 +64,7 @@ class WorkerState:
         self.configure(LimitSettings(), TimeoutSettings(), b"")
 
     def configure(self, limits: LimitSettings, timeouts: TimeoutSettings, secret: bytes) -> None:
-        """Keep to these limits and timeouts from now on; ``secret`` is the key of digests and trace passes."""
+        """Use these limits and timeouts from now on; ``secret`` is the key of digests and trace passes."""
         self.timeouts = timeouts
         self.max_head = limits.max_head_bytes
         self.max_body = limits.max_body_bytes
@@ -75,76 +74,92 @@ class WorkerState:
             self.digest = lru_cache(DIGESTS_KEPT)(Digest(secret))
             self.passes = Passes(secret)
 
-    def part(self, session: Session, listener: ListenerState, places: SketchCells | None) -> None:
-        """A connection has ended; ``places`` are those at which its client was counted."""
-        self.sessions.discard(session)
-        self.leave(listener)
-        if places is not None:
-            self.admission.depart(places)
-        if self.draining and not self.sessions:
+    def remove(self, connection: ClientConnection) -> None:
+        """Stop counting a connection that has ended."""
+        self.connections.discard(connection)
+        self.leave(connection.listener)
+        if connection.cells is not None:
+            self.admission.depart(connection.cells)
+        if self.draining and not self.connections:
             self.empty.set()
 
     def leave(self, listener: ListenerState) -> None:
-        """A connection to ``listener`` makes room for another."""
+        """Count one connection to ``listener`` less, which makes room for another."""
         listener.connection_limit.leave()
         self.admission.connections.leave()
 
     def drain(self, listeners: Iterable[ListenerState]) -> None:
-        """Stop accepting; connections between two requests end now, the others after the request they are in."""
+        """Stop accepting; close connections that are between two requests now, the others after their request."""
         leaving = set(listeners)
         for listener in leaving:
             listener.draining = True
             for acceptor in [each for acceptors in listener.acceptors.values() for each in acceptors]:
                 acceptor.stop()
             listener.acceptors.clear()
-        for session in [session for session in self.sessions if session.idle and session.listener in leaving]:
-            if not session.served:
-                session.task.expires = min(session.task.expires, self.engine.now + GRACE)
+        for connection in [each for each in self.connections if each.idle and each.listener in leaving]:
+            if not connection.served:
+                connection.task.expires = min(connection.task.expires, self.engine.now + FIRST_REQUEST_TIMEOUT)
             else:
-                self.engine.throw(session.task, Closed())
+                self.engine.throw(connection.task, Closed())
 
     def drain_all(self, listeners: Iterable[ListenerState]) -> None:
-        """Drain for good; ``empty`` tells when it is over."""
+        """Drain for good; ``empty`` is set when the last connection has ended."""
         self.draining = True
-        if not self.sessions:
+        if not self.connections:
             self.empty.set()
         self.drain(listeners)
 
     def close(self, why: str, listeners: Iterable[ListenerState] | None = None) -> None:
-        """End whatever is still open, on ``listeners`` or everywhere."""
+        """Close what is still open, on ``listeners`` or on all of them; ``why`` is for the access log."""
         leaving = None if listeners is None else set(listeners)
-        for session in list(self.sessions):
-            if leaving is None or session.listener in leaving:
-                self.engine.throw(session.task, Closed(why))
+        for connection in list(self.connections):
+            if leaving is None or connection.listener in leaving:
+                self.engine.throw(connection.task, Closed(why))
 
     def tidy(self) -> None:
-        """Do what is due every second: end leases, close idle backend connections, check memory, report refusals."""
-        self.admission.weigh()
-        self.admission.report()
+        """Do what is due every second. A part of it that fails is logged and counted; the others are done."""
+        for part in (
+            self.admission.check_memory,
+            self.admission.report,
+            self._expire_leases,
+            self._close_old_connections,
+            self._forget_tls_sessions,
+        ):
+            try:
+                part()
+            except Exception:
+                self.engine.crashed("housekeeping failed; it is tried again in a second")
+
+    def _expire_leases(self) -> None:
         for pool in self.pools.values():
             pool.leases.expire(self.engine.now)
+
+    def _close_old_connections(self) -> None:
+        """Close idle connections to backends that are too old, or whose backends have changed or gone."""
         current = {backend.connection_key for pool in self.pools.values() for backend in pool.backends.values()}
         oldest = self.engine.now - self.timeouts.idle
         for connection_key, connections in list(self.idle.items()):
             connections.expire(oldest if connection_key in current else math.inf)
             if not connections:
                 del self.idle[connection_key]
+
+    def _forget_tls_sessions(self) -> None:
         for name, tls in self.backend_tls.items():
             tls.forget(set(self.pools[name].backends.values()))
 
     def close_idle(self) -> None:
-        """Close all idle backend connections, to have descriptors for something else."""
+        """Close all idle backend connections, to free their descriptors."""
         for connections in self.idle.values():
             connections.expire(math.inf)
 
     def release(self) -> None:
-        """Give back what is held beside the sessions: kept backend connections and the reserve descriptor."""
+        """Close what is open beside the clients' connections: idle backend connections and the reserve descriptor."""
         self.close_idle()
         self.admission.close()
 
 
 def _request_ids() -> Callable[[], bytes]:
-    """Ids no other process gives: 12 random bytes of this one and a counter."""
+    """Return a source of ids that no other process uses: 12 random bytes of this process, and a counter."""
     prefix = os.urandom(12).hex().encode()
     numbers = count()
     return lambda: b"%b%08x" % (prefix, next(numbers) & 0xFFFFFFFF)

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 
@@ -44,6 +44,9 @@ class Ring(ABC):
     @abstractmethod
     def succession(self) -> dict[tuple[str, str], float]:
         """Return the exact share of all tokens by (owner, first successor); a single member is its own successor."""
+
+    def prepare(self, lost: Collection[str]) -> None:  # noqa: B027  # most have nothing to prepare
+        """Work out now what ``order`` will need when these members are lost, if that takes long; for a thread."""
 
     def shares(self) -> dict[str, float]:
         """Return the share of all tokens that each member owns; the sum is 1."""

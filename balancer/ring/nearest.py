@@ -46,7 +46,8 @@ class Nearest(Circle):
         missing = set(usable)
         skipped = [name for name in self.members if name not in missing]
         start = next(self._walk(self.position(token), skipped), 0)
-        for name in chain(self.owners[start:], self.owners[:start]):
+        for index in chain(range(start, len(self.owners)), range(start)):
+            name = self.owners[index]
             if name in missing:
                 missing.remove(name)
                 yield name

@@ -6,7 +6,7 @@ ring, the others by the old one. A larger share moves further users and no other
 moved last. So no user moves more than once on the way, and nothing needs to be recorded about users.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -38,6 +38,10 @@ class Rehoming(Ring):
 
     def order(self, token: bytes) -> Iterator[str]:
         return self.chosen(token).order(token)
+
+    def prepare(self, lost: Collection[str]) -> None:
+        for ring in (self.before, self.after):
+            ring.prepare(lost)
 
     def point_counts(self) -> dict[str, int]:
         return self.after.point_counts()

@@ -16,8 +16,10 @@ Facts, and what follows from them:
 Cost: a total of four rows takes 0.1 µs, of 64 rows 0.7 µs. Make as many rows as there will be workers.
 """
 
+from collections.abc import Collection
 from enum import IntEnum
 from hashlib import blake2b
+from operator import itemgetter
 
 from balancer.shared.buckets import Metered, TokenBuckets
 from balancer.shared.sketch import HASHED, ConnectionSketch, SketchCells
@@ -80,6 +82,23 @@ class Cell:
         return sum(self._all)
 
 
+class CellGroup:
+    """Cells of one kind, added up over all workers together: 1,000 of them take 20 µs for each worker."""
+
+    __slots__ = ("_getters", "_numbers")
+
+    def __init__(self, numbers: "memoryview[int]", positions: list[list[int]]) -> None:
+        """``positions`` are those of the cells of each worker."""
+        self._numbers = numbers
+        # With a single position there would be no tuple, so the first comes again and is dropped.
+        self._getters = [itemgetter(*row, *row[:1]) for row in positions if row]
+
+    def total(self) -> int:
+        """Return the sum over the cells and all workers."""
+        numbers = self._numbers
+        return sum([sum(get(numbers)[:-1]) for get in self._getters])
+
+
 class SharedCounters:
     """The board as one worker has it: ``row`` is its own."""
 
@@ -104,6 +123,12 @@ class SharedCounters:
         assert 0 <= index < CAPACITY
         at = kind * CAPACITY + index
         return Cell(self._numbers[self._first + at : self._first + at + 1], self._numbers[at::_NUMBERS])
+
+    def group(self, kind: Kind, indexes: Collection[int]) -> CellGroup:
+        """Return the cells of a kind with these indexes, to be added up."""
+        numbers = self._numbers
+        rows = range(kind * CAPACITY, len(numbers), _NUMBERS)
+        return CellGroup(numbers, [[row + index for index in indexes] for row in rows])
 
     def buckets(self, of: Metered) -> TokenBuckets:
         """The token buckets of all clients, or of all tokens."""

@@ -129,7 +129,7 @@ class TestTunnels:
             send_all_that_goes(peer, BULK)
             assert not paced(lambda: client.send(b"more"), 4)
             entry = daemon.logged(listener="raw", event="close")
-            assert (entry["by"], entry["ended"]) == ("client", "the client takes nothing any more")
+            assert (entry["by"], entry["ended"]) == ("client", "the client stopped reading")
             with pytest.raises(ConnectionError):
                 peer.rest()
 

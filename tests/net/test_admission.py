@@ -168,11 +168,11 @@ class TestHandshakes:
             await passes(clock, HANDSHAKE_TURN / 2)
             shake("second")
             assert admission.handshakes.full()
-            admission.handshakes.press(1)
+            admission.handshakes.make_room(1)
             await settle()
             assert ended == []
             await passes(clock, HANDSHAKE_TURN / 2)
-            admission.handshakes.press(5)
+            admission.handshakes.make_room(5)
             assert not admission.handshakes.full()
             await settle()
             assert ended == ["first"]
@@ -187,34 +187,34 @@ class TestMemory:
         admission = gate_for(
             engine, shared_counters=SharedCounters(view, 0), memory=Memory(bytes=100 << 20), used=lambda: used[0]
         )
-        admission.weigh()
+        admission.check_memory()
         assert not admission.starved
         used[0] = 101 << 20
-        admission.weigh()
-        admission.weigh()
+        admission.check_memory()
+        admission.check_memory()
         assert admission.starved
         (line,) = caplog.records
         assert line.levelno == logging.ERROR
         assert "101 MiB of memory are in use, more than the 100 MiB" in line.getMessage()
         used[0] = 96 << 20  # not at once, or it would come and go
-        admission.weigh()
+        admission.check_memory()
         assert admission.starved
         used[0] = 94 << 20
-        admission.weigh()
+        admission.check_memory()
         assert not admission.starved
         assert "welcome again" in caplog.text
         admission.close()
 
     def test_all_workers_share_the_memory(self, workers):
         one, other = workers(memory=Memory(bytes=100), used=lambda: 60)
-        one.weigh()
+        one.check_memory()
         assert not one.starved
-        other.weigh()
+        other.check_memory()
         assert other.starved
 
     def test_without_a_limit_anything_goes(self, workers):
         one, _ = workers(memory=Memory(), used=lambda: 1 << 60)
-        one.weigh()
+        one.check_memory()
         assert not one.starved
 
 

@@ -1,5 +1,6 @@
 """Accepting: batches, the connection limit, a lack of descriptors, and listeners that outlive their clients' errors."""
 
+import errno
 import os
 import resource
 import socket
@@ -24,13 +25,13 @@ LOOPBACK = Address("127.0.0.1", 0)
 class Echo:
     """An acceptor whose connections send back what they get, and leave the gate when they end."""
 
-    def __init__(self, engine, admission, limit=0, crowded=()):
+    def __init__(self, engine, admission, limit=0, others=()):
         self.engine, self.admission = engine, admission
         self.handled = 0
         self.room = admission.connection_limit(limit, 0)
         sock = open_listener(LOOPBACK)
         self.address = sock.getsockname()
-        self.acceptor = Acceptor(admission, self.room, sock, self.handle, crowded)
+        self.acceptor = Acceptor(admission, self.room, sock, self.handle, others)
         self.acceptor.start()
 
     def handle(self, sock, peer):
@@ -377,3 +378,76 @@ def test_an_ipv6_listener_leaves_ipv4_alone():
 def test_an_address_that_cannot_be_bound_is_an_error_and_leaves_nothing_open():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         open_listener(Address("127.0.0.1", taken.getsockname()[1]))
+
+
+class Faulty(socket.socket):
+    """A listening socket whose next calls of ``accept`` fail with these errors."""
+
+    errors = ()
+
+    def accept(self):
+        if self.errors:
+            number, *self.errors = self.errors
+            raise OSError(number, os.strerror(number))
+        return super().accept()
+
+
+def faulty(echo, *errors):
+    """Have the listener of ``echo`` fail in this way."""
+    acceptor = echo.acceptor
+    acceptor.sock = Faulty(fileno=acceptor.sock.detach())
+    acceptor.sock.errors = errors
+
+
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSR, errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT, errno.ETIMEDOUT, errno.ECONNRESET, errno.ENETUNREACH],
+)
+async def test_errors_of_one_client_are_skipped(number, caplog):
+    async with running() as engine:
+        echo = Echo(engine, gate_for(engine))
+        faulty(echo, number)
+        with connected(echo.address) as client:
+            await settle()
+            assert await echoes(client)
+        assert not caplog.records
+        echo.acceptor.stop()
+        await settle()
+        assert not echo.room.held
+
+
+async def test_an_unknown_error_does_not_end_accepting(clock, caplog):
+    """It is logged once, and accepting goes on with the next check of the deadlines."""
+    async with running() as engine:
+        echo = Echo(engine, gate_for(engine))
+        faulty(echo, errno.EIO, errno.EIO, errno.EINVAL)
+        with connected(echo.address) as client:
+            for _ in range(3):
+                await settle()
+                assert not echo.handled
+                await passes(clock, SWEEP_INTERVAL)
+            assert await echoes(client)
+            assert [name for record in caplog.records for name in ("EIO", "EINVAL") if name in record.getMessage()] == [
+                "EIO",
+                "EINVAL",
+            ]
+        echo.acceptor.stop()
+        await settle()
+        assert not echo.room.held
+        assert not engine.crashes
+
+
+async def test_a_fault_of_ours_does_not_end_accepting(clock, monkeypatch, caplog):
+    async with running() as engine:
+        echo = Echo(engine, gate_for(engine))
+        with monkeypatch.context() as patch:
+            patch.setattr(Acceptor, "_reached", lambda _: 1 // 0)
+            with connected(echo.address) as client:
+                await settle()
+                patch.undo()
+                await passes(clock, SWEEP_INTERVAL)
+                assert await echoes(client)
+        assert engine.crashes == 1
+        assert "accepting failed" in caplog.text
+        echo.acceptor.stop()
+        await settle()

@@ -3,15 +3,22 @@
 from math import ceil
 
 import pytest
+from bounded_oracle import bounded, capacities, haproxy_slots
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ring_pools import ALGORITHMS, TOKENS, pool
 
-from balancer.ring.bounded import bounded, capacities, haproxy_slots
+from balancer.ring.bounded import Bound
 from balancer.ring.build import build
 
 HAPROXY = {"algorithm": "haproxy", "hash_type": "consistent", "hash_balance_factor": 150}
 weight_lists = st.lists(st.sampled_from([0.5, 1, 2, 3]), min_size=1, max_size=6)
+
+
+def choose(ring, token, settings, load, usable):
+    """Where a token goes."""
+    bound = Bound(ring, settings, usable)
+    return bound.choose(token, load.__getitem__, sum(load[name] for name in bound.counted))
 
 
 def place_all(config, tokens, usable=None):
@@ -19,7 +26,7 @@ def place_all(config, tokens, usable=None):
     ring = build(config)
     load = dict.fromkeys(ring.members, 0)
     for token in tokens:
-        load[next(bounded(ring, token, config.ring, load, usable or ring.members))] += 1
+        load[choose(ring, token, config.ring, load, usable or ring.members)] += 1
     return ring, load
 
 
@@ -38,7 +45,7 @@ def test_off_by_default():
     ring = build(config)
     load = {"a": 10**6, "b": 0, "c": 0, "d": 0}
     for token in TOKENS[:50]:
-        assert list(bounded(ring, token, config.ring, load, "abcd")) == list(ring.order(token))
+        assert choose(ring, token, config.ring, load, "abcd") == ring.owner(token)
 
 
 @given(weights=weight_lists, loads=st.lists(st.integers(0, 50), min_size=6, max_size=6), token=st.binary(max_size=9))
@@ -52,6 +59,7 @@ def test_those_with_room_come_first_and_both_keep_the_order_of_the_ring(weights,
     expected = [name for name in ring.order(token) if name in usable]
     assert found == sorted(expected, key=lambda name: load[name] >= room[name])
     assert load[found[0]] < room[found[0]]
+    assert choose(ring, token, config.ring, load, usable) == found[0]
 
 
 def test_capacities_by_hand():
@@ -90,5 +98,28 @@ def test_haproxy_walks_clockwise_from_the_nearest_point_of_a_usable_server(weigh
         points = [point for point in zip(without.points, without.owners, strict=True) if point[0] >= nearest]
         points += [point for point in zip(without.points, without.owners, strict=True) if point[0] < nearest]
         expected = next(name for _, name in points if load[name] < slots[name])
-        assert next(bounded(ring, token, config.ring, load, usable)) == expected
+        assert choose(ring, token, config.ring, load, usable) == expected
         load[expected] += 1
+
+
+@pytest.mark.parametrize("ring", [*ALGORITHMS.values(), HAPROXY], ids=[*ALGORITHMS, "hash_balance_factor"])
+@given(
+    weights=weight_lists,
+    loads=st.lists(st.integers(0, 50), min_size=6, max_size=6),
+    bound=st.floats(1, 3),
+    usable=st.sets(st.integers(0, 5), min_size=1),
+    token=st.binary(max_size=9),
+)
+@settings(max_examples=30)
+def test_the_choice_is_that_of_the_book(ring, weights, loads, bound, usable, token):
+    config = pool(dict(zip("abcdef", weights, strict=False)), {"bound": bound} | ring)
+    built = build(config)
+    load = dict(zip(built.members, loads, strict=False))
+    names = [name for number, name in enumerate(built.members) if number in usable] or built.members
+    room = (haproxy_slots if "hash_balance_factor" in ring else capacities)(
+        built.weights, load, names, ring.get("hash_balance_factor", bound)
+    )
+    mine = Bound(built, config.ring, names)
+    total = sum(load[name] for name in mine.counted)
+    assert {name: mine.room(name, total) for name in names} == room
+    assert choose(built, token, config.ring, load, names) == next(bounded(built, token, config.ring, load, names))

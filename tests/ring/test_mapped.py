@@ -54,3 +54,21 @@ def test_joint_counts_every_hash(first, second):
         pair = first[value % len(first)], second[value % len(second)]
         counted[pair] = counted.get(pair, 0) + 1
     assert joint(first, second) == pytest.approx({pair: count / total for pair, count in counted.items()})
+
+
+def test_prepared_tables_are_found_ready(monkeypatch):
+    ring = build(pool(dict.fromkeys("abcdefgh", 1), {"algorithm": "haproxy"}))
+    ring.prepare(["b", "e", "gone"])
+    monkeypatch.setattr("balancer.ring.mapped.fill", None)  # building one more would fail
+    for number in range(200):
+        order = ring.order(b"t%d" % number)
+        while next(order) in {"b", "e"}:
+            pass
+
+
+def test_only_so_many_tables_are_prepared(monkeypatch):
+    built = []
+    ring = build(pool(dict.fromkeys("abcdefgh", 1), {"algorithm": "haproxy"}))
+    monkeypatch.setattr("balancer.ring.mapped.fill", lambda weights: built.append(weights) or fill(weights))
+    ring.prepare("abcdefgh")
+    assert len(built) == 16

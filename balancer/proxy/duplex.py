@@ -1,24 +1,22 @@
-"""The two sides of an exchange: a client that may still be sending, and a backend that may answer already.
+"""The two directions of an exchange: a client that may still be sending, and a backend that may answer already.
 
-The request body travels while we wait for the backend (``Upload.pump``), because a backend may answer before it has
-read everything, or answer and read at the same time. Waiting is always for both sides at once: whichever wakes us, we
-look at what can be moved.
+The request body is moved whenever we wait for the backend (``Upload.pump``), because a backend may answer before it has
+read everything, or answer and read at the same time. We always wait for both sides at once: whichever wakes the task,
+it looks at what can be moved in either direction.
 """
 
 from balancer.errors import ProxyError, Retry, Source
-from balancer.net.engine import Task, TimedOut, park
-from balancer.net.send_progress import taken
+from balancer.net.engine import TimedOut, park
+from balancer.net.send_progress import acknowledged
 from balancer.net.transport import TURN_BYTES, Transport
-from balancer.proxy.session import Client
+from balancer.proxy.stream import Stream
 from balancer.proxy.upload import Upload
 
 
-class Sides:
-    """What both sides of one request are at."""
+class Duplex(Stream):
+    """Moves the bytes of one request and its answer between client and backend."""
 
-    client: Client
-    task: Task
-    patience: float
+    response_timeout: float
     """Seconds for which the backend may be silent."""
     # Defaults of the class, not of each object: most requests change few of them.
     backend: Transport | None = None
@@ -33,13 +31,13 @@ class Sides:
         return data
 
     async def _from_backend(self) -> bytes:
-        """The backend's next bytes, ``b""`` at its end of stream; the request body goes on meanwhile."""
-        while (data := self._taken()) is None:
+        """Return the backend's next bytes, ``b""`` at the end of its stream; the request body moves on meanwhile."""
+        while (data := self._receive()) is None:
             await park()
         return data
 
-    def _taken(self) -> bytes | None:
-        """What the backend has sent, after moving on the request body; None if the task has to park first."""
+    def _receive(self) -> bytes | None:
+        """Move the request body on and return what the backend has sent; None if the task has to park first."""
         backend, task, upload = self.backend, self.task, self.upload
         assert backend is not None
         while True:
@@ -57,30 +55,33 @@ class Sides:
             elif upload.pump():
                 self._await_backend()
                 continue
-            if self.client.transport.hung_up and (upload is None or upload.done):
+            if self.client.hung_up and (upload is None or upload.done):
                 raise ProxyError(Source.CLIENT, 499, "the client left before the answer was complete")
             return None
 
     async def _to_client(self, data: bytes) -> None:
-        """Send to the client, the request body going on meanwhile."""
-        if not self.client.transport.transmit(data):
-            await self._until_taken()
+        """Send to the client; the request body moves on meanwhile."""
+        if not self.client.transmit(data):
+            await self._flush_client()
 
-    async def _until_taken(self) -> None:
-        """Wait until the client has taken what is unsent, the request body going on meanwhile."""
-        client, upload, worker = self.client.transport, self.upload, self.client.worker
+    async def _flush_client(self) -> None:
+        """Wait until nothing is unsent to the client; the request body moves on meanwhile.
+
+        Raise ``TimedOut`` if the client has acknowledged less than ``limits.min_rate`` allows for ``timeouts.send``.
+        """
+        client, upload, worker = self.client, self.upload, self.worker
         mark = None
         self.task.expires = client.engine.now + worker.timeouts.send
         while not client.flush():
             if mark is None:
-                mark = taken(client)
+                mark = acknowledged(client)
             try:
                 if upload is not None and upload.pump():
                     await client.take_turn()
                 else:
                     await park()
             except TimedOut:
-                so_far = taken(client)
+                so_far = acknowledged(client)
                 if so_far - mark < max(1, worker.admission.limits.min_rate * worker.timeouts.send):
                     raise
                 mark = so_far
@@ -88,17 +89,17 @@ class Sides:
         self._await_backend()
 
     def _await_backend(self) -> None:
-        """Restart the deadline: something has moved."""
-        worker, upload = self.client.worker, self.upload
+        """Restart the deadline, as something has moved: the client's while its body is due, else the backend's."""
+        worker, upload = self.worker, self.upload
         if upload is None or upload.done:
-            self.task.expires = worker.engine.now + self.patience
+            self.task.expires = worker.engine.now + self.response_timeout
         else:
             self.task.expires = upload.due(worker.engine.now, worker.timeouts.idle, worker.admission.limits.min_rate)
 
     def _overdue(self) -> ProxyError:
-        """Who kept us waiting when the deadline passed."""
+        """Return the error of the side that the task was waiting for when its deadline passed."""
         upload = self.upload
-        if self.client.transport.unsent is not None:
+        if self.client.unsent is not None:
             return ProxyError(Source.CLIENT, 408, "the client reads too slowly, or not at all")
         if self.backend is not None and self.backend.unsent is not None:
             return ProxyError(Source.BACKEND, 504, "the backend stopped reading the request")

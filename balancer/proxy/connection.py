@@ -1,0 +1,133 @@
+"""A connection of a client: who the peer is, how it came, and how to part from it.
+
+What it asks for is another matter (``balancer.proxy.stream``): requests come one after another over one connection, and
+a protocol that carries several at once needs no other kind of connection.
+"""
+
+from collections import defaultdict
+from typing import Literal
+
+from balancer.errors import ProxyError
+from balancer.http.forward import RequestWriter
+from balancer.http.proxy_protocol import ProxyHeader, write
+from balancer.net.dial import IdleConnections
+from balancer.net.engine import Task, TimedOut
+from balancer.net.transport import Transport
+from balancer.pool.pool import Pool
+from balancer.proxy.accesslog import Record
+from balancer.proxy.listener_state import ListenerState
+from balancer.proxy.worker_state import WorkerState
+from balancer.shared.sketch import SketchCells
+
+LINGER_TIMEOUT = 2.0
+"""Seconds of silence after which a client has taken the answer that closes its connection."""
+MAX_LINGER = 30.0
+"""Seconds for which such a client may go on sending what is read and dropped."""
+
+
+class Connection:
+    """The connection of one client, from its acceptance to its close."""
+
+    __slots__ = (
+        "address",
+        "address_bytes",
+        "cells",
+        "idle",
+        "listener",
+        "metered",
+        "own_idle",
+        "peer",
+        "proxy",
+        "served",
+        "server_name",
+        "task",
+        "tls_seconds",
+        "tls_version",
+        "transport",
+        "trusted",
+        "worker",
+        "writer",
+    )
+
+    task: Task
+    """The task that serves it; the owner of its deadline."""
+
+    def __init__(
+        self,
+        worker: WorkerState,
+        listener: ListenerState,
+        transport: Transport,
+        peer: tuple[str, int],
+        cells: SketchCells | None = None,
+    ) -> None:
+        self.worker = worker
+        self.listener = listener
+        self.transport = transport
+        self.cells = cells
+        """Cells of the sketch in which its client is counted; None if it is not counted."""
+        self.peer = peer
+        """Address of the socket's far end."""
+        self.proxy: ProxyHeader | None = None
+        """The PROXY header that it began with."""
+        self.own_idle: defaultdict[object, IdleConnections] | None = None
+        """Idle connections to backends that carry its address, and so are for its requests alone."""
+        self.identify(peer[0])
+        self.server_name = ""
+        """The name asked for in the TLS handshake (SNI), in lower case."""
+        self.tls_version = ""
+        self.tls_seconds = 0.0
+        self.idle = False
+        """It is between two requests: nothing is lost by closing it now."""
+        self.served = False
+        """It has carried a request."""
+        self.metered = False
+        """It has been counted as a new connection of its user."""
+
+    def identify(self, address: str) -> None:
+        """Set the client's IP ``address``: that of the peer, or what a PROXY header says."""
+        self.address = address
+        self.address_bytes = address.encode()
+        self.trusted = self.listener.trusts(address)
+        """Its ``X-Forwarded-*`` and ``X-Request-ID`` fields are believed."""
+        self.writer = RequestWriter(self.address_bytes, self.listener.scheme, self.trusted)
+
+    def proxy_header(self, version: Literal["v1", "v2"]) -> bytes:
+        """Return the PROXY header that introduces this client to a backend."""
+        return write(self.proxy or ProxyHeader(*self.peer[:2], *self.transport.sock.getsockname()[:2]), version)
+
+    def log(self, event: str, record: Record, pool: Pool) -> None:
+        """Write one line of the access log."""
+        self.worker.log.write(
+            event,
+            record,
+            client=self.address,
+            listener=self.listener.config.name,
+            pool=pool.name,
+            tls=self.tls_version,
+            now=self.worker.engine.now,
+        )
+
+    async def respond(self, answer: bytes) -> None:
+        """Send an answer of our own. Raise ``TimedOut`` if the client has not taken it within ``timeouts.idle``."""
+        self.task.expires = self.worker.engine.now + self.worker.timeouts.idle
+        await self.transport.send(answer)
+
+    async def linger(self) -> None:
+        """Send the end of the stream, and read on what the client was still sending, unless it was cut off.
+
+        Closing a socket with unread bytes makes the kernel send a reset, which can overtake the answer and destroy it
+        (RFC 9112, 9.6).
+        """
+        transport = self.transport
+        if transport.fd < 0:
+            return
+        transport.send_eof()
+        engine, task = self.worker.engine, self.task
+        until = engine.now + MAX_LINGER
+        task.expires = engine.now + LINGER_TIMEOUT
+        try:
+            await transport.flushed()
+            while engine.now < until and await transport.recv():
+                task.expires = engine.now + LINGER_TIMEOUT
+        except (ProxyError, TimedOut):
+            pass  # it has gone, or goes on for ever: either way the answer has been sent

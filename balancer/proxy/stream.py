@@ -1,0 +1,120 @@
+"""A stream: one request of a client, or the bytes of a TCP connection, on its way to one backend of one pool.
+
+It knows what belongs to the request alone: its pool, its token, what is logged of it. The connection it came over
+(``balancer.proxy.connection``) may carry others before and after it.
+"""
+
+import time
+from collections import defaultdict
+from math import ceil
+from typing import Literal
+
+from balancer.errors import ProxyError, Source
+from balancer.http.head import Request
+from balancer.http.token import extract
+from balancer.net.admission import client_key
+from balancer.net.dial import IdleConnections
+from balancer.pool.backend import Backend
+from balancer.proxy.accesslog import Record
+from balancer.proxy.connection import Connection
+
+Outcome = Literal["connect", "timeout", "reset", "5xx"]
+"""How a request can fail: see ``pool.health.passive.outcomes``."""
+_USERS = ("query", "header", "cookie")
+"""Sources of tokens that name a user; a path or a server name many users have in common."""
+
+
+class Stream:
+    """One request, or one tunnel of a TCP listener."""
+
+    token: bytes | None = None
+    """The key that it is placed by; None if the pool spreads requests without a token. A default of the class, not of
+    each object: one attribute less to set for each request."""
+
+    def __init__(self, connection: Connection, record: Record) -> None:
+        self.connection = connection
+        self.worker = connection.worker
+        self.task = connection.task
+        self.client = connection.transport
+        """The side of the client."""
+        self.pool = connection.listener.pool
+        """Where it belongs, unless a route says otherwise; a reload may have changed it since the last request."""
+        self.record = record
+
+    def follow_routes(self, request: Request | None) -> None:
+        """Choose the pool by the routes of the listener, if it has any; without a request, by the server name alone."""
+        connection = self.connection
+        listener = connection.listener
+        if listener.routes is None:
+            return
+        if request is None:
+            name = listener.routes.of_connection(connection.server_name)
+        else:
+            name = listener.routes.of_request(request, connection.server_name)
+        if name is not None:
+            self.pool = listener.pools[name]
+
+    def find_token(self, request: Request) -> None:
+        """Set ``token`` to the key of ``request``. Raise ``ProxyError`` if it is missing, or comes too often."""
+        connection, rule = self.connection, self.pool.settings.token
+        token = connection.address_bytes if rule.source == "client_ip" else extract(request, rule)
+        if token is None:
+            match rule.missing:
+                case "reject":
+                    raise ProxyError(Source.CLIENT, 400, "the token is missing")
+                case "spread":
+                    return
+                case "client_ip":
+                    token = connection.address_bytes
+        if self.worker.log.enabled:
+            self.record.digest = self.worker.digest(token)
+        if rule.rate and not connection.metered:
+            self._meter(token)
+        self.token = token
+
+    def _meter(self, token: bytes) -> None:
+        """Count a new connection of this token. Raise 429 if there are too many."""
+        worker, rule = self.worker, self.pool.settings.token
+        cells = worker.admission.shared_counters.places(self.pool.name.encode() + b"\0" + token)
+        wait = worker.tokens.take(cells, worker.admission.clock(), rule.rate, rule.burst)
+        if wait:
+            self.pool.refused += 1
+            error = ProxyError(Source.CLIENT, 429, "this user makes too many connections")
+            error.retry_after = ceil(wait)
+            raise error
+        self.connection.metered = True
+
+    def idle_connections(self) -> defaultdict[object, IdleConnections]:
+        """Return the idle connections to choose from: those of all, or the client's own if they carry its address."""
+        if self.pool.settings.send_proxy == "off":
+            return self.worker.idle
+        connection = self.connection
+        if connection.own_idle is None:
+            connection.own_idle = defaultdict(IdleConnections)
+        return connection.own_idle
+
+    def may_see(self, trace: bytes) -> bool:
+        """Return whether the client may be told why it was placed where it was: it is trusted, or has a valid pass."""
+        return self.connection.trusted or self.worker.passes.valid(trace, time.time())
+
+    def explanation(self) -> bytes:
+        """Return the decision as a field line of the response."""
+        record = self.record
+        skipped = "".join(f"; skipped={name} ({why})" for name, why in record.skipped)
+        ring = self.pool.placement.ring.fingerprint
+        return f"X-Balancer-Decision: {record.reason}; backend={record.backend}; ring={ring}{skipped}\r\n".encode()
+
+    def blame(self, backend: Backend, outcome: Outcome) -> bool:
+        """Count a failure that is not the client's against ``backend``; return whether such failures count here."""
+        passive = self.pool.settings.health.passive
+        if passive.mode == "off" or outcome not in passive.outcomes:
+            return False
+        connection = self.connection
+        digest, address = self.worker.digest, client_key(connection.address)
+        named = connection.listener.config.mode == "http" and self.pool.settings.token.source in _USERS
+        backend.tally.fail(digest(address), digest(self.token if named and self.token else address))
+        return True
+
+    def log(self, event: str) -> None:
+        """Write one line of the access log."""
+        self.connection.log(event, self.record, self.pool)
