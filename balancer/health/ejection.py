@@ -34,7 +34,7 @@ class Ejection:
         self._take_out(why, now, base, most, also=1)
 
     def went_down(self, now: float, base: float, most: float) -> None:
-        """Note that probes took it out. It then stays out for ``base`` times the level before, even if it passes them."""
+        """Note that probes took it out. It stays out for ``base`` times the level before, even if it passes them."""
         times = round(self.level(now, most)) + 1
         self._take_out(f"kept out: it went down {times} times lately", now, base, most, also=0)
 
