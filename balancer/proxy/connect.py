@@ -245,7 +245,7 @@ class Connector:
                 raise
             if not backend.unavailable(engine.now):
                 about = {"pool": self.pool.name, "backend": backend.name}
-                words = "backend %s (%s): %s; others are tried first for a while"
+                words = "backend %s (%s): %s; trying others first"
                 logger.warning(words, backend.name, backend.address, error, extra=about)
             backend.connect_failed(engine.now)
             self._stream.blame(backend, "connect")
