@@ -176,16 +176,16 @@ class Evictions:
                     await trio.lowlevel.checkpoint()
                 if backend in lease.sessions.values():
                     leases.append(lease)
-            nobodys = [session for session, place in pool_state.leases.nobodys.items() if place == backend]
-            left = len(leases) + len(nobodys)
+            tokenless = [session for session, place in pool_state.leases.without_token.items() if place == backend]
+            left = len(leases) + len(tokenless)
             if left:
                 logger.info("%s: %s; ending the tunnels of %d users", pool, why, left)
-            for each in (*leases, *nobodys):
+            for each in (*leases, *tokenless):
                 if backend not in self._to_empty(pool_state):
                     return
                 if isinstance(each, Lease):
                     self._move(pool_state, each, {backend}, why)
-                elif each in pool_state.leases.nobodys:
+                elif each in pool_state.leases.without_token:
                     self._registry.end(each, why)
                 await trio.sleep(self._registry.active.config.timeouts.close_spread / left)
         finally:

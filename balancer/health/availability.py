@@ -1,6 +1,6 @@
 """Availability of a backend: what the data plane needs to know of its health, as one value.
 
-The control process works it out and publishes it; workers never see how it came about.
+Control works it out and publishes it; workers do not know the reasons behind it.
 """
 
 from typing import Literal
@@ -9,37 +9,37 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 RequestedState = Literal["", "degraded", "drain", "maint"]
-"""What a host asks for: nothing, users only if nobody else is there, no new users, no users at all."""
+"""What a host asks for: nothing; users only if there is no other host; no new users; no users at all."""
 
 DEGRADED = "degraded"
 _REQUESTED_STATES = {"": "", "degraded": DEGRADED, "drain": "asks to be drained", "maint": "asks for maintenance"}
 
 
 class Availability(Struct, frozen=True):
-    """May users be sent to a backend? Control sends it to the workers."""
+    """Whether users may be sent to a backend. Control sends it to the workers."""
 
     reason: str = ""
     """Why no user should be sent there, or an empty string."""
     down: bool = False
-    """It does not work, as far as is known; with a ``reason`` and not down, it has not been probed yet."""
+    """It does not work, as far as is known. With a ``reason`` but not down, it has not been probed yet."""
     ejected: str = ""
-    """Why it gets no new users although probes do not say that it is down, or an empty string."""
+    """Why it gets no new users although it passes its probes, or an empty string."""
     requested_state: RequestedState = ""
     """What the host itself asks for."""
     clear: bool = True
-    """Nothing speaks against it: the one question of the hot path. Worked out here, whatever is given."""
+    """There is no reason not to use it: all that the hot path looks at. It is worked out here, whatever is given."""
 
     def __post_init__(self) -> None:
         force_setattr(self, "clear", not (self.reason or self.ejected or self.requested_state))
 
     @property
     def out(self) -> bool:
-        """New users are kept away because of its health."""
+        """Whether new users are kept away because of its health."""
         return self.down or bool(self.ejected)
 
     @property
     def unknown(self) -> bool:
-        """It has not been probed yet."""
+        """Whether it has not been probed yet."""
         return bool(self.reason) and not self.down
 
     def ill(self, *, tunnels: bool) -> str:

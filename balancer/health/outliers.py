@@ -4,13 +4,13 @@ Some facts. The rules are those of Envoy's outlier detection: failures in a row 
 a share of failures within an interval for one that works now and then, a limit on how much of a pool may be out, and a
 dry run that only counts. haproxy's ``observe`` with ``error-limit`` is the first of them.
 
-What Envoy leaves open is who fails. A user with a page that crashes its host, or an outsider with made-up tokens, may
-cause any number of failures on every host, so the failures of the few clients with the most never count: an address or
-a token, whichever takes more away, and a group smaller than ``clients`` cannot eject anything, whatever it does. Errors
-a client is to blame for have not been counted in the first place.
+Envoy does not ask whose requests fail. A user with a page that crashes its host, or an outsider with made-up tokens,
+may cause any number of failures on every host. So the failures of the few clients with the most never count, by address
+or by token, whichever excludes more: a group smaller than ``clients`` cannot eject anything, whatever it does. Errors
+that are the client's fault have not been counted in the first place.
 
-"In a row" means: while there was not one answer between two looks, for the order of outcomes within so short a time is
-not known, in several processes even less.
+"In a row" means that no request was answered between two checks, as the order of outcomes within so short a time is not
+known, least of all over several processes.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ from balancer.health.tally import Tally
 from balancer.health.tracker import HealthTracker
 
 Outcome = Literal["ejected", "dry_run", "limit"]
-"""What became of an outlier: ejected, only counted, or left in because too many are out."""
+"""What happened to an outlier: it was ejected, only counted, or left in because too many are out."""
 
 
 @dataclass(frozen=True)
 class Outlier:
-    """A backend that was found out."""
+    """A backend whose traffic fails much more than it should."""
 
     backend: str
     why: str
@@ -36,21 +36,21 @@ class Outlier:
 
 
 class _Suspect:
-    """What is held against one backend."""
+    """The failures of one backend."""
 
     __slots__ = ("ends", "row", "spared", "window")
 
     def __init__(self) -> None:
         self.row = Tally()
-        """Failures without an answer between them."""
+        """Failures in a row."""
         self.window = Tally()
-        """All since the interval began, which ``ends`` then."""
+        """All outcomes since the interval began, which ends at ``ends``."""
         self.ends = 0.0
         self.spared = Ejection()
-        """For how long it would be out, were it not for the dry run or the limit: meanwhile it is not judged again."""
+        """How long it would be out without the dry run or the limit; meanwhile it is not checked again."""
 
-    def hear(self, tally: Tally, rules: model.Passive, now: float) -> str:
-        """Take a tally into account; why the backend should go, or an empty string."""
+    def add(self, tally: Tally, rules: model.Passive, now: float) -> str:
+        """Add a tally; return why the backend should be ejected, or an empty string."""
         if not self.ends:
             self.ends = now + rules.interval
         if tally.answers:
@@ -72,26 +72,26 @@ class _Suspect:
         return ""
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Start over."""
         self.row, self.window, self.ends = Tally(), Tally(), 0.0
 
 
 class Outliers:
-    """Finds the outliers of one pool, by its present settings in ``config``."""
+    """Finds the outliers of one pool, by the settings in ``config``."""
 
     def __init__(self, config: model.Health) -> None:
         self.config = config
         self._suspects: dict[str, _Suspect] = {}
 
     def look(self, tallies: Mapping[str, Tally], healths: Mapping[str, HealthTracker], now: float) -> list[Outlier]:
-        """Judge by what came since the last look, and eject who has to go; ``healths`` are those of all backends."""
+        """Check the outcomes since the last call, and eject outliers; ``healths`` are those of all backends."""
         rules, found = self.config.passive, []
         self._suspects = {name: self._suspects.get(name) or _Suspect() for name in tallies}
         for name, suspect in self._suspects.items():
             health = healths[name]
             if health.down or health.ejection.out(now) or suspect.spared.out(now):
                 suspect.forget()
-            elif why := suspect.hear(tallies[name], rules, now):
+            elif why := suspect.add(tallies[name], rules, now):
                 suspect.forget()
                 outcome = self._outcome(health, healths, now)
                 ejection = health.ejection if outcome == "ejected" else suspect.spared
@@ -101,7 +101,7 @@ class Outliers:
         return found
 
     def _outcome(self, health: HealthTracker, healths: Mapping[str, HealthTracker], now: float) -> Outcome:
-        """What becomes of an outlier. Of every pool one backend may go, and the last that works never."""
+        """Return what happens to an outlier. One of a pool may always be ejected, but never the last that works."""
         if self.config.passive.mode == "dry_run":
             return "dry_run"
         out = sum(each.ejection.out(now) for each in healths.values())

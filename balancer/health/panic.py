@@ -1,14 +1,13 @@
 """Panic: so little of a pool seems healthy that its health is better ignored.
 
 Some facts. Envoy (healthy_panic_threshold) ignores the health of a cluster of which less than half is healthy: the rest
-could not carry the load, and so many failures at once speak against the checks rather than the hosts. Here it counts
-for more. A user who is sent past their host finds another home directory there and begins to write in it, so a fault of
-the checks would split the files of nearly everybody. In panic users stay where their files are, and one whose host is
-really dead is passed on as soon as it does not accept a connection. On the other hand pools are small, and of three
-hosts two may well be dead, so the default threshold lies below a third.
+could not carry the load, and so many failures at once suggest that the checks are wrong rather than the hosts. Here
+that matters more. A user who is sent to another host finds another home directory there and begins to write in it, so a
+fault of the checks would split the files of nearly all users. In panic users stay where their files are, and those
+whose host is really dead go elsewhere as soon as it does not accept a connection. On the other hand pools are small,
+and two of three hosts may well be dead, so the default threshold is below a third.
 
-Left out of the reckoning are backends that operators, or the hosts themselves, have taken out, and those nobody has
-judged yet.
+Backends that operators or the hosts themselves have taken out do not count, nor do those that have not been probed yet.
 """
 
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from balancer.health.availability import Availability
 
 
 def healthy_share(members: Iterable[tuple[float, Availability]]) -> float:
-    """Share of the weight that is healthy, from 0 to 1; of backends given as weight and standing."""
+    """Return the share of the weight that is healthy, from 0 to 1; backends are given as weight and availability."""
     healthy = judged = 0.0
     for weight, availability in members:
         if availability.requested_state in ("drain", "maint") or availability.unknown:

@@ -1,4 +1,4 @@
-"""What probes and agents report. Pure."""
+"""The results of probes and the reports of agents. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ Mode = Literal["ready", "drain", "maint"]
 
 
 class Verdict(StrEnum):
-    """What is held of a backend."""
+    """The state of a backend by its probes."""
 
     UNKNOWN = "unknown"
     UP = "up"
@@ -19,7 +19,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """One probe: did the backend pass, and in a few words why, never with bytes the backend sent."""
+    """The result of one probe, with the reason in a few words, which never hold bytes that the backend sent."""
 
     ok: bool
     text: str
@@ -28,7 +28,7 @@ class Result:
 
 @dataclass(frozen=True)
 class AgentReport:
-    """What an agent said; what it did not mention is None and stays as it was."""
+    """The report of an agent; what it does not mention is None, and stays as it was."""
 
     percent: int | None = None
     """Share of the configured weight."""

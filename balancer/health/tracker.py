@@ -1,14 +1,14 @@
-"""How a backend is: what probes and the host itself say about it, and what follows. Pure.
+"""The health of a backend, from its probes and its agent, and what follows for users. Pure.
 
 Some facts. One odd probe must not move users, so a state changes only after ``fall`` (or ``rise``) probes in a row that
-contradict it, as haproxy counts (configuration manual, 5.2); meanwhile probes come at ``fast_interval``, to be sure
+contradict it, as haproxy counts (configuration manual, 5.2); meanwhile it is probed at ``fast_interval``, to be sure
 soon. Nothing is known of a new backend, so there one probe decides. All backends are probed at once at the start; the
 wait after that is drawn from the whole interval, and later waits vary by ``jitter``, so that the probes of many
 backends spread and stay spread.
 
-What the host wishes is separate from how it is: a host that asks to be drained is up, and its users stay. And one that
-has been out comes back slowly, if it is asked to: it begins with a few of its points, already while it is out, so that
-no moment lies between its return and the ring that says so.
+The state that a host requests is separate from its health: a host that asks to be drained is up, and its users stay. A
+host that has been out may come back slowly (``slow_start``): it begins with a few of its points, already while it is
+out, so that it never has all of them for a moment when it returns.
 """
 
 from collections import Counter
@@ -29,20 +29,20 @@ TRANSITIONS: dict[tuple[Verdict, bool], tuple[Verdict, str]] = {
     (Verdict.DOWN, True): (Verdict.UP, "rise"),
     (Verdict.DOWN, False): (Verdict.DOWN, ""),
 }
-"""From the verdict and whether a probe passed to the verdict this speaks for, and which threshold it has to reach."""
+"""By the verdict and whether a probe passed: the verdict that this suggests, and the threshold to be reached first."""
 
 
 @dataclass(slots=True)
 class Checks:
-    """What only grows of a backend's health; it outlives what is held of the backend."""
+    """Counters of a backend's health, which outlive its state."""
 
     passed: int = 0
-    """Probes since the start; those that did not pass are ``failed``."""
+    """Probes that passed since the start; the others have ``failed``."""
     failed: int = 0
     changes: int = 0
     """Changes of state."""
     ejections: Counter[str] = field(default_factory=Counter)
-    """Times that its traffic showed it to be an outlier, by what became of it: see ``pool.outliers``."""
+    """Times that it was an outlier, by what happened then: see ``health.outliers``."""
 
 
 SLOW_STEPS = 20
@@ -50,7 +50,7 @@ SLOW_STEPS = 20
 
 
 def probed(pool: model.Pool, backends: Iterable[str]) -> list[str]:
-    """Those of them that are probed at all; also such as are not in the configuration."""
+    """Return those of ``backends`` that are probed; they need not be in the configuration."""
     if pool.health.type == "off":
         return []
     left_alone = {each.name for each in pool.backend if not each.check}
@@ -63,18 +63,18 @@ def unprobed(pool: model.Pool, backends: Iterable[str]) -> dict[str, Availabilit
 
 
 def judged_by(pool: model.Pool, backend: str) -> model.Health:
-    """How this backend is judged: as its pool, but for what is said of it alone."""
+    """Return the health settings of a backend: those of its pool, except for its own."""
     own = next((each.health for each in pool.backend if each.name == backend), model.BackendHealth())
     return pool.health.model_copy(update=own.model_dump(exclude_none=True))
 
 
 def spread(interval: float, jitter: float, random: Random, *, first: bool) -> float:
-    """A wait of about ``interval``; the ``first`` after everybody began at once is any part of it."""
+    """Return a wait of about ``interval``; the ``first``, after all began at once, is any part of it."""
     return interval * (random.random() if first else 1 + jitter * random.uniform(-1, 1))
 
 
 class HealthTracker:
-    """The state machine of one backend, which counts on in ``checks``."""
+    """The state machine of one backend. Its counters go on from ``checks``."""
 
     __slots__ = (
         "_agent_mode",
@@ -100,36 +100,36 @@ class HealthTracker:
         self._requested_state: RequestedState = ""
         self._out = False
         self.ejection = Ejection()
-        """How long it has to stay out, whatever probes say."""
+        """How long it has to stay out, even if it passes its probes."""
         self.returned: float | None = None
-        """When it last came back after it had been out; None if it never was."""
+        """When it last came back after it had been out; None if it never was out."""
         self.state = Verdict.UNKNOWN
         self.since: float | None = None
         """When the state began; None while nothing is known."""
         self.streak = 0
         """Probes in a row that contradict the state."""
         self.text = ""
-        """What the last probe came to, and ``seconds`` how long it took."""
+        """The result of the last probe, which took ``seconds``."""
         self.seconds = 0.0
-        self._heed_nobody()
+        self._reset_agent()
         self.configure(config)
 
     def configure(self, config: model.Health) -> None:
-        """Be judged so by probes that begin anew; what is held of the backend holds until they disagree."""
+        """Use other settings. Probes begin anew; the state stays until they contradict it."""
         self._config = config
         self._needed = {"first": 1, "rise": config.rise, "fall": config.fall}
         self._probes = 0
         if config.agent.port is None:
-            self._heed_nobody()
+            self._reset_agent()
 
-    def _heed_nobody(self) -> None:
+    def _reset_agent(self) -> None:
         self._agent_mode: Mode = "ready"
         self.percent = 100
         """Share of the configured weight that the agent asks for."""
         self.agent_down = False
 
     def observe(self, result: Result, now: float, seconds: float = 0.0) -> bool:
-        """Take a probe that took ``seconds`` into account; has the state changed?"""
+        """Take a probe that took ``seconds`` into account; return whether the state has changed."""
         self.text, self.seconds = result.text, seconds
         self._probes += 1
         if result.ok:
@@ -148,7 +148,7 @@ class HealthTracker:
         return changed
 
     def heed(self, report: AgentReport) -> None:
-        """Take the agent's word into account."""
+        """Take the agent's report into account."""
         if report.percent is not None:
             self.percent = report.percent
         if report.mode is not None:
@@ -157,11 +157,11 @@ class HealthTracker:
             self.agent_down = report.down
 
     def restore(self, state: Verdict, since: float, text: str) -> None:
-        """Begin with what was held of the backend before a restart, until probes prove otherwise."""
+        """Begin with the state from before a restart, until probes contradict it."""
         self.state, self.since, self.text = state, since, text
 
     def delay(self, random: Random) -> float:
-        """Seconds from the beginning of the last probe to that of the next."""
+        """Return the seconds from the beginning of the last probe to that of the next."""
         config = self._config
         if self.streak:
             interval = config.fast_interval or config.interval
@@ -172,7 +172,7 @@ class HealthTracker:
         return spread(interval, config.jitter, random, first=self._probes <= 1)
 
     def stand(self, now: float) -> Availability:
-        """What follows for users from now on; called after every change, and when time may have ended an ejection."""
+        """Return the availability from now on; to be called after every change, and when an ejection may have ended."""
         reason = ""
         if self.state is Verdict.DOWN:
             reason = f"unhealthy: {self.text}"
@@ -188,7 +188,7 @@ class HealthTracker:
         return Availability(reason or unknown, down=bool(reason), ejected=ejected, requested_state=self.requested_state)
 
     def warmth(self, now: float) -> float:
-        """Share of its points that the backend has, above 0 and at most 1, while it comes back slowly."""
+        """Return the share of its points that the backend has: at most 1, and less while it comes back slowly."""
         over = self._config.slow_start
         if over is None:
             return 1.0
@@ -200,15 +200,15 @@ class HealthTracker:
 
     @property
     def out(self) -> bool:
-        """Do probes, the agent or real traffic say that it cannot be used?"""
+        """Whether its probes, its agent or real traffic show that it cannot be used."""
         return self._out
 
     @property
     def down(self) -> bool:
-        """Probes or the agent say that it does not work."""
+        """Whether its probes or its agent show that it does not work."""
         return self.state is Verdict.DOWN or self.agent_down
 
     @property
     def requested_state(self) -> RequestedState:
-        """What the host asks for, by its agent or in its answers to probes."""
+        """What the host asks for, through its agent or in its answers to probes."""
         return self._requested_state if self._agent_mode == "ready" else self._agent_mode

@@ -1,4 +1,4 @@
-"""Listening sockets: how they are opened, and what to do when an address cannot be had."""
+"""Open listening sockets, and explain why one cannot be opened."""
 
 import errno
 import socket
@@ -11,15 +11,15 @@ BACKLOG = 4096
 _QUEUED = struct.Struct("24xI")
 """``struct tcp_info`` of linux/tcp.h up to ``tcpi_unacked``."""
 _ADVICE = {
-    errno.EADDRINUSE: "; another program listens there: `ss -ltnp` tells which",
-    errno.EACCES: "; ports below 1024 are for root, or a service with AmbientCapabilities=CAP_NET_BIND_SERVICE",
+    errno.EADDRINUSE: "; another program listens there: `ss -ltnp` shows which",
+    errno.EACCES: "; ports below 1024 need root, or a service with AmbientCapabilities=CAP_NET_BIND_SERVICE",
     errno.EADDRNOTAVAIL: "; this machine does not have that address (`ip address`): bind 0.0.0.0 or [::], or, "
     "for one that comes and goes, set the sysctl net.ipv4.ip_nonlocal_bind or net.ipv6.ip_nonlocal_bind",
 }
 
 
 def open_listener(address: Address) -> socket.socket:
-    """A non-blocking listening TCP socket, alone on its address. Raises ``OSError`` when it cannot be bound."""
+    """Return a non-blocking listening TCP socket, alone on its address. Raise ``OSError`` if it cannot be bound."""
     sock = bound(address, alone=True)
     try:
         listening(sock)
@@ -30,9 +30,10 @@ def open_listener(address: Address) -> socket.socket:
 
 
 def bound(address: Address, *, alone: bool) -> socket.socket:
-    """A non-blocking TCP socket bound to ``address``; ``alone``: fails if anybody listens there, else beside ours.
+    """Return a non-blocking TCP socket bound to ``address``. Raise ``OSError`` if it cannot be bound.
 
-    Either way later ones that are not alone may be bound beside it (see ``daemon.sockets``). Raises ``OSError``.
+    With ``alone`` it fails if another socket listens there; else it is bound beside others of ours. In both cases later
+    ones that are not ``alone`` may be bound beside it (see ``daemon.sockets``).
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -51,13 +52,13 @@ def bound(address: Address, *, alone: bool) -> socket.socket:
 
 
 def refusal(what: str, error: OSError) -> Refused:
-    """``what`` cannot be had: why, in the system's words, and what to do about it if anybody knows."""
+    """Return the error for an address ``what`` that cannot be bound: the system's reason, and what to do about it."""
     kind = InUse if error.errno == errno.EADDRINUSE else Refused
     return kind(f"{what}: {error.strerror}{_ADVICE.get(error.errno or 0, '')}")
 
 
 def listening(sock: socket.socket) -> None:
-    """Let clients connect; they wait until somebody accepts. May be repeated. Raises ``OSError``."""
+    """Let clients connect and wait until they are accepted; may be repeated. Raise ``OSError`` if that fails."""
     sock.listen(BACKLOG)
 
 

@@ -1,7 +1,7 @@
-"""TLS contexts: of a listener one per certificate, chosen by the name the client asks for; of a pool one.
+"""TLS contexts: one per certificate of a listener, chosen by the name the client asks for; one for a pool.
 
 Matching follows RFC 6125, 6.4: names compare without case, and ``*.example.com`` stands for exactly one label. An exact
-name wins over a wildcard; a name nobody has, or none at all, gets the first certificate, as haproxy and nginx do.
+name wins over a wildcard; an unknown name, or none at all, gets the first certificate, as with haproxy and nginx.
 TLS 1.2 is offered with forward secrecy and AEAD only; compression and renegotiation are off (RFC 9325).
 """
 
@@ -51,7 +51,7 @@ class ServerContexts:
     def _choose(self, handshake: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         if name is not None:
             name = name.lower().rstrip(".")
-            handshake.requested_name = name  # type: ignore[attr-defined]  # OpenSSL knows it, Python does not tell
+            handshake.requested_name = name  # type: ignore[attr-defined]  # OpenSSL has it, but Python does not offer it
             chosen = self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
             if chosen is not None:
                 handshake.context = chosen
@@ -81,10 +81,10 @@ def client_context(tls: BackendTlsSettings) -> ssl.SSLContext:
 
 
 def unraisable(event: "sys.UnraisableHookArgs") -> None:
-    """What the daemon's ``sys.unraisablehook`` does: as Python's own, but silent about names a client made up.
+    """Report an exception as Python's own ``sys.unraisablehook`` does, except for names that a client made up.
 
-    A name that is not ASCII fails in Python before ``choose`` is called; the handshake ends with an alert and a line in
-    the access log, and the client's bytes have no business in our stderr.
+    A name that is not ASCII fails in Python before the SNI callback is called. The handshake ends with an alert and a
+    line in the access log; the client's bytes are not to appear in our log.
     """
     if event.exc_type is not UnicodeDecodeError:
         sys.__unraisablehook__(event)
@@ -103,7 +103,7 @@ def _context(tls: TlsSettings, certificate: Pem) -> ssl.SSLContext:
 
 @contextmanager
 def _file(data: bytes) -> Iterator[str]:
-    """A file that is only in memory: OpenSSL's reader, as Python has it, takes nothing but names."""
+    """Return the name of a file in memory: Python's interface to OpenSSL takes certificates by name only."""
     fd = os.memfd_create("pem")
     try:
         with open(fd, "wb", closefd=False) as file:

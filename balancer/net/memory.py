@@ -16,13 +16,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident() -> int:
-    """Bytes of memory that this process alone holds."""
+    """Return the bytes of memory that this process alone holds."""
     fields = Path("/proc/self/statm").read_text().split()
     return (int(fields[1]) - int(fields[2])) * _PAGE
 
 
 def ceiling(memory: Memory, root: Path = Path("/")) -> int:
-    """``memory`` in bytes; 0 is no limit. ``root`` is where /proc and /sys are."""
+    """Return the limit ``memory`` in bytes; 0 is no limit. ``root`` is the folder of /proc and /sys."""
     return memory.bytes or int(memory.share * _available(root))
 
 
@@ -39,7 +39,7 @@ def _available(root: Path) -> int:
 
 
 def _limits(mount: Path, path: str, name: str) -> list[int]:
-    """Limits of a group and of all above it; within a container the path may lead nowhere but to the mount itself."""
+    """Return the limits of a group and of all above it; in a container, only the mount itself may exist."""
     found = []
     group = mount / path.lstrip("/")
     for each in (group, *group.parents):

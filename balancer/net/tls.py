@@ -7,19 +7,19 @@ Some facts, and what we chose:
 - Asking OpenSSL for data that is not there costs an exception (``SSLWantReadError``); we look first whether any
   ciphertext or decrypted rest is waiting.
 - A TLS 1.3 server's session tickets follow the handshake. Sent at once they cost a packet, and a client that closes
-  without reading provokes a reset; we let them leave with the first data (openssl issue 7948, trio's ``_ssl.py``).
+  without reading provokes a reset; we send them with the first data (openssl issue 7948, trio's ``_ssl.py``).
 - ``close_notify`` says that the stream ended on purpose (RFC 8446, 6.1). We always send it. A peer that just closes its
-  socket is what browsers do; without ``close_notify`` an end of stream is still reported as the end, because HTTP and
-  WebSocket framing know by themselves whether something is missing. OpenSSL is not told of such an end: it would take
-  it for a fatal error and send nothing more, and the other direction may have much to send.
+  socket is what browsers do; an end of stream without ``close_notify`` is still reported as the end, because the
+  framing of HTTP and WebSocket shows whether something is missing. We hide such an end from OpenSSL: it would take it
+  for a fatal error and send nothing more, and the other direction may have much to send.
 - Towards a backend we are the client. Its tickets come when it likes, so an idle connection may become readable without
   anything being wrong: ``quiet`` reads them. A handshake with one of them saves both sides the signatures.
 - A memory buffer of OpenSSL grows by a third more than it is given, and keeps what it has until the connection ends:
-  with 256 KiB at a time, a tunnel that had moved one large file held 532 KiB for the rest of its days. So it is given
+  with 256 KiB at a time, a tunnel that had moved one large file held 532 KiB for the rest of its life. So it is given
   small pieces, and both buffers together keep some 110 KiB at most. Pieces are sent one by one: to join them first
   costs more than the calls it saves (a download took half as long again).
-- ``SSL_shutdown`` sends our ``close_notify`` first and only then looks for the peer's. Finding nothing is an error to
-  it and none to us: reading goes on after it. Finding data breaks the connection, so it finds what has arrived gone.
+- ``SSL_shutdown`` sends our ``close_notify`` first and only then looks for the peer's. Finding nothing is an error
+  for OpenSSL but not for us: reading goes on after it. Finding data breaks the connection, so we hide what has arrived.
 """
 
 import socket
@@ -31,17 +31,17 @@ from balancer.net.engine import park
 from balancer.net.transport import PlainTransport, Transport
 
 _RECORD = 16384
-"""Bytes of the longest plaintext of a record (RFC 8446, 5.1)."""
+"""Maximal bytes of plaintext in a record (RFC 8446, 5.1)."""
 _PIECE = 32768
-"""Bytes that a memory buffer of OpenSSL is given at once."""
+"""Bytes given to a memory buffer of OpenSSL at once, at most."""
 _GATHERED = 65536
-"""Decrypted bytes handed out at once, from this size on."""
+"""Decrypted bytes that are returned without looking for more."""
 _FRUITLESS = 6
-"""Reads in a row that may bring no data although the socket is never dry; a record needs three at most."""
+"""Reads in a row that may bring no data while the socket is never dry; a record needs three at most."""
 
 
 class TlsTransport(Transport):
-    """TLS on the socket of ``plain``, which it takes over: the server's side towards clients, else the client's."""
+    """TLS on the socket of ``plain``, which it takes over: as the server towards clients, as the client to backends."""
 
     __slots__ = ("_incoming", "_more", "_outgoing", "_raw", "_tls")
 
@@ -76,7 +76,7 @@ class TlsTransport(Transport):
             self._incoming.write(early)
 
     async def handshake(self) -> None:
-        """Complete the handshake; a client that fails it gets its alert with ``close``."""
+        """Complete the handshake. Raise ``ProxyError`` if it fails; ``close`` then sends the alert."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -87,7 +87,7 @@ class TlsTransport(Transport):
                 raise self.lost(error) from None
             await self._fill()
         if self._tls.server_side and self.version == "TLSv1.3":
-            pass  # only tickets are left to send
+            pass  # only tickets are left to be sent
         else:  # the other side waits for our Finished
             await self._send_outgoing()
         self._more = True
@@ -99,17 +99,17 @@ class TlsTransport(Transport):
 
     @property
     def server_name(self) -> str:
-        """The name the client asked for (SNI), as ``contexts`` noted it; empty if it named none."""
+        """The name that the client asked for (SNI), as noted by ``contexts``; empty if there was none."""
         return getattr(self._tls, "requested_name", "")
 
     @property
     def resumed(self) -> bool:
-        """Was the handshake cut short by a ticket?"""
+        """Whether a ticket has shortened the handshake."""
         return bool(self._tls.session_reused)
 
     @property
     def session(self) -> ssl.SSLSession | None:
-        """With what another connection to the same backend may be resumed; good after ``close`` too."""
+        """The session with which another connection to the same backend may be resumed; also valid after ``close``."""
         return self._tls.session
 
     def quiet(self) -> bool:
@@ -133,11 +133,11 @@ class TlsTransport(Transport):
             data = self._opened()
             if data is not None:
                 return data
-        # Key updates cost us 500 times what they cost their sender; a flood of nothing else never gets us out of here.
+        # A key update costs us 500 times what it costs its sender, and a flood of them would keep us here for ever.
         raise self._fault("TLS failed: many records and no data")
 
     def _opened(self) -> bytes | None:
-        """The data of some records that have come whole; None if there is none."""
+        """Return the data of some complete records; None if there is none."""
         tls, incoming = self._tls, self._incoming
         parts: list[bytes] = []
         gathered = 0

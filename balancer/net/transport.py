@@ -1,8 +1,9 @@
-"""A stream socket driven by the engine: non-blocking operations that say how far they got, and their awaiting forms.
+"""A stream socket driven by the engine: operations that never wait, and the same with waiting.
 
 ``receive``, ``transmit`` and ``flush`` never wait; a relay that moves bytes both ways is built on them. ``recv`` and
 ``send`` wait. What could not be sent yet stays in the transport (``unsent``), and nothing new may be sent before it
-has gone: that is the whole of backpressure. Every loss of the connection is a ``ProxyError`` of this transport's side.
+has gone: that is all there is to backpressure. A lost connection always raises a ``ProxyError`` of this transport's
+side.
 """
 
 import errno
@@ -14,15 +15,15 @@ from balancer.errors import ProxyError, Retry, Source
 from balancer.net.engine import Engine, Task, Watch, park
 
 READ_SIZE = 16384
-"""Bytes asked of the kernel at first; grows while reads come back full."""
+"""Bytes asked of the kernel at first; it grows while reads come back full."""
 MAX_READ_SIZE = 262144
 TURN_BYTES = 262144
-"""What one task may move before it gives way; each operation counts as a sixteenth."""
+"""Bytes that one task may move before it gives way; each operation counts as a sixteenth of them."""
 _OPERATION = TURN_BYTES // 16
 
 
 class Transport(Watch):
-    """One side of a connection. ``source`` names the side in errors; ``task`` is whom to wake."""
+    """One side of a connection. ``source`` names the side in errors; ``task`` is woken by its events."""
 
     __slots__ = ("engine", "finished", "received", "sent", "size", "sock", "source", "unsent")
 
@@ -41,29 +42,29 @@ class Transport(Watch):
 
     @abstractmethod
     def receive(self) -> bytes | None:
-        """What has arrived: bytes, ``b""`` at the end of the stream, or None when nothing is there yet."""
+        """Return what has arrived: bytes, ``b""`` at the end of the stream, or None if nothing is there yet."""
 
     @abstractmethod
     def transmit(self, data: bytes) -> bool:
-        """Send; true when all of it has gone, false when some is kept in ``unsent`` for ``flush``."""
+        """Send; return true if all of it has gone, false if a rest is in ``unsent``, for ``flush``."""
 
     @abstractmethod
     def pending(self) -> bool:
-        """May ``receive`` have something to say?"""
+        """Return whether ``receive`` may return something."""
 
     @abstractmethod
     def quiet(self) -> bool:
-        """Between two exchanges: is all well, with nothing said out of turn, and no end of the stream?"""
+        """Return whether an idle connection may be used: nothing came out of turn, and no end of the stream."""
 
     @abstractmethod
     def send_eof(self) -> None:
-        """Tell the peer that nothing more follows; reading goes on.
+        """Send the end of our stream; reading goes on.
 
-        Nothing may be ``unsent`` before; afterwards it may be the telling itself, which ``flush`` then completes.
+        Nothing may be ``unsent`` before. Afterwards the end itself may be, which ``flush`` then completes.
         """
 
     def flush(self) -> bool:
-        """Go on sending what is ``unsent``; true when all of it has gone."""
+        """Go on sending what is ``unsent``; return whether all of it has gone."""
         rest = self.unsent
         if rest is None:
             return True
@@ -77,7 +78,7 @@ class Transport(Watch):
         return True
 
     async def recv(self) -> bytes:
-        """Wait for bytes; ``b""`` is the end of the stream."""
+        """Wait for bytes and return them; ``b""`` is the end of the stream."""
         while True:
             while not self.pending():
                 await park()
@@ -119,7 +120,7 @@ class Transport(Watch):
             self.close()
 
     def _read(self) -> bytes | None:
-        """One read of the socket; keeps ``readable`` true to what the kernel still holds."""
+        """Read once from the socket; keep ``readable`` in step with what the kernel still holds."""
         size = self.size
         try:
             data = self.sock.recv(size)
@@ -140,7 +141,7 @@ class Transport(Watch):
         return data
 
     def _write(self, data: bytes | memoryview) -> int:
-        """One write to the socket: how many bytes it took."""
+        """Write once to the socket; return how many bytes it took."""
         try:
             done = self.sock.send(data)
         except BlockingIOError:
@@ -154,7 +155,7 @@ class Transport(Watch):
         return done
 
     def lost(self, error: OSError) -> ProxyError:
-        """The error of a connection that broke, in words for the log."""
+        """Return the error for a connection that broke, in words for the log."""
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         status = 400 if self.source is Source.CLIENT else 502
         return ProxyError(self.source, status, f"the {self.source} connection broke ({name})", Retry.UNANSWERED)
@@ -167,13 +168,13 @@ def reset(sock: socket.socket) -> None:
 
 
 def _linger_no_time(sock: socket.socket) -> None:
-    """Let ``close`` drop what is unsent and send a reset (socket(7), SO_LINGER)."""
+    """Have ``close`` drop what is unsent and send a reset (socket(7), SO_LINGER)."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
 
 
 class PlainTransport(Transport):
-    """Bytes on the socket as they are."""
+    """A transport without TLS."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""One backend at run time: whether it may be tried, and what it has served."""
+"""One backend at run time: whether it may be tried, and what it has carried."""
 
 from operator import attrgetter
 from typing import Any
@@ -39,7 +39,7 @@ class Backend:
     )
 
     COUNTERS = ("requests", "connects", "connect_errors", "response_errors", "full", "bytes_in", "bytes_out")
-    """What only grows, to be added up over workers; and what comes and goes."""
+    """Attributes that only grow, to be added up over workers; ``GAUGES`` come and go."""
     GAUGES = ("active", "tunnels", "queued", "held")
 
     def __init__(
@@ -52,36 +52,36 @@ class Backend:
         self.name = name
         self.address = address
         self.connection_key = object()
-        """Changes with all that connections to it depend on, such as its address: older ones must not be used again."""
+        """Replaced when something changes that connections depend on, such as the address: old ones are not reused."""
         self.availability = availability
         """As control has published it."""
         self.tally = Tally()
         """Outcomes of traffic since ``take``."""
         self._setbacks = Ejection()
         self._held = held if held is not None else set()
-        """Where the pool collects those that are held off."""
+        """The pool's set of backends that may be held off."""
         self.held_until = 0.0
         self.active = 0
         """Requests in flight and open tunnels."""
         self.tunnels = 0
         """Open tunnels."""
         self.load: BackendLoad[Any] | None = None
-        """What it carries in all workers; None without a limit or bound that needs it."""
+        """What it carries in all workers; None unless a limit or a bound needs it."""
         self.full = 0
-        """Requests that found no place, nor one in the queue in time."""
+        """Requests refused because the backend was full, and the queue too, or too slow."""
         self.requests = 0
         self.connects = 0
-        """Connections tried; those of them that failed are ``connect_errors``."""
+        """Connections that were accepted; ``connect_errors`` are those that failed."""
         self.connect_errors = 0
         self.response_errors = 0
-        """Requests that reached the backend and did not get a proper answer."""
+        """Requests that reached the backend and got no valid answer."""
         self.bytes_in = 0
         """Sent to the backend."""
         self.bytes_out = 0
         """Received from the backend."""
 
     def enter(self) -> bool:
-        """Take a place for one request or tunnel, until ``leave``; false if there is none."""
+        """Count one request or tunnel, until ``leave``; return false if the limit does not allow it."""
         self.active += 1
         load = self.load
         if load is not None:
@@ -92,44 +92,44 @@ class Backend:
         return True
 
     def leave(self) -> None:
-        """Give the place back."""
+        """Count one request or tunnel less."""
         self.active -= 1
         if self.load is not None:
             self.load.active.put(self.active)
 
     def counters(self) -> tuple[int, ...]:
-        """The values of ``COUNTERS``."""
+        """Return the values of ``COUNTERS``."""
         return _counters(self)
 
     def gauges(self, now: float) -> tuple[int, ...]:
-        """The values of ``GAUGES``."""
+        """Return the values of ``GAUGES``."""
         queued = len(self.load.waiting) if self.load is not None else 0
         return self.active, self.tunnels, queued, int(now < self.held_until)
 
     def connect_failed(self, now: float) -> None:
-        """It refused or did not answer a connect: others come first for a while."""
+        """Note that it did not accept a connection: others come before it for a while."""
         self.connect_errors += 1
-        if now >= self.held_until:  # else somebody tried it for want of others
+        if now >= self.held_until:  # otherwise it was tried because there was no other
             self._setbacks.eject("failed to connect", now, HOLD_OFF, LONGEST_HOLD_OFF)
             self.held_until = self._setbacks.until
             self._held.add(self)
 
     def connected(self) -> None:
-        """It accepted a connection: whatever connects did before is forgiven. What probes say stands."""
+        """Note that it accepted a connection: it need not be avoided any more, unless its probes fail."""
         self.connects += 1
         self.held_until = 0.0
 
     def take(self) -> Tally:
-        """What traffic has come to since the last time."""
+        """Return the outcomes of traffic since the last call."""
         taken, self.tally = self.tally, Tally()
         return taken
 
     def unavailable(self, now: float) -> str:
-        """Why it should not be tried now, or an empty string."""
+        """Return why it should not be tried now, or an empty string."""
         return self.availability.reason or self.held_off(now)
 
     def held_off(self, now: float) -> str:
-        """Why others come first for a moment, or an empty string."""
+        """Return why others come first for a moment, or an empty string."""
         return "failed to connect" if now < self.held_until else ""
 
 

@@ -1,6 +1,6 @@
-"""What workers count, as plain values that can be sent, and added up over workers.
+"""What workers count, as plain values that can be sent and added up.
 
-Two kinds, kept apart: ``counters`` only grow and outlive the worker, ``gauges`` are of the moment and end with it.
+There are two kinds: counters only grow and outlive their worker, gauges are of the moment and end with it.
 """
 
 from operator import add
@@ -13,7 +13,7 @@ Counts = dict[str, Any]
 
 
 def added(one: Any, other: Any) -> Any:  # noqa: ANN401  # a Counts, or what is in one
-    """Return the sum of two, number by number; what only one has is taken from it."""
+    """Return the sum of two, number by number; what only one of them has is taken as it is."""
     if isinstance(one, dict):
         names = {**one, **other}
         return {name: added(one[name], other[name]) if name in one and name in other else names[name] for name in names}

@@ -1,10 +1,10 @@
-"""Keyed digest of tokens: tells users apart in logs and files without naming them or being guessable."""
+"""Keyed digest of tokens: tells users apart in logs and files without naming them, and cannot be guessed."""
 
 from hashlib import blake2b
 
 
 class Digest:
-    """A token, or a prefix of tokens, as 16 hex digits. ``key`` is secret, 64 bytes at most, the same at each start."""
+    """Returns 16 hex digits for a token or a prefix of tokens. ``key`` is secret, up to 64 bytes, and never changes."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

@@ -1,8 +1,8 @@
 """Leases: where users are right now.
 
 A token with live tunnels holds a lease on the backend its newest tunnel went to, so that all tabs of a user stay
-together whatever the ring says meanwhile; ``linger`` seconds after the last tunnel closes (a page is reloaded, a
-network changes) the lease ends. Sessions are opaque here: whoever opens one closes it.
+together, wherever the ring would place them meanwhile. The lease ends ``linger`` seconds after the last tunnel has
+closed, as a page may be reloaded or a network change. Sessions are opaque here.
 
 Several workers hold the tunnels of one user. Each keeps leases of its own tunnels, and of users who are ``elsewhere``:
 at a backend that control names because the ring does not (``follow``). Control knows the tunnels of all workers.
@@ -15,7 +15,7 @@ from itertools import takewhile
 from balancer.shared.counters import Cell
 
 Place = tuple[str, bool]
-"""A backend, and whether the user has tunnels there or only lingers."""
+"""A backend, and whether the user has tunnels there (or only lingers)."""
 
 
 class Lease:
@@ -28,9 +28,9 @@ class Lease:
         self.sessions: dict[object, str] = {}
         """Backend of each open tunnel."""
         self.elsewhere = ""
-        """Where control says the user is, if that is not where the ring says."""
+        """The backend where the user is according to control, if it is not the one of the ring."""
         self.connected = False
-        """Are there tunnels ``elsewhere``, or does the user only linger there?"""
+        """There are tunnels ``elsewhere``; otherwise the user only lingers there."""
         self.place = ""
         """Backend of the newest tunnel."""
         self.counted = ""
@@ -39,15 +39,15 @@ class Lease:
         """With no tunnel open: when the lease ends."""
 
     def over(self, now: float) -> bool:
-        """It has lingered long enough."""
+        """Return whether it has lingered long enough."""
         return not self.sessions and not self.elsewhere and self.until <= now
 
     def holds(self, backend: str) -> bool:
-        """Has the user tunnels on this backend?"""
+        """Return whether the user has tunnels on this backend."""
         return (self.connected and backend == self.elsewhere) or backend in self.sessions.values()
 
     def places(self) -> Iterator[str]:
-        """Where the user is, the newest first; some more than once."""
+        """Yield the backends where the user is, the newest first; some more than once."""
         yield self.place
         yield from reversed(self.sessions.values())
 
@@ -59,11 +59,11 @@ class Leases:
         self.linger = linger
         self.users: Counter[str] = Counter()
         self.cells: Mapping[str, Cell] = {}
-        """Where the users of a backend are told to the other workers."""
-        self.nobodys: dict[object, str] = {}
-        """Sessions of tunnels without a token, which hold no lease, and their backends."""
+        """Shared counters of the users of each backend, for the other workers."""
+        self.without_token: dict[object, str] = {}
+        """Backends of tunnels without a token, which hold no lease, by session."""
         self.moved: set[bytes] | None = None
-        """Tokens whose place may have changed, where that is wanted."""
+        """Tokens whose place may have changed; None if these are not to be collected."""
         self._leases: dict[bytes, Lease] = {}
         self._lingering: dict[bytes, Lease] = {}
         """Those without a tunnel, in the order of their ends."""
@@ -72,22 +72,22 @@ class Leases:
         return len(self._leases)
 
     def get(self, token: bytes, now: float) -> Lease | None:
-        """The token's lease, if it holds one."""
+        """Return the lease of the token, if it holds one."""
         lease = self._leases.get(token)
         return None if lease is None or lease.over(now) else lease
 
     def all(self) -> list[Lease]:
-        """All leases, those that linger included; a copy, so that they may be changed on the way."""
+        """Return all leases, including those that linger, in a copy: they may be changed meanwhile."""
         return list(self._leases.values())
 
     def live(self) -> Iterator[Lease]:
-        """Leases with open tunnels; of a copy, so that sessions may be closed on the way."""
+        """Yield the leases with open tunnels, of a copy: sessions may be closed meanwhile."""
         return (lease for lease in self.all() if lease.sessions)
 
     def open(self, token: bytes | None, session: object, backend: str) -> Lease | None:
-        """A tunnel of ``token`` has been opened on ``backend``; without a token there is no lease."""
+        """Add a tunnel of ``token`` on ``backend``; return its lease, or None without a token."""
         if token is None:
-            self.nobodys[session] = backend
+            self.without_token[session] = backend
             return None
         lease = self._hold(token)
         lease.sessions[session] = backend
@@ -97,9 +97,9 @@ class Leases:
         return lease
 
     def close(self, lease: Lease | None, session: object, now: float) -> None:
-        """The tunnel has ended; without effect on one that was evicted before."""
+        """Remove a tunnel that has ended; without effect on one that was evicted before."""
         if lease is None:
-            self.nobodys.pop(session, None)
+            self.without_token.pop(session, None)
         elif session in lease.sessions:
             del lease.sessions[session]
             if not lease.sessions:
@@ -109,7 +109,7 @@ class Leases:
             self._moved(lease)
 
     def follow(self, token: bytes, place: Place | None) -> None:
-        """Control says that the user is there now; None: where the ring says, or nowhere."""
+        """Note where the user is according to control; None is on the backend of the ring, or nowhere."""
         if place is not None:
             lease = self._hold(token)
             lease.elsewhere, lease.connected = place
@@ -121,12 +121,11 @@ class Leases:
             self._moved(known)
 
     def leave(self, lease: Lease, backends: Collection[str]) -> list[object]:
-        """Evict the token's tunnels on these backends; all of them are the caller's to end: tabs of one user stay
-        together."""
+        """Evict the token's tunnels on these backends, and return them all for the caller to end."""
         return self.evict(lease, [session for session, place in lease.sessions.items() if place in backends])
 
     def evict(self, lease: Lease, sessions: Collection[object]) -> list[object]:
-        """Take sessions out of the token's lease, without lingering: the user returns somewhere else. Those it had."""
+        """Take sessions out of the lease; return those it had. Nothing lingers, as the user is to return elsewhere."""
         mine = [session for session in sessions if session in lease.sessions]
         for session in mine:
             del lease.sessions[session]
@@ -156,7 +155,7 @@ class Leases:
         self._leases.pop(lease.token, None)
 
     def _moved(self, lease: Lease) -> None:
-        """The newest tunnel decides the place, while there is one."""
+        """Update the place, which is that of the newest tunnel, while there is one."""
         mine = lease.sessions[next(reversed(lease.sessions))] if lease.sessions else ""
         if mine != lease.counted:
             if lease.counted:

@@ -1,4 +1,4 @@
-"""What a backend carries in all workers together, where a limit or a bound asks for it."""
+"""What a backend carries in all workers together, if a limit or a bound needs it."""
 
 from collections import deque
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ W = TypeVar("W")
 
 
 class BackendLoad(Generic[W]):
-    """The cells of one backend on the board, its limit, and who waits in this worker for a place below it."""
+    """The shared counters of one backend, its limit, and the queue of those that wait in this worker."""
 
     __slots__ = ("active", "limit", "queued", "slot", "users", "waiting")
 
@@ -21,9 +21,9 @@ class BackendLoad(Generic[W]):
         self.users = shared_counters.cell(Kind.USERS, slot)
         self.queued = shared_counters.cell(Kind.QUEUED, slot)
         self.waiting: deque[W] = deque()
-        """The first comes first."""
+        """The queue, in the order of arrival."""
 
     def clear(self) -> None:
-        """The backend has lost its seat."""
+        """Clear the cells, as the backend has lost its slot."""
         for cell in (self.active, self.users, self.queued):
             cell.put(0)

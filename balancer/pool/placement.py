@@ -1,6 +1,6 @@
-"""What decides where a token goes, as of one moment: the ring and the overlay on it. Immutable.
+"""All that decides where a token goes at one moment: the ring, and the changes of operators on top of it. Immutable.
 
-The data plane holds one ``Placement`` per pool and swaps it by assignment when control makes another.
+The data plane has one ``Placement`` per pool and replaces it when control publishes another.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,26 +20,26 @@ class Placement:
 
     ring: Ring
     addresses: Mapping[str, Address]
-    """Of all backends, those that are not on the ring included."""
+    """Addresses of all backends, including those that are not on the ring."""
     digest: Callable[[bytes], str]
     pins: Mapping[str, str] = field(default_factory=dict)
     prefixes: tuple[tuple[int, Mapping[str, str]], ...] = ()
     states: Mapping[str, State] = field(default_factory=dict)
-    """Backends that are not ready."""
+    """States of the backends that are not ready."""
     weights: Mapping[str, float] = field(default_factory=dict)
-    """What operators want each backend to have; the ring may give it less for a while."""
+    """The weights that operators have set; the ring may give a backend less for a while."""
     backups: tuple[str, ...] = ()
     """Backends that stand in, in this order, when no other can be used. They are not on the ring."""
     slots: Mapping[str, int] = field(default_factory=dict)
-    """Where each backend is counted on the board."""
+    """The slot of each backend in the shared counters."""
 
     @cached_property
     def steered(self) -> bool:
-        """Has an operator said anything that may override the ring?"""
+        """Whether an operator has changed anything that may override the ring."""
         return bool(self.pins or self.prefixes or self.states)
 
     def refuses(self, backend: str, lease: Lease | None) -> str:
-        """Why the holder of ``lease`` may not be placed on ``backend`` by order of an operator, or an empty string."""
+        """Return why an operator does not allow the holder of ``lease`` on ``backend``, or an empty string."""
         state = self.states.get(backend)
         if state is None:
             return ""
@@ -48,7 +48,7 @@ class Placement:
         return "" if lease is not None and lease.holds(backend) else "draining"
 
     def pinned(self, token: bytes) -> str | None:
-        """The backend the token is pinned to: by its whole, else by its longest pinned prefix."""
+        """Return the backend that the token is pinned to, by the whole token or else by its longest pinned prefix."""
         if self.pins and (backend := self.pins.get(self.digest(token))):
             return backend
         for length, pins in self.prefixes:
@@ -61,7 +61,7 @@ class Placement:
         self.ring.prepare([name for name, availability in availabilities.items() if availability.out])
 
     def home(self, token: bytes) -> str:
-        """Where the token belongs, health and live tunnels aside: its pin, or the first ready backend on the ring."""
+        """Return where the token belongs, health and tunnels aside: its pin, or the first ready backend on the ring."""
         pinned = self.pinned(token)
         if pinned is not None and pinned not in self.states:
             return pinned

@@ -15,11 +15,11 @@ from balancer.pool.traffic import Traffic
 from balancer.shared.counters import CellGroup, Kind, SharedCounters
 
 OWNERS_KEPT = 4096
-"""Tokens whose owners are remembered; then all are forgotten, so that strange ones cost no more than memory."""
+"""Size of the cache of owners. It is cleared when full, as clients may send any tokens."""
 
 
 def _assign_slot(backend: Backend, load: BackendLoad[Any] | None) -> None:
-    """Count the backend there from now on, and nowhere else."""
+    """Count the backend in these cells from now on, and in no others."""
     if backend.load is not None:
         backend.load.clear()
         if load is not None:
@@ -88,7 +88,7 @@ class Pool(Selection[Backend]):
         self._take_slots()
 
     def share(self, shared_counters: SharedCounters) -> None:
-        """Tell the other workers what the backends carry, and learn it from them."""
+        """Use shared counters, so that all workers know what the backends carry."""
         self._shared_counters = shared_counters
         self._take_slots()
 
@@ -119,14 +119,15 @@ class Pool(Selection[Backend]):
             backend = self.backends.get(name)
             if backend is not None:
                 if backend.availability.reason and not availability.reason:
-                    backend.held_until = 0.0  # whatever kept users away is over
+                    backend.held_until = 0.0  # the reason why it was avoided is over
                 backend.availability = availability
         self.weigh_health()
 
     def first(self, token: bytes | None, now: float) -> Decision[Backend] | None:
-        """Return the first of ``candidates`` in the usual case: the lease or the owner, nothing steered by operators.
+        """Return the first of ``candidates`` in the usual case: the lease or the owner, with no changes of operators.
 
-        None means: ask ``candidates``. A generator per request costs three times as much as the lookup itself.
+        In any other case return None: use ``candidates``. A generator per request costs three times as much as the
+        look-up itself.
         """
         placement = self.placement
         if token is None or placement.steered:
@@ -145,7 +146,7 @@ class Pool(Selection[Backend]):
         return decision if backend.availability.clear and now >= backend.held_until else None
 
     def _own(self, token: bytes) -> Decision[Backend]:
-        """The decision for the token's owner, remembered: users come back, and hashing costs ten times a look-up."""
+        """Return the decision for the token's owner, and cache it: hashing costs ten times as much as a look-up."""
         owned = self._owned
         if len(owned) >= OWNERS_KEPT:
             owned.clear()

@@ -1,7 +1,7 @@
 """Selection: the backends of a pool in the order in which a token should try them, and why.
 
-The same rules decide in the workers, where backends are connected to, and in control, which explains placements and
-moves users. So they are written once, over whatever stands for a backend there (``Member``).
+The same rules decide in the workers, which connect to backends, and in control, which explains placements and moves
+users. So they are written once, for anything that represents a backend (``Member``).
 """
 
 from abc import abstractmethod
@@ -138,7 +138,7 @@ class Selection(Generic[M]):
             else:
                 if self.panic and self.left_out(backend, lease, now):
                     rule = "panic"
-                # Nobody would ask for the next one if this one served.
+                # The next one is only needed if this one has failed.
                 passed_over = (*skipped.items(), *((other, FULL) for other in full))
                 reason = (yield Decision(backend, rule, passed_over)) or FAILED
             skipped[name] = reason

@@ -1,23 +1,23 @@
 """Passes that let a client outside the trusted networks see why it was placed where it was.
 
-An operator issues one for a while; it is a MAC over its end, so nothing has to be remembered.
+An operator issues one for a while. It is a MAC over the time of its end, so nothing has to be stored.
 """
 
 import hmac
 
 
 class Passes:
-    """``key`` is secret and differs from every other use of a key."""
+    """Issues and checks passes. ``key`` is secret, and used for nothing else."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def issue(self, until: int) -> str:
-        """A pass that ends at Unix time ``until``."""
+        """Return a pass that is valid until Unix time ``until``."""
         return f"{until:x}.{self._mac(until)}"
 
     def valid(self, value: bytes, now: float) -> bool:
-        """Is this one of ours, and still good at ``now``?"""
+        """Return whether this is one of our passes, and valid at ``now``."""
         end, _, mac = value.partition(b".")
         try:
             until = int(end, 16)

@@ -13,16 +13,16 @@ class Traffic:
 
     def __init__(self) -> None:
         self.answers = [0] * 10
-        """By the first digit of the status; 0 is for those that ended without an answer."""
+        """Numbers by the first digit of the status; 0 is for requests without an answer."""
         self.seconds = Histogram(REQUEST_BOUNDS)
         """From the first byte of the request to the last of the answer, or to the 101 of a tunnel."""
 
     def note(self, status: int, seconds: float) -> None:
-        """One more was answered."""
+        """Count one request."""
         self.answers[status // 100] += 1
         self.seconds.note(seconds)
 
     def by_class(self) -> dict[str, int]:
-        """``1xx`` to ``5xx`` and ``none``, and others if there were any."""
+        """Return the numbers of ``1xx`` to ``5xx`` and ``none``, and of others if there were any."""
         found = {f"{digit}xx": self.answers[digit] for digit in range(1, 10) if digit < 6 or self.answers[digit]}
         return {**found, "none": self.answers[0]}

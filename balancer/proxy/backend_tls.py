@@ -1,4 +1,4 @@
-"""TLS to the backends of a pool: whom to expect there, and what is left of the connection before."""
+"""TLS to the backends of a pool: the names to expect there, and the sessions to resume."""
 
 import ssl
 

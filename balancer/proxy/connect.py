@@ -1,13 +1,13 @@
-"""From a token to a connected backend: walk the candidates until one has room and accepts.
+"""From a token to a connected backend: try the candidates until one has room and accepts the connection.
 
-A request holds a place at the backend from before it connects until its answer has been relayed, so that connections
-being made count against the backend's limit as well. At the limit it waits for its turn, for a while; whoever leaves
-wakes the first who waits. One that leaves in another worker cannot: so the first looks again with every look at the
-deadlines.
+A request is counted at the backend from before it connects until its answer has been relayed, so that connections being
+made count against the backend's limit as well. At the limit it waits in a queue, for a while; a request that ends wakes
+the first in the queue. One that ends in another worker cannot do so, and therefore the first in the queue checks again
+with every check of the deadlines.
 
-Every try after the first is a retry and needs to be allowed: by the number of retries, the time since the request came,
-and the budget of its pool. Only a kept connection that proves to be closed costs nothing, once: its backend has done
-nothing wrong.
+Every try after the first is a retry and has to be allowed: by the number of retries, the time since the request came,
+and the budget of its pool. An idle connection that turns out to be closed costs none of these, once: its backend has
+done nothing wrong.
 """
 
 import logging
@@ -32,23 +32,24 @@ NO_ANSWER = "gave no answer"
 
 
 class Connector:
-    """The candidates of one request or connection, tried in order.
+    """The candidates of one stream, tried in order.
 
-    A request may use an idle connection: an ``idempotent`` one any, others one that served a moment ago, for a backend
-    that closes an idle connection while a request is on its way cannot be told from one that has acted on it.
+    A request may use an idle connection: any if it is ``idempotent``, otherwise one that was used a moment ago. For a
+    backend that closes an idle connection while a request is on its way looks like one that has acted on the request.
     """
 
     backend: Backend
-    """The backend of the connection last handed out."""
+    """The backend of the connection last returned."""
     # Defaults of the class, not of each object: most requests change few of them.
     reused = False
-    """The connection last handed out had served before."""
+    """The connection last returned was an idle one."""
     connection_key: object = None
-    """Of the backend, when that connection was made."""
+    """The ``connection_key`` of the backend when that connection was made."""
     _candidates: Generator[Decision[Backend], str | None, None] | None = None
     _holds: Backend | None = None
-    """Where we have a place."""
-    _oldest = math.inf
+    """The backend at which the request is counted."""
+    _reuse_since = math.inf
+    """Idle connections last used before then are not reused."""
     _retries = 0
     _unanswered = 0
 
@@ -60,7 +61,7 @@ class Connector:
         self._task = stream.task
         self._record = stream.record
         self.idle = stream.idle_connections()
-        """Idle connections by ``connection_key``, and where this one belongs when it is idle."""
+        """Idle connections by ``connection_key``; where this one is to be put when it becomes idle."""
         now = worker.engine.now
         self._decision = pool.first(token, now)
         if self._decision is None:
@@ -68,8 +69,8 @@ class Connector:
             self._decision = next(self._candidates, None)
 
     def kept(self, *, idempotent: bool) -> Transport | None:
-        """An idle connection to the best candidate, if there is one: the case of most requests, without waiting."""
-        self._oldest = 0.0 if idempotent else self._worker.engine.now - FRESH
+        """Return an idle connection to the best candidate, if there is one: where most requests get theirs."""
+        self._reuse_since = 0.0 if idempotent else self._worker.engine.now - FRESH
         decision = self._decision
         if decision is None:
             return None
@@ -82,7 +83,7 @@ class Connector:
         return self._kept(decision)
 
     async def connect(self) -> Transport:
-        """A connection to the best candidate that accepts one. Raises 503 when none does, or none has room."""
+        """Return a connection to the best candidate that accepts one. Raise 503 if none does, or none has room."""
         words = "no backend could be reached"
         while (decision := self._decision) is not None:
             backend = decision.backend
@@ -97,7 +98,7 @@ class Connector:
                 backend.full += 1
                 self._note(decision)
                 words = "the backend is full"
-                # Without a token nobody cares which backend it is; with a lease the user's other tabs do.
+                # Without a token any backend will do; with a lease it has to be that of the user's other tabs.
                 strict = self.pool.settings.when_full == "refuse" and self._stream.token is not None
                 if strict or decision.reason == "lease" or self._late():
                     break
@@ -105,14 +106,14 @@ class Connector:
         raise ProxyError(Source.BACKEND, 503, words, Retry.ALWAYS)
 
     async def again(self, error: ProxyError) -> Transport:
-        """Another connection after the last one broke with ``error`` before anything of an answer came.
+        """Return another connection after the last one broke with ``error`` before any part of an answer came.
 
-        First to the same backend, then to the next; to that at once if time was what went wrong. Raises ``error`` where
-        that is not allowed.
+        The first is to the same backend, the next to another; at once if the backend took too long. Raise ``error`` if
+        no retry is allowed.
         """
-        self._oldest = math.inf  # fresh ones only
+        self._reuse_since = math.inf  # fresh ones only
         if self._stream.client.hung_up:
-            raise error  # nobody waits for an answer any more
+            raise error  # there is no client any more that could get the answer
         elsewhere = error.retry is Retry.ELSEWHERE
         if elsewhere or not self.reused:
             self._unanswered += 1
@@ -126,7 +127,7 @@ class Connector:
             raise (error if self._decision is None and other.retry is Retry.ALWAYS else other) from None
 
     def leave(self) -> None:
-        """Give up the place at the backend; whoever waits for one may have it."""
+        """Stop counting the request at its backend, and wake the first in the queue."""
         backend = self._holds
         if backend is None:
             return
@@ -139,7 +140,7 @@ class Connector:
                 self._worker.engine.wake(load.waiting[0])
 
     def _enter(self, backend: Backend) -> bool:
-        """Take a place at the backend, unless we have it or others wait for it."""
+        """Count the request at the backend; return false if it is full, or if others wait for it."""
         if self._holds is backend:
             return True
         load = backend.load
@@ -151,7 +152,7 @@ class Connector:
         return True
 
     async def _wait(self, backend: Backend) -> bool:
-        """Wait for a place; false if none came free in time, or too many wait already."""
+        """Wait in the queue of the backend; return false if the turn did not come in time, or the queue is full."""
         load = backend.load
         assert load is not None
         settings, engine, task = self.pool.settings, self._worker.engine, self._task
@@ -176,10 +177,10 @@ class Connector:
         finally:
             self._record.queued += engine.now - began
             queue.remove(task)
-            self._called(backend, queue)
+            self._advance(backend, queue)
 
-    def _called(self, backend: Backend, queue: deque[Task]) -> None:
-        """The queue is shorter by one: the next may look."""
+    def _advance(self, backend: Backend, queue: deque[Task]) -> None:
+        """Note that the queue is shorter by one, and let the next one check."""
         load: BackendLoad[Task] | None = backend.load
         if load is not None:
             load.queued.put(len(queue))
@@ -187,7 +188,7 @@ class Connector:
             self._worker.engine.wake(queue[0])
 
     def _may_retry(self) -> bool:
-        """One more retry, if nothing stands against it."""
+        """Take one more retry, if it is allowed."""
         pool, now = self.pool, self._worker.engine.now
         settings, retries = pool.settings.retry, pool.retries
         if self._retries >= settings.count:
@@ -206,7 +207,7 @@ class Connector:
         return self._worker.engine.now > self._record.head + self.pool.settings.retry.time
 
     def _next(self, why: str) -> None:
-        """The next candidate; ``why`` it is not this one."""
+        """Go on to the next candidate; ``why`` it is not this one is for the log."""
         before = self._decision
         try:
             if self._candidates is None:
@@ -219,10 +220,10 @@ class Connector:
             self._decision = None
 
     def _kept(self, decision: Decision[Backend]) -> Transport | None:
-        if self._oldest == math.inf:
+        if self._reuse_since == math.inf:
             return None
         self.connection_key = decision.backend.connection_key
-        transport = self.idle[self.connection_key].take(self._task, self._oldest)
+        transport = self.idle[self.connection_key].take(self._task, self._reuse_since)
         if transport is not None:
             self.reused = True
             self._note(decision)
@@ -230,7 +231,7 @@ class Connector:
         return transport
 
     async def _dial(self, decision: Decision[Backend]) -> Transport | None:
-        """A fresh connection, or None if this backend does not accept one."""
+        """Return a new connection, or None if this backend does not accept one."""
         engine, backend = self._worker.engine, decision.backend
         self.reused = False
         self.connection_key = backend.connection_key
@@ -257,7 +258,7 @@ class Connector:
         return transport
 
     async def _open(self, backend: Backend) -> Transport:
-        """Connect, introduce the client and speak TLS, as the pool wants it. A failure may be retried elsewhere."""
+        """Connect, send the PROXY header and shake hands, as configured. Every failure may be retried elsewhere."""
         plain = await dial(self._worker.engine, self._task, backend.address)
         config = self.pool.settings
         try:

@@ -94,7 +94,9 @@ class Duplex(Stream):
         if upload is None or upload.done:
             self.task.expires = worker.engine.now + self.response_timeout
         else:
-            self.task.expires = upload.due(worker.engine.now, worker.timeouts.idle, worker.admission.limits.min_rate)
+            self.task.expires = upload.deadline(
+                worker.engine.now, worker.timeouts.idle, worker.admission.limits.min_rate
+            )
 
     def _overdue(self) -> ProxyError:
         """Return the error of the side that the task was waiting for when its deadline passed."""

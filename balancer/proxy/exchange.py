@@ -1,8 +1,8 @@
-"""One request of a client and its answer, straight down.
+"""One HTTP/1 request and its answer, from the token to the last byte.
 
 token → candidates → idle or new backend connection → send → answer (or tunnel, after 101) → the next request's bytes.
 
-A request is sent again only while nothing has reached the client and all of it is at hand.
+A request is sent again only as long as nothing of an answer has reached the client, and all of it is still in memory.
 """
 
 from balancer.errors import ProxyError, Retry, Source
@@ -25,20 +25,20 @@ from balancer.proxy.upload import TOO_LONG, Upload
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
 REPEATED = (Retry.UNANSWERED, Retry.ELSEWHERE)
-"""After these errors a request is sent again if it may be."""
+"""Errors after which a request may be sent again."""
 MAX_INTERIM = 32
-"""Interim (1xx) responses to one request."""
+"""Maximal number of interim (1xx) responses to one request."""
 
 
 class Exchange(Duplex):
-    """State of one request; ``run`` does the whole of it and logs it."""
+    """One request; ``run`` serves and logs it."""
 
     connector: Connector
     # Defaults of the class, not of each object: most requests change few of them.
     explain = False
-    """The response is to say why this backend was chosen."""
+    """The response is to explain why this backend was chosen."""
     blamed = False
-    """The backend has been blamed for the error that is on its way."""
+    """The error that is being handled has been counted against the backend."""
 
     def __init__(self, connection: Connection, request: Request, early: bytes, record: Record) -> None:
         super().__init__(connection, record)
@@ -48,7 +48,7 @@ class Exchange(Duplex):
         """Bytes that came with the head: of the body, of a tunnel, or of the next request."""
 
     async def run(self) -> bytes | None:
-        """Serve the request. Returns the bytes that follow it, or None when the client connection must close."""
+        """Serve the request. Return the bytes that follow it, or None if the client's connection has to be closed."""
         record = self.record
         try:
             head = self._begin()
@@ -97,7 +97,7 @@ class Exchange(Duplex):
         return head
 
     async def _again(self, head: bytes, caught: ProxyError | TimedOut) -> tuple[Response, bytes]:
-        """Send the request elsewhere after it has failed, and again, for as long as it may be; as ``_send``."""
+        """Send the request again after it has failed, for as long as that is allowed; otherwise as ``_send``."""
         connector = self.connector
         while True:
             error = caught if isinstance(caught, ProxyError) else self._overdue()
@@ -115,15 +115,18 @@ class Exchange(Duplex):
                 caught = failed
 
     def _count(self, status: int) -> None:
-        """The request is done, or has become a tunnel."""
+        """Count the request: it is done, or has become a tunnel."""
         self.pool.traffic.note(status, self.worker.engine.now - self.record.started)
 
     def _replayable(self) -> bool:
-        """Is the whole request still at hand, and the client unaware of the first try?"""
+        """Return whether all of the request is still in memory, and nothing of an answer has reached the client."""
         return not self.answered and (self.upload is None or self.upload.complete_at_first)
 
     async def _send(self, backend: Transport, head: bytes) -> tuple[Response, bytes]:
-        """Send head and first body bytes in one go, then read the answer's head, passing on interim ones."""
+        """Send the head and the first bytes of the body at once; return the head of the answer and what came after it.
+
+        Interim responses are passed on.
+        """
         request, worker = self.request, self.worker
         if request.body:
             self.upload = Upload(self.client, backend, request.body, self.early, worker.max_body)
@@ -164,7 +167,7 @@ class Exchange(Duplex):
                 raise ProxyError(Source.BACKEND, 502, "the head of the response is too long")
 
     async def _deliver(self, response: Response, rest: bytes) -> bytes | None:
-        """Relay the final response as it comes; the bytes of the next request, or None to close."""
+        """Relay the final response as it comes; return the bytes of the next request, or None to close."""
         request, backend = self.request, self.backend
         assert backend is not None
         self.record.status = response.status
@@ -174,7 +177,7 @@ class Exchange(Duplex):
         if self.explain:
             head = self._explained(head)
         self.answered = True
-        if response.body == len(rest):  # the whole of it has come: most answers are small
+        if response.body == len(rest):  # all of it has come: most answers are small
             if not self.client.transmit(head + rest):
                 await self._flush_client()
             clean = True
@@ -194,11 +197,11 @@ class Exchange(Duplex):
         return self.upload.rest if self.upload is not None else self.early
 
     def _explained(self, head: bytes) -> bytes:
-        """The head with the decision added to its fields."""
+        """Return the head with the decision added to its fields."""
         return head[:-2] + self.explanation() + b"\r\n"
 
     async def _copy_length(self, send: bytes, left: int, data: bytes) -> bool:
-        """A body of known length behind ``send``; false if the backend sent more than it announced."""
+        """Relay a body of known length after ``send``; return false if the backend sent more than it announced."""
         client = self.client
         while True:
             piece = data if len(data) <= left else data[:left]
@@ -211,7 +214,7 @@ class Exchange(Duplex):
             data = await self._more_from_backend()
 
     async def _copy_chunked(self, send: bytes, framing: int, data: bytes) -> bool:
-        """A chunked body behind ``send`` (laid bare for HTTP/1.0); false if more than the body came."""
+        """Relay a chunked body after ``send``, unframed for HTTP/1.0; return false if more than the body came."""
         decoder = Chunked(Source.BACKEND, framed=framing == CHUNKED)
         while True:
             send += decoder.feed(data)
@@ -223,7 +226,7 @@ class Exchange(Duplex):
             data = await self._more_from_backend()
 
     async def _copy_until_close(self, send: bytes, framing: int, data: bytes) -> None:
-        """A body behind ``send`` that the backend's close ends."""
+        """Relay a body after ``send`` that ends with the backend's connection."""
         while True:
             await self._to_client(send + (chunk(data) if framing == CHUNKED else data))
             send = b""
@@ -234,7 +237,7 @@ class Exchange(Duplex):
             await self._to_client(last_chunk(b""))
 
     async def _tunnel(self, response: Response, rest: bytes) -> None:
-        """After 101: bytes both ways until both sides are done."""
+        """Relay bytes both ways after 101."""
         backend = self.backend
         assert backend is not None
         head, _ = response_head(response, self.request.minor, True)
@@ -258,15 +261,15 @@ class Exchange(Duplex):
         )
 
     def _blame(self, error: ProxyError) -> None:
-        """The backend that was asked has failed."""
+        """Count a failure against the backend that was asked."""
         backend = self.connector.backend
         backend.response_errors += 1
-        # An idle connection that its backend closes is nobody's fault.
+        # A backend may close an idle connection at any time: that is no failure.
         if not self.answered and not (self.connector.reused and error.retry is Retry.UNANSWERED):
             self.blame(backend, "timeout" if error.status == 504 else "reset")
 
     async def _fail(self, error: ProxyError) -> bytes | None:
-        """Answer an error, or cut short the answer it came in the middle of."""
+        """Answer with an error, or cut short the answer in which it occurred."""
         record, request, connection = self.record, self.request, self.connection
         record.ended, record.by = error.reason, error.source
         if error.source is Source.BACKEND and error.retry is not Retry.ALWAYS and not self.blamed:
@@ -294,7 +297,7 @@ class Exchange(Duplex):
         return self.upload.rest if self.upload is not None else self.early
 
     def _settle(self, *, keep: bool = False) -> None:
-        """Part from the backend connection: keep it for others, or close it; account for what it carried."""
+        """Keep the backend connection for other requests, or close it; count what it carried."""
         transport = self.backend
         if transport is None:
             return

@@ -5,15 +5,15 @@ from http import HTTPStatus
 from balancer.http.websocket import REFUSAL_FIELDS
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
-_COME_AGAIN = (429, 503)
+_RETRYABLE = (429, 503)
 
 
 def reply(
     status: int, reason: str, *, head_only: bool = False, keep_alive: bool = False, retry_after: int = 1
 ) -> bytes:
-    """A whole response. ``head_only`` answers a HEAD: the length is told, the body left out.
+    """Return a complete response. ``head_only`` answers a HEAD: with the length of the body, but without it.
 
-    ``retry_after`` is in seconds, for statuses that ask the client to come again.
+    ``retry_after`` is in seconds, for statuses after which the client may try again.
     """
     phrase = _PHRASES[status]
     body = f"{status} {phrase}: {reason}\n".encode()
@@ -23,6 +23,6 @@ def reply(
         f"Content-Length: {len(body)}\r\n"
         "Cache-Control: no-store\r\n"
     ).encode()
-    fields = b"Retry-After: %d\r\n" % retry_after if status in _COME_AGAIN else REFUSAL_FIELDS.get(status, b"")
+    fields = b"Retry-After: %d\r\n" % retry_after if status in _RETRYABLE else REFUSAL_FIELDS.get(status, b"")
     connection = b"" if keep_alive else b"Connection: close\r\n"
     return head + fields + connection + b"\r\n" + (b"" if head_only else body)

@@ -1,4 +1,4 @@
-"""What a worker reports to control: counters, gauges, and what traffic says of backends."""
+"""What a worker reports to control: counters, gauges, and the outcomes of traffic for each backend."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ def gauges(worker: WorkerState, listeners: Mapping[str, ListenerState]) -> Count
 
 
 def tallies(worker: WorkerState) -> dict[str, dict[str, Tally]]:
-    """Return, and forget, what traffic says of the backends of pools with passive health checks."""
+    """Return the outcomes of traffic since the last call, for backends of pools with passive health checks."""
     return {
         name: {each.name: each.take() for each in pool.backends.values()}
         for name, pool in worker.pools.items()

@@ -75,7 +75,7 @@ class Stream:
     def _meter(self, token: bytes) -> None:
         """Count a new connection of this token. Raise 429 if there are too many."""
         worker, rule = self.worker, self.pool.settings.token
-        cells = worker.admission.shared_counters.places(self.pool.name.encode() + b"\0" + token)
+        cells = worker.admission.shared_counters.sketch_cells(self.pool.name.encode() + b"\0" + token)
         wait = worker.tokens.take(cells, worker.admission.clock(), rule.rate, rule.burst)
         if wait:
             self.pool.refused += 1

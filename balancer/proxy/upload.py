@@ -10,16 +10,16 @@ TOO_LONG = "the request body is too long"
 
 
 class Upload:
-    """Body of one request. ``length`` is its size in bytes, or ``CHUNKED``; ``early`` is what came with the head.
+    """The body of one request. ``length`` is its size in bytes, or ``CHUNKED``; ``early`` is what came with the head.
 
-    One of unknown length may have ``limit`` bytes, 0 for any number: 413 as soon as it has more.
+    A chunked body that grows beyond ``limit`` bytes raises 413; 0 is no limit.
     """
 
     __slots__ = (
         "_backend",
         "_client",
+        "_deadline",
         "_decoder",
-        "_due",
         "_held_up",
         "_left",
         "_mark",
@@ -37,7 +37,7 @@ class Upload:
         self._left = length
         self._room = limit or math.inf
         self._decoder = Chunked(Source.CLIENT) if length < 0 else None
-        self._due = 0.0
+        self._deadline = 0.0
         self._mark = 0
         self._held_up = True
         self.done = False
@@ -50,20 +50,20 @@ class Upload:
         """What to send along with the head."""
         self.complete_at_first = self.done
 
-    def due(self, now: float, patience: float, rate: int) -> float:
-        """By when more must have come: within ``patience`` seconds at least so much that it makes ``rate`` a second.
+    def deadline(self, now: float, timeout: float, rate: int) -> float:
+        """Return by when more must have come: ``rate`` bytes a second within each ``timeout`` seconds.
 
-        Time in which the backend did not take it is not the client's.
+        Time in which the backend does not take the body is not counted against the client.
         """
         received = self._client.received
-        if self._held_up or received - self._mark >= rate * patience:
+        if self._held_up or received - self._mark >= rate * timeout:
             self._held_up = self._backend.unsent is not None
             self._mark = received
-            self._due = now + patience
-        return self._due
+            self._deadline = now + timeout
+        return self._deadline
 
     def pump(self) -> bool:
-        """Move what can be moved without waiting; true if anything was."""
+        """Move what can be moved without waiting; return whether anything was."""
         if self.refused:
             return False
         client, backend = self._client, self._backend
@@ -87,14 +87,14 @@ class Upload:
         except ProxyError as error:
             if error.source is not Source.BACKEND:
                 raise
-            # It takes no more, maybe because it has answered already: reading on will tell.
+            # It takes no more, maybe because it has answered already: reading its answer will tell.
             self.refused = True
             backend.unsent = None
             backend.readable = True
         return True
 
     def _frame(self, data: bytes) -> bytes:
-        """The body bytes in ``data`` as the backend is to get them."""
+        """Return the bytes of the body in ``data``, framed for the backend."""
         decoder = self._decoder
         if decoder is None:
             piece = data[: self._left]

@@ -26,7 +26,7 @@ from balancer.shared.counters import SharedCounters
 from balancer.shared.sketch import SketchCells
 
 DIGESTS_KEPT = 4096
-"""Tokens whose digests are remembered; hashing one for each line of the access log would be a sixth of its cost."""
+"""Size of the cache of digests of tokens; to compute one for each line of the access log is a sixth of its cost."""
 
 
 class ClientConnection(Protocol):
@@ -48,11 +48,11 @@ class WorkerState:
         self.admission = Admission(engine, LimitSettings(), shared_counters)
         self.pools: Mapping[str, Pool] = {}
         self.tokens = shared_counters.buckets(Metered.TOKENS)
-        """How fast each token may make new connections."""
+        """The rate of new connections of each token."""
         self.idle: defaultdict[object, IdleConnections] = defaultdict(IdleConnections)
-        """By the ``connection_key`` of their backend."""
+        """Idle connections to backends, by the ``connection_key`` of the backend."""
         self.backend_tls: Mapping[str, TlsToBackends] = {}
-        """By pool, for those that speak TLS to their backends."""
+        """TLS to backends, by the pools that use it."""
         self.tunnel_registry = TunnelRegistry(engine)
         self.connections: set[ClientConnection] = set()
         """All open connections of clients."""
@@ -137,9 +137,9 @@ class WorkerState:
     def _close_old_connections(self) -> None:
         """Close idle connections to backends that are too old, or whose backends have changed or gone."""
         current = {backend.connection_key for pool in self.pools.values() for backend in pool.backends.values()}
-        oldest = self.engine.now - self.timeouts.idle
+        before = self.engine.now - self.timeouts.idle
         for connection_key, connections in list(self.idle.items()):
-            connections.expire(oldest if connection_key in current else math.inf)
+            connections.expire(before if connection_key in current else math.inf)
             if not connections:
                 del self.idle[connection_key]
 

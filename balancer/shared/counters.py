@@ -6,8 +6,8 @@ Facts, and what follows from them:
   one row per worker, with the same cells in each.
 - Python has neither locks across processes nor atomic additions. So a worker writes only its own row, always the whole
   number (never "one more"), and a total is the sum over the rows. Nothing gets lost and nothing drifts: a worker that
-  starts, perhaps in place of one that was killed, clears its row and with it everything the dead one held; so does the
-  supervisor when a worker ends.
+  starts, perhaps in place of one that was killed, clears its row and with it all that the dead one held; the supervisor
+  does so when a worker ends.
 - A sum of rows that others are writing may be a moment old. Code that must not exceed a limit counts itself first, then
   looks at the total, and takes itself back if that is too much: two that come at the same moment may both be turned
   away, but never both get the last place.
@@ -30,7 +30,7 @@ CAPACITY = 8192
 
 
 class Kind(IntEnum):
-    """What a cell counts; the index says of whom: 0 for the whole process, a listener's number, a backend's seat."""
+    """What a cell counts. The index says of what: 0 is the whole process, else a listener's or a backend's slot."""
 
     CONNECTIONS = 0
     HANDSHAKES = 1
@@ -47,17 +47,17 @@ _BUCKET_BYTES = len(Metered) * 2 * HASHED * 8
 
 
 def size(rows: int) -> int:
-    """Bytes of a board for so many workers. Pages that nobody writes to take no memory."""
+    """Return the bytes of memory for so many workers. Pages that are never written to take no memory."""
     return KEY_BYTES + _BUCKET_BYTES + rows * _ROW_BYTES
 
 
 def prepare(view: memoryview, key: bytes) -> None:
-    """Make a board of cleared memory; ``key`` is random, 32 bytes."""
+    """Initialise cleared memory; ``key`` is 32 random bytes."""
     view[:KEY_BYTES] = key
 
 
 def clear(view: memoryview, row: int) -> None:
-    """Nothing is held by the worker of this row: it has ended, or it begins."""
+    """Clear the row of a worker that has ended, or that begins."""
     rows = (len(view) - size(0)) // _ROW_BYTES
     numbers, sketch = _NUMBERS * 8, 2 * HASHED * 4
     for start, length in ((size(0), numbers), (size(0) + rows * numbers, sketch)):
@@ -74,11 +74,11 @@ class Cell:
         self._all = every
 
     def put(self, number: int) -> None:
-        """This worker's number is this from now on."""
+        """Set this worker's number."""
         self._mine[0] = number
 
     def total(self) -> int:
-        """The sum over all workers."""
+        """Return the sum over all workers."""
         return sum(self._all)
 
 
@@ -100,26 +100,26 @@ class CellGroup:
 
 
 class SharedCounters:
-    """The board as one worker has it: ``row`` is its own."""
+    """The counters as one worker sees them: it writes to its own ``row`` and reads all."""
 
     def __init__(self, view: memoryview, row: int) -> None:
-        """Clears the row."""
+        """Use the memory of ``view``; clear the row."""
         rows, rest = divmod(len(view) - size(0), _ROW_BYTES)
-        assert not rest, "not the size of a board"
+        assert not rest, "not the size of shared counters"
         assert 0 <= row < rows, f"no row {row} among {rows}"
         self._key = bytes(view[:KEY_BYTES])
         self._buckets = view[KEY_BYTES : size(0)].cast("d")
         numbers = view[size(0) : size(0) + rows * _NUMBERS * 8]
-        crowds = view[size(0) + rows * _NUMBERS * 8 :]
+        sketches = view[size(0) + rows * _NUMBERS * 8 :]
         self._numbers = numbers.cast("q")
         self._first = row * _NUMBERS
         sketch = 2 * HASHED * 4
-        self.sketch = ConnectionSketch([crowds[n * sketch : (n + 1) * sketch].cast("I") for n in range(rows)], row)
+        self.sketch = ConnectionSketch([sketches[n * sketch : (n + 1) * sketch].cast("I") for n in range(rows)], row)
         """Connections of each client address."""
         clear(view, row)
 
     def cell(self, kind: Kind, index: int = 0) -> Cell:
-        """The cell of a kind; ``index`` is the same for the same thing in every worker."""
+        """Return the cell of a kind; ``index`` is the same for the same thing in every worker."""
         assert 0 <= index < CAPACITY
         at = kind * CAPACITY + index
         return Cell(self._numbers[self._first + at : self._first + at + 1], self._numbers[at::_NUMBERS])
@@ -131,10 +131,10 @@ class SharedCounters:
         return CellGroup(numbers, [[row + index for index in indexes] for row in rows])
 
     def buckets(self, of: Metered) -> TokenBuckets:
-        """The token buckets of all clients, or of all tokens."""
+        """Return the token buckets of all clients, or of all tokens."""
         return TokenBuckets(self._buckets[of * 2 * HASHED : (of + 1) * 2 * HASHED])
 
-    def places(self, who: bytes) -> SketchCells:
-        """Where ``who`` stands in sketches and among buckets."""
-        number = int.from_bytes(blake2b(who, digest_size=4, key=self._key).digest(), "little")
+    def sketch_cells(self, key: bytes) -> SketchCells:
+        """Return the cells of ``key``, a client or a token, in sketches and buckets."""
+        number = int.from_bytes(blake2b(key, digest_size=4, key=self._key).digest(), "little")
         return number % HASHED, HASHED + (number >> 16)

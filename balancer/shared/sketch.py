@@ -1,19 +1,20 @@
 """How many connections each client has, over all workers: a count-min sketch in shared memory.
 
 Cormode and Muthukrishnan, 2005: each client has two cells, found by a keyed hash, and the smaller one counts. A client
-is blamed for others only if it shares both cells: with 20,000 clients about one in fourteen is counted one or two too
-high. The key is random and stays in shared memory, so nobody outside can aim at another client's cells.
+is charged with connections of others only if it shares both cells: with 20,000 clients, about one in fourteen is
+counted one or two too high. The key is random and never leaves shared memory, so that another client's cells cannot be
+aimed at from outside.
 """
 
 HASHED = 1 << 16
 """Cells of each of the two rows of a sketch or of buckets."""
 
 SketchCells = tuple[int, int]
-"""Where a client or token stands in a sketch or among buckets."""
+"""The two cells of a client or token in a sketch, or in a set of buckets."""
 
 
 class ConnectionSketch:
-    """How many of something each client has, over all workers; never less than the truth, seldom more."""
+    """How many connections each client has, over all workers."""
 
     __slots__ = ("_mine", "_rows")
 
@@ -21,17 +22,17 @@ class ConnectionSketch:
         self._rows = rows
         self._mine = rows[row]
 
-    def enter(self, places: SketchCells) -> None:
-        """One more."""
-        for place in places:
-            self._mine[place] += 1
+    def enter(self, cells: SketchCells) -> None:
+        """Count one more."""
+        for cell in cells:
+            self._mine[cell] += 1
 
-    def leave(self, places: SketchCells) -> None:
-        """One less."""
-        for place in places:
-            self._mine[place] -= 1
+    def leave(self, cells: SketchCells) -> None:
+        """Count one less."""
+        for cell in cells:
+            self._mine[cell] -= 1
 
-    def count(self, places: SketchCells) -> int:
-        """How many there are."""
-        first, second = places
+    def count(self, cells: SketchCells) -> int:
+        """Return how many there are: never too few, seldom too many."""
+        first, second = cells
         return min(sum([row[first] for row in self._rows]), sum([row[second] for row in self._rows]))

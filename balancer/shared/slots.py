@@ -7,10 +7,10 @@ from balancer.shared.counters import CAPACITY
 
 
 class Slots:
-    """Gives each backend the index of its cells, and keeps it while the backend is there.
+    """Gives each backend the index of its cells, the same for as long as the backend exists.
 
-    Whoever configures the workers has one. A number that became free is given out last, so that a worker which has not
-    heard of it yet does not count for somebody else.
+    Control has one. A slot that became free is given out as late as possible, so that a worker which does not know yet
+    that it is free does not count for another backend.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Slots:
         self._next = 0
 
     def assign(self, pool: str, backends: Iterable[str]) -> dict[str, int]:
-        """The seat of every backend of the pool; those that are not named any more lose theirs."""
+        """Return the slots of all backends of the pool; those that are not named any more lose theirs."""
         names = dict.fromkeys(backends)
         for key in [key for key in self._slots if key[0] == pool and key[1] not in names]:
             del self._slots[key]

@@ -36,10 +36,10 @@ class Nobodys:
 
     def __init__(self, floor, token, backend):
         self.floor, self.token = floor, token
-        floor.pool.leases.nobodys[self] = backend
+        floor.pool.leases.without_token[self] = backend
 
     def close(self):
-        del self.floor.pool.leases.nobodys[self]
+        del self.floor.pool.leases.without_token[self]
 
 
 class Floor:
@@ -125,7 +125,7 @@ async def test_tunnels_without_a_token_end_too(clock):
         times = floor.moved()
         assert set(times) == {b"a-0", b"a-1"} | {each.token for each in gone}
         assert len(set(times.values())) == 5
-        assert list(floor.pool.leases.nobodys) == [stays]
+        assert list(floor.pool.leases.without_token) == [stays]
 
 
 async def test_whoever_was_moved_goes_elsewhere(clock):

@@ -202,7 +202,7 @@ class TestMemory:
         used[0] = 94 << 20
         admission.check_memory()
         assert not admission.starved
-        assert "welcome again" in caplog.text
+        assert "accepted again" in caplog.text
         admission.close()
 
     def test_all_workers_share_the_memory(self, workers):

@@ -29,7 +29,7 @@ from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import AccessLog
-from balancer.proxy.listener_state import ListenerState
+from balancer.proxy.listener_state import ListenerState, prepare_contexts
 from balancer.proxy.serve import handler
 from balancer.proxy.worker_state import WorkerState
 from balancer.ring.base import Ring
@@ -190,7 +190,8 @@ class Heart:
         self.pool.share(self.board)
         self.worker.pools = {"ide": self.pool}
         limit = self.worker.admission.connection_limit(0, 0)
-        self.listener = ListenerState(ListenerSettings("web", "ide", **listener), self.worker.pools, limit, None)
+        config = ListenerSettings("web", "ide", **listener)
+        self.listener = ListenerState(config, self.worker.pools, limit, prepare_contexts(config))
         self._path = str(folder / "door")
         door = _Door(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         door.bind(self._path)

@@ -4,6 +4,8 @@ import pytest
 from playbooks import GET, OK, SWITCHING, UPGRADE, error, post
 from proxy_rig import run
 
+from balancer.proxy import duplex
+
 HEAD = {"timeouts": {"head": 10.0, "idle": 60.0}}
 LATE = error(408, b"the request head took too long")
 
@@ -167,13 +169,17 @@ def test_a_client_that_does_not_read():
     run(work, timeouts={"send": 30.0}, limits={"min_rate": 0})
 
 
-@pytest.mark.parametrize(("rate", "fast_enough"), [(0, True), (100, True), (1 << 20, False)])
-def test_a_client_that_reads_slowly(rate, fast_enough):
+@pytest.mark.parametrize(("rate", "fast_enough"), [(0, True), (30, True), (40, False)])
+def test_a_client_that_reads_slowly(rate, fast_enough, monkeypatch):
+    """It acknowledges 1,000 bytes within each 30 seconds."""
+
     async def work(rig):
-        client = await download(rig)
+        started = rig.engine.now
+        rate_of_client = 1000 / 30
+        monkeypatch.setattr(duplex, "acknowledged", lambda _: round((rig.engine.now - started) * rate_of_client))
+        await download(rig)
         for _ in range(4):
-            client.read(100_000)
-            await rig.passes(20)
+            await rig.passes(30.1)
         assert rig.log.lines == ([] if fast_enough else [SLOW])
 
     run(work, timeouts={"send": 30.0}, limits={"min_rate": rate})

@@ -1,16 +1,12 @@
 """A reload: what takes long is done in a thread, and what has not changed is kept."""
 
 import threading
-from datetime import UTC, datetime, timedelta
 
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import certificate
 from proxy_rig import Records, a_board
 
 from balancer.config import model
-from balancer.config.pem import Pem
 from balancer.config.scalars import Address
 from balancer.config.settings import (
     BackendSettings,
@@ -32,24 +28,6 @@ from balancer.proxy.listening_sockets import ListeningSockets
 from balancer.proxy.worker_state import WorkerState
 from balancer.ring import mapped
 from balancer.ring.build import build
-
-
-def certificate(name):
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject, now = x509.Name([]), datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Pem(made.public_bytes(encoding), private, (name,))
 
 
 class Site:

@@ -110,6 +110,7 @@ def test_control_says_that_the_user_is_elsewhere():
         await serves(rig, "b")
         rig.pool.leases.follow(token, ("gone", True))
         await serves(rig, "a")
+        assert rig.pool.decisions == {"lease": 1, "owner": 1}
         rig.pool.leases.follow(token, None)
         await serves(rig, "a")
 
