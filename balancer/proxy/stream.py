@@ -15,6 +15,7 @@ from balancer.http.token import extract
 from balancer.net.admission import client_key
 from balancer.net.dial import IdleConnections
 from balancer.pool.backend import Backend
+from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connection import Connection
 
@@ -106,15 +107,19 @@ class Stream:
 
     def blame(self, backend: Backend, outcome: Outcome) -> bool:
         """Count a failure that is not the client's against ``backend``; return whether such failures count here."""
-        passive = self.pool.settings.health.passive
-        if passive.mode == "off" or outcome not in passive.outcomes:
-            return False
-        connection = self.connection
-        digest, address = self.worker.digest, client_key(connection.address)
-        named = connection.listener.config.mode == "http" and self.pool.settings.token.source in _USERS
-        backend.tally.fail(digest(address), digest(self.token if named and self.token else address))
-        return True
+        return blame(self.connection, self.pool, self.token, backend, outcome)
 
     def log(self, event: str) -> None:
         """Write one line of the access log."""
         self.connection.log(event, self.record, self.pool)
+
+
+def blame(connection: Connection, pool: Pool, token: bytes | None, backend: Backend, outcome: Outcome) -> bool:
+    """Count a failure of a request that came over ``connection``, as ``Stream.blame`` does."""
+    passive = pool.settings.health.passive
+    if passive.mode == "off" or outcome not in passive.outcomes:
+        return False
+    digest, address = connection.worker.digest, client_key(connection.address)
+    named = connection.listener.config.mode == "http" and pool.settings.token.source in _USERS
+    backend.tally.fail(digest(address), digest(token if named and token else address))
+    return True
