@@ -117,6 +117,18 @@ def park() -> Generator[None, None, None]:
     yield
 
 
+def _alternating(one: deque[Task], other: deque[Task]) -> deque[Task]:
+    """Return the tasks of both, which are empty then, in turns."""
+    mixed: deque[Task] = deque()
+    while one and other:
+        mixed.append(one.popleft())
+        mixed.append(other.popleft())
+    mixed.extend(one or other)
+    one.clear()
+    other.clear()
+    return mixed
+
+
 class Engine:
     """One per worker. ``run`` is its trio task; everything else is synchronous and belongs to the same thread.
 
@@ -140,6 +152,8 @@ class Engine:
         self._ready: deque[Task] = deque()
         self._delayed: deque[Task] = deque()
         """Tasks that were ready when an earlier step had to end."""
+        self._spare: deque[Task] = deque()
+        """Empty; changes places with ``_ready`` for each step."""
         self._stepping = False
         self._bell = _Bell()
         self.watch(self._bell)
@@ -248,18 +262,12 @@ class Engine:
     def _step_ready(self, until: float) -> None:
         """Step the tasks that are ready now, until the time is up; those that become ready meanwhile come later."""
         self._stepping = True
-        ready, delayed, tasks, clock = self._ready, self._delayed, self.tasks, self._clock
-        fresh = len(ready)
-        for number in range(fresh + len(delayed)):
-            if number and not number & 1 and clock() > until:
-                if not delayed:
-                    delayed.extend(ready.popleft() for _ in range(fresh))
-                break
-            if delayed and not (number & 1 and fresh):
-                task = delayed.popleft()
-            else:
-                task = ready.popleft()
-                fresh -= 1
+        now, self._ready = self._ready, self._spare
+        if self._delayed:
+            now = _alternating(self._delayed, now)
+        tasks, clock = self.tasks, self._clock
+        for number in range(len(now)):
+            task = now.popleft()
             task.queued = False
             if task not in tasks:  # it ended before its turn came
                 continue
@@ -280,6 +288,11 @@ class Engine:
             except Exception:
                 tasks.discard(task)
                 self.crashed()
+            if number & 1 and clock() > until:
+                self._delayed = now
+                now = deque()
+                break
+        self._spare = now
         self.current = None
         self._stepping = False
 
