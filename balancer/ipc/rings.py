@@ -114,7 +114,7 @@ def ring_of(state: AnyRing) -> Ring:
                 share=state.share,
             )
         case NearestState():
-            names = _names(state.names, members)
+            names = _names(state.names, members, len(state.ends) // 8)
             return Nearest(
                 members=members,
                 weights=state.weights,
@@ -123,10 +123,10 @@ def ring_of(state: AnyRing) -> Ring:
                 ends=_array("Q", state.ends),
                 names=(*names, names[0]),
                 points=_array("Q", state.points),
-                owners=_names(state.owners, members),
+                owners=_names(state.owners, members, len(state.points) // 8),
             )
         case CircleState():
-            names = _names(state.owners, members)
+            names = _names(state.owners, members, len(state.ends) // 8)
             return Circle(
                 members=members,
                 weights=state.weights,
@@ -211,10 +211,13 @@ def _indexes(names: Sequence[str], index: dict[str, int]) -> bytes:
     return _bytes(array("H", map(index.__getitem__, names)))
 
 
-def _names(data: bytes, members: tuple[str, ...]) -> tuple[str, ...]:
+def _names(data: bytes, members: tuple[str, ...], count: int = 0) -> tuple[str, ...]:
+    """Return the names that indexes refer to, ``count`` of them if that is given. Raise ``ValueError``."""
     numbers = _array("H", data)
     if not numbers or max(numbers) >= len(members):
         raise ValueError("a ring refers to backends that it does not name")
+    if count and len(numbers) != count:
+        raise ValueError(f"a ring has {count} points and {len(numbers)} owners")
     return tuple(map(members.__getitem__, numbers))
 
 

@@ -1,7 +1,7 @@
 """Rings and placements as messages carry them place every token as the original does."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from samples import PLACEMENT, SETTINGS
 
@@ -66,6 +66,7 @@ def test_a_placement_without_an_address_is_refused(missing):
 
 
 @given(st.binary(max_size=40))
+@example(b"\0\0")
 def test_arrays_that_contradict_the_names_are_refused(owners):
     state = ring_state(ring({}))
     bad = type(state)(state.members, state.weights, state.fingerprint, state.hash, state.ends, owners)
