@@ -6,7 +6,7 @@ process that is started again goes on with what was active, whatever has become 
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from pydantic import ValidationError
@@ -44,6 +44,8 @@ class ActiveConfig:
     """The version of the supervisor's sockets that belongs to it."""
     level: Level
     """From which level on messages are logged."""
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    """The secret of the daemon, and the one before it; without any, the digest key stands for them."""
 
     def settings(self, slots: Mapping[str, int]) -> WorkerSettings:
         """Return what workers need of it; ``slots`` are those of the listeners."""
@@ -63,6 +65,7 @@ class _SavedConfig(msgspec.Struct):
     bound: dict[str, tuple[str, ...]]
     sockets: int
     level: Level
+    secrets: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def dump(remembered: Remembered) -> bytes:
             dict(active.bound),
             active.sockets,
             active.level,
+            active.secrets,
         )
     )
 
@@ -120,5 +124,6 @@ def load(data: bytes | None) -> Remembered | None:
         saved.bound,
         saved.sockets,
         saved.level,
+        saved.secrets,
     )
     return Remembered(active, saved.folder, saved.started)

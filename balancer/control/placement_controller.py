@@ -47,6 +47,10 @@ class PlacementController:
         self._wall = wall
         self._lock = trio.Lock()
 
+    def own_secret(self) -> bytes:
+        """Return the secret in the state directory. Raise ``Refused``."""
+        return self._pools.journal.secret()
+
     async def change(self, pool: str, changes: Sequence[Change], who: str, only_at: str | None = None) -> Entry:
         """Make ``changes``, all or none, and return their entry in the journal.
 
