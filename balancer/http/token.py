@@ -23,7 +23,7 @@ from balancer.http.route import host_name
 
 _ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')
 """One element of a comma-separated list, may be empty; a comma between double quotes belongs to the element."""
-_PAGE = re.compile(rb"(?i:https?)://([^/?#@]++)[^?#]*+\?([^#]*+)(?:#.*)?")
+_PAGE = re.compile(rb"(?i:https?)://([^/?#@\\]++)(?:/[^?#]*+)?\?([^#]*+)(?:#.*)?")
 """Host and query of the address of a page."""
 _ICONS = (b"/favicon.ico", b"/robots.txt")
 """Paths that browsers and crawlers ask for by themselves."""
