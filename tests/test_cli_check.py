@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -118,4 +119,4 @@ def test_usage():
 
 def test_version():
     done = balancer("--version")
-    assert (done.returncode, done.stdout) == (0, "balancer 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, f"balancer {version('balancer')}\n")

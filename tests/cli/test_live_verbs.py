@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from importlib.metadata import version
 from xml.etree import ElementTree
 
 import pytest
@@ -80,7 +81,7 @@ class TestStatus:
     def test_for_people(self, run, daemon):
         done(run, "backend", "drain", "ide-02")
         out = done(run, "status")
-        assert f"balancer 0.1.0 at {daemon.socket}, up " in out
+        assert f"balancer {version('balancer')} at {daemon.socket}, up " in out
         assert "2 of 3 backends take new users; 0 users with 0 tunnels, 0 pins" in out
         assert re.search(r"^  ide-02 +127\.0\.0\.1:\d+ +drain +up +1 ", out, re.MULTILINE)
         assert "\x1b" not in out  # no terminal, no colour
