@@ -113,9 +113,18 @@ class PoolState(Selection[BackendState]):
                 self.backends[name].availability = availability
         self.weigh_health()
 
-    def begin_health(self, backend: str) -> HealthTracker:
-        """Start to track the health of a backend."""
-        checks = self.checks.setdefault(backend, Checks())
+    def weigh_health(self) -> None:
+        super().weigh_health()
+        placement = self.placement
+        aside = {*placement.states, *placement.backups}
+        members = (name for name, weight in placement.weights.items() if weight > 0 and name not in aside)
+        if not any(self.backends[name].availability.clear for name in members):
+            for health in self.health.values():
+                health.share_outage()
+
+    def begin_health(self, backend: str, *, outage: bool = False) -> HealthTracker:
+        """Start to track the health of a backend. ``outage``: none of the pool has been up yet."""
+        checks = self.checks.setdefault(backend, Checks(outage=outage))
         health = self.health[backend] = HealthTracker(judged_by(self.config, backend), checks)
         return health
 

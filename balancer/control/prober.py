@@ -109,23 +109,24 @@ class Prober:
             known = self._probes.get(name)
             if known is None or (known.config is not pool_state.config and known.config != pool_state.config):
                 self._probes[name] = Probe(pool_state.config)
+            outage = not pool_state.checks  # the pool is new
             for backend in map(pool_state.backends.__getitem__, probed(pool_state.config, pool_state.backends)):
                 present.add(backend)
                 watch = self._watched.get(backend)
                 if watch is None or watch.probe is not self._probes[name]:
                     if watch is not None:
                         watch.scope.cancel()
-                    self._begin(nursery, _Watch(name, pool_state, self._probes[name]), backend)
+                    self._begin(nursery, _Watch(name, pool_state, self._probes[name]), backend, outage=outage)
         for backend in self._watched.keys() - present:
             watch = self._watched.pop(backend)
             watch.scope.cancel()
             watch.pool_state.health.pop(backend.name, None)
             watch.pool_state.update_availability({backend.name: AVAILABLE})
 
-    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: BackendState) -> None:
+    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: BackendState, *, outage: bool) -> None:
         pool_state, health = watch.pool_state, watch.pool_state.health.get(backend.name)
         if health is None:
-            health = pool_state.begin_health(backend.name)
+            health = pool_state.begin_health(backend.name, outage=outage)
             self._remember(watch, backend, health)
         else:
             health.configure(judged_by(pool_state.config, backend.name))

@@ -37,6 +37,7 @@ class SavedChecks(msgspec.Struct):
     failed: int
     changes: int
     ejections: dict[str, int]
+    outage: bool = False
 
 
 class SavedCounters(msgspec.Struct):
@@ -67,7 +68,7 @@ class CounterFile:
             workers=[WorkerCounters(number, pid, each) for (number, pid), each in self._registry.counted.items()],
             checks={
                 name: {
-                    backend: SavedChecks(each.passed, each.failed, each.changes, dict(each.ejections))
+                    backend: SavedChecks(each.passed, each.failed, each.changes, dict(each.ejections), each.outage)
                     for backend, each in pool.checks.items()
                 }
                 for name, pool in self._pools.items()
@@ -104,5 +105,6 @@ def restore(saved: SavedCounters, pools: Mapping[str, PoolState], evictions: Evi
     """Have control count on from ``saved``; the workers' part is for the ``WorkerRegistry``."""
     for name, pool_state in pools.items():
         for backend, each in saved.checks.get(name, {}).items():
-            pool_state.checks[backend] = Checks(each.passed, each.failed, each.changes, Counter(each.ejections))
+            ejections = Counter(each.ejections)
+            pool_state.checks[backend] = Checks(each.passed, each.failed, each.changes, ejections, each.outage)
     evictions.settled = saved.settled
