@@ -38,7 +38,7 @@ class AdminListeners(Participant):
             await trio.sleep_forever()
 
     def prepare(self, old: Config, new: Config) -> Prepared:
-        return _Prepared(self, open_listeners(new.admin, list(self._open)))
+        return _PreparedListeners(self, open_listeners(new.admin, list(self._open)))
 
     def change(self, listeners: list[AdminListener]) -> None:
         """Serve through these from now on; clients of the others are served a little longer."""
@@ -68,7 +68,7 @@ class AdminListeners(Participant):
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedListeners:
     owner: AdminListeners
     listeners: list[AdminListener]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from balancer.config.model import Admin
+from balancer.config.model import AdminConfig
 from balancer.config.scalars import Address
 from balancer.errors import InUse, Refused
 from balancer.net.bind import open_listener, refusal
@@ -58,7 +58,7 @@ class AdminListener:
                     self.path.unlink()
 
 
-def open_listeners(admin: Admin, present: Sequence[AdminListener] = ()) -> list[AdminListener]:
+def open_listeners(admin: AdminConfig, present: Sequence[AdminListener] = ()) -> list[AdminListener]:
     """Open the sockets that the configuration asks for; of ``present`` ones, those it still asks for are kept.
 
     Raise ``Refused`` when one cannot be opened; then nothing has changed.

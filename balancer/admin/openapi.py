@@ -66,18 +66,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("DELETE", "/v1/sessions/{session}"): Operation(sessions.SessionEnded),
     ("GET", "/v1/log-level"): Operation(status.LogLevel),
     ("PUT", "/v1/log-level"): Operation(status.LogLevel, requests.LogLevelBody),
-    ("GET", "/v1/pools"): Operation(pools.Pools),
-    ("GET", "/v1/pools/{pool}"): Operation(pools.Pool),
+    ("GET", "/v1/pools"): Operation(pools.PoolsView),
+    ("GET", "/v1/pools/{pool}"): Operation(pools.PoolView),
     ("GET", "/v1/pools/{pool}/backends"): Operation(pools.Backends),
     ("PUT", "/v1/pools/{pool}/backends/{backend}/state"): Operation(changes.BackendChanged, requests.StateBody),
     ("PUT", "/v1/pools/{pool}/backends/{backend}/weight"): Operation(changes.BackendChanged, requests.WeightBody),
     ("POST", "/v1/pools/{pool}/backends/{backend}/ramp"): Operation(changes.BackendChanged, requests.RampBody),
-    ("GET", "/v1/pools/{pool}/ring"): Operation(ring.Ring, others=(TEXT,)),
+    ("GET", "/v1/pools/{pool}/ring"): Operation(ring.RingView, others=(TEXT,)),
     ("POST", "/v1/pools/{pool}/explain"): Operation(
         ring.ExplanationNow | ring.ExplanationThen, requests.ExplainBody, others=(TEXT,)
     ),
-    ("POST", "/v1/pools/{pool}/digest"): Operation(changes.Digest, requests.TokenBody),
-    ("POST", "/v1/pools/{pool}/plan"): Operation(plans.Plan, requests.PlanBody, others=(TEXT,)),
+    ("POST", "/v1/pools/{pool}/digest"): Operation(changes.DigestView, requests.TokenBody),
+    ("POST", "/v1/pools/{pool}/plan"): Operation(plans.PlanView, requests.PlanBody, others=(TEXT,)),
     ("GET", "/v1/pools/{pool}/pins"): Operation(changes.Pins),
     ("POST", "/v1/pools/{pool}/pins"): Operation(changes.Pinned, requests.PinBody, status=201),
     ("DELETE", "/v1/pools/{pool}/pins/{digest}"): Operation(
@@ -86,9 +86,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/pools/{pool}/strays"): Operation(plans.Strays, query={"limit": "strays to list"}),
     ("POST", "/v1/pools/{pool}/settle"): Operation(plans.SettlingNow, requests.SettleBody, status=202),
     ("DELETE", "/v1/pools/{pool}/settle"): Operation(plans.SettlingNow),
-    ("GET", "/v1/pools/{pool}/journal"): Operation(changes.Journal, query={"limit": "newest entries to list"}),
-    ("GET", "/v1/plans/{plan}"): Operation(plans.Plan, others=(TEXT, SVG)),
-    ("POST", "/v1/plans/{plan}/apply"): Operation(plans.Applied),
+    ("GET", "/v1/pools/{pool}/journal"): Operation(changes.JournalView, query={"limit": "newest entries to list"}),
+    ("GET", "/v1/plans/{plan}"): Operation(plans.PlanView, others=(TEXT, SVG)),
+    ("POST", "/v1/plans/{plan}/apply"): Operation(plans.AppliedView),
     ("POST", "/v1/trace"): Operation(changes.Trace, requests.TraceBody),
 }
 """Every method of every path."""

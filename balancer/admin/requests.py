@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from balancer.config.model import Array, Name, Section
 from balancer.config.scalars import Level
 from balancer.errors import Refused
-from balancer.overlay.entries import RingConfig
+from balancer.overlay.entries import RingRecord
 from balancer.overlay.overlay import MAX_WEIGHT, Change, Text
 from balancer.overlay.states import State
 
@@ -59,7 +59,7 @@ class PlanBody(Section):
     """Changes to be looked at before they are made, or the ring and backends of another configuration."""
 
     changes: Annotated[Array[Change], Field(max_length=1000)] = ()
-    to: RingConfig | None = None
+    to: RingRecord | None = None
 
     @model_validator(mode="after")
     def one_of_both(self) -> Self:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from balancer.cli.live import add_verb, as_json, daemon
-from balancer.cli.tables import Cell, count, paint, table
+from balancer.cli.tables import TableCell, count, paint, table
 from balancer.config.scalars import format_duration
 
 _REFUSED = {
@@ -96,7 +96,7 @@ def backends_table(backends: Iterable[dict[str, Any]]) -> str:
     return table(heads, [_row(backend) for backend in backends])
 
 
-def _row(backend: dict[str, Any]) -> list[Cell | str]:
+def _row(backend: dict[str, Any]) -> list[TableCell | str]:
     return [
         backend["name"],
         backend["address"],
@@ -111,9 +111,9 @@ def _row(backend: dict[str, Any]) -> list[Cell | str]:
     ]
 
 
-def state_cell(backend: dict[str, Any]) -> Cell:
+def state_cell(backend: dict[str, Any]) -> TableCell:
     """Return the administrative state as a cell."""
-    return Cell(backend["state"], _STATE_COLOURS[backend["state"]])
+    return TableCell(backend["state"], _STATE_COLOURS[backend["state"]])
 
 
 def weight_text(backend: dict[str, Any]) -> str:
@@ -127,15 +127,15 @@ def weight_text(backend: dict[str, Any]) -> str:
     return weight
 
 
-def up_cell(backend: dict[str, Any]) -> Cell:
+def up_cell(backend: dict[str, Any]) -> TableCell:
     """Return the health as a cell: up, down, ejected, or starting slowly."""
     if not backend["up"]:
-        return Cell(backend["why_down"], "bad")
+        return TableCell(backend["why_down"], "bad")
     health = backend["health"] or {}
     if health.get("ejected"):
-        return Cell(f"up, {health['ejected']}, {format_duration(health['ejected_for'])} left", "bad")
+        return TableCell(f"up, {health['ejected']}, {format_duration(health['ejected_for'])} left", "bad")
     if health.get("wish"):
-        return Cell(f"up, {health['wish']}", "warning")
+        return TableCell(f"up, {health['wish']}", "warning")
     if health.get("points", 1) < 1:
-        return Cell(f"up, starts with {health['points']:.0%} of its points", "warning")
-    return Cell("up", "good")
+        return TableCell(f"up, starts with {health['points']:.0%} of its points", "warning")
+    return TableCell("up", "good")

@@ -46,7 +46,7 @@ def worker_settings(
     )
 
 
-def pool_settings(pool: model.Pool, tls: BackendTlsSettings) -> PoolSettings:
+def pool_settings(pool: model.PoolConfig, tls: BackendTlsSettings) -> PoolSettings:
     """Return what a worker needs of a pool; ``tls`` holds the contents of its certificate files."""
     health = pool.health
     return PoolSettings(
@@ -68,13 +68,13 @@ def pool_settings(pool: model.Pool, tls: BackendTlsSettings) -> PoolSettings:
     )
 
 
-def token_settings(token: model.Token) -> TokenSettings:
+def token_settings(token: model.TokenConfig) -> TokenSettings:
     """Return the same settings as plain values."""
     return TokenSettings(**dict(token))
 
 
 def _listener(
-    listener: model.Listener, certificates: Sequence[Pem], keys: Sequence[str], slot: int
+    listener: model.ListenerConfig, certificates: Sequence[Pem], keys: Sequence[str], slot: int
 ) -> ListenerSettings:
     tls = listener.tls
     return ListenerSettings(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Pool
+from balancer.config.model import PoolConfig
 from balancer.config.scalars import shown
 
 _SOURCES_OF = {
@@ -25,7 +25,7 @@ _NO_TOKENS = {
 """Header fields that are not forwarded, or describe how a body is framed."""
 
 
-def token_findings(at: Key, pool: Pool) -> Iterator[Finding]:
+def token_findings(at: Key, pool: PoolConfig) -> Iterator[Finding]:
     """Yield findings about tokens; ``at`` is the key of ``pool.token``."""
     token, source = pool.token, (*at, "source")
     for key in sorted(token.model_fields_set & _SOURCES_OF.keys()):
@@ -41,7 +41,7 @@ def token_findings(at: Key, pool: Pool) -> Iterator[Finding]:
         yield Finding((*at, "header"), message, (source,))
 
 
-def tls_findings(pool_at: Key, pool: Pool) -> Iterator[Finding]:
+def tls_findings(pool_at: Key, pool: PoolConfig) -> Iterator[Finding]:
     """Yield findings about ``pool.tls`` and ``server_name`` of backends; ``pool_at`` is the key of the pool."""
     tls, at = pool.tls, (*pool_at, "tls")
     enabled = (*at, "enabled")

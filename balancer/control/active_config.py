@@ -50,7 +50,7 @@ class ActiveConfig:
         return worker_settings(self.config, self.certificates, self.backend_tls, self.keys, slots)
 
 
-class _Saved(msgspec.Struct):
+class _SavedConfig(msgspec.Struct):
     format: int
     folder: str
     started: float
@@ -80,7 +80,7 @@ def dump(remembered: Remembered) -> bytes:
     """Return the saved form."""
     active = remembered.active
     return msgspec.msgpack.encode(
-        _Saved(
+        _SavedConfig(
             FORMAT,
             remembered.folder,
             remembered.started,
@@ -102,7 +102,7 @@ def load(data: bytes | None) -> Remembered | None:
     if data is None:
         return None
     try:
-        saved = msgspec.msgpack.decode(data, type=_Saved)
+        saved = msgspec.msgpack.decode(data, type=_SavedConfig)
         config = Config.model_validate(msgspec.json.decode(saved.config))
     except (msgspec.MsgspecError, ValidationError) as error:
         logger.error("the remembered configuration cannot be read, the file is read instead: %s", type(error).__name__)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from balancer.config.certificates import describe_pem, read
-from balancer.config.model import Certificate, Config
+from balancer.config.model import CertificateConfig, Config
 from balancer.config.pem import Pem
 from balancer.config.settings import BackendTlsSettings, TlsSettings
 from balancer.errors import Refused
@@ -45,7 +45,7 @@ def refuse_outdated(config: Config, old: Certificates, new: Certificates) -> Non
     """Raise ``Refused`` if a certificate that is out of date would replace one that is not."""
     now = time.time()
 
-    def in_date(certificate: Certificate, pem: Pem) -> bool:
+    def in_date(certificate: CertificateConfig, pem: Pem) -> bool:
         about = describe_pem(certificate.cert, pem.cert)
         return about.not_before <= now <= about.not_after
 

@@ -19,7 +19,7 @@ from balancer.control.pools import Pools
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.errors import Refused
 from balancer.overlay.describe import describe
-from balancer.overlay.entries import Entry, RingConfig
+from balancer.overlay.entries import Entry, RingRecord
 from balancer.overlay.overlay import Change, Overlay
 from balancer.ring.base import Ring
 from balancer.ring.build import build
@@ -101,7 +101,7 @@ class PlacementController:
             except Refused as error:
                 raise Refused(f"{error}; what was set live does not fit: take it back, or change the file") from None
             rings[pool.name] = ring, weights
-            mine = RingConfig(ring=pool.ring, backends=pool.backend)
+            mine = RingRecord(ring=pool.ring, backends=pool.backend)
             if mine != pools.known.get(pool.name):
                 entries.append(
                     Entry(
@@ -135,7 +135,7 @@ class PlacementController:
             yield
 
     async def ring_of(
-        self, state: PoolState, overlay: Overlay, config: model.Pool | None = None, *, effective: bool = False
+        self, state: PoolState, overlay: Overlay, config: model.PoolConfig | None = None, *, effective: bool = False
     ) -> Ring:
         """Return the ring that ``overlay``, and another configuration of the pool, would make now.
 

@@ -18,7 +18,7 @@ from balancer.control.placement_controller import Outdated, PlacementController
 from balancer.control.pool_state import PoolState, addresses, extended
 from balancer.control.pools import Pools
 from balancer.errors import Refused
-from balancer.overlay.entries import Entry, RingConfig, configured_weights
+from balancer.overlay.entries import Entry, RingRecord, configured_weights
 from balancer.overlay.overlay import Change, Overlay
 from balancer.pool.placement import Placement
 from balancer.ring.base import Ring
@@ -42,7 +42,7 @@ class LivePlan:
     """Version of the pool it was made on."""
     overlays: tuple[Overlay, Overlay]
     """Before and after."""
-    target: RingConfig | None
+    target: RingRecord | None
     """Ring and backends of another configuration, if that is what the plan is of."""
     moves: Mapping[tuple[str, str], int]
     """Connected users whose home changes, by old and new home. They stay where they are while they are connected."""
@@ -61,7 +61,7 @@ class Plans:
         self._wall = wall
         self._plans: dict[str, LivePlan] = {}
 
-    async def make(self, pool: str, changes: Sequence[Change], target: RingConfig | None = None) -> LivePlan:
+    async def make(self, pool: str, changes: Sequence[Change], target: RingRecord | None = None) -> LivePlan:
         """What ``changes``, or the ring and backends of another configuration, would do. Nothing is changed.
 
         Raises ``Refused`` for changes that would be refused.
@@ -121,7 +121,7 @@ class Plans:
         self._plans.pop(plan_id, None)
         return entry
 
-    async def _rings(self, pool_state: PoolState, overlay: Overlay, config: model.Pool) -> tuple[Ring, Ring]:
+    async def _rings(self, pool_state: PoolState, overlay: Overlay, config: model.PoolConfig) -> tuple[Ring, Ring]:
         """Return the ring of an overlay, and the one of the backends that take new users."""
         ring = await self._controller.ring_of(pool_state, overlay, config)
         if not overlay.states:
@@ -129,7 +129,7 @@ class Plans:
         return ring, await self._controller.ring_of(pool_state, overlay, config, effective=True)
 
 
-def _configured(pool_state: PoolState, target: RingConfig | None) -> model.Pool:
+def _configured(pool_state: PoolState, target: RingRecord | None) -> model.PoolConfig:
     """Return the configuration of the pool with the ring and backends of another one."""
     if target is None:
         return pool_state.config

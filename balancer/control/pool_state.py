@@ -56,7 +56,7 @@ class PoolState(Selection[BackendState]):
 
     def __init__(
         self,
-        config: model.Pool,
+        config: model.PoolConfig,
         overlay: Overlay,
         ring: Ring,
         weights: Mapping[str, float],
@@ -89,7 +89,7 @@ class PoolState(Selection[BackendState]):
         """Weights in the configuration."""
         return configured_weights(self.config)
 
-    def configure(self, config: model.Pool) -> None:
+    def configure(self, config: model.PoolConfig) -> None:
         """Use another configuration of the same pool."""
         self.config = config
         self.settings = pool_settings(config, BackendTlsSettings())
@@ -132,7 +132,7 @@ class PoolState(Selection[BackendState]):
         """Return what counts against the bound of a backend: its users; as in haproxy, its streams."""
         return self.leases.users[name] if self.settings.ring.bound else self.backends[name].counts.active
 
-    def live_weights(self, overlay: Overlay, now: float, config: model.Pool | None = None) -> dict[str, float]:
+    def live_weights(self, overlay: Overlay, now: float, config: model.PoolConfig | None = None) -> dict[str, float]:
         """Return the weights for ``overlay``, and another configuration of the pool, at Unix time ``now``.
 
         They are what operators want, times what agents ask for and as much as a slow start gives by now; unless that
@@ -148,7 +148,7 @@ class PoolState(Selection[BackendState]):
         usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
         return asked if usable else weights
 
-    def _warmth(self, health: HealthTracker, ring: model.Ring) -> float:
+    def _warmth(self, health: HealthTracker, ring: model.RingConfig) -> float:
         """Return the share of its points that a backend has in its present health.
 
         haproxy's map is made anew when a server is lost or comes back, so that nearly everybody moves; a balancer that
@@ -161,7 +161,7 @@ class PoolState(Selection[BackendState]):
         return health.warmth(trio.current_time())
 
 
-def configured_weights(config: model.Pool) -> dict[str, float]:
+def configured_weights(config: model.PoolConfig) -> dict[str, float]:
     """Return the weights in a configuration."""
     return {backend.name: backend.weight for backend in config.backend}
 
@@ -174,22 +174,22 @@ def _scaled(weight: float, share: float, algorithm: str) -> float:
     return float(ceil(scaled)) if algorithm == "haproxy" else scaled
 
 
-def extended(config: model.Pool, overlay: Overlay) -> model.Pool:
+def extended(config: model.PoolConfig, overlay: Overlay) -> model.PoolConfig:
     """Return the pool with the backends that were added live and are not in its configuration by now."""
     configured = {backend.name for backend in config.backend}
     added = tuple(
-        model.Backend(name=add.name, address=add.address, weight=add.weight)
+        model.BackendConfig(name=add.name, address=add.address, weight=add.weight)
         for add in overlay.added.values()
         if add.name not in configured
     )
     return config.model_copy(update={"backend": config.backend + added}) if added else config
 
 
-def addresses(config: model.Pool, overlay: Overlay) -> dict[str, Address]:
+def addresses(config: model.PoolConfig, overlay: Overlay) -> dict[str, Address]:
     """Return the addresses of all backends of a pool."""
     return {backend.name: backend.address for backend in extended(config, overlay).backend}
 
 
-def backups(config: model.Pool) -> tuple[str, ...]:
+def backups(config: model.PoolConfig) -> tuple[str, ...]:
     """Return the backends that stand in for the others, in the order of the configuration."""
     return tuple(backend.name for backend in config.backend if backend.backup)

@@ -9,7 +9,7 @@ from balancer.config import model
 from balancer.control.placement import make_placement
 from balancer.control.pool_state import PoolState, addresses, backups, configured_weights, extended
 from balancer.errors import Refused
-from balancer.overlay.entries import Entry, RingConfig
+from balancer.overlay.entries import Entry, RingRecord
 from balancer.overlay.overlay import Overlay
 from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
@@ -33,7 +33,7 @@ class Pools:
         memory = journal.load()
         self.seq = memory.seq
         """Number of the last entry in the journal."""
-        self.known: dict[str, RingConfig] = dict(memory.configs)
+        self.known: dict[str, RingRecord] = dict(memory.configs)
         """Ring configurations as the journal knows them."""
         self.gone: dict[str, Overlay] = dict(memory.overlays)
         """What was decided about pools that the configuration does not have, in case they come back."""
@@ -57,7 +57,12 @@ class Pools:
         return {**self.gone, **{name: pool.overlay for name, pool in self.states.items()}}
 
     def placement(
-        self, config: model.Pool, overlay: Overlay, ring: Ring, now: float, wanted: Mapping[str, float] | None = None
+        self,
+        config: model.PoolConfig,
+        overlay: Overlay,
+        ring: Ring,
+        now: float,
+        wanted: Mapping[str, float] | None = None,
     ) -> Placement:
         """Return the placement, with the weights ``wanted``, or those of the ring."""
         where = addresses(config, overlay)
@@ -66,7 +71,7 @@ class Pools:
             ring, where, overlay, self.digest, now, weights=wanted, backups=backups(config), slots=slots
         )
 
-    def put(self, config: model.Pool, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+    def put(self, config: model.PoolConfig, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         """Give a pool this configuration and ring; one that is not there yet comes into being."""
         pool = self.states.get(config.name)
         if pool is not None:
@@ -86,7 +91,7 @@ class Pools:
         """Remove a pool; what was decided about it is kept."""
         self.gone[name] = self.states.pop(name).overlay
 
-    def _open(self, config: model.Pool, overlay: Overlay, now: float) -> None:
+    def _open(self, config: model.PoolConfig, overlay: Overlay, now: float) -> None:
         """Start with a pool; nothing is served yet, so the ring is built here."""
         configured = configured_weights(config)
         weights: Mapping[str, float] = overlay.live_weights(configured, now)
@@ -102,13 +107,13 @@ class Pools:
         self.put(config, ring, weights, now)
         self._note_config(config, ring, now)
 
-    def _note_config(self, config: model.Pool, ring: Ring, now: float) -> None:
+    def _note_config(self, config: model.PoolConfig, ring: Ring, now: float) -> None:
         """Journal the configuration of a ring if it is not what the journal knows.
 
         A disk that does not take it is no reason not to serve: the next start tries again.
         """
         known = self.known.get(config.name)
-        mine = RingConfig(ring=config.ring, backends=config.backend)
+        mine = RingRecord(ring=config.ring, backends=config.backend)
         if mine == known:
             return
         before = None

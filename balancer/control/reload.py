@@ -25,10 +25,10 @@ from balancer.control.certificates import read_backend_certificates, read_certif
 from balancer.control.events import Events
 from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import LivePlan, Plans
-from balancer.control.sockets import Supervisor, addresses_of, socket_keys, workers_of
+from balancer.control.sockets import SocketSource, addresses_of, socket_keys, workers_of
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.errors import ConfigError, Problem, Refused
-from balancer.overlay.entries import RingConfig
+from balancer.overlay.entries import RingRecord
 
 logger = logging.getLogger("balancer.reload")
 
@@ -79,7 +79,7 @@ class Reloader:
         controller: PlacementController,
         plans: Plans,
         registry: WorkerRegistry,
-        supervisor: Supervisor,
+        supervisor: SocketSource,
         activation: Activation,
         watch: CertificateWatch,
         participants: Sequence[Participant],
@@ -177,7 +177,7 @@ class Reloader:
         old = self._registry.active.config
         before = {pool.name: pool for pool in old.pool}
         plans = [
-            await self._plans.make(pool.name, [], RingConfig(ring=pool.ring, backends=pool.backend))
+            await self._plans.make(pool.name, [], RingRecord(ring=pool.ring, backends=pool.backend))
             for pool in config.pool
             if pool.name in before and (pool.ring, pool.backend) != (before[pool.name].ring, before[pool.name].backend)
         ]

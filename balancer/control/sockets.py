@@ -8,7 +8,7 @@ from balancer.config.model import Config
 from balancer.config.scalars import Address
 
 
-class Supervisor(Protocol):
+class SocketSource(Protocol):
     """What is asked of the supervisor, one question at a time, and what it is told."""
 
     async def want(self, sockets: Mapping[str, Address], workers: int) -> Mapping[str, tuple[str, ...]]:

@@ -19,11 +19,11 @@ class LogReload(Participant):
 
     def prepare(self, old: Config, new: Config) -> Prepared:
         check_target(new.log.access)
-        return _Prepared(old, new)
+        return _PreparedLog(old, new)
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedLog:
     old: Config
     new: Config
 

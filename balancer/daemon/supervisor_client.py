@@ -7,12 +7,12 @@ import trio
 
 from balancer.config.model import Config
 from balancer.config.scalars import Address
-from balancer.control.sockets import Supervisor, workers_of
+from balancer.control.sockets import SocketSource, workers_of
 from balancer.errors import InUse, Refused
 from balancer.ipc.channel import Channel
 
 
-class SupervisorClient(Supervisor):
+class SupervisorClient(SocketSource):
     """Speaks to it over a channel."""
 
     def __init__(self, channel: Channel) -> None:

@@ -54,7 +54,7 @@ SLOW_STEPS = 20
 """Steps of a slow start, as haproxy's: each is a new ring."""
 
 
-def probed(pool: model.Pool, backends: Iterable[str]) -> list[str]:
+def probed(pool: model.PoolConfig, backends: Iterable[str]) -> list[str]:
     """Return those of ``backends`` that are probed; they need not be in the configuration."""
     if pool.health.type == "off":
         return []
@@ -62,14 +62,14 @@ def probed(pool: model.Pool, backends: Iterable[str]) -> list[str]:
     return [name for name in backends if name not in left_alone]
 
 
-def unprobed(pool: model.Pool, backends: Iterable[str]) -> dict[str, Availability]:
+def unprobed(pool: model.PoolConfig, backends: Iterable[str]) -> dict[str, Availability]:
     """Return the availability of backends that are new: those that are probed are unknown at first."""
     return dict.fromkeys(probed(pool, backends), UNKNOWN)
 
 
-def judged_by(pool: model.Pool, backend: str) -> model.Health:
+def judged_by(pool: model.PoolConfig, backend: str) -> model.HealthConfig:
     """Return the health settings of a backend: those of its pool, except for its own."""
-    own = next((each.health for each in pool.backend if each.name == backend), model.BackendHealth())
+    own = next((each.health for each in pool.backend if each.name == backend), model.BackendHealthConfig())
     return pool.health.model_copy(update=own.model_dump(exclude_none=True))
 
 
@@ -101,7 +101,7 @@ class HealthTracker:
         "text",
     )
 
-    def __init__(self, config: model.Health, checks: Checks | None = None) -> None:
+    def __init__(self, config: model.HealthConfig, checks: Checks | None = None) -> None:
         self.checks = Checks() if checks is None else checks
         self._requested_state: RequestedState = ""
         self._out = False
@@ -121,7 +121,7 @@ class HealthTracker:
         self._reset_agent()
         self.configure(config)
 
-    def configure(self, config: model.Health) -> None:
+    def configure(self, config: model.HealthConfig) -> None:
         """Use other settings. Probes begin anew; the state stays until they contradict it."""
         self._config = config
         self._needed = {"first": 1, "rise": config.rise, "fall": config.fall}

@@ -54,7 +54,7 @@ Post = Callable[[Message], None]
 
 
 @dataclass
-class _Prepared:
+class _PreparedUpdate:
     """What a ``Setup`` needs, ready to be activated."""
 
     contexts: dict[str, ServerContexts | None]
@@ -169,7 +169,7 @@ class ControlClient:
             self._sockets.give_back(sockets)
             raise SocketsMissing(f"the kernel does not let {', '.join(sockets)} be watched")
 
-    def _prepare(self, setup: Setup, digest: Digest) -> _Prepared:
+    def _prepare(self, setup: Setup, digest: Digest) -> _PreparedUpdate:
         """Make ready what can fail or takes long; runs in a thread. Raise ``OSError`` or ``ValueError``."""
         contexts = {}
         for each in setup.settings.listener:
@@ -186,9 +186,9 @@ class ControlClient:
             snapshot = setup.pools[pool.name]
             placements[pool.name] = placement_of(snapshot.placement, digest)
             placements[pool.name].prepare(snapshot.availabilities)
-        return _Prepared(contexts, backend_tls, placements)
+        return _PreparedUpdate(contexts, backend_tls, placements)
 
-    def _pool(self, config: PoolSettings, snapshot: PoolSnapshot, prepared: _Prepared) -> Pool:
+    def _pool(self, config: PoolSettings, snapshot: PoolSnapshot, prepared: _PreparedUpdate) -> Pool:
         placement = prepared.placements[config.name]
         pool = self.worker.pools.get(config.name)
         if pool is None:

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from balancer.errors import InUse, Refused, disk_reason
-from balancer.overlay.entries import Entry, RingConfig
+from balancer.overlay.entries import Entry, RingRecord
 from balancer.overlay.overlay import Overlay
 from balancer.store.atomic import replace_file, set_aside
 from balancer.store.checkpoints import Checkpoints
@@ -109,7 +109,7 @@ class Journal:
         for entry in entries:
             self._written.count(entry)
 
-    def save(self, seq: int, overlays: Mapping[str, Overlay], configs: Mapping[str, RingConfig]) -> None:
+    def save(self, seq: int, overlays: Mapping[str, Overlay], configs: Mapping[str, RingRecord]) -> None:
         """Write the sum of all entries, up to ``seq``. A failure is only logged: the journal has them."""
         written = self._written
         snapshot = Snapshot(seq, written.time, dict(written.counts), dict(overlays), dict(configs))
@@ -134,7 +134,7 @@ class Journal:
             raise Refused(f"{self._path}: {disk_reason(error)}") from None
         return found[::-1], self._written.counts.get(pool, 0)
 
-    def state_at(self, pool: str, at: float) -> tuple[RingConfig, Overlay] | None:
+    def state_at(self, pool: str, at: float) -> tuple[RingRecord, Overlay] | None:
         """Return a pool's configuration and overlay at a time in the past; None if the journal does not reach back.
 
         Raises ``Refused`` if it cannot be read.

@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from balancer.config.model import Name, Section
-from balancer.overlay.entries import FORMAT, Entry, RingConfig
+from balancer.overlay.entries import FORMAT, Entry, RingRecord
 from balancer.overlay.overlay import Overlay
 from balancer.overlay.replay import replayed
 
@@ -33,7 +33,7 @@ class Snapshot:
     counts: dict[str, int] = field(default_factory=dict)
     """How many entries there are of each pool."""
     overlays: dict[str, Overlay] = field(default_factory=dict)
-    configs: dict[str, RingConfig] = field(default_factory=dict)
+    configs: dict[str, RingRecord] = field(default_factory=dict)
 
     def count(self, entry: Entry) -> None:
         """Count an entry whose changes are known already."""
@@ -50,28 +50,28 @@ class Snapshot:
         self.overlays[entry.pool] = replayed(overlay, entry, self.configs.get(entry.pool))
 
 
-class _Saved(Section):
+class _SavedFile(Section):
     format: int = FORMAT
     min: int | None = None
     seq: int
     time: float | None = None
     counts: dict[Name, int] | None = None
     overlays: dict[Name, Overlay]
-    configs: dict[Name, RingConfig]
+    configs: dict[Name, RingRecord]
 
 
 class _Written(Section):
     min: int | None = None
 
 
-_saved = TypeAdapter(_Saved)
+_saved = TypeAdapter(_SavedFile)
 _written = TypeAdapter(_Written)
 _entry = TypeAdapter(Entry)
 
 
 def dump_snapshot(snapshot: Snapshot) -> bytes:
     """Return the saved form."""
-    saved = _Saved(
+    saved = _SavedFile(
         seq=snapshot.seq,
         time=snapshot.time,
         counts=snapshot.counts,

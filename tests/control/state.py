@@ -39,13 +39,17 @@ def config(weights=None, ring=None, pools=("ide",), health=None):
     """Pools of the same backends, with a listener."""
     weights = weights or {"a": 1.0, "b": 1.0, "c": 1.0}
     backends = tuple(
-        model.Backend(name=name, address=f"10.0.{n // 250}.{n % 250 + 1}:4000", weight=weight)
+        model.BackendConfig(name=name, address=f"10.0.{n // 250}.{n % 250 + 1}:4000", weight=weight)
         for n, (name, weight) in enumerate(weights.items())
     )
-    settings = {"ring": model.Ring(**(ring or {})), "health": model.Health(**(health or {})), "backend": backends}
+    settings = {
+        "ring": model.RingConfig(**(ring or {})),
+        "health": model.HealthConfig(**(health or {})),
+        "backend": backends,
+    }
     return model.Config(
-        listener=(model.Listener(name="ide", bind=("127.0.0.1:0",), pool=pools[0]),),
-        pool=tuple(model.Pool(name=name, **settings) for name in pools),
+        listener=(model.ListenerConfig(name="ide", bind=("127.0.0.1:0",), pool=pools[0]),),
+        pool=tuple(model.PoolConfig(name=name, **settings) for name in pools),
     )
 
 
@@ -100,7 +104,7 @@ class Kept:
 
     def evictions(self, end, drain=1.0, spread=1.0):
         """Evictions whose ends of tunnels ``end`` gets to know."""
-        timeouts = model.Timeouts(drain=f"{drain}s", close_spread=f"{spread}s")
+        timeouts = model.TimeoutsConfig(drain=f"{drain}s", close_spread=f"{spread}s")
         active = self.registry.active
         self.registry.active = replace(active, config=active.config.model_copy(update={"timeouts": timeouts}))
         self.registry.end = end

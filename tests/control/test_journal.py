@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from state import START, TOKEN, journal, journaled, keeping, pin
 
-from balancer.config.model import Backend, Ring
+from balancer.config.model import BackendConfig, RingConfig
 from balancer.errors import Refused
-from balancer.overlay.entries import Entry, RingConfig
+from balancer.overlay.entries import Entry, RingRecord
 from balancer.overlay.overlay import Add, Overlay, Pin, Remove, SetState, SetWeight, Steer, Unpin
 from balancer.store.journal import Journal
 from balancer.store.snapshot import read_entry
@@ -39,8 +39,9 @@ changes = (
     | st.builds(Remove, name=names)
 )  # fmt: skip
 WEIGHTS = {"a": 1.0, "b": 0.5}
-CONFIG = RingConfig(
-    ring=Ring(), backends=tuple(Backend(name=n, address="127.0.0.1:1", weight=w) for n, w in WEIGHTS.items())
+CONFIG = RingRecord(
+    ring=RingConfig(),
+    backends=tuple(BackendConfig(name=n, address="127.0.0.1:1", weight=w) for n, w in WEIGHTS.items()),
 )
 
 

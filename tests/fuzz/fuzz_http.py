@@ -9,7 +9,7 @@ import re
 
 import h11
 
-from balancer.config.model import Token
+from balancer.config.model import TokenConfig
 from balancer.errors import ProxyError, Source
 from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.http.forward import RequestWriter, response_head
@@ -63,7 +63,7 @@ def token(data: bytes) -> None:
     """A request target: the first byte chooses the rule, the token is what haproxy's ``url_param`` finds."""
     choice = data[0] if data else 0
     duplicates = "first" if choice & 1 else "refuse"
-    rule = Token(duplicates=duplicates, decode=bool(choice & 2), max_length=64)
+    rule = TokenConfig(duplicates=duplicates, decode=bool(choice & 2), max_length=64)
     target = data[1:]
     shown = without_query(target)
     assert shown.isascii()

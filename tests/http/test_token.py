@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config.model import Token
+from balancer.config.model import TokenConfig
 from balancer.errors import ProxyError, Source
 from balancer.http import token
 from balancer.http.head import Request, parse_request
@@ -44,7 +44,7 @@ def carried(rule, *lines):
 
 
 def test_extract():
-    assert {target: extract(target, Token()) for target in EXTRACTED} == EXTRACTED
+    assert {target: extract(target, TokenConfig()) for target in EXTRACTED} == EXTRACTED
 
 
 @pytest.mark.parametrize(
@@ -52,38 +52,38 @@ def test_extract():
 )
 def test_different_values_are_refused_unless_the_first_is_to_be_taken(target):
     with pytest.raises(ProxyError) as caught:
-        extract(target, Token())
+        extract(target, TokenConfig())
     assert (caught.value.source, caught.value.status) == (Source.CLIENT, 400)
     first = target.partition(b"=")[2].partition(b"&")[0]
-    assert extract(target, Token(duplicates="first")) == (first or None)
+    assert extract(target, TokenConfig(duplicates="first")) == (first or None)
 
 
 def test_decoding():
-    rule = Token(decode=True)
+    rule = TokenConfig(decode=True)
     assert extract(b"/?token=al%69ce+%C3%A4", rule) == b"alice+\xc3\xa4"
     assert extract(b"/?token=al%69ce&token=alice", rule) == b"alice"
     for bad in (b"%", b"a%2", b"%zz", b"%+1", b"%%41"):
         with pytest.raises(ProxyError, match="escape"):
             extract(b"/?token=" + bad, rule)
-        assert extract(b"/?token=" + bad, Token()) == bad
+        assert extract(b"/?token=" + bad, TokenConfig()) == bad
 
 
 def test_length_is_bounded_as_received():
-    assert extract(b"/?token=abcd", Token(max_length=4)) == b"abcd"
+    assert extract(b"/?token=abcd", TokenConfig(max_length=4)) == b"abcd"
     with pytest.raises(ProxyError, match="too long"):
-        extract(b"/?token=abcde", Token(max_length=4))
+        extract(b"/?token=abcde", TokenConfig(max_length=4))
     with pytest.raises(ProxyError, match="too long"):
-        extract(b"/?token=%41bc", Token(max_length=4, decode=True))
+        extract(b"/?token=%41bc", TokenConfig(max_length=4, decode=True))
 
 
 def test_errors_do_not_quote_the_token():
     for target in (b"/?token=SECRET%zz", b"/?token=SECRET&token=SECRETS", b"/?token=" + b"SECRET" * 200):
         with pytest.raises(ProxyError) as caught:
-            extract(target, Token(decode=True))
+            extract(target, TokenConfig(decode=True))
         assert "SECRET" not in f"{caught.value!r} {caught.value}"
 
 
-def plainly(target: bytes, rule: Token):
+def plainly(target: bytes, rule: TokenConfig):
     """The rule, said as simply as it can be."""
     values = []
     for piece in target.split(b"?", 1)[1].split(b"&") if b"?" in target else []:
@@ -109,7 +109,7 @@ def plainly(target: bytes, rule: Token):
     return values[0] or None
 
 
-HEADER = Token(source="header", header="X-User")
+HEADER = TokenConfig(source="header", header="X-User")
 LISTS = {
     # As haproxy 2.6.12 reads them for `balance hdr(X-User)`; None is its round robin.
     (b"X-User: alice",): b"alice",
@@ -153,11 +153,11 @@ def test_headers():
     ],
 )
 def test_headers_that_do_not_just_pass(name, line):
-    value = carried(Token(source="header", header=name), *([line] if name != "Host" else []))
+    value = carried(TokenConfig(source="header", header=name), *([line] if name != "Host" else []))
     assert value == line.partition(b": ")[2]
 
 
-COOKIE = Token(source="cookie", cookie="sid")
+COOKIE = TokenConfig(source="cookie", cookie="sid")
 
 
 def test_cookies():
@@ -193,22 +193,22 @@ def test_cookies():
     ],
 )
 def test_targets_and_addresses(keys, target, token):
-    assert extract(target, Token(**keys)) == token
+    assert extract(target, TokenConfig(**keys)) == token
 
 
 def test_what_operators_name():
-    assert token.from_operator(b"al%69ce", Token(decode=True)) == b"alice"
+    assert token.from_operator(b"al%69ce", TokenConfig(decode=True)) == b"alice"
     assert token.from_operator(b"a, b", HEADER) == b"a, b"
     assert token.from_operator(b"", COOKIE) is None
-    assert token.from_operator(b"/a/b/c?d", Token(source="path", depth=1)) == b"/a"
-    assert token.from_operator(b"2001:DB8:0::1", Token(source="client_ip")) == b"2001:db8::1"
+    assert token.from_operator(b"/a/b/c?d", TokenConfig(source="path", depth=1)) == b"/a"
+    assert token.from_operator(b"2001:DB8:0::1", TokenConfig(source="client_ip")) == b"2001:db8::1"
     for bad in (b"alice", b"\xff"):
         with pytest.raises(ProxyError, match="expected an IP address"):
-            token.from_operator(bad, Token(source="client_ip"))
+            token.from_operator(bad, TokenConfig(source="client_ip"))
     with pytest.raises(ProxyError, match="too long"):
-        token.from_operator(b"abc", Token(max_length=2))
+        token.from_operator(b"abc", TokenConfig(max_length=2))
     with pytest.raises(ProxyError, match="cannot contain &"):
-        token.from_operator(b"a&b", Token())
+        token.from_operator(b"a&b", TokenConfig())
 
 
 @given(st.binary(max_size=20).map(lambda raw: bytes(b'a," \\\t'[byte % 6] for byte in raw)))
@@ -229,7 +229,7 @@ pieces = st.lists(
     st.sampled_from([b"t", b"=", b"&", b"?", b"%41", b"%", b"A", b"", b"t=", b"&t=", b"ab", b"+"]), max_size=12
 )
 rules = st.builds(
-    Token,
+    TokenConfig,
     param=st.sampled_from(["t", "tt"]),
     duplicates=st.sampled_from(["refuse", "first"]),
     decode=st.booleans(),

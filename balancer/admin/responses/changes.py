@@ -3,7 +3,7 @@
 from typing import Any
 
 from balancer.admin.responses.common import answer
-from balancer.admin.responses.pools import Backend
+from balancer.admin.responses.pools import BackendView
 from balancer.overlay.overlay import Pin
 
 
@@ -26,7 +26,7 @@ class Made:
 class BackendChanged(Made):
     """A change of a backend, and how it is now."""
 
-    backend: Backend
+    backend: BackendView
 
 
 @answer
@@ -49,7 +49,7 @@ class Unpinned(Made):
 
 
 @answer
-class Digest:
+class DigestView:
     """What a token is known by."""
 
     digest: str
@@ -66,7 +66,7 @@ class Pins:
 
 
 @answer
-class Journal:
+class JournalView:
     """The newest entries of a pool's journal, oldest first."""
 
     pool: str

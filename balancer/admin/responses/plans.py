@@ -6,12 +6,12 @@ from pydantic import Field
 
 from balancer.admin.responses.changes import Made
 from balancer.admin.responses.common import answer
-from balancer.admin.responses.ring import Side
+from balancer.admin.responses.ring import SideView
 from balancer.overlay.overlay import Change
 
 
 @answer
-class Move:
+class MoveView:
     """A share of all tokens that changes hands."""
 
     source: Annotated[str, Field(alias="from")]
@@ -52,13 +52,13 @@ class RingPlan:
     exact: Annotated[bool, Field(description="Or counted with a sample.")]
     sample: int
     standard_error: float
-    moves: list[Move]
-    before: Side
-    after: Side
+    moves: list[MoveView]
+    before: SideView
+    after: SideView
 
 
 @answer
-class Plan(RingPlan):
+class PlanView(RingPlan):
     """What a change would do; nothing has been changed."""
 
     based_on: str
@@ -68,7 +68,7 @@ class Plan(RingPlan):
 
 
 @answer
-class Applied(Made):
+class AppliedView(Made):
     """A plan that is in force."""
 
     plan: str
@@ -76,7 +76,7 @@ class Applied(Made):
 
 
 @answer
-class Settling:
+class SettlingView:
     """How far sending strays home is."""
 
     rate: float
@@ -92,11 +92,11 @@ class Settling:
 class SettlingNow:
     """Strays being sent home; null if nobody has asked for it."""
 
-    settling: Settling | None
+    settling: SettlingView | None
 
 
 @answer
-class Stray:
+class StrayView:
     """A user who is not where they belong."""
 
     digest: str
@@ -111,5 +111,5 @@ class Strays:
 
     pool: str
     count: int
-    settling: Settling | None
-    strays: list[Stray]
+    settling: SettlingView | None
+    strays: list[StrayView]

@@ -9,7 +9,7 @@ from balancer.overlay.states import State
 
 
 @answer
-class Histogram:
+class HistogramView:
     """How often something took how long."""
 
     buckets: dict[str, int]
@@ -19,7 +19,7 @@ class Histogram:
 
 
 @answer
-class Ramp:
+class RampView:
     """A weight on its way."""
 
     start: Annotated[float, Field(alias="from")]
@@ -32,7 +32,7 @@ class Ramp:
 
 
 @answer
-class Health:
+class HealthView:
     """What probes and traffic say, and the host's agent."""
 
     state: Literal["unknown", "up", "down"]
@@ -62,7 +62,7 @@ class Health:
 
 
 @answer
-class Backend:
+class BackendView:
     """One backend: what was decided about it, how it is, what it has served since the start."""
 
     name: str
@@ -74,7 +74,7 @@ class Backend:
     up: bool
     """As far as is known."""
     why_down: str | None
-    health: Health | None
+    health: HealthView | None
     """Null if it is not probed."""
     takes_new: bool
     """Would a new user be placed there now?"""
@@ -82,7 +82,7 @@ class Backend:
     """In force."""
     configured_weight: float | None
     """Null for one that was added live."""
-    ramp: Ramp | None
+    ramp: RampView | None
     share: float | None
     """Of all tokens, by the ring; null before it was counted."""
     users: int
@@ -108,7 +108,7 @@ class Backend:
 
 
 @answer
-class Pool:
+class PoolView:
     """A pool in numbers."""
 
     name: str
@@ -139,21 +139,21 @@ class Pool:
     """Requests of tokens with too many new connections."""
     requests: dict[str, int]
     """Requests since the start, by the class of their answers."""
-    request_seconds: Histogram
+    request_seconds: HistogramView
 
 
 @answer
-class PoolWithBackends(Pool):
+class PoolWithBackends(PoolView):
     """A pool and its backends."""
 
-    backend: list[Backend]
+    backend: list[BackendView]
 
 
 @answer
-class Pools:
+class PoolsView:
     """All pools."""
 
-    pools: list[Pool]
+    pools: list[PoolView]
 
 
 @answer
@@ -161,4 +161,4 @@ class Backends:
     """The backends of a pool."""
 
     pool: str
-    backends: list[Backend]
+    backends: list[BackendView]

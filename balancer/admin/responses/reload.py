@@ -7,7 +7,7 @@ from balancer.admin.responses.plans import RingPlan
 
 
 @answer
-class LastReload:
+class LastReloadView:
     """How a reload went."""
 
     time: float
@@ -23,7 +23,7 @@ class ReloadState:
     generation: int
     since: float
     """Unix time."""
-    last_reload: LastReload | None
+    last_reload: LastReloadView | None
 
 
 @answer

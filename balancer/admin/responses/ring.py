@@ -4,7 +4,7 @@ from balancer.admin.responses.common import answer
 
 
 @answer
-class Load:
+class LoadView:
     """A backend's share of all tokens in relation to the share its weight stands for: 1 is fair."""
 
     backend: str
@@ -12,26 +12,26 @@ class Load:
 
 
 @answer
-class Loss(Load):
+class LossView(LoadView):
     """The worst that the loss of one backend can do: the load of its heir."""
 
     lost: str
 
 
 @answer
-class Side:
+class SideView:
     """A ring in numbers."""
 
     fingerprint: str
     weights: dict[str, float]
     shares: dict[str, float]
-    fullest: Load
-    worst_loss: Loss | None
+    fullest: LoadView
+    worst_loss: LossView | None
     """Null with a single backend."""
 
 
 @answer
-class Ring(Side):
+class RingView(SideView):
     """The ring in force."""
 
     pool: str
@@ -42,7 +42,7 @@ class Ring(Side):
 
 
 @answer
-class Candidate:
+class CandidateView:
     """A backend in a token's order."""
 
     backend: str
@@ -59,7 +59,7 @@ class Live:
 
 
 @answer
-class Explanation:
+class ExplanationView:
     """Where a token goes, or went, and why."""
 
     pool: str
@@ -69,7 +69,7 @@ class Explanation:
     point: str
     """The end of its owner's arc, or what stands for it."""
     owner: str
-    candidates: list[Candidate]
+    candidates: list[CandidateView]
     members: int
     """Backends on the ring."""
     rule: str | None
@@ -81,7 +81,7 @@ class Explanation:
 
 
 @answer
-class ExplanationNow(Explanation):
+class ExplanationNow(ExplanationView):
     """Where a token goes."""
 
     live: Live | None
@@ -89,7 +89,7 @@ class ExplanationNow(Explanation):
 
 
 @answer
-class ExplanationThen(Explanation):
+class ExplanationThen(ExplanationView):
     """Where a token went."""
 
     at: float

@@ -3,8 +3,8 @@
 from typing import Any
 
 from balancer.admin.responses.common import answer
-from balancer.admin.responses.pools import Histogram, PoolWithBackends
-from balancer.admin.responses.reload import LastReload
+from balancer.admin.responses.pools import HistogramView, PoolWithBackends
+from balancer.admin.responses.reload import LastReloadView
 from balancer.config.scalars import Level
 
 
@@ -32,7 +32,7 @@ class LogLevel:
 
 
 @answer
-class Listener:
+class ListenerView:
     """A listener since the start."""
 
     connections: int
@@ -79,10 +79,10 @@ class Status:
     """By the limit that refused them."""
     crashes: int
     """Connections ended by a fault of the balancer itself."""
-    loop_lag: Histogram
+    loop_lag: HistogramView
     """How late the data plane's tasks get their turn."""
     log_lines_dropped: int
-    listeners: dict[str, Listener]
+    listeners: dict[str, ListenerView]
     processes: list[dict[str, Any]]
     """Control and workers, as the supervisor knows them."""
     workers: list[WorkerFacts]
@@ -90,7 +90,7 @@ class Status:
     """Of the configuration: how often it has changed since the start, counted from 1."""
     since: float
     """Unix time of the last change."""
-    last_reload: LastReload | None
+    last_reload: LastReloadView | None
     state_kept: bool
     """Do changes outlive the daemon?"""
     pools: list[PoolWithBackends]

@@ -16,7 +16,7 @@ from balancer.migrate.names import own_name
 from balancer.migrate.nginx.scalars import host_and_port, is_address, joined, milliseconds, number
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.outcome import Notes, Surroundings
-from balancer.migrate.toml import Table
+from balancer.migrate.toml import TomlTable
 
 _LONGEST = 8192
 _KEY = re.compile(r"\$(?:\{([a-z0-9_]+)\}|([A-Za-z0-9_]+))")
@@ -37,7 +37,7 @@ _OPTIONS = {
 
 
 @dataclass
-class Server:
+class NginxServer:
     """One ``server`` of an upstream."""
 
     text: str
@@ -57,7 +57,7 @@ class Upstream:
     name: str
     directive: Directive
     stream: bool
-    servers: list[Server] = field(default_factory=list)
+    servers: list[NginxServer] = field(default_factory=list)
     method: Directive | None = None
     default_port: int = 80
 
@@ -84,17 +84,17 @@ def upstream(directive: Directive, stream: bool, notes: Notes) -> Upstream | Non
 
 def single(text: str, directive: Directive, stream: bool, port: int) -> Upstream:
     """Return the upstream for a ``proxy_pass`` to an address."""
-    return Upstream(text, directive, stream, [Server(text, directive)], default_port=port)
+    return Upstream(text, directive, stream, [NginxServer(text, directive)], default_port=port)
 
 
-def write_pool(top: Table, name: str, given: Upstream, surroundings: Surroundings, notes: Notes) -> Table:
+def write_pool(top: TomlTable, name: str, given: Upstream, surroundings: Surroundings, notes: Notes) -> TomlTable:
     """Append the pool; the caller adds the settings of the location."""
     kind = "upstream" if given.directive.name == "upstream" else "proxy_pass to"
     pool = top.element("pool", f"{kind} {given.name} ({given.directive})")
     pool.set("name", name, "" if name == given.name else f"in place of {given.name}")
     hashed = _method(pool, given, notes)
     taken: set[str] = set()
-    addresses: dict[str, Server] = {}
+    addresses: dict[str, NginxServer] = {}
     for server in given.servers:
         if server.down:
             where = f"{server.directive.file}:{server.directive.line}"
@@ -121,7 +121,7 @@ def write_pool(top: Table, name: str, given: Upstream, surroundings: Surrounding
     return pool
 
 
-def _instead(method: str, servers: Sequence[Server]) -> str:
+def _instead(method: str, servers: Sequence[NginxServer]) -> str:
     """Return what to do in nginx and what it costs: two independent placements agree only by chance."""
     weights = [server.weight for server in servers if not server.backup and not server.down]
     whole = sum(weights)
@@ -132,7 +132,7 @@ def _instead(method: str, servers: Sequence[Server]) -> str:
     )
 
 
-def _method(pool: Table, given: Upstream, notes: Notes) -> bool:
+def _method(pool: TomlTable, given: Upstream, notes: Notes) -> bool:
     """Write ``pool.token`` and ``pool.ring``; return whether nginx's ring places users."""
     method, token, ring = given.method, pool.table("token"), pool.table("ring")
     where = method or given.directive
@@ -168,7 +168,7 @@ def _method(pool: Table, given: Upstream, notes: Notes) -> bool:
     return False
 
 
-def _key(token: Table, method: Directive, stream: bool, notes: Notes) -> bool:
+def _key(token: TomlTable, method: Directive, stream: bool, notes: Notes) -> bool:
     key = method.args[0]
     match = _KEY.fullmatch(key)
     variable = (match[1] or match[2]) if match else ""
@@ -196,11 +196,11 @@ def _key(token: Table, method: Directive, stream: bool, notes: Notes) -> bool:
     return True
 
 
-def _server(directive: Directive, notes: Notes) -> Server | None:
+def _server(directive: Directive, notes: Notes) -> NginxServer | None:
     if not directive.args:
         notes.problem(directive.file, directive.line, "server", "expected an address")
         return None
-    server = Server(directive.args[0], directive)
+    server = NginxServer(directive.args[0], directive)
     for option in directive.args[1:]:
         name, equals, value = option.partition("=")
         try:
@@ -225,7 +225,7 @@ def _server(directive: Directive, notes: Notes) -> Server | None:
     return server
 
 
-def _address(server: Server, given: Upstream, surroundings: Surroundings, notes: Notes) -> tuple[str, str] | None:
+def _address(server: NginxServer, given: Upstream, surroundings: Surroundings, notes: Notes) -> tuple[str, str] | None:
     """Return the address as our configuration writes it, and a comment."""
     where = server.directive
     if server.text.startswith("unix:"):
