@@ -219,7 +219,7 @@ class Metrics:
             for facts in self._views.backends(pool_state):
                 for key, family in families.items():
                     family.add(facts[key], pool, facts["name"])
-                for state in get_args(State):
+                for state in (*get_args(State), "removed"):
                     states.add(facts["state"] == state, pool, facts["name"], state)
         yield from (*families.values(), states)
 

@@ -15,7 +15,7 @@ _REFUSED = {
     "client_rate": "one client connected too fast (limits.client_rate)",
     "handshakes": "slow TLS handshake cut off because others were waiting (limits.max_handshakes)",
 }
-_STATE_COLOURS = {"ready": "good", "drain": "warning", "maint": "bad"}
+_STATE_COLOURS = {"ready": "good", "drain": "warning", "maint": "bad", "removed": "warning"}
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -65,6 +65,13 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
         yield "new connections are refused: memory limit reached (limits.memory)"
     if not found["state_kept"]:
         yield "pins, states and weights are lost when the daemon ends: set state_dir in its configuration"
+    for name, tunnels in found["removed_pools"].items():
+        yield f"pool {name} was removed: {count(tunnels, 'tunnel')} are left"
+    for pool in found["pools"]:
+        for backend in pool["backend"]:
+            if backend["state"] == "removed":
+                left = f"{count(backend['users'], 'user')} with {count(backend['tunnels'], 'tunnel')}"
+                yield f"backend {backend['name']} was removed from pool {pool['name']}: {left} are left"
     for number, noun in (
         ("crashes", "connection closed by an internal error: see the balancer's log"),
         ("log_lines_dropped", "access log line lost: its target does not keep up"),
@@ -129,6 +136,8 @@ def weight_text(backend: dict[str, Any]) -> str:
 
 def up_cell(backend: dict[str, Any]) -> TableCell:
     """Return the health as a cell: up, down, ejected, or starting slowly."""
+    if backend["state"] == "removed":
+        return TableCell("-")
     if not backend["up"]:
         return TableCell(backend["why_down"], "bad")
     health = backend["health"] or {}

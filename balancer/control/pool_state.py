@@ -5,6 +5,7 @@ placement that makes, health, where users are (leases), and what the workers hav
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import ceil
 
 import trio
@@ -13,11 +14,12 @@ from balancer.config import model
 from balancer.config.plain import pool_settings
 from balancer.config.scalars import Address
 from balancer.config.settings import BackendTlsSettings
-from balancer.control.worker_counts import BackendCounts, PoolCounts
+from balancer.control.worker_counts import BackendCounts, PoolCounts, backend_counts
 from balancer.health.availability import AVAILABLE, Availability
 from balancer.health.tally import Tally
 from balancer.health.tracker import Checks, HealthTracker, judged_by, unprobed
 from balancer.overlay.overlay import Overlay
+from balancer.pool.counts import Counts
 from balancer.pool.placement import Placement
 from balancer.pool.selection import Selection
 from balancer.ring.base import Ring
@@ -51,6 +53,17 @@ class BackendState:
         return taken
 
 
+@dataclass
+class RemovedBackend:
+    """A backend that is not in the pool any more, while tunnels or requests are left on it."""
+
+    address: str
+    """Empty if it is not known any more."""
+    since: float
+    """Unix time at which it was removed."""
+    counts: BackendCounts = field(default_factory=BackendCounts)
+
+
 class PoolState(Selection[BackendState]):
     """One per pool."""
 
@@ -68,6 +81,7 @@ class PoolState(Selection[BackendState]):
         self.overlay = overlay
         self.counts = PoolCounts()
         """Of all workers."""
+        self.removed: dict[str, RemovedBackend] = {}
         self.health: dict[str, HealthTracker] = {}
         """Of the backends that are probed, asked by agent check, or judged by their traffic."""
         self.checks: dict[str, Checks] = {}
@@ -105,6 +119,24 @@ class PoolState(Selection[BackendState]):
             backend.address = address
             self.backends[name] = backend
         self.weigh_health()
+
+    def backend_counts(self) -> list[BackendCounts]:
+        """Return the counts of all backends, those included that were removed and still carry something."""
+        present = [backend.counts for backend in self.backends.values()]
+        return [*present, *(removed.counts for removed in self.removed.values())]
+
+    def count(self, counters: Counts, gauges: Counts, now: float, *, of_all: bool) -> None:
+        """Take the sum of what workers have counted, if ``of_all`` without exception; see ``pool.counts``."""
+        self.counts.show(counters)
+        for backend in self.backends.values():
+            backend.counts = backend_counts(backend.name, counters, gauges)
+        left = {name: backend_counts(name, counters, gauges) for name in gauges.get("backends", {})}
+        for name in left.keys() - self.backends.keys():
+            if left[name].active:
+                self.removed.setdefault(name, RemovedBackend("", now)).counts = left[name]
+        if of_all:
+            for name in [name for name in self.removed if name not in left or not left[name].active]:
+                del self.removed[name]
 
     def update_availability(self, availabilities: Mapping[str, Availability]) -> None:
         """Use these availabilities from now on; without effect for backends that have been removed."""

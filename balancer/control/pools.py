@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from balancer.config import model
 from balancer.control.placement import make_placement
-from balancer.control.pool_state import PoolState, addresses, backups, configured_weights, extended
+from balancer.control.pool_state import PoolState, RemovedBackend, addresses, backups, configured_weights, extended
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry, RingRecord
 from balancer.overlay.overlay import Overlay
@@ -37,6 +37,7 @@ class Pools:
         """Ring configurations as the journal knows them."""
         self.gone: dict[str, Overlay] = dict(memory.overlays)
         """What was decided about pools that the configuration does not have, in case they come back."""
+        self._removed: dict[str, PoolState] = {}
         for pool in config.pool:
             self._open(pool, self.gone.get(pool.name, Overlay()), wall())
 
@@ -74,6 +75,9 @@ class Pools:
     def put(self, config: model.PoolConfig, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         """Give a pool this configuration and ring; one that is not there yet comes into being."""
         pool = self.states.get(config.name)
+        if pool is None and (former := self._removed.pop(config.name, None)) is not None and len(former.leases):
+            pool = self.states[config.name] = former  # its users are still there
+            pool.overlay = self.gone.pop(config.name)
         if pool is not None:
             pool.configure(config)
             self.place(pool, ring, weights, now)
@@ -85,11 +89,18 @@ class Pools:
     def place(self, pool: PoolState, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         """Use a ring that was built with ``weights``, and the overlay as it is now."""
         wanted = pool.overlay.live_weights(pool.configured, now)
-        pool.place(ring, weights, self.placement(pool.config, pool.overlay, ring, now, wanted))
+        placement = self.placement(pool.config, pool.overlay, ring, now, wanted)
+        for name in pool.backends.keys() - placement.addresses.keys():
+            pool.removed[name] = RemovedBackend(str(pool.backends[name].address), now, pool.backends[name].counts)
+        for name in pool.removed.keys() & placement.addresses.keys():
+            del pool.removed[name]
+        pool.place(ring, weights, placement)
 
     def remove(self, name: str) -> None:
-        """Remove a pool; what was decided about it is kept."""
-        self.gone[name] = self.states.pop(name).overlay
+        """Remove a pool; what was decided about it is kept, and where its users are."""
+        self._removed = {each: pool for each, pool in self._removed.items() if len(pool.leases)}
+        self._removed[name] = self.states.pop(name)
+        self.gone[name] = self._removed[name].overlay
 
     def _open(self, config: model.PoolConfig, overlay: Overlay, now: float) -> None:
         """Start with a pool; nothing is served yet, so the ring is built here."""

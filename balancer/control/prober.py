@@ -102,26 +102,28 @@ class Prober:
 
     def _watch_new(self, nursery: trio.Nursery) -> None:
         """Begin with backends that are new, or are to be probed otherwise; leave alone those that are not any more."""
-        present = set()
+        present: dict[BackendState, str] = {}
         for name, pool_state in self._pools.states.items():
             if pool_state.config.health.type == "off":
                 continue
             known = self._probes.get(name)
             if known is None or (known.config is not pool_state.config and known.config != pool_state.config):
                 self._probes[name] = Probe(pool_state.config)
-            outage = not pool_state.checks  # the pool is new
-            for backend in map(pool_state.backends.__getitem__, probed(pool_state.config, pool_state.backends)):
-                present.add(backend)
-                watch = self._watched.get(backend)
-                if watch is None or watch.probe is not self._probes[name]:
-                    if watch is not None:
-                        watch.scope.cancel()
-                    self._begin(nursery, _Watch(name, pool_state, self._probes[name]), backend, outage=outage)
-        for backend in self._watched.keys() - present:
+            names = probed(pool_state.config, pool_state.backends)
+            present |= {pool_state.backends[each]: name for each in names}
+        for backend in self._watched.keys() - present.keys():  # first: another of the same name may be there by now
             watch = self._watched.pop(backend)
             watch.scope.cancel()
             watch.pool_state.health.pop(backend.name, None)
             watch.pool_state.update_availability({backend.name: AVAILABLE})
+        new = {name for name in present.values() if not self._pools.states[name].checks}
+        for backend, name in present.items():
+            former = self._watched.get(backend)
+            if former is None or former.probe is not self._probes[name]:
+                if former is not None:
+                    former.scope.cancel()
+                watch = _Watch(name, self._pools.states[name], self._probes[name])
+                self._begin(nursery, watch, backend, outage=name in new)
 
     def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: BackendState, *, outage: bool) -> None:
         pool_state, health = watch.pool_state, watch.pool_state.health.get(backend.name)

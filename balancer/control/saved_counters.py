@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from balancer.control.evictions import Evictions
-from balancer.control.pool_state import PoolState
+from balancer.control.pool_state import PoolState, RemovedBackend
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.health.tracker import Checks
 from balancer.pool.counts import Counts
@@ -49,6 +49,8 @@ class SavedCounters(msgspec.Struct):
     """By pool and backend."""
     settled: int = 0
     """Users sent home."""
+    removed: dict[str, dict[str, tuple[str, float]]] = {}
+    """Address and Unix time of the removal of backends on which something was left, by pool and backend."""
 
 
 class CounterFile:
@@ -74,6 +76,10 @@ class CounterFile:
                 for name, pool in self._pools.items()
             },
             settled=self._evictions.settled,
+            removed={
+                name: {backend: (each.address, each.since) for backend, each in pool.removed.items()}
+                for name, pool in self._pools.items()
+            },
         )
         try:
             self._memory.save(msgspec.msgpack.encode(saved))
@@ -107,4 +113,7 @@ def restore(saved: SavedCounters, pools: Mapping[str, PoolState], evictions: Evi
         for backend, each in saved.checks.get(name, {}).items():
             ejections = Counter(each.ejections)
             pool_state.checks[backend] = Checks(each.passed, each.failed, each.changes, ejections, each.outage)
+        for backend, (address, since) in saved.removed.get(name, {}).items():
+            if backend not in pool_state.backends:
+                pool_state.removed[backend] = RemovedBackend(address, since)
     evictions.settled = saved.settled

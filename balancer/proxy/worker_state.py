@@ -47,6 +47,8 @@ class WorkerState:
         self.log = log
         self.admission = Admission(engine, LimitSettings(), shared_counters)
         self.pools: Mapping[str, Pool] = {}
+        self.removed_pools: dict[str, Pool] = {}
+        """Pools that the configuration does not have any more, while they carry something."""
         self.tokens = shared_counters.buckets(Metered.TOKENS)
         """The rate of new connections of each token."""
         self.idle: defaultdict[object, IdleConnections] = defaultdict(IdleConnections)
@@ -131,8 +133,10 @@ class WorkerState:
                 self.engine.crashed("housekeeping failed; it is tried again in a second")
 
     def _expire_leases(self) -> None:
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self.removed_pools.values()):
             pool.leases.expire(self.engine.now)
+        for name in [name for name, pool in self.removed_pools.items() if not pool.leases and not pool.busy]:
+            del self.removed_pools[name]
 
     def _close_old_connections(self) -> None:
         """Close idle connections to backends that are too old, or whose backends have changed or gone."""

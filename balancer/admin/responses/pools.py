@@ -67,7 +67,9 @@ class BackendView:
 
     name: str
     address: str
-    state: State
+    """Empty for a removed one whose address is not known any more."""
+    state: State | Literal["removed"]
+    """Removed backends are listed while tunnels or requests are left on them."""
     backup: bool
     state_since: float | None
     """Unix time."""

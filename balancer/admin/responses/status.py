@@ -93,4 +93,6 @@ class Status:
     last_reload: LastReloadView | None
     state_kept: bool
     """Do changes outlive the daemon?"""
+    removed_pools: dict[str, int]
+    """Tunnels that are left, by pool that is not configured any more."""
     pools: list[PoolWithBackends]

@@ -57,6 +57,7 @@ async def status(call: Call) -> ApiResponse:
             **services.gauges(),
             **reload_facts(services),
             "state_kept": services.persistent,
+            "removed_pools": services.registry.removed_pools(),
             "pools": [
                 {**call.views.pool(pool_state), "backend": call.views.backends(pool_state)}
                 for pool_state in services.pools.states.values()
