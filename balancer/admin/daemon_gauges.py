@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import asdict
+
 from balancer.control.lifecycle import Lifecycle
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.net.admission import REASONS
@@ -26,7 +28,7 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
         "crashes": counters.get("crashes", 0),
         "loop_lag": lag.plain(),
         "log_lines_dropped": counters.get("log_lines_dropped", 0),
-        "processes": lifecycle.processes,
+        "processes": [asdict(each) for each in lifecycle.processes],
         "workers": registry.facts(),
         "listeners": {
             listener.name: {

@@ -2,7 +2,8 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+
+from balancer.ipc.supervision import ProcessFacts
 
 
 @dataclass
@@ -12,5 +13,5 @@ class Lifecycle:
     started: float = field(default_factory=time.time)
     """Unix time."""
     draining: bool = False
-    processes: list[dict[str, Any]] = field(default_factory=list)
+    processes: tuple[ProcessFacts, ...] = ()
     """As the supervisor reports them."""

@@ -109,14 +109,14 @@ class Reloader:
         """Activate the file. Raise ``ConfigError`` or ``Refused``; then all is as it was, ``last`` says why."""
         async with self._lock:
             with trio.CancelScope(shield=True):
-                await self._supervisor.say("reloading")
+                await self._supervisor.reloading()
                 try:
                     changes = await self._reload(who)
                 except (ConfigError, Refused) as error:
                     self._note(who, str(error).splitlines())
                     raise
                 finally:
-                    await self._supervisor.say("reloaded")
+                    await self._supervisor.reloaded()
             self._note(who, [])
             return changes
 

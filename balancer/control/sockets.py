@@ -20,8 +20,11 @@ class SocketSource(Protocol):
     async def abort(self) -> None:
         """Forget what was wanted last."""
 
-    async def say(self, kind: str) -> None:
-        """Tell it that a reload begins ("reloading") or is over ("reloaded"), for the service manager."""
+    async def reloading(self) -> None:
+        """Tell it that a reload begins, for the service manager."""
+
+    async def reloaded(self) -> None:
+        """Tell it that a reload is over, whatever came of it."""
 
 
 def socket_keys(config: Config) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,6 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import trio
 
@@ -25,7 +24,9 @@ from balancer.daemon.cpu_use import cpu_use
 from balancer.daemon.logs import start_logs
 from balancer.daemon.stderr import keep_stderr_from_blocking
 from balancer.daemon.watchdog import LOOK_EVERY, Watchdog
-from balancer.ipc.channel import Channel, Message, pair
+from balancer.ipc.channel import Channel, pair
+from balancer.ipc.supervision import TO_SUPERVISOR, Heartbeat, ProcessFacts
+from balancer.ipc.wire import Message, Unreadable
 
 logger = logging.getLogger("balancer.supervisor")
 
@@ -80,9 +81,9 @@ class ChildProcess:
         self._watchdog = Watchdog(hang=10.0, now=0.0)
         self._quick_ends = 0
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ProcessFacts:
         """Describe it for operators."""
-        return {"name": self.name, "pid": self.pid, "starts": self.starts, "last_end": self.last_end or None}
+        return ProcessFacts(self.name, self.pid, self.starts, self.last_end or None)
 
     @property
     def hang(self) -> float:
@@ -112,16 +113,17 @@ class ChildProcess:
         """Whether it runs and does not hang."""
         return self.pid is not None and not self._watchdog.hung
 
-    async def tell(self, kind: str, fds: Sequence[int] = (), **fields: Any) -> bool:  # noqa: ANN401  # JSON values
+    async def tell(self, message: Message, fds: Sequence[int] = ()) -> bool:
         """Send it a message; return whether that was possible. Nothing is sent while it does not run."""
         if self.channel is None:
             return False
         with trio.move_on_after(self.hang):
             try:
-                await self.channel.send(kind, fds, **fields)
+                await self.channel.send(message, fds)
                 return True
             except OSError as error:
-                logger.error('message "%s" to %s cannot be sent: %s', kind, self.name, error.strerror)
+                what = type(message).__name__
+                logger.error("message %s to %s cannot be sent: %s", what, self.name, error.strerror)
         return False
 
     def kill(self) -> None:
@@ -138,7 +140,7 @@ class ChildProcess:
             self.status, self.last_end = None, getattr(error, "strerror", None) or str(error)
             return
         self._process = process
-        self.channel, self.pid = Channel(ours), process.pid
+        self.channel, self.pid = Channel(ours, TO_SUPERVISOR), process.pid
         self.starts += 1
         self._watchdog = Watchdog(self.hang, trio.current_time())
         try:
@@ -183,12 +185,17 @@ class ChildProcess:
         """Act on what the process says. A message that cannot be read or obeyed is not the end of anything."""
         while True:
             try:
-                message = await channel.receive()
-                if message is None:
+                received = await channel.receive()
+                if received is None:
                     return
                 self._watchdog.heartbeat(trio.current_time())
-                if message.kind != "beat":
-                    await self._owner.child_said(self, message)
+                match received.message:
+                    case Heartbeat():
+                        pass
+                    case Unreadable() as unreadable:
+                        logger.error("a message of %s was ignored: %s", self.name, unreadable.reason)
+                    case message:
+                        await self._owner.child_said(self, message)
             except Exception:
                 logger.exception("a message of %s could not be read or obeyed", self.name)
                 await trio.sleep(BEAT)

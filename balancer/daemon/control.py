@@ -18,9 +18,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
+from msgspec.structs import asdict
 
 from balancer.admin.api import AdminApi
 from balancer.admin.listener_set import AdminListeners
@@ -49,6 +50,23 @@ from balancer.daemon.logs import start_logs
 from balancer.daemon.supervisor_client import SupervisorClient
 from balancer.errors import ConfigError, InUse, Refused
 from balancer.ipc.channel import Channel
+from balancer.ipc.supervision import (
+    TO_CHILD,
+    Counted,
+    Drain,
+    Heartbeat,
+    LinkEnd,
+    Processes,
+    ProcessFacts,
+    Ready,
+    ReloadNow,
+    SocketsCommitted,
+    SocketsGranted,
+    SocketsRefused,
+    StatusText,
+    Stop,
+)
+from balancer.ipc.wire import Unreadable
 from balancer.pool.tracing import Passes
 from balancer.proxy.log_target import check_target
 from balancer.store.health_file import HealthFile
@@ -201,40 +219,43 @@ class Control:
 
     async def _obey(self) -> None:
         """Do what the supervisor says, until it is gone or stops us."""
-        while (message := await self._channel.receive()) is not None:
-            match message.kind:
-                case "granted" | "refused" | "committed":
-                    self._supervisor.answered(message.fields)
-                case "link" if not message.fds:  # this process had no descriptor left; the worker asks again
-                    logger.error("out of file descriptors: cannot talk to worker %d", message.fields["worker"])
-                case "link":
-                    link = socket.socket(fileno=message.fds[0]), message.fields["worker"], message.fields["pid"]
+        while (received := await self._channel.receive()) is not None:
+            message, fds = received
+            match message:
+                case SocketsGranted() | SocketsRefused() | SocketsCommitted():
+                    self._supervisor.answered(message)
+                case LinkEnd() if not fds:  # this process had no descriptor left; the worker asks again
+                    logger.error("out of file descriptors: cannot talk to worker %d", message.worker)
+                case LinkEnd():
+                    link = socket.socket(fileno=fds[0]), message.worker, message.pid
                     if self._registry is None:
                         self._links.append(link)
                     else:
                         self._nursery.start_soon(self._registry.attend, *link)
-                case "processes":
-                    self._note_processes(message.fields["processes"])
-                case "reload":
+                case Processes():
+                    self._note_processes(message.processes)
+                case ReloadNow():
                     self._nursery.start_soon(self._reload)
-                case "drain":
+                case Drain():
                     self._lifecycle.draining = True
                     if self._registry is not None:
                         await self._registry.refresh()
                     await self._report()
-                    await self._supervisor.say("counted")
-                case "stop":
+                    await self._channel.send(Counted())
+                case Stop():
                     break
+                case Unreadable():
+                    logger.error("a message of the supervisor was ignored: %s", message.reason)
         self._supervisor.lost()
         self._nursery.cancel_scope.cancel()
 
-    def _note_processes(self, processes: list[dict[str, Any]]) -> None:
-        before = {each["name"]: each for each in self._lifecycle.processes}
+    def _note_processes(self, processes: tuple[ProcessFacts, ...]) -> None:
+        before = {each.name: each for each in self._lifecycle.processes}
         for process in processes if before else ():
-            name, pid, former = process["name"], process["pid"], before.get(process["name"])
-            if self._registry is not None and name != "control" and pid != (former["pid"] if former else None):
-                text = f"{name} has started (pid {pid})" if pid else f"{name} has ended: {process['last_end']}"
-                self._events.emit("worker", text, **process)
+            name, pid, former = process.name, process.pid, before.get(process.name)
+            if self._registry is not None and name != "control" and pid != (former.pid if former else None):
+                text = f"{name} has started (pid {pid})" if pid else f"{name} has ended: {process.last_end}"
+                self._events.emit("worker", text, **asdict(process))
         self._lifecycle.processes = processes
         self._informed.set()
 
@@ -249,12 +270,12 @@ class Control:
         await registry.complete(workers_of(registry.active.config), WORKERS_TIMEOUT)
         activation.announce(registry.active)
         await self._report()
-        await self._supervisor.say("ready")
+        await self._channel.send(Ready())
 
     async def _beat(self) -> None:
         """Tell the supervisor that this process works."""
         while True:
-            await self._channel.send("beat")
+            await self._channel.send(Heartbeat())
             await self._report()
             await trio.sleep(BEAT)
 
@@ -264,7 +285,7 @@ class Control:
         status = f"connections: {gauges.get('sessions', 0)}, tunnels: {gauges.get('tunnels', 0)}"
         if status != self._status:
             self._status = status
-            await self._channel.send("status", status=status)
+            await self._channel.send(StatusText(status))
 
 
 async def _retry_while_in_use(get: Callable[[], Awaitable[T]]) -> T:
@@ -288,11 +309,10 @@ def main() -> int:
     """Run the process for ``balancer.daemon.start``; arguments are CHANNEL MEMORY COUNTERS CONFIG [discard-newer]."""
     begin()
     channel, memory, counters = map(int, sys.argv[1:4])
+    files = MemoryFile(memory), MemoryFile(counters)
     sock = socket.socket(fileno=channel)
     discard_newer = "discard-newer" in sys.argv[5:]
-    control = Control(
-        Channel(sock), MemoryFile(memory), MemoryFile(counters), Path(sys.argv[4]), discard_newer=discard_newer
-    )
+    control = Control(Channel(sock, TO_CHILD), *files, Path(sys.argv[4]), discard_newer=discard_newer)
     try:
         with sock:
             trio.run(control.run)

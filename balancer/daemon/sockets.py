@@ -41,7 +41,7 @@ class Sockets:
         self._next: dict[str, list[list[socket.socket]]] = {}
         self._new: list[socket.socket] = []
 
-    def prepare(self, wanted: Mapping[str, Address], workers: int) -> dict[str, list[str]]:
+    def prepare(self, wanted: Mapping[str, Address], workers: int) -> dict[str, tuple[str, ...]]:
         """Open what is missing for so many workers; all or nothing, and what is open stays so. Bound addresses by key.
 
         Raises ``Refused`` for an address that cannot be had.
@@ -52,7 +52,7 @@ class Sockets:
             for key, address in wanted.items():
                 self._next[key] = self._for(key, address, workers)
             stack.pop_all()
-        return {key: [_name(sock) for sock in each[0]] for key, each in self._next.items()}
+        return {key: tuple(_name(sock) for sock in each[0]) for key, each in self._next.items()}
 
     def give_up(self) -> None:
         """Forget what was prepared."""

@@ -26,7 +26,24 @@ from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import Manager, Phase
 from balancer.daemon.workers import Workers
 from balancer.errors import InUse, Refused
-from balancer.ipc.channel import Message
+from balancer.ipc.supervision import (
+    AbortSockets,
+    CommitSockets,
+    Counted,
+    Drain,
+    EndNow,
+    Ready,
+    Reloaded,
+    Reloading,
+    ReloadNow,
+    SocketsCommitted,
+    SocketsGranted,
+    SocketsRefused,
+    StatusText,
+    Stop,
+    WantSockets,
+)
+from balancer.ipc.wire import Message
 from balancer.shared.counters import KEY_BYTES, prepare, size
 
 logger = logging.getLogger("balancer.supervisor")
@@ -82,7 +99,7 @@ class Supervisor(ChildOwner):
             nursery.start_soon(keep_control)
             nursery.start_soon(self._beat)
             await self._obey(signals)
-            await self._control.tell("stop")
+            await self._control.tell(Stop())
             with trio.move_on_after(GOODBYE_TIMEOUT):
                 await ended.wait()
             status = 0
@@ -98,7 +115,7 @@ class Supervisor(ChildOwner):
             logger.info("control restarted (pid %s)", child.pid)
         if self._reload_owed:
             self._reload_owed = False
-            await child.tell("reload")
+            await child.tell(ReloadNow())
         await self._workers.tell_control()
 
     async def child_ended(self, child: ChildProcess) -> None:
@@ -107,53 +124,53 @@ class Supervisor(ChildOwner):
         await self._workers.tell_control()
 
     async def child_said(self, child: ChildProcess, message: Message) -> None:
-        fields = message.fields
-        match message.kind:
-            case "want":
-                wanted = {key: Address(*where) for key, where in fields["sockets"].items()}
-                try:
-                    if self._phase == "draining":
-                        raise Refused("the daemon is stopping")
-                    if not self._workers.have_room_for(fields["workers"]):
-                        raise Refused("too many workers still finish what they hold; try again when some have ended")
-                    bound = self._sockets.prepare(wanted, fields["workers"])
-                except Refused as error:
-                    await child.tell("refused", why=str(error), in_use=isinstance(error, InUse))
-                else:
-                    await child.tell("granted", bound=bound)
-            case "abort":
+        match message:
+            case WantSockets():
+                await child.tell(self._prepare(message))
+            case AbortSockets():
                 self._sockets.give_up()
-            case "commit":
-                start_logs(os.environ, fields["log_level"], fields["log_form"])
+            case CommitSockets():
+                start_logs(os.environ, message.log_level, message.log_format)
                 if self._phase != "draining":
-                    self._control.hang = fields["hang"]
-                    await self._workers.commit(fields["workers"], fields["hang"])
-                await child.tell("committed", version=self._workers.version)
-            case "ready":
+                    self._control.hang = message.hang
+                    await self._workers.commit(message.workers, message.hang)
+                await child.tell(SocketsCommitted(self._workers.version))
+            case Ready():
                 if self._phase == "starting":
                     self._phase = "serving"
                 self._notify()
-            case "reloading":
+            case Reloading():
                 if self._phase == "serving":
                     self._manager.reloading()
-            case "reloaded":
+            case Reloaded():
                 self._notify()
-            case "status":
-                self._status = fields["status"]
-            case "counted":
+            case StatusText():
+                self._status = message.text
+            case Counted():
                 self._counted.set()
+
+    def _prepare(self, message: WantSockets) -> SocketsGranted | SocketsRefused:
+        try:
+            if self._phase == "draining":
+                raise Refused("the daemon is stopping")
+            if not self._workers.have_room_for(message.workers):
+                raise Refused("too many workers are still draining; try again when some have ended")
+            wanted = {key: Address(*where) for key, where in message.sockets.items()}
+            return SocketsGranted(self._sockets.prepare(wanted, message.workers))
+        except Refused as error:
+            return SocketsRefused(str(error), isinstance(error, InUse))
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
         """Reload as often as SIGHUP asks for it; return when everything but control has ended."""
         async for number in signals:
             if number == signal.SIGHUP:
-                if not await self._control.tell("reload"):
+                if not await self._control.tell(ReloadNow()):
                     self._reload_owed = True
                 continue
             break
         self._phase = "draining"
         self._control.wanted = False
-        await self._control.tell("drain")
+        await self._control.tell(Drain())
         await self._workers.drain()
         with trio.move_on_after(DRAIN_TIMEOUT):
             await self._counted.wait()
@@ -175,7 +192,7 @@ class Supervisor(ChildOwner):
             if number != signal.SIGHUP:
                 break
         logger.info("second signal: closing what is still open")
-        await self._workers.tell("end")
+        await self._workers.tell(EndNow())
         await trio.sleep(GOODBYE_TIMEOUT)
         for worker in self._workers.all:
             worker.kill()

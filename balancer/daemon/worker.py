@@ -20,6 +20,8 @@ from balancer.daemon.logs import start_logs
 from balancer.ipc.channel import Channel
 from balancer.ipc.link import Link
 from balancer.ipc.messages import TO_WORKER, WIRE, Attached, Setup
+from balancer.ipc.supervision import TO_CHILD, Drain, Draining, EndNow, Heartbeat, LinkEnd, ListeningFds, Relink, Resend
+from balancer.ipc.wire import Unreadable
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
 from balancer.proxy.accesslog import AccessLog, log_target
@@ -62,7 +64,7 @@ class Worker:
                     self._nursery.start_soon(task)
                 await self._stop.wait()
                 self._client.drain()
-                await self._channel.send("draining")
+                await self._channel.send(Draining())
                 await self._finish()
                 self._nursery.cancel_scope.cancel()
             self._logs.cancel_scope.cancel()
@@ -70,32 +72,34 @@ class Worker:
 
     async def _obey(self) -> None:
         """Do what the supervisor says; if it is gone, drain and end."""
-        while (message := await self._channel.receive()) is not None:
-            match message.kind:
-                case "sockets":
-                    fields = message.fields
-                    if not self._sockets.bring(fields["version"], fields["all"], fields["keys"], message.fds):
-                        self._nursery.start_soon(self._ask_later, "resend")
-                case "link" if not message.fds:  # this process had no descriptor left for it
-                    self._nursery.start_soon(self._ask_later, "relink")
-                case "link":
+        while (received := await self._channel.receive()) is not None:
+            message, fds = received
+            match message:
+                case ListeningFds():
+                    if not self._sockets.bring(message.version, message.everything, message.keys, fds):
+                        self._nursery.start_soon(self._ask_later, Resend())
+                case LinkEnd() if not fds:  # this process had no descriptor left for it
+                    self._nursery.start_soon(self._ask_later, Relink())
+                case LinkEnd():
                     if self._link_scope is not None:
                         self._link_scope.cancel()
                     self._link_scope = trio.CancelScope()
-                    self._nursery.start_soon(self._talk, socket.socket(fileno=message.fds[0]), self._link_scope)
-                case "drain":
+                    self._nursery.start_soon(self._talk, socket.socket(fileno=fds[0]), self._link_scope)
+                case Drain():
                     self._stop.set()
-                case "end":
+                case EndNow():
                     self._end.set()
                     self._stop.set()
+                case Unreadable():
+                    logger.error("a message of the supervisor was ignored: %s", message.reason)
         self._stop.set()
 
-    async def _ask_later(self, kind: str) -> None:
+    async def _ask_later(self, request: Relink | Resend) -> None:
         """Ask the supervisor again for descriptors that this process could not take, once it may have room for them."""
         logger.error("out of file descriptors: cannot take what the supervisor sends; trying again in %g s", RETRY_WAIT)
         self._state.close_idle()
         await trio.sleep(RETRY_WAIT)
-        await self._channel.send(kind)
+        await self._channel.send(request)
 
     async def _talk(self, sock: socket.socket, scope: trio.CancelScope) -> None:
         """Follow control until the link ends; then the supervisor gives us another one."""
@@ -111,9 +115,9 @@ class Worker:
                         self._follow_log(message)
                 nursery.cancel_scope.cancel()
         link.close()
-        if self._link_scope is scope and not scope.cancelled_caught:
-            await trio.sleep(RETRY_WAIT)
-            await self._channel.send("relink")  # control may live, and only have been too slow for us
+        await trio.sleep(RETRY_WAIT)
+        if self._link_scope is scope:  # no other link came: control may live, and only have been too slow for us
+            await self._channel.send(Relink())
 
     def _follow_log(self, setup: Setup) -> None:
         """Open the access log, if it is another one now; what the old one still holds is written."""
@@ -165,7 +169,7 @@ class Worker:
             turned = trio.Event()
             self._engine.spawn(_turn(self._engine, turned))
             await turned.wait()
-            await self._channel.send("beat")
+            await self._channel.send(Heartbeat())
             await trio.sleep(BEAT)
 
     async def _tidy(self) -> None:
@@ -197,4 +201,4 @@ def main() -> None:
     channel, shared_counters, number = map(int, sys.argv[1:])
     view = memoryview(mmap.mmap(shared_counters, 0))
     with socket.socket(fileno=channel) as sock:
-        trio.run(Worker(Channel(sock), SharedCounters(view, number)).run)
+        trio.run(Worker(Channel(sock, TO_CHILD), SharedCounters(view, number)).run)

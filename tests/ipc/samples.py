@@ -22,6 +22,7 @@ from balancer.config.settings import (
 from balancer.health.availability import Availability
 from balancer.health.tally import Tally
 from balancer.ipc import messages as m
+from balancer.ipc import supervision as s
 from balancer.ipc.placement import PlacementState
 from balancer.ipc.rings import CircleState, HashState, MappedState, RehomingState
 
@@ -101,4 +102,26 @@ SAMPLES = [
     m.SessionTraffic(6, {7: (100, 200)}),
     m.Pong(9),
     m.NotUnderstood(99, 1, "type 99 is unknown here"),
+    s.ListeningFds(3, ("127.0.0.1:443", "[::1]:443"), ("[::1]:443",)),
+    s.LinkEnd(2, 4711),
+    s.Drain(),
+    s.EndNow(),
+    s.ReloadNow(),
+    s.Stop(),
+    s.Processes((s.ProcessFacts("control", 12, 1), s.ProcessFacts("worker 0", None, 2, "signal SIGKILL"))),
+    s.SocketsGranted({"127.0.0.1:443": ("127.0.0.1:443",)}),
+    s.SocketsRefused("127.0.0.1:443: Address already in use", True),
+    s.SocketsCommitted(3),
+    s.Heartbeat(),
+    s.Relink(),
+    s.Resend(),
+    s.Draining(),
+    s.WantSockets({"127.0.0.1:443": ("127.0.0.1", 443)}, 2),
+    s.AbortSockets(),
+    s.CommitSockets(2, 10.0, "info", "json"),
+    s.Ready(),
+    s.Reloading(),
+    s.Reloaded(),
+    s.StatusText("connections: 3, tunnels: 1"),
+    s.Counted(),
 ]
