@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from balancer.config import model
+from balancer.control.clock import Clock
 from balancer.control.compute import compute
 from balancer.control.events import Events
 from balancer.control.pool_state import PoolState, extended
@@ -37,14 +38,14 @@ class Outdated(Refused):
 class PlacementController:
     """Changes ``pools``; a change is acknowledged when the workers in ``registry`` have activated it.
 
-    ``wall`` tells Unix time, by which pins end, ramps go on and drains are over.
+    ``clock`` tells Unix time, by which pins end, ramps go on and drains are over.
     """
 
-    def __init__(self, pools: Pools, registry: WorkerRegistry, events: Events, wall: Callable[[], float]) -> None:
+    def __init__(self, pools: Pools, registry: WorkerRegistry, events: Events, clock: Clock) -> None:
         self._pools = pools
         self._registry = registry
         self._events = events
-        self._wall = wall
+        self._clock = clock
         self._lock = trio.Lock()
 
     async def change(self, pool: str, changes: Sequence[Change], who: str, only_at: str | None = None) -> Entry:
@@ -58,7 +59,7 @@ class PlacementController:
             async with self._lock:
                 if only_at is not None and only_at != state.version:
                     raise Outdated("the ring or its overlay has changed since; look again, or make a new plan")
-                now = self._wall()
+                now = self._clock()
                 overlay = state.overlay
                 for change in changes:
                     overlay = overlay.apply(change, state.configured, now)
@@ -74,7 +75,7 @@ class PlacementController:
                 )
                 await trio.to_thread.run_sync(pools.journal.append, entry)
                 overlays = {**pools.overlays(), pool: overlay}
-                await trio.to_thread.run_sync(pools.journal.save, entry.seq, overlays, pools.known)
+                await trio.to_thread.run_sync(pools.journal.save, entry.seq, overlays, pools.known, now)
                 pools.seq = entry.seq
                 state.overlay = overlay
                 self._announce(entry)
@@ -87,7 +88,7 @@ class PlacementController:
 
         It is in the journal by then. Raise ``Refused``, and nothing has changed, for a pool that cannot be had.
         """
-        pools, now = self._pools, self._wall()
+        pools, now = self._pools, self._clock()
         rings: dict[str, tuple[Ring, Mapping[str, float]]] = {}
         entries: list[Entry] = []
         for pool in config.pool:
@@ -142,7 +143,7 @@ class PlacementController:
         ``effective`` leaves out the backends that take no new users.
         """
         config = config or state.config
-        weights = state.live_weights(overlay, self._wall(), config)
+        weights = state.live_weights(overlay, self._clock(), config)
         if effective:
             weights |= dict.fromkeys(overlay.states.keys() & weights.keys(), 0.0)
         return await compute(build, extended(config, overlay), weights)
@@ -151,15 +152,30 @@ class PlacementController:
         """Do what time asks for, until cancelled."""
         while True:
             await trio.sleep(TICK)
+            await self._keep_time()
             for name, state in list(self._pools.states.items()):
                 try:
                     await self._pass(name, state)
                 except Refused as error:
                     logger.error("pool %s: %s", name, error)
 
+    async def _keep_time(self) -> None:
+        """Follow a step of the system's clock, and keep on the disk what has ended."""
+        async with self._lock:
+            step, states = self._clock.take_step(), self._pools.states.values()
+            if step:
+                self._pools.shift(step)
+            now = self._clock()
+            settled = [state.overlay.settled(now) for state in states]
+            if step or any(each is not state.overlay for each, state in zip(settled, states, strict=True)):
+                for each, state in zip(settled, states, strict=True):
+                    state.overlay = each
+                pools = self._pools
+                await trio.to_thread.run_sync(pools.journal.save, pools.seq, pools.overlays(), pools.known, now)
+
     async def _pass(self, name: str, state: PoolState) -> None:
         """Activate what time has brought, which the entries of pins and ramps already tell; note ended pins."""
-        now = self._wall()
+        now = self._clock()
         expired: list[Change] = list(state.overlay.expired(now))
         if expired or state.weights != state.live_weights(state.overlay, now):
             async with self._lock:

@@ -22,15 +22,15 @@ logger = logging.getLogger("balancer.state")
 
 
 class Pools:
-    """``states`` by name. ``wall`` tells Unix time."""
+    """``states`` by name. ``clock`` tells Unix time."""
 
-    def __init__(self, config: model.Config, journal: Journal, wall: Callable[[], float]) -> None:
+    def __init__(self, config: model.Config, journal: Journal, clock: Callable[[], float]) -> None:
         """Begin with what the journal has; a ring that is not what the journal knows is noted there."""
         self.states: dict[str, PoolState] = {}
         self.digest = Digest(journal.key)
         self.journal = journal
         self._slots = Slots()
-        memory = journal.load()
+        memory, now = journal.load(), clock()
         self.seq = memory.seq
         """Number of the last entry in the journal."""
         self.known: dict[str, RingRecord] = dict(memory.configs)
@@ -38,8 +38,10 @@ class Pools:
         self.gone: dict[str, Overlay] = dict(memory.overlays)
         """What was decided about pools that the configuration does not have, in case they come back."""
         self._removed: dict[str, PoolState] = {}
+        if now < memory.saved:
+            self._move_along(now - memory.saved)
         for pool in config.pool:
-            self._open(pool, self.gone.get(pool.name, Overlay()), wall())
+            self._open(pool, self.gone.get(pool.name, Overlay()), now)
 
     def get(self, name: str) -> PoolState:
         """Return a pool. Raise ``Refused`` if there is none of that name."""
@@ -95,6 +97,20 @@ class Pools:
         for name in pool.removed.keys() & placement.addresses.keys():
             del pool.removed[name]
         pool.place(ring, weights, placement)
+
+    def shift(self, seconds: float) -> None:
+        """Go by a clock that is so much later from now on."""
+        for pool in self.states.values():
+            pool.overlay = pool.overlay.shifted(seconds)
+            for removed in pool.removed.values():
+                removed.since += seconds
+        self._move_along(seconds)
+
+    def _move_along(self, seconds: float) -> None:
+        logger.warning(
+            "the system's clock was set by %+.0f s: what lasts a while ends that much later or earlier", seconds
+        )
+        self.gone = {name: overlay.shifted(seconds) for name, overlay in self.gone.items()}
 
     def remove(self, name: str) -> None:
         """Remove a pool; what was decided about it is kept, and where its users are."""

@@ -140,7 +140,8 @@ class Prober:
         """Begin with what was held before a restart, if the backend is where it was."""
         known = self._memory.get(watch.pool, {}).get(backend.name)
         if known is not None and known.address == backend.address:
-            health.restore(known.state, known.since + trio.current_time() - self._wall(), known.text)
+            now = trio.current_time()
+            health.restore(known.state, min(now, now + known.since - self._wall()), known.text)
 
     async def _attend(self, watch: "_Watch", backend: BackendState, health: HealthTracker) -> None:
         port = watch.pool_state.config.health.agent.port

@@ -289,7 +289,8 @@ class WorkerRegistry:
 
     def _open(self, worker: AttachedWorker, opened: Opened) -> RemoteTunnel:
         pool = self._pools.get(opened.pool)
-        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened, pool)
+        since = trio.current_time() - max(0.0, time.time() - opened.since)
+        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened, pool, since=since)
         if pool is not None:
             tunnel.lease = pool.leases.open(opened.token, tunnel, opened.backend)
         return tunnel

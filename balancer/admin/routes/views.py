@@ -1,5 +1,6 @@
 """What operators can look at: the daemon, its pools and backends, pins, strays and the journal."""
 
+import time
 from dataclasses import asdict
 from importlib.metadata import version as installed
 
@@ -53,7 +54,7 @@ async def status(call: Call) -> ApiResponse:
     return call.answer(
         {
             "version": installed("balancer"),
-            "uptime": services.wall() - services.gauges()["started"],
+            "uptime": time.monotonic() - services.lifecycle.began,
             **services.gauges(),
             **reload_facts(services),
             "state_kept": services.persistent,
