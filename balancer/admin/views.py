@@ -7,6 +7,7 @@ import trio
 
 from balancer.admin.periodic_counts import PeriodicCounts
 from balancer.admin.services import Services
+from balancer.control.deadlines import cut_times
 from balancer.control.evictions import Settling
 from balancer.control.pool_state import PoolState
 from balancer.control.worker_counts import BackendCounts
@@ -71,6 +72,7 @@ class Views:
             "state": pool_state.overlay.state(name),
             "backup": name in pool_state.placement.backups,
             "state_since": state.since if state else None,
+            **self._cut(pool_state, name),
             "up": not down,
             "why_down": down or None,
             "health": self._health(pool_state.health.get(name), backend.availability),
@@ -84,6 +86,11 @@ class Views:
             **_counted(counts),
         }
 
+    def _cut(self, pool_state: PoolState, name: str) -> dict[str, float | None]:
+        """When the tunnels that are left are closed."""
+        at = cut_times(self._services.config, pool_state).get(name)
+        return {"cut_at": at, "cut_in": None if at is None else max(0.0, at - self._services.wall())}
+
     def _removed(self, pool_state: PoolState, name: str) -> dict[str, Any]:
         """A backend that was removed while tunnels or requests were left on it."""
         removed = pool_state.removed[name]
@@ -93,6 +100,7 @@ class Views:
             "state": "removed",
             "backup": False,
             "state_since": removed.since,
+            **self._cut(pool_state, name),
             "up": True,
             "why_down": None,
             "health": None,

@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 import trio
 
 from balancer.config import model
+from balancer.config.scalars import format_duration
 from balancer.control.clock import Clock
 from balancer.control.compute import compute
+from balancer.control.deadlines import default_cut
 from balancer.control.events import Events
 from balancer.control.pool_state import PoolState, extended
 from balancer.control.pools import Pools
@@ -21,7 +23,7 @@ from balancer.control.worker_registry import WorkerRegistry
 from balancer.errors import Refused
 from balancer.overlay.describe import describe
 from balancer.overlay.entries import Entry, RingRecord
-from balancer.overlay.overlay import Change, Overlay
+from balancer.overlay.overlay import Change, Overlay, SetState
 from balancer.ring.base import Ring
 from balancer.ring.build import build
 
@@ -42,7 +44,7 @@ class PlacementController:
     """
 
     def __init__(self, pools: Pools, registry: WorkerRegistry, events: Events, clock: Clock) -> None:
-        self._pools = pools
+        self.pools = pools
         self._registry = registry
         self._events = events
         self._clock = clock
@@ -53,13 +55,14 @@ class PlacementController:
 
         ``only_at`` is a ``version`` of the pool: ``Outdated`` if it has changed since. Raise ``Refused``.
         """
-        pools = self._pools
+        pools = self.pools
         state = pools.get(pool)
         with trio.CancelScope(shield=True):  # a caller that leaves must not leave a change half made
             async with self._lock:
                 if only_at is not None and only_at != state.version:
                     raise Outdated("the ring or its overlay has changed since; look again, or make a new plan")
                 now = self._clock()
+                changes = [self._with_deadline(change, state) for change in changes]
                 overlay = state.overlay
                 for change in changes:
                     overlay = overlay.apply(change, state.configured, now)
@@ -83,12 +86,28 @@ class PlacementController:
                 await self._registry.settled()
         return entry
 
+    def try_state(self, pool: str, change: SetState) -> float | None:
+        """Return when ``change`` would close tunnels, None for never. Raise ``Refused`` as making it would."""
+        state, now = self.pools.get(pool), self._clock()
+        state.overlay.apply(change, state.configured, now)
+        after = (
+            default_cut(self._registry.active.config, state.config) if change.cut_after is None else change.cut_after
+        )
+        return None if after == "never" or change.state == "ready" else now + after
+
+    def _with_deadline(self, change: Change, state: PoolState) -> Change:
+        """Say in a drain or maint how long it lasts: what operators were told holds, whatever a reload changes."""
+        if isinstance(change, SetState) and change.state != "ready" and change.cut_after is None:
+            cut_after = default_cut(self._registry.active.config, state.config)
+            return change.model_copy(update={"cut_after": cut_after})
+        return change
+
     async def reconfigure(self, config: model.Config, who: str) -> Callable[[], None]:
         """Prepare what ``config`` says of pools; calling what is returned activates it, and cannot fail.
 
         It is in the journal by then. Raise ``Refused``, and nothing has changed, for a pool that cannot be had.
         """
-        pools, now = self._pools, self._clock()
+        pools, now = self.pools, self._clock()
         rings: dict[str, tuple[Ring, Mapping[str, float]]] = {}
         entries: list[Entry] = []
         for pool in config.pool:
@@ -123,7 +142,7 @@ class PlacementController:
                 assert entry.config is not None
                 pools.seq, pools.known[entry.pool] = entry.seq, entry.config
             for name in pools.states.keys() - rings.keys():
-                pools.remove(name)
+                pools.remove(name, now)
             for pool in config.pool:
                 pools.put(pool, *rings[pool.name], now)
 
@@ -153,7 +172,7 @@ class PlacementController:
         while True:
             await trio.sleep(TICK)
             await self._keep_time()
-            for name, state in list(self._pools.states.items()):
+            for name, state in list(self.pools.states.items()):
                 try:
                     await self._pass(name, state)
                 except Refused as error:
@@ -162,15 +181,15 @@ class PlacementController:
     async def _keep_time(self) -> None:
         """Follow a step of the system's clock, and keep on the disk what has ended."""
         async with self._lock:
-            step, states = self._clock.take_step(), self._pools.states.values()
+            step, states = self._clock.take_step(), self.pools.states.values()
             if step:
-                self._pools.shift(step)
+                self.pools.shift(step)
             now = self._clock()
             settled = [state.overlay.settled(now) for state in states]
             if step or any(each is not state.overlay for each, state in zip(settled, states, strict=True)):
                 for each, state in zip(settled, states, strict=True):
                     state.overlay = each
-                pools = self._pools
+                pools = self.pools
                 await trio.to_thread.run_sync(pools.journal.save, pools.seq, pools.overlays(), pools.known, now)
 
     async def _pass(self, name: str, state: PoolState) -> None:
@@ -194,6 +213,9 @@ class PlacementController:
     def _announce(self, entry: Entry) -> None:
         for change in entry.changes:
             text = describe(change)
+            if isinstance(change, SetState) and change.cut_after is not None:
+                when = "never" if change.cut_after == "never" else f"after {format_duration(change.cut_after)}"
+                text += f", tunnels left are closed {when}"
             logger.info("%s changed by %s: %s", entry.pool, entry.who, text, extra={"pool": entry.pool})
             fields = change.model_dump(mode="json", exclude={"op", "since"})
             self._events.emit(
@@ -205,4 +227,4 @@ class PlacementController:
         if after != before:
             text = f"pool {state.name} has ring {after} in place of {before}"
             self._events.emit("ring", text, pool=state.name, before=before, after=after)
-        self._pools.place(state, ring, weights, now)
+        self.pools.place(state, ring, weights, now)

@@ -37,7 +37,8 @@ class Pools:
         """Ring configurations as the journal knows them."""
         self.gone: dict[str, Overlay] = dict(memory.overlays)
         """What was decided about pools that the configuration does not have, in case they come back."""
-        self._removed: dict[str, PoolState] = {}
+        self.removed: dict[str, PoolState] = {}
+        """Pools that the configuration does not have any more, while users may be left on their backends."""
         if now < memory.saved:
             self._move_along(now - memory.saved)
         for pool in config.pool:
@@ -77,7 +78,7 @@ class Pools:
     def put(self, config: model.PoolConfig, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         """Give a pool this configuration and ring; one that is not there yet comes into being."""
         pool = self.states.get(config.name)
-        if pool is None and (former := self._removed.pop(config.name, None)) is not None and len(former.leases):
+        if pool is None and (former := self.removed.pop(config.name, None)) is not None and len(former.leases):
             pool = self.states[config.name] = former  # its users are still there
             pool.overlay = self.gone.pop(config.name)
         if pool is not None:
@@ -100,7 +101,7 @@ class Pools:
 
     def shift(self, seconds: float) -> None:
         """Go by a clock that is so much later from now on."""
-        for pool in self.states.values():
+        for pool in (*self.states.values(), *self.removed.values()):
             pool.overlay = pool.overlay.shifted(seconds)
             for removed in pool.removed.values():
                 removed.since += seconds
@@ -112,11 +113,12 @@ class Pools:
         )
         self.gone = {name: overlay.shifted(seconds) for name, overlay in self.gone.items()}
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, now: float) -> None:
         """Remove a pool; what was decided about it is kept, and where its users are."""
-        self._removed = {each: pool for each, pool in self._removed.items() if len(pool.leases)}
-        self._removed[name] = self.states.pop(name)
-        self.gone[name] = self._removed[name].overlay
+        self.removed = {each: pool for each, pool in self.removed.items() if len(pool.leases)}
+        pool = self.removed[name] = self.states.pop(name)
+        pool.removed |= {each: RemovedBackend(str(backend.address), now) for each, backend in pool.backends.items()}
+        self.gone[name] = pool.overlay
 
     def _open(self, config: model.PoolConfig, overlay: Overlay, now: float) -> None:
         """Start with a pool; nothing is served yet, so the ring is built here."""

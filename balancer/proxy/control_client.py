@@ -288,5 +288,5 @@ class ControlClient:
 
     async def _close_later(self, listener: ListenerState) -> None:
         await trio.sleep(self.worker.timeouts.drain)
-        self.worker.close("its listener has been removed", [listener])
+        await self.worker.close_slowly("its listener has been removed", [listener])
         self._removed.discard(listener)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -116,6 +117,25 @@ class WorkerState:
         leaving = None if listeners is None else set(listeners)
         for connection in list(self.connections):
             if leaving is None or connection.listener in leaving:
+                self.engine.throw(connection.task, Closed(why))
+
+    async def close_slowly(self, why: str, listeners: Iterable[ListenerState] | None = None) -> None:
+        """Close what is still open, as ``close`` does, over ``timeouts.close_spread``: users whole, all others singly.
+
+        The moment of a user follows from the digest of their token, so that workers close all tabs of one together.
+        """
+        leaving = None if listeners is None else set(listeners)
+        tokens = {tunnel.task: tunnel.token for tunnel in self.tunnel_registry.tunnels.values()}
+        due: list[tuple[float, ClientConnection]] = []
+        for connection in self.connections:
+            if leaving is None or connection.listener in leaving:
+                token = tokens.get(connection.task)
+                place = random.random() if token is None else int(self.digest(token), 16) / 2**64
+                due.append((place, connection))
+        began = trio.current_time()
+        for place, connection in sorted(due, key=lambda each: each[0]):
+            await trio.sleep_until(began + place * self.timeouts.close_spread)
+            if connection in self.connections:
                 self.engine.throw(connection.task, Closed(why))
 
     def tidy(self) -> None:

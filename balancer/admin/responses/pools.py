@@ -73,6 +73,11 @@ class BackendView:
     backup: bool
     state_since: float | None
     """Unix time."""
+    cut_at: float | None
+    """Unix time at which the tunnels left on a backend that drains, is in maint or was removed are closed; null for
+    never."""
+    cut_in: float | None
+    """Seconds until then."""
     up: bool
     """As far as is known."""
     why_down: str | None
