@@ -1,4 +1,4 @@
-"""Pools and backends at this moment, as plain values for JSON and for metrics."""
+"""Pools and backends as plain values, for JSON and for metrics."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -18,14 +18,14 @@ from balancer.overlay.overlay import Ramp
 
 
 class Views:
-    """Reads everything where it is; what takes long to count comes from the last ``scan``."""
+    """Reads the present state; numbers that take long to count are from the last ``scan``."""
 
     def __init__(self, services: Services, scan: PeriodicCounts) -> None:
         self.scan = scan
         self._services = services
 
     def pool(self, pool: PoolState) -> dict[str, Any]:
-        """Return a pool in numbers."""
+        """Return a pool."""
         counts, name, now = pool.counts, pool.name, trio.current_time()
         return {
             "name": name,
@@ -55,7 +55,7 @@ class Views:
         return [*present, *(self._removed(pool_state, name) for name in pool_state.removed)]
 
     def backend(self, pool_state: PoolState, name: str) -> dict[str, Any]:
-        """Return one backend: what was decided about it, its health, and what it has served."""
+        """Return one backend: its state, health and counters."""
         return self._backend(pool_state, name, pool_state.configured)
 
     def _backend(self, pool_state: PoolState, name: str, configured: Mapping[str, float]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Views:
         }
 
     def _health(self, health: HealthTracker | None, availability: Availability) -> dict[str, Any] | None:
-        """What probes say; None if there are none."""
+        """Return what probes say; None without probes."""
         if health is None:
             return None
         now = trio.current_time()
@@ -137,7 +137,7 @@ class Views:
 
 
 def settling_facts(work: Settling | None) -> dict[str, Any] | None:
-    """Return the progress of sending strays home; None if nobody has asked for it."""
+    """Return the progress of moving strays home; None if that was not asked for."""
     if work is None:
         return None
     return {
@@ -150,7 +150,7 @@ def settling_facts(work: Settling | None) -> dict[str, Any] | None:
 
 
 def reload_facts(services: Services) -> dict[str, Any]:
-    """Return the active generation, and how the last reload went."""
+    """Return the active generation and the result of the last reload."""
     active, done = services.registry.active, services.reloader.last
     found = {"time": done.time, "who": done.who, "ok": done.ok, "problems": done.problems} if done else None
     return {"generation": active.generation, "since": active.since, "last_reload": found}
@@ -172,7 +172,7 @@ def _counted(counts: BackendCounts) -> dict[str, int]:
 
 
 def _ramp(ramp: Ramp, wall: float) -> dict[str, Any] | None:
-    """A weight on its way; none once it has arrived."""
+    """Return a gradual change of a weight; None once it is complete."""
     left = ramp.over - ramp.passed(wall)
     if left <= 0:
         return None

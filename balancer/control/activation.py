@@ -12,7 +12,7 @@ logger = logging.getLogger("balancer")
 
 
 class Activation:
-    """``memory`` belongs to the supervisor; ``folder`` holds the state of the daemon."""
+    """Activates configurations. ``memory`` belongs to the supervisor; ``folder`` holds the daemon's state."""
 
     def __init__(
         self, registry: WorkerRegistry, memory: MemoryFile, events: Events, folder: str, lifecycle: Lifecycle
@@ -35,15 +35,15 @@ class Activation:
         return dump(Remembered(active, self._folder, self._lifecycle.started, self._lifecycle.began))
 
     def activate(self, active: ActiveConfig) -> None:
-        """Send ``active`` to all workers; what they cannot take they get again later."""
+        """Send ``active`` to all workers; a worker that rejects it gets it again later."""
         try:
             self.remember(active)
-        except OSError as error:  # it is active all the same; only a restart of control would not know
+        except OSError as error:  # it is active anyway; only a restart of control would not know it
             logger.error("the active configuration cannot be remembered: %s", error.strerror)
         self._registry.reconfigure(active)
 
     def announce(self, active: ActiveConfig, before: ActiveConfig | None = None) -> None:
-        """Log the addresses that are served now and were not ``before``, and those that are not served any more."""
+        """Log which addresses are served now, and which are no longer."""
         former = before.keys if before is not None else {}
         served = {key for keys in active.keys.values() for key in keys}
         for name, keys in former.items():

@@ -20,7 +20,7 @@ from balancer.config.settings import BackendTlsSettings, WorkerSettings
 logger = logging.getLogger("balancer.state")
 
 FORMAT = 1
-"""Of the saved form."""
+"""Version of the saved form."""
 
 
 @dataclass(frozen=True)
@@ -28,25 +28,25 @@ class ActiveConfig:
     """A configuration that is active."""
 
     generation: int
-    """How often it has changed since the start."""
+    """Counts the configurations since the start."""
     since: float
     """Unix time."""
     config: Config
     certificates: Mapping[str, tuple[Pem, ...]]
-    """Of each listener with TLS, in the order of the configuration."""
+    """Certificates of each TLS listener, in the order of the configuration."""
     backend_tls: Mapping[str, BackendTlsSettings]
-    """Of each pool that speaks TLS to its backends."""
+    """TLS settings of each pool that uses TLS to its backends."""
     keys: Mapping[str, tuple[str, ...]]
-    """Of each listener, the keys of its sockets."""
+    """Keys of the sockets of each listener."""
     bound: Mapping[str, tuple[str, ...]]
-    """By key, where they are bound."""
+    """Addresses that the sockets are bound to, by key."""
     sockets: int
     """The version of the supervisor's sockets that belongs to it."""
     level: Level
-    """From which level on messages are logged."""
+    """Log level."""
 
     def settings(self, slots: Mapping[str, int]) -> WorkerSettings:
-        """Return what workers need of it; ``slots`` are those of the listeners."""
+        """Return the part that workers need; ``slots`` are the listeners' slots among the shared counters."""
         return worker_settings(self.config, self.certificates, self.backend_tls, self.keys, slots)
 
 
@@ -68,11 +68,11 @@ class _SavedConfig(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a control process that is started again goes on with."""
+    """What a restarted control process continues with."""
 
     active: ActiveConfig
     folder: str
-    """The folder of the state."""
+    """The state directory."""
     started: float
     """When the daemon started, in Unix time."""
     began: float

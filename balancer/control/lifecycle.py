@@ -1,4 +1,4 @@
-"""What control knows of the daemon beside its workers."""
+"""What control knows about the daemon as a whole."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from balancer.ipc.supervision import ProcessFacts
 
 @dataclass
 class Lifecycle:
-    """Of the daemon, which may be older than this process."""
+    """State of the daemon, which may be older than this process."""
 
     started: float = field(default_factory=time.time)
     """Unix time."""

@@ -1,4 +1,4 @@
-"""The one place where placement changes: overlay, ring and journal of every pool.
+"""Change placement: the overlay, ring and journal of every pool change only here.
 
 A change is checked, its ring built (in a thread), written to the journal and fsynced, and only then active and
 acknowledged; all of that under one lock, so changes have an order, which is the journal's. What time itself changes
@@ -30,17 +30,17 @@ from balancer.ring.build import build
 logger = logging.getLogger("balancer.state")
 
 TICK = 1.0
-"""Seconds between two looks at what time has changed."""
+"""Seconds between two checks for what has changed with time."""
 
 
 class Outdated(Refused):
-    """A change that was meant for another state of the pool than the present one."""
+    """The pool has changed since the version that a change was made for."""
 
 
 class PlacementController:
     """Changes ``pools``; a change is acknowledged when the workers in ``registry`` have activated it.
 
-    ``clock`` tells Unix time, by which pins end, ramps go on and drains are over.
+    ``clock`` returns Unix time, by which pins end, ramps go on and drains are over.
     """
 
     def __init__(self, pools: Pools, registry: WorkerRegistry, events: Events, clock: Clock) -> None:
@@ -57,7 +57,7 @@ class PlacementController:
         """
         pools = self.pools
         state = pools.get(pool)
-        with trio.CancelScope(shield=True):  # a caller that leaves must not leave a change half made
+        with trio.CancelScope(shield=True):  # a cancelled caller must not leave half a change
             async with self._lock:
                 if only_at is not None and only_at != state.version:
                     raise Outdated("the ring or its overlay has changed since; look again, or make a new plan")
@@ -150,7 +150,7 @@ class PlacementController:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """While inside, nothing else changes."""
+        """Hold the lock: nothing changes inside."""
         async with self._lock:
             yield
 
@@ -168,7 +168,7 @@ class PlacementController:
         return await compute(build, extended(config, overlay), weights)
 
     async def run(self) -> None:
-        """Do what time asks for, until cancelled."""
+        """Do what is due, until cancelled."""
         while True:
             await trio.sleep(TICK)
             await self._keep_time()

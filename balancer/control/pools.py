@@ -1,4 +1,4 @@
-"""All pools of the daemon: as the configuration has them, with what operators decided, from the journal."""
+"""All pools of the daemon, with their configuration and the decisions of operators from the journal."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -22,10 +22,10 @@ logger = logging.getLogger("balancer.state")
 
 
 class Pools:
-    """``states`` by name. ``clock`` tells Unix time."""
+    """Pool states by name. ``clock`` returns Unix time."""
 
     def __init__(self, config: model.Config, journal: Journal, clock: Callable[[], float]) -> None:
-        """Begin with what the journal has; a ring that is not what the journal knows is noted there."""
+        """Start from the journal; a ring that differs from the journal's is noted there."""
         self.states: dict[str, PoolState] = {}
         self.digest = Digest(journal.key)
         self.journal = journal
@@ -34,7 +34,7 @@ class Pools:
         self.seq = memory.seq
         """Number of the last entry in the journal."""
         self.known: dict[str, RingRecord] = dict(memory.configs)
-        """Ring configurations as the journal knows them."""
+        """Ring configurations, as last noted in the journal."""
         self.gone: dict[str, Overlay] = dict(memory.overlays)
         """What was decided about pools that the configuration does not have, in case they come back."""
         self.removed: dict[str, PoolState] = {}
@@ -121,7 +121,7 @@ class Pools:
         self.gone[name] = pool.overlay
 
     def _open(self, config: model.PoolConfig, overlay: Overlay, now: float) -> None:
-        """Start with a pool; nothing is served yet, so the ring is built here."""
+        """Open a pool at the start; the ring is built here, as nothing is served yet."""
         configured = configured_weights(config)
         weights: Mapping[str, float] = overlay.live_weights(configured, now)
         try:

@@ -1,4 +1,4 @@
-"""Reload: the active configuration is replaced by the one in the file, as a whole or not at all.
+"""Reload: replace the active configuration by the one in the file, all of it or nothing.
 
 In this order: read and check; have the supervisor open the sockets that are missing; prepare everything else, build the
 rings and write what changes of them to the journal; then nothing can fail any more: sockets and number of workers,
@@ -35,7 +35,7 @@ logger = logging.getLogger("balancer.reload")
 
 
 class Prepared(Protocol):
-    """A part of a reload that is ready."""
+    """A prepared part of a reload."""
 
     def activate(self) -> None:
         """Use the new configuration; must not fail."""
@@ -45,7 +45,7 @@ class Prepared(Protocol):
 
 
 class Participant(Protocol):
-    """What has to change with the configuration, beside pools and workers."""
+    """A part of the daemon that changes with the configuration, other than pools and workers."""
 
     def prepare(self, old: Config, new: Config) -> Prepared:
         """Prepare the change. Raise ``Refused``."""
@@ -53,11 +53,11 @@ class Participant(Protocol):
 
 @dataclass(frozen=True)
 class Changes:
-    """What a reload does, or would do."""
+    """What a reload changes, or would change."""
 
     differences: list[Difference]
     plans: list[LivePlan]
-    """Of the pools whose rings change: whose users belong elsewhere then."""
+    """Plans of the pools whose rings change."""
     warnings: list[Problem]
     removed: list["RemovedHost"]
 
@@ -76,7 +76,7 @@ class RemovedHost:
 
 @dataclass
 class LastReload:
-    """How the last one went."""
+    """The result of the last reload."""
 
     time: float
     who: str
@@ -120,7 +120,7 @@ class Reloader:
         return await self._changes(config, warnings)
 
     async def reload(self, who: str) -> Changes:
-        """Activate the file. Raise ``ConfigError`` or ``Refused``; then all is as it was, ``last`` says why."""
+        """Activate the file. Raise ``ConfigError`` or ``Refused`` if nothing was changed; ``last`` says why."""
         async with self._lock:
             with trio.CancelScope(shield=True):
                 await self._supervisor.reloading()
@@ -158,7 +158,7 @@ class Reloader:
             active = replace(active, sockets=await self._supervisor.commit(config))
             activate()
             self._activation.activate(active)
-        # A worker gets its sockets and the configuration by different ways: the next reload must not overtake.
+        # Sockets and configuration reach a worker by different channels: the next reload must not overtake.
         await self._registry.settled(config.timeouts.hang)
         self._activation.announce(active, before)
         self._watch.read()

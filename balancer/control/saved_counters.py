@@ -1,4 +1,4 @@
-"""Counters that outlive a control process: no counter ever goes back because one has died."""
+"""Save counters so that they survive the control process: no counter ever goes back."""
 
 import logging
 from collections import Counter
@@ -17,7 +17,7 @@ from balancer.store.memory_file import MemoryFile
 logger = logging.getLogger("balancer.state")
 
 FORMAT = 1
-"""Of the saved form."""
+"""Version of the saved form."""
 SAVE_INTERVAL = 0.5
 """Seconds between two saves."""
 
@@ -31,7 +31,7 @@ class WorkerCounters(msgspec.Struct):
 
 
 class SavedChecks(msgspec.Struct):
-    """What had been counted of a backend's health checks."""
+    """Counters of a backend's health checks."""
 
     passed: int
     failed: int
@@ -41,7 +41,7 @@ class SavedChecks(msgspec.Struct):
 
 
 class SavedCounters(msgspec.Struct):
-    """What workers have counted, and what control has."""
+    """Counters of workers and of control."""
 
     format: int = FORMAT
     workers: list[WorkerCounters] = []
@@ -65,7 +65,7 @@ class CounterFile:
         self._evictions = evictions
 
     def save(self) -> None:
-        """Save all counters of this moment. A failure is logged: the next time may go better."""
+        """Save all counters now. A failure is logged; the next save may succeed."""
         saved = SavedCounters(
             workers=[WorkerCounters(number, pid, each) for (number, pid), each in self._registry.counted.items()],
             checks={
@@ -108,7 +108,7 @@ def load(data: bytes | None) -> SavedCounters:
 
 
 def restore(saved: SavedCounters, pools: Mapping[str, PoolState], evictions: Evictions) -> None:
-    """Have control count on from ``saved``; the workers' part is for the ``WorkerRegistry``."""
+    """Continue control's counters from ``saved``; the workers' part is for the ``WorkerRegistry``."""
     for name, pool_state in pools.items():
         for backend, each in saved.checks.get(name, {}).items():
             ejections = Counter(each.ejections)

@@ -1,4 +1,4 @@
-"""The workers as control sees them: what they are sent, what they report, and all their tunnels together.
+"""The attached workers: what they are sent, what they report, and all their tunnels.
 
 A worker gets everything when it attaches, and changes after that. Changes have numbers, and a worker says which it has
 activated, so a change can be waited for. What a worker rejects it gets again, as a whole, until it takes it. News takes
@@ -50,9 +50,9 @@ logger = logging.getLogger("balancer.workers")
 TICK = 0.05
 """Seconds within which a change of health reaches the workers."""
 COUNT_INTERVAL = 0.5
-"""Seconds between two collections of reports, when nobody asks for one."""
+"""Seconds between two collections of reports, unless one is asked for."""
 ANSWER_TIMEOUT = 1.0
-"""Seconds a worker may take to activate a change, or to answer, before whoever waits goes on without it."""
+"""Seconds to wait for a worker to activate a change or to answer, before going on without it."""
 
 
 class WorkerRegistry:
@@ -83,13 +83,13 @@ class WorkerRegistry:
         self._last = 0
         self._news = trio.Event()
         self._joining: set[AttachedWorker] = set()
-        """Workers that have not sent their tunnels yet."""
+        """Workers that have not reported their tunnels yet."""
         self._publisher = Publisher(pools)
         self._slots = Slots()
         self._add_up()
 
     async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
-        """Talk with a worker until it is gone."""
+        """Serve a worker's link until it ends."""
         link = Link(sock, TO_CONTROL)
         worker = AttachedWorker(number, pid, link)
         self._joining.add(worker)
@@ -100,7 +100,7 @@ class WorkerRegistry:
                 async for message in link:
                     try:
                         self._handle(worker, message)
-                    except Exception:  # the other workers must not suffer from what one of them says
+                    except Exception:  # a message of one worker must not harm the others
                         logger.exception("worker %d sent a message that cannot be processed", worker.number)
                 nursery.cancel_scope.cancel()
         finally:
@@ -108,7 +108,7 @@ class WorkerRegistry:
             self._lose(worker)
 
     async def run(self) -> None:
-        """Pass on what changes, and count now and then, until cancelled."""
+        """Publish changes and collect reports, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._count)
             while True:
@@ -117,7 +117,7 @@ class WorkerRegistry:
                 self._retry()
 
     def end(self, session: object, why: str) -> None:
-        """End a tunnel, wherever it is; its user's lease is the caller's to change before."""
+        """End a tunnel; the caller changes the user's lease first."""
         assert isinstance(session, RemoteTunnel)
         self.publish()  # every worker has to know where the user belongs when they come back
         session.worker.link.post(End((session.opened.session,), why))
@@ -128,7 +128,7 @@ class WorkerRegistry:
         self._send(self._setup())
 
     async def relevel(self, level: Level) -> None:
-        """Have the workers, and those that come later, log from this level on."""
+        """Set the log level of all workers, also of those that attach later."""
         self.active = replace(self.active, level=level)
         self._send(SetLevel(level))
 
@@ -149,7 +149,7 @@ class WorkerRegistry:
                 await self._news.wait()
 
     async def gathered(self) -> None:
-        """Wait until all workers have sent their tunnels, or their time is up.
+        """Wait until all workers have reported their tunnels, or their time is up.
 
         No worker should learn of only some of the users who are not where the ring says. Tabs of a user that opened on
         two hosts while there was no control come together now.
@@ -164,13 +164,13 @@ class WorkerRegistry:
                 self._call_together(pool, lease, newest.opened.backend)
 
     async def complete(self, workers: int, seconds: float) -> None:
-        """Wait until so many workers serve, or the time is up."""
+        """Wait until this many workers serve, or the time is up."""
         with trio.move_on_after(seconds):
             while sum(worker.generation > 0 for worker in self.workers.values()) < workers:
                 await self._news.wait()
 
     async def refresh(self) -> None:
-        """Collect reports from all workers, and add them up."""
+        """Collect reports from all workers and add them up."""
         for worker, report in (await self._ask(ReportRequest(next(self._numbers)))).items():
             if isinstance(report, WorkerReport) and self.workers.get(worker.number) is worker:
                 worker.report = report
@@ -207,7 +207,7 @@ class WorkerRegistry:
         return {worker: answer for worker, answer in answers.items() if answer is not None}
 
     def facts(self) -> list[dict[str, Any]]:
-        """Return the workers, for operators."""
+        """Describe the workers for operators."""
         rings = {name: pool.ring.fingerprint for name, pool in self._pools.items()}
         return [
             {
@@ -305,7 +305,7 @@ class WorkerRegistry:
             tunnel.pool_state.leases.close(tunnel.lease, tunnel, trio.current_time())
 
     def _lose(self, worker: AttachedWorker) -> None:
-        """A worker has ended: so have its tunnels."""
+        """Forget a worker that has ended, and its tunnels."""
         worker.link.close()
         self._joining.discard(worker)
         if self.workers.get(worker.number) is worker:
@@ -329,7 +329,7 @@ class WorkerRegistry:
         )
 
     def _add_up(self) -> None:
-        """Over all workers, those that have ended included."""
+        """Sum over all workers, also those that have ended."""
         present = {(worker.number, worker.pid) for worker in self.workers.values()}
         for key in [key for key in self.counted if key not in present and key[0] in self.workers]:
             self.counted[-1, 0] = added(self.counted.get((-1, 0), {}), self.counted.pop(key))

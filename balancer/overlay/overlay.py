@@ -170,7 +170,7 @@ class Overlay:
         return change.state if change else "ready"
 
     def live_weights(self, configured: Mapping[str, float], now: float) -> dict[str, float]:
-        """Weights in force at ``now``, of the configured and of the added backends.
+        """Return the weights at ``now``, of the configured and of the added backends.
 
         One that was added and has since been written into the configuration is the configuration's.
         """

@@ -318,7 +318,7 @@ class TestSessions:
 
 class TestReload:
     def test_nothing_to_do(self, run):
-        assert done(run, "reload", "--dry-run") == "the configuration is the one in force\n"
+        assert done(run, "reload", "--dry-run") == "the file is the active configuration\n"
 
 
 class TestStrays:

@@ -11,7 +11,7 @@ class SessionFacts:
     pool: str
     listener: str
     user: str | None
-    """By digest."""
+    """Digest of the user's token."""
     backend: str
     client: str
     since: float
@@ -24,7 +24,7 @@ class SessionFacts:
 
 @answer
 class Sessions:
-    """Open tunnels, the oldest first."""
+    """Open tunnels, oldest first."""
 
     count: int
     sessions: list[SessionFacts]

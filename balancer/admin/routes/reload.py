@@ -1,4 +1,4 @@
-"""The configuration in force, its certificates, and how it gives way to the one in the file."""
+"""Handlers for the active configuration, its certificates, and reloads."""
 
 import time
 from dataclasses import asdict
@@ -22,7 +22,7 @@ DAY = 86400.0
 
 
 async def reload(call: Call) -> ApiResponse:
-    """Put the file in force, or with ``dry_run`` say what that would change."""
+    """Reload the configuration file, or with ``dry_run`` show what that would change."""
     body = call.body(requests.ReloadBody)
     reloader = call.services.reloader
     try:
@@ -35,18 +35,18 @@ async def reload(call: Call) -> ApiResponse:
 
 
 async def last(call: Call) -> ApiResponse:
-    """How the last reload went."""
+    """Show the result of the last reload."""
     return call.answer(reload_facts(call.services))
 
 
 async def config(call: Call) -> ApiResponse:
-    """The configuration in force, without its secrets."""
+    """Show the active configuration without its secrets."""
     active = call.services.registry.active
     return call.answer({"generation": active.generation, "since": active.since, "config": masked(active.config)})
 
 
 async def certificates(call: Call) -> ApiResponse:
-    """Certificates in force, and how many days they have left."""
+    """List the active certificates and the days until they expire."""
     active = call.services.registry.active
     found = []
     for listener in active.config.listener:
@@ -96,7 +96,7 @@ def _lines(changes: Changes, *, dry: bool) -> list[str]:
     for plan in changes.plans:
         lines += ["", *plan_lines(plan)]
     if not changes.differences:
-        lines.append("the configuration is the one in force")
+        lines.append("the file is the active configuration")
     else:
-        lines += ["", "nothing was changed: a dry run" if dry else "all of this is in force now"]
+        lines += ["", "nothing was changed: a dry run" if dry else "all of this is active now"]
     return lines

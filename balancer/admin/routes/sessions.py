@@ -1,4 +1,4 @@
-"""Who is connected where: open tunnels, which an operator may end."""
+"""Handlers that list and close open tunnels."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _MOST = 100_000
 
 
 async def sessions(call: Call) -> ApiResponse:
-    """Open tunnels, the oldest first: of a ``pool``, a ``backend``, a ``user`` by digest, or all."""
+    """List open tunnels, oldest first: all, or those of a ``pool``, ``backend`` or ``user`` (by digest)."""
     limit = call.number("limit", _LISTED, _MOST)
     wanted = {name: call.request.query[name] for name in ("pool", "backend", "user") if name in call.request.query}
     registry, digest = call.services.registry, call.services.pools.digest
@@ -38,7 +38,7 @@ async def sessions(call: Call) -> ApiResponse:
 
 
 async def close(call: Call) -> ApiResponse:
-    """End a tunnel; its user may come back at once."""
+    """Close a tunnel; its user may reconnect at once."""
     worker, _, number = call.args["session"].partition("-")
     registry = call.services.registry
     attached = registry.workers.get(int(worker)) if worker.isdecimal() else None
