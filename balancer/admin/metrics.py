@@ -222,13 +222,20 @@ class Metrics:
             **{key: _counter(*about, labels=labels) for key, about in _BACKEND_COUNTERS.items()},
         }
         states = _gauge("balancer_backend_state", "1 for the current admin state.", labels=[*labels, "state"])
+        cuts = _gauge(
+            "balancer_backend_cut_timestamp_seconds",
+            "When the tunnels left on a backend that drains, is in maint or was removed are closed, in Unix time.",
+            labels=labels,
+        )
         for pool, pool_state in self._services.pools.states.items():
             for facts in self._views.backends(pool_state):
+                if facts["cut_at"] is not None:
+                    cuts.add(facts["cut_at"], pool, facts["name"])
                 for key, family in families.items():
                     family.add(facts[key], pool, facts["name"])
-                for state in get_args(State):
+                for state in (*get_args(State), "removed"):
                     states.add(facts["state"] == state, pool, facts["name"], state)
-        yield from (*families.values(), states)
+        yield from (*families.values(), states, cuts)
 
     def _of_health(self) -> Iterator[Metric | Family]:
         labels = ["pool", "backend"]

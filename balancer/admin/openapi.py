@@ -69,7 +69,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/pools"): Operation(pools.PoolsView),
     ("GET", "/v1/pools/{pool}"): Operation(pools.PoolView),
     ("GET", "/v1/pools/{pool}/backends"): Operation(pools.Backends),
-    ("PUT", "/v1/pools/{pool}/backends/{backend}/state"): Operation(changes.BackendChanged, requests.StateBody),
+    ("PUT", "/v1/pools/{pool}/backends/{backend}/state"): Operation(
+        changes.BackendChanged | changes.StatePreviewView, requests.StateBody
+    ),
     ("PUT", "/v1/pools/{pool}/backends/{backend}/weight"): Operation(changes.BackendChanged, requests.WeightBody),
     ("POST", "/v1/pools/{pool}/backends/{backend}/ramp"): Operation(changes.BackendChanged, requests.RampBody),
     ("GET", "/v1/pools/{pool}/ring"): Operation(ring.RingView, others=(TEXT,)),

@@ -69,9 +69,18 @@ class PlanBody(Section):
 
 
 class StateBody(Section):
-    """The admin state of a backend."""
+    """The admin state of a backend; ``dry_run`` only shows whose tunnels it would close, and when."""
 
     state: State
+    cut_after: Seconds | Literal["never"] | None = None
+    """Seconds after which the tunnels that are left are closed; absent for the default of the pool."""
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def nothing_to_cut(self) -> Self:
+        if self.state == "ready" and self.cut_after is not None:
+            raise ValueError("cut_after is for drain and maint: a ready backend keeps its tunnels")
+        return self
 
 
 class WeightBody(Section):

@@ -4,6 +4,7 @@ import logging
 
 from balancer.control.active_config import ActiveConfig, Remembered, dump
 from balancer.control.events import Events
+from balancer.control.lifecycle import Lifecycle
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.store.memory_file import MemoryFile
 
@@ -14,21 +15,24 @@ class Activation:
     """Activates configurations. ``memory`` belongs to the supervisor; ``folder`` holds the daemon's state."""
 
     def __init__(
-        self, registry: WorkerRegistry, memory: MemoryFile, events: Events, folder: str, started: float
+        self, registry: WorkerRegistry, memory: MemoryFile, events: Events, folder: str, lifecycle: Lifecycle
     ) -> None:
         self._registry = registry
         self._memory = memory
         self._events = events
         self._folder = folder
-        self._started = started
+        self._lifecycle = lifecycle
 
     def reserve(self, active: ActiveConfig) -> None:
         """Make room to remember ``active``, before anything changes. Raise ``Refused`` if there is none."""
-        self._memory.reserve(dump(Remembered(active, self._folder, self._started)))
+        self._memory.reserve(self._dump(active))
 
     def remember(self, active: ActiveConfig) -> None:
         """Have a control process that is started again go on with ``active``. Raise ``OSError``."""
-        self._memory.save(dump(Remembered(active, self._folder, self._started)))
+        self._memory.save(self._dump(active))
+
+    def _dump(self, active: ActiveConfig) -> bytes:
+        return dump(Remembered(active, self._folder, self._lifecycle.started, self._lifecycle.began))
 
     def activate(self, active: ActiveConfig) -> None:
         """Send ``active`` to all workers; a worker that rejects it gets it again later."""

@@ -63,6 +63,7 @@ class _SavedConfig(msgspec.Struct):
     bound: dict[str, tuple[str, ...]]
     sockets: int
     level: Level
+    began: float
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Remembered:
     """The state directory."""
     started: float
     """When the daemon started, in Unix time."""
+    began: float
+    """The same on the monotonic clock."""
 
 
 def dump(remembered: Remembered) -> bytes:
@@ -93,6 +96,7 @@ def dump(remembered: Remembered) -> bytes:
             dict(active.bound),
             active.sockets,
             active.level,
+            remembered.began,
         )
     )
 
@@ -121,4 +125,4 @@ def load(data: bytes | None) -> Remembered | None:
         saved.sockets,
         saved.level,
     )
-    return Remembered(active, saved.folder, saved.started)
+    return Remembered(active, saved.folder, saved.started, saved.began)

@@ -22,6 +22,8 @@ class RemoteTunnel:
     pool_state: PoolState | None
     """None if the pool has been removed."""
     lease: Lease | None = None
+    since: float = 0.0
+    """When it was opened, on our own clock."""
 
 
 @dataclass(eq=False)

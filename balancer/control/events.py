@@ -36,6 +36,7 @@ Kind = Literal[
     "remove",
     "ring",
     "drained",
+    "cut",
     "health",
     "panic",
     "listener",

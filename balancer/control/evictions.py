@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from balancer.control.deadlines import cut_times
 from balancer.control.events import Events
 from balancer.control.pool_state import PoolState
 from balancer.control.pools import Pools
@@ -74,6 +75,7 @@ class Evictions:
                 await trio.sleep(TICK)
                 for name, pool_state in self._pools.states.items():
                     self._note_drained(name, pool_state)
+                for name, pool_state in {**self._pools.removed, **self._pools.states}.items():
                     for backend, why in self._to_empty(pool_state).items():
                         if (name, backend) not in self._closing:
                             self._closing.add((name, backend))
@@ -157,9 +159,10 @@ class Evictions:
 
     def _to_empty(self, pool_state: PoolState) -> dict[str, str]:
         """Return the backends to empty, and why. In panic, backends that are down are not emptied."""
-        started_by = self._wall() - self._registry.active.config.timeouts.drain
-        over = [name for name, change in pool_state.overlay.states.items() if change.since <= started_by]
-        empty = {name: f"the drain of {name} is over" for name in over}
+        now, states = self._wall(), pool_state.overlay.states
+        times = cut_times(self._registry.active.config, pool_state)
+        over = [name for name, at in times.items() if at is not None and at <= now]
+        empty = {name: f"the drain of {name} is over" if name in states else f"{name} was removed" for name in over}
         if pool_state.config.health.on_down == "close" and not pool_state.panic:
             backends = pool_state.backends.values()
             down = [backend.name for backend in backends if backend.availability.down]
@@ -179,7 +182,8 @@ class Evictions:
             tokenless = [session for session, place in pool_state.leases.without_token.items() if place == backend]
             left = len(leases) + len(tokenless)
             if left:
-                logger.info("%s: %s; ending the tunnels of %d users", pool, why, left)
+                logger.info("%s: %s; closing the tunnels of %d users", pool, why, left)
+                self._events.emit("cut", f"{why}: closing the tunnels of {left} users", pool=pool, backend=backend)
             for each in (*leases, *tokenless):
                 if backend not in self._to_empty(pool_state):
                     return

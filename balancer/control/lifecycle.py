@@ -12,6 +12,8 @@ class Lifecycle:
 
     started: float = field(default_factory=time.time)
     """Unix time."""
+    began: float = field(default_factory=time.monotonic)
+    """The same on the monotonic clock, which all processes share."""
     draining: bool = False
     processes: tuple[ProcessFacts, ...] = ()
     """As the supervisor reports them."""

@@ -5,6 +5,7 @@ placement that makes, health, where users are (leases), and what the workers hav
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import ceil
 
 import trio
@@ -13,11 +14,12 @@ from balancer.config import model
 from balancer.config.plain import pool_settings
 from balancer.config.scalars import Address
 from balancer.config.settings import BackendTlsSettings
-from balancer.control.worker_counts import BackendCounts, PoolCounts
+from balancer.control.worker_counts import BackendCounts, PoolCounts, backend_counts
 from balancer.health.availability import AVAILABLE, Availability
 from balancer.health.tally import Tally
 from balancer.health.tracker import Checks, HealthTracker, judged_by, unprobed
 from balancer.overlay.overlay import Overlay
+from balancer.pool.counts import Counts
 from balancer.pool.placement import Placement
 from balancer.pool.selection import Selection
 from balancer.ring.base import Ring
@@ -51,6 +53,17 @@ class BackendState:
         return taken
 
 
+@dataclass
+class RemovedBackend:
+    """A backend that is not in the pool any more, while tunnels or requests are left on it."""
+
+    address: str
+    """Empty if it is not known any more."""
+    since: float
+    """Unix time at which it was removed."""
+    counts: BackendCounts = field(default_factory=BackendCounts)
+
+
 class PoolState(Selection[BackendState]):
     """The state of a pool."""
 
@@ -68,6 +81,7 @@ class PoolState(Selection[BackendState]):
         self.overlay = overlay
         self.counts = PoolCounts()
         """Sum over all workers."""
+        self.removed: dict[str, RemovedBackend] = {}
         self.health: dict[str, HealthTracker] = {}
         """Health of the backends with probes, an agent check or passive checks."""
         self.checks: dict[str, Checks] = {}
@@ -106,6 +120,24 @@ class PoolState(Selection[BackendState]):
             self.backends[name] = backend
         self.weigh_health()
 
+    def backend_counts(self) -> list[BackendCounts]:
+        """Return the counts of all backends, those included that were removed and still carry something."""
+        present = [backend.counts for backend in self.backends.values()]
+        return [*present, *(removed.counts for removed in self.removed.values())]
+
+    def count(self, counters: Counts, gauges: Counts, now: float, *, of_all: bool) -> None:
+        """Take the sum of what workers have counted, if ``of_all`` without exception; see ``pool.counts``."""
+        self.counts.show(counters)
+        for backend in self.backends.values():
+            backend.counts = backend_counts(backend.name, counters, gauges)
+        left = {name: backend_counts(name, counters, gauges) for name in gauges.get("backends", {})}
+        for name in left.keys() - self.backends.keys():
+            if left[name].active:
+                self.removed.setdefault(name, RemovedBackend("", now)).counts = left[name]
+        if of_all:
+            for name in [name for name in self.removed if name not in left or not left[name].active]:
+                del self.removed[name]
+
     def update_availability(self, availabilities: Mapping[str, Availability]) -> None:
         """Update availabilities; backends that have been removed are ignored."""
         for name, availability in availabilities.items():
@@ -113,9 +145,18 @@ class PoolState(Selection[BackendState]):
                 self.backends[name].availability = availability
         self.weigh_health()
 
-    def begin_health(self, backend: str) -> HealthTracker:
-        """Start to track the health of a backend."""
-        checks = self.checks.setdefault(backend, Checks())
+    def weigh_health(self) -> None:
+        super().weigh_health()
+        placement = self.placement
+        aside = {*placement.states, *placement.backups}
+        members = (name for name, weight in placement.weights.items() if weight > 0 and name not in aside)
+        if not any(self.backends[name].availability.clear for name in members):
+            for health in self.health.values():
+                health.share_outage()
+
+    def begin_health(self, backend: str, *, outage: bool = False) -> HealthTracker:
+        """Start to track the health of a backend. ``outage``: none of the pool has been up yet."""
+        checks = self.checks.setdefault(backend, Checks(outage=outage))
         health = self.health[backend] = HealthTracker(judged_by(self.config, backend), checks)
         return health
 

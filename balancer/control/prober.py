@@ -102,30 +102,33 @@ class Prober:
 
     def _watch_new(self, nursery: trio.Nursery) -> None:
         """Start probing backends that are new or changed; stop probing those that are gone."""
-        present = set()
+        present: dict[BackendState, str] = {}
         for name, pool_state in self._pools.states.items():
             if pool_state.config.health.type == "off":
                 continue
             known = self._probes.get(name)
             if known is None or (known.config is not pool_state.config and known.config != pool_state.config):
                 self._probes[name] = Probe(pool_state.config)
-            for backend in map(pool_state.backends.__getitem__, probed(pool_state.config, pool_state.backends)):
-                present.add(backend)
-                watch = self._watched.get(backend)
-                if watch is None or watch.probe is not self._probes[name]:
-                    if watch is not None:
-                        watch.scope.cancel()
-                    self._begin(nursery, _Watch(name, pool_state, self._probes[name]), backend)
-        for backend in self._watched.keys() - present:
+            names = probed(pool_state.config, pool_state.backends)
+            present |= {pool_state.backends[each]: name for each in names}
+        for backend in self._watched.keys() - present.keys():  # first: another of the same name may be there by now
             watch = self._watched.pop(backend)
             watch.scope.cancel()
             watch.pool_state.health.pop(backend.name, None)
             watch.pool_state.update_availability({backend.name: AVAILABLE})
+        new = {name for name in present.values() if not self._pools.states[name].checks}
+        for backend, name in present.items():
+            former = self._watched.get(backend)
+            if former is None or former.probe is not self._probes[name]:
+                if former is not None:
+                    former.scope.cancel()
+                watch = _Watch(name, self._pools.states[name], self._probes[name])
+                self._begin(nursery, watch, backend, outage=name in new)
 
-    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: BackendState) -> None:
+    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: BackendState, *, outage: bool) -> None:
         pool_state, health = watch.pool_state, watch.pool_state.health.get(backend.name)
         if health is None:
-            health = pool_state.begin_health(backend.name)
+            health = pool_state.begin_health(backend.name, outage=outage)
             self._remember(watch, backend, health)
         else:
             health.configure(judged_by(pool_state.config, backend.name))
@@ -137,7 +140,8 @@ class Prober:
         """Start from the health file, if the backend's address is unchanged."""
         known = self._memory.get(watch.pool, {}).get(backend.name)
         if known is not None and known.address == backend.address:
-            health.restore(known.state, known.since + trio.current_time() - self._wall(), known.text)
+            now = trio.current_time()
+            health.restore(known.state, min(now, now + known.since - self._wall()), known.text)
 
     async def _attend(self, watch: "_Watch", backend: BackendState, health: HealthTracker) -> None:
         port = watch.pool_state.config.health.agent.port

@@ -7,7 +7,7 @@ pools, probes, admin sockets, workers. Until then a fault leaves everything as i
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
 from balancer.control.certificates import read_backend_certificates, read_certificates
+from balancer.control.deadlines import CutAfter, default_cut
 from balancer.control.events import Events
 from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import LivePlan, Plans
@@ -58,6 +59,19 @@ class Changes:
     plans: list[LivePlan]
     """Plans of the pools whose rings change."""
     warnings: list[Problem]
+    removed: list["RemovedHost"]
+
+
+@dataclass(frozen=True)
+class RemovedHost:
+    """A backend that a reload removes, and what is left there."""
+
+    pool: str
+    backend: str
+    users: int
+    tunnels: int
+    cut_after: CutAfter
+    """Seconds after which the tunnels that are left are closed."""
 
 
 @dataclass
@@ -181,7 +195,17 @@ class Reloader:
             for pool in config.pool
             if pool.name in before and (pool.ring, pool.backend) != (before[pool.name].ring, before[pool.name].backend)
         ]
-        return Changes(differences(old, config), plans, warnings)
+        return Changes(differences(old, config), plans, warnings, list(self._removed(config)))
+
+    def _removed(self, config: Config) -> Iterator[RemovedHost]:
+        staying = {pool.name: {backend.name for backend in pool.backend} for pool in config.pool}
+        after = {pool.name: default_cut(config, pool) for pool in config.pool}
+        for name, state in self._controller.pools.states.items():
+            cut_after = after.get(name, default_cut(config, state.config))
+            for backend, each in state.backends.items():
+                if backend not in staying.get(name, set()) | (state.overlay.added.keys() if name in after else set()):
+                    users = state.leases.users[backend]
+                    yield RemovedHost(name, backend, users, each.counts.tunnels, cut_after)
 
     def _note(self, who: str, problems: list[str]) -> None:
         self.last = LastReload(time.time(), who, not problems, problems)

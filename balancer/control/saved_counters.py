@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from balancer.control.evictions import Evictions
-from balancer.control.pool_state import PoolState
+from balancer.control.pool_state import PoolState, RemovedBackend
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.health.tracker import Checks
 from balancer.pool.counts import Counts
@@ -37,6 +37,7 @@ class SavedChecks(msgspec.Struct):
     failed: int
     changes: int
     ejections: dict[str, int]
+    outage: bool = False
 
 
 class SavedCounters(msgspec.Struct):
@@ -48,6 +49,8 @@ class SavedCounters(msgspec.Struct):
     """By pool and backend."""
     settled: int = 0
     """Users sent home."""
+    removed: dict[str, dict[str, tuple[str, float]]] = {}
+    """Address and Unix time of the removal of backends on which something was left, by pool and backend."""
 
 
 class CounterFile:
@@ -67,12 +70,16 @@ class CounterFile:
             workers=[WorkerCounters(number, pid, each) for (number, pid), each in self._registry.counted.items()],
             checks={
                 name: {
-                    backend: SavedChecks(each.passed, each.failed, each.changes, dict(each.ejections))
+                    backend: SavedChecks(each.passed, each.failed, each.changes, dict(each.ejections), each.outage)
                     for backend, each in pool.checks.items()
                 }
                 for name, pool in self._pools.items()
             },
             settled=self._evictions.settled,
+            removed={
+                name: {backend: (each.address, each.since) for backend, each in pool.removed.items()}
+                for name, pool in self._pools.items()
+            },
         )
         try:
             self._memory.save(msgspec.msgpack.encode(saved))
@@ -104,5 +111,9 @@ def restore(saved: SavedCounters, pools: Mapping[str, PoolState], evictions: Evi
     """Continue control's counters from ``saved``; the workers' part is for the ``WorkerRegistry``."""
     for name, pool_state in pools.items():
         for backend, each in saved.checks.get(name, {}).items():
-            pool_state.checks[backend] = Checks(each.passed, each.failed, each.changes, Counter(each.ejections))
+            ejections = Counter(each.ejections)
+            pool_state.checks[backend] = Checks(each.passed, each.failed, each.changes, ejections, each.outage)
+        for backend, (address, since) in saved.removed.get(name, {}).items():
+            if backend not in pool_state.backends:
+                pool_state.removed[backend] = RemovedBackend(address, since)
     evictions.settled = saved.settled

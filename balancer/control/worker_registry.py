@@ -8,6 +8,8 @@ older tab come back to where the newer one is.
 
 import logging
 import socket
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
@@ -21,7 +23,6 @@ from balancer.control.active_config import ActiveConfig
 from balancer.control.attached_worker import AttachedWorker, RemoteTunnel
 from balancer.control.pool_state import PoolState
 from balancer.control.publisher import Publisher
-from balancer.control.worker_counts import backend_counts
 from balancer.ipc.link import Link
 from balancer.ipc.messages import (
     TO_CONTROL,
@@ -188,6 +189,11 @@ class WorkerRegistry:
             if each.opened.session in traffic.get(each.worker, {})
         ]
 
+    def removed_pools(self) -> dict[str, int]:
+        """Return the pools that are not configured any more and have tunnels left, with the number of these."""
+        opened = Counter(each.opened.pool for worker in self.workers.values() for each in worker.tunnels.values())
+        return {name: number for name, number in opened.items() if name not in self._pools}
+
     async def _ask(self, request: ReportRequest | TrafficRequest) -> dict[AttachedWorker, Message]:
         """Return the answers of all workers that answer in time."""
         asked = list(self.workers.values())
@@ -283,7 +289,8 @@ class WorkerRegistry:
 
     def _open(self, worker: AttachedWorker, opened: Opened) -> RemoteTunnel:
         pool = self._pools.get(opened.pool)
-        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened, pool)
+        since = trio.current_time() - max(0.0, time.time() - opened.since)
+        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened, pool, since=since)
         if pool is not None:
             tunnel.lease = pool.leases.open(opened.token, tunnel, opened.backend)
         return tunnel
@@ -332,11 +339,9 @@ class WorkerRegistry:
         for gauges in self._gauges():
             self.gauges = added(self.gauges, gauges)
         counted, present_pools = self.counters.get("pools", {}), self.gauges.get("pools", {})
+        of_all = self.ready.is_set() and all(worker.report for worker in self.workers.values())
         for name, pool in self._pools.items():
-            counters, gauges = counted.get(name, {}), present_pools.get(name, {})
-            pool.counts.show(counters)
-            for backend in pool.backends.values():
-                backend.counts = backend_counts(backend.name, counters, gauges)
+            pool.count(counted.get(name, {}), present_pools.get(name, {}), time.time(), of_all=of_all)
 
     def _note_tallies(self, report: WorkerReport) -> None:
         """Keep what traffic says of backends for the outlier monitor."""

@@ -33,6 +33,7 @@ from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
 from balancer.control.certificates import read_backend_certificates, read_certificates
+from balancer.control.clock import Clock
 from balancer.control.events import Events
 from balancer.control.evictions import Evictions
 from balancer.control.lifecycle import Lifecycle
@@ -126,7 +127,8 @@ class Control:
         """Return the active configuration, remembered or from the file, and the state directory."""
         remembered = active_config.load(self._memory.load())
         if remembered is not None:
-            active, folder, self._lifecycle.started = remembered.active, remembered.folder, remembered.started
+            active, folder, lifecycle = remembered.active, remembered.folder, self._lifecycle
+            lifecycle.started, lifecycle.began = remembered.started, remembered.began
             start_logs(os.environ, active.level, active.config.log.format)
             return await self._resume(active), folder
         report = check(self._path, time.time())
@@ -156,19 +158,19 @@ class Control:
         return replace(active, bound=bound, sockets=await self._supervisor.commit(active.config))
 
     async def _serve(self, active: ActiveConfig, journal: Journal) -> None:
-        config, events, lifecycle, wall = active.config, self._events, self._lifecycle, time.time
-        pools = Pools(config, journal, wall)
+        config, events, lifecycle, clock = active.config, self._events, self._lifecycle, Clock()
+        pools = Pools(config, journal, clock)
         saved = saved_counters.load(self._counters.load())
         counted = {(each.number, each.pid): each.counters for each in saved.workers}
         registry = self._registry = WorkerRegistry(pools.states, active, journal.key, counted)
-        controller = PlacementController(pools, registry, events, wall)
-        evictions = Evictions(pools, registry, events, wall)
+        controller = PlacementController(pools, registry, events, clock)
+        evictions = Evictions(pools, registry, events, clock)
         saved_counters.restore(saved, pools.states, evictions)
         counters = saved_counters.CounterFile(self._counters, registry, pools.states, evictions)
         monitor = OutlierMonitor(pools, registry, events)
         prober = Prober(pools, monitor, events, HealthFile(journal.folder), Random())
-        plans = Plans(pools, controller, wall)
-        activation = Activation(registry, self._memory, events, str(journal.folder), lifecycle.started)
+        plans = Plans(pools, controller, clock)
+        activation = Activation(registry, self._memory, events, str(journal.folder), lifecycle)
         reloading = trio.Lock()
         watch = CertificateWatch(registry, activation, events, reloading)
         listeners = AdminListeners()
@@ -195,7 +197,7 @@ class Control:
             events=events,
             lifecycle=lifecycle,
             counters=counters,
-            wall=wall,
+            wall=clock,
         )
         first = await _retry_while_in_use(lambda: _soon(lambda: open_listeners(config.admin)))
         activation.remember(active)

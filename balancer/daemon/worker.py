@@ -156,6 +156,7 @@ class Worker:
             keep = self._client.keep if self._client.retired.is_set() else state.timeouts.drain
             with trio.move_on_after(keep):
                 await state.empty.wait()
+            await state.close_slowly("the balancer stops")
             nursery.cancel_scope.cancel()
         state.close("the balancer stops")
         if not self._end.is_set():

@@ -152,9 +152,11 @@ class TestPins:
 
 class TestBackend:
     def test_states(self, run, daemon):
-        assert done(run, "backend", "drain", "ide-01") == (
+        assert re.fullmatch(
             "ide-01 is draining: it gets no new users; 0 users with 0 tunnels still connected\n"
-            "to undo: balancer backend ready ide-01\n"
+            r"tunnels that are left at .+ \(in (1h|59m 59s)\) will be closed\n"
+            "to undo: balancer backend ready ide-01\n",
+            done(run, "backend", "drain", "ide-01"),
         )
         assert daemon.backend("ide-01")["state"] == "drain"
         assert "in maintenance" in done(run, "backend", "maint", "ide-01")

@@ -5,6 +5,7 @@ from typing import Any
 from balancer.admin.responses.common import answer
 from balancer.admin.responses.pools import BackendView
 from balancer.overlay.overlay import Pin
+from balancer.overlay.states import State
 
 
 @answer
@@ -27,6 +28,29 @@ class BackendChanged(Made):
     """A changed backend."""
 
     backend: BackendView
+
+
+@answer
+class CutUserView:
+    """A user with tunnels on a backend that is to be left."""
+
+    digest: str
+    tunnels: int
+
+
+@answer
+class StatePreviewView:
+    """Who would be cut off by a state; nothing was changed."""
+
+    dry_run: bool
+    pool: str
+    backend: str
+    state: State
+    cut_at: float | None
+    """Unix time at which the tunnels that are left are closed; null for never."""
+    users: list[CutUserView]
+    without_token: int
+    """Tunnels without a token."""
 
 
 @answer

@@ -67,10 +67,17 @@ class BackendView:
 
     name: str
     address: str
-    state: State
+    """Empty for a removed one whose address is not known any more."""
+    state: State | Literal["removed"]
+    """Removed backends are listed while tunnels or requests are left on them."""
     backup: bool
     state_since: float | None
     """Unix time."""
+    cut_at: float | None
+    """Unix time at which the tunnels left on a backend that drains, is in maint or was removed are closed; null for
+    never."""
+    cut_in: float | None
+    """Seconds until then."""
     up: bool
     """Whether it is up; true if unknown."""
     why_down: str | None

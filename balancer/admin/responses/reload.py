@@ -1,6 +1,6 @@
 """The active configuration, its certificates, and reloads."""
 
-from typing import Any
+from typing import Any, Literal
 
 from balancer.admin.responses.common import answer
 from balancer.admin.responses.plans import RingPlan
@@ -52,6 +52,18 @@ class ReloadPlan(RingPlan):
 
 
 @answer
+class RemovedHostView:
+    """A backend that a reload removes, and what is left there."""
+
+    pool: str
+    backend: str
+    users: int
+    tunnels: int
+    cut_after: float | Literal["never"]
+    """Seconds after which the tunnels that are left are closed."""
+
+
+@answer
 class Reloaded(ReloadState):
     """What a reload has changed, or would change."""
 
@@ -59,6 +71,7 @@ class Reloaded(ReloadState):
     changes: list[ConfigChange]
     warnings: list[str]
     plans: list[ReloadPlan]
+    removed: list[RemovedHostView]
 
 
 @answer

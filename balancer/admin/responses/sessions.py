@@ -15,6 +15,9 @@ class SessionFacts:
     backend: str
     client: str
     since: float
+    """Unix time, by the clock of that moment."""
+    seconds: float
+    """It has been open for so long."""
     bytes_in: int
     bytes_out: int
 

@@ -93,4 +93,6 @@ class Status:
     last_reload: LastReloadView | None
     state_kept: bool
     """Whether changes survive a restart of the daemon."""
+    removed_pools: dict[str, int]
+    """Tunnels left on pools that were removed, by pool."""
     pools: list[PoolWithBackends]

@@ -43,8 +43,28 @@ async def unpin(call: Call) -> ApiResponse:
 
 
 async def set_state(call: Call) -> ApiResponse:
-    """Set the state of a backend: ready, drain or maint."""
-    return await _backend_changed(call, SetState(backend=call.backend, state=call.body(requests.StateBody).state))
+    """Set the state of a backend: ready, drain or maint; with ``dry_run``, only show whose tunnels it would close."""
+    body = call.body(requests.StateBody)
+    change = SetState(backend=call.backend, state=body.state, cut_after=body.cut_after)
+    if not body.dry_run:
+        return await _backend_changed(call, change)
+    cut_at = call.services.controller.try_state(call.pool, change)
+    leases = list(call.pool_state.leases.live()) if body.state != "ready" else []
+    users = [(lease, sum(place == change.backend for place in lease.sessions.values())) for lease in leases]
+    digest = call.services.pools.digest
+    listed = [{"digest": digest(lease.token), "tunnels": tunnels} for lease, tunnels in users if tunnels]
+    nobodys = sum(place == change.backend for place in call.pool_state.leases.without_token.values())
+    return call.answer(
+        {
+            "dry_run": True,
+            "pool": call.pool,
+            "backend": change.backend,
+            "state": body.state,
+            "cut_at": cut_at,
+            "users": listed,
+            "without_token": nobodys if body.state != "ready" else 0,
+        }
+    )
 
 
 async def set_weight(call: Call) -> ApiResponse:

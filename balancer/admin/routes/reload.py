@@ -1,6 +1,7 @@
 """Handlers for the active configuration, its certificates, and reloads."""
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import trio
@@ -12,7 +13,8 @@ from balancer.admin.server import ApiResponse
 from balancer.admin.views import reload_facts
 from balancer.config.certificates import describe_pem
 from balancer.config.difference import masked
-from balancer.control.reload import Changes
+from balancer.config.scalars import format_duration
+from balancer.control.reload import Changes, RemovedHost
 from balancer.errors import ConfigError
 from balancer.ring.report import plan_json
 
@@ -76,12 +78,21 @@ def _json(changes: Changes) -> dict[str, Any]:
             }
             for each in changes.plans
         ],
+        "removed": [asdict(each) for each in changes.removed],
     }
+
+
+def _left(host: RemovedHost) -> str:
+    left = f"{host.users} users with {host.tunnels} tunnels are left on it"
+    if host.cut_after == "never":
+        return f"{left}, and may stay"
+    return f"{left}; those still open {format_duration(host.cut_after)} after the reload are closed"
 
 
 def _lines(changes: Changes, *, dry: bool) -> list[str]:
     lines = [f"warning: {each}" for each in changes.warnings]
     lines += [each.text for each in changes.differences]
+    lines += [f"backend {each.backend} of pool {each.pool}: {_left(each)}" for each in changes.removed if each.tunnels]
     for plan in changes.plans:
         lines += ["", *plan_lines(plan)]
     if not changes.differences:

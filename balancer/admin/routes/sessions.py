@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import trio
+
 from balancer.admin.call import ApiError, Call
 from balancer.admin.server import ApiResponse
 
@@ -25,12 +27,13 @@ async def sessions(call: Call) -> ApiResponse:
             "backend": opened.backend,
             "client": opened.client,
             "since": opened.since,
+            "seconds": trio.current_time() - tunnel.since,
             "bytes_in": bytes_in,
             "bytes_out": bytes_out,
         }
         if all(session[name] == value for name, value in wanted.items()):
             found.append(session)
-    found.sort(key=lambda each: each["since"])
+    found.sort(key=lambda each: -each["seconds"])
     return call.answer({"count": len(found), "sessions": found[:limit]})
 
 

@@ -1,5 +1,6 @@
 """Handlers that only read: the daemon, pools and backends, pins, strays and the journal."""
 
+import time
 from dataclasses import asdict
 from importlib.metadata import version as installed
 
@@ -53,10 +54,11 @@ async def status(call: Call) -> ApiResponse:
     return call.answer(
         {
             "version": installed("balancer"),
-            "uptime": services.wall() - services.gauges()["started"],
+            "uptime": time.monotonic() - services.lifecycle.began,
             **services.gauges(),
             **reload_facts(services),
             "state_kept": services.persistent,
+            "removed_pools": services.registry.removed_pools(),
             "pools": [
                 {**call.views.pool(pool_state), "backend": call.views.backends(pool_state)}
                 for pool_state in services.pools.states.values()
