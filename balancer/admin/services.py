@@ -15,7 +15,6 @@ from balancer.control.pools import Pools
 from balancer.control.reload import Reloader
 from balancer.control.saved_counters import CounterFile
 from balancer.control.worker_registry import WorkerRegistry
-from balancer.pool.tracing import Passes
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Services:
     evictions: Evictions
     plans: Plans
     reloader: Reloader
-    passes: Passes
     events: Events
     lifecycle: Lifecycle
     counters: CounterFile

@@ -8,8 +8,9 @@ from typing import TypeVar
 from balancer.config.finding import Finding, Key
 from balancer.config.model import BackendConfig, Config, ListenerConfig, PoolConfig
 from balancer.config.rules_health import ejection_findings, health_findings
-from balancer.config.rules_pool import tls_findings, token_findings
+from balancer.config.rules_pool import tls_findings
 from balancer.config.rules_ring import hashings, points_findings, ring_findings
+from balancer.config.rules_token import remember_findings, token_findings
 from balancer.config.scalars import Address, shown
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from health_findings(("pool", i), pool)
         yield from ejection_findings(("pool", i, "health"), pool)
         yield from tls_findings(("pool", i), pool)
+    yield from remember_findings(config)
     yield from _unused(config)
 
 

@@ -260,7 +260,7 @@ class TestLooking:
         home = daemon.place("secret-1")
         tunnels("secret-1")
         out = done(run, "ring", "explain", "-", stdin=b"secret-1\n")
-        assert f": 1 open tunnel, on {home}\n" in out
+        assert f": 1 open tunnel, on {home}\ntoken found in: query\n" in out
         assert f"this user's next connection goes to {home}; if that host is lost, to " in out
         found = json.loads(done(run, "ring", "explain", "secret-1", "--json"))
         assert found["live"] == {"place": home, "tunnels": 1}
