@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def test_usage():
 
 def test_version():
     done = balancer("--version")
-    assert (done.returncode, done.stdout) == (0, "balancer 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, f"balancer {version('balancer')}\n")
 
 
 def test_what_moves_users_of_earlier_versions_is_said(tmp_path):

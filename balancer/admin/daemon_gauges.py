@@ -1,4 +1,4 @@
-"""Numbers of the daemon that no pool has, added up over its workers."""
+"""Gauges and counters of the whole daemon, summed over its workers."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from balancer.shared.histogram import Histogram
 
 
 def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, Any]:
-    """Return the numbers by name."""
+    """Return them by name."""
     active, counters, gauges = registry.active, registry.counters, registry.gauges
     lag = Histogram(LAG_BOUNDS)
     if counters:

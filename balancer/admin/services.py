@@ -1,4 +1,4 @@
-"""Everything the admin API stands on."""
+"""What the admin API uses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,9 +39,9 @@ class Services:
 
     @property
     def persistent(self) -> bool:
-        """Does the state outlive the daemon?"""
+        """Whether the state survives a restart of the daemon."""
         return self.config.state_dir is not None
 
     def gauges(self) -> dict[str, Any]:
-        """Return the numbers of the daemon that no pool has."""
+        """Return gauges and counters of the whole daemon."""
         return daemon_gauges(self.lifecycle, self.registry)

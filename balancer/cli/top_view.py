@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from balancer.cli.status import panic_alarm, state_cell, up_cell, warnings, weight_text
+from balancer.cli.status import closes_text, panic_alarm, state_cell, up_cell, warnings, weight_text
 from balancer.cli.tables import TableCell, count
 from balancer.config.scalars import format_duration
 
@@ -72,6 +72,7 @@ _COLUMNS = (
     _Column("STATE", 98, lambda _, __, backend: state_cell(backend), right=False),
     _Column("HEALTH", 97, lambda _, __, backend: up_cell(backend), right=False),
     _Column("WEIGHT", 6, _text(lambda backend: weight_text(backend)), right=False),
+    _Column("CLOSES", 92, _text(lambda backend: closes_text(backend)), right=False),
     _Column("SHARE", 4, _text(lambda backend: "" if backend["share"] is None else f"{backend['share']:.1%}")),
     _Column("USERS", 96, _text(lambda backend: str(backend["users"]))),
     _Column("TUNNELS", 95, _text(lambda backend: str(backend["tunnels"]))),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from balancer.config.fields import (
     AmountOfMemory,
     BackendAddress,
+    CutAfter,
     Duration,
     File,
     HostPattern,
@@ -436,6 +437,9 @@ class PoolConfig(Section):
     """
     linger: Duration = 30.0
     """How long a user's lease lasts after the last tunnel has closed, for example while a page is reloaded."""
+    drain: CutAfter | None = None
+    """How long tunnels may stay on a backend that drains, is in maint or was removed; the default is that of
+    ``timeouts``."""
     backend: Annotated[tuple[BackendConfig, ...], Field(strict=False, min_length=1)]
 
 

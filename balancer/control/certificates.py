@@ -1,4 +1,4 @@
-"""Certificates and secrets as control reads them, once, for all workers: all serve the same, also one started later."""
+"""Read certificates and secrets once, in control, so that all workers use the same, also a worker that starts later."""
 
 import time
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from balancer.net.contexts import ServerContexts, client_context
 from balancer.probes.tls_files import read_backend_tls
 
 Certificates = Mapping[str, tuple[Pem, ...]]
-"""Of each listener with TLS, in their order."""
+"""Certificates of each TLS listener, in their order."""
 
 
 def read_certificates(config: Config) -> dict[str, tuple[Pem, ...]]:
@@ -53,7 +53,7 @@ def read_backend_certificates(config: Config) -> dict[str, BackendTlsSettings]:
 
 
 def refuse_outdated(config: Config, old: Certificates, new: Certificates) -> None:
-    """Raise ``Refused`` if a certificate that is out of date would replace one that is not."""
+    """Raise ``Refused`` if an expired certificate would replace a valid one."""
     now = time.time()
 
     def in_date(certificate: CertificateConfig, pem: Pem) -> bool:

@@ -1,4 +1,4 @@
-"""A process under supervision: started by exec, listened to, ended when it hangs, started again when it ends.
+"""A supervised process: started by exec, watched by heartbeats, killed when it hangs, restarted when it ends.
 
 Some facts. A child that dies at once, again and again, must not be started a hundred times a second: each end within
 ``SETTLED`` seconds of the start doubles the wait before the next, up to ``LONGEST_WAIT``. The same goes for a child
@@ -32,17 +32,17 @@ logger = logging.getLogger("balancer.supervisor")
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
-"""Seconds before a child that keeps dying is started again, at first and at most."""
+"""Least and most seconds before a child that keeps dying is restarted."""
 SETTLED = 10.0
-"""Seconds after which a child counts as well started."""
+"""Seconds after which a start counts as successful."""
 BEAT = 0.25
 """Seconds between two heartbeats."""
 _KILLED_LOOK = 0.02
-"""Seconds between two looks whether a killed process is gone."""
+"""Seconds between two checks whether a killed process is gone."""
 
 
 class ChildOwner(ABC):
-    """Who starts children, and acts on what happens to them."""
+    """Starts children and handles their events."""
 
     @abstractmethod
     async def child_started(self, child: "ChildProcess") -> None:
@@ -65,7 +65,7 @@ class ChildProcess:
     ) -> None:
         self.name = name
         self.channel: Channel | None = None
-        """To the running process."""
+        """Channel to the running process."""
         self.pid: int | None = None
         self.starts = 0
         self.last_end = ""
@@ -73,7 +73,7 @@ class ChildProcess:
         self.status: int | None = None
         """Its exit status, negative for a signal; None if it could not be started."""
         self.wanted = True
-        """Whether it is started again when it ends."""
+        """Whether it is restarted when it ends."""
         self._module = module
         self._arguments = list(arguments)
         self._inherited = list(inherited)
@@ -95,7 +95,7 @@ class ChildProcess:
         self._watchdog.hang = seconds
 
     async def keep(self) -> None:
-        """Run it, and again while it is ``wanted``."""
+        """Run it, and restart it while it is ``wanted``."""
         while self.wanted:
             began = trio.current_time()
             await self._run()
@@ -110,7 +110,7 @@ class ChildProcess:
                 await trio.sleep(wait)
 
     def alive(self) -> bool:
-        """Whether it runs and does not hang."""
+        """Return whether it runs and does not hang."""
         return self.pid is not None and not self._watchdog.hung
 
     async def tell(self, message: Message, fds: Sequence[int] = ()) -> bool:
@@ -127,7 +127,7 @@ class ChildProcess:
         return False
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -173,7 +173,7 @@ class ChildProcess:
                 process = await trio.lowlevel.open_process(
                     [*program, str(theirs.fileno()), *self._arguments],
                     stdin=subprocess.DEVNULL,
-                    process_group=0,  # Ctrl-C in a terminal is for us alone
+                    process_group=0,  # Ctrl-C in a terminal is for the supervisor only
                     pass_fds=[theirs.fileno(), *self._inherited],
                 )
         except BaseException:
@@ -182,7 +182,7 @@ class ChildProcess:
         return ours, process
 
     async def _listen(self, channel: Channel) -> None:
-        """Act on what the process says. A message that cannot be read or obeyed is not the end of anything."""
+        """Handle the messages of the process. One that cannot be read or handled is logged and ignored."""
         while True:
             try:
                 received = await channel.receive()
@@ -197,7 +197,7 @@ class ChildProcess:
                     case message:
                         await self._owner.child_said(self, message)
             except Exception:
-                logger.exception("a message of %s could not be read or obeyed", self.name)
+                logger.exception("a message of %s could not be handled", self.name)
                 await trio.sleep(BEAT)
 
     async def _watch(self) -> None:

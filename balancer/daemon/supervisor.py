@@ -1,4 +1,4 @@
-"""The supervisor: holds the listening sockets, and keeps one control process and the workers running. Nothing else.
+"""The supervisor: holds the listening sockets and keeps one control process and the workers running.
 
 It never reads the configuration: control does, and says which sockets and how many workers there are to be (``want``,
 then ``commit`` or ``abort``). Whenever control or a worker has been started, both get an end of a new socket pair, so
@@ -49,9 +49,9 @@ from balancer.shared.counters import KEY_BYTES, prepare, size
 logger = logging.getLogger("balancer.supervisor")
 
 DRAIN_TIMEOUT = 1.0
-"""Seconds for children to say that they drain, before that is logged without them."""
+"""Seconds to wait for children to report that they drain."""
 GOODBYE_TIMEOUT = 5.0
-"""Seconds a child may take to end once it is told to end at once."""
+"""Seconds a child may take to end after ``EndNow`` or ``Stop``."""
 
 
 class Supervisor(ChildOwner):
@@ -68,7 +68,7 @@ class Supervisor(ChildOwner):
         self._phase: Phase = "starting"
         self._status = "connections: 0, tunnels: 0"
         self._counted = trio.Event()
-        """Set when ``_status`` is of after the drain has begun."""
+        """Set when ``_status`` is from after the drain began."""
         shared_counters = os.memfd_create("balancer-board")
         os.ftruncate(shared_counters, size(MAX_WORKERS))
         shared = memoryview(mmap.mmap(shared_counters, size(MAX_WORKERS)))
@@ -79,7 +79,7 @@ class Supervisor(ChildOwner):
         self._workers = Workers(self._control, self._sockets, shared_counters, shared)
         self._files = [*memory, shared_counters]
         self._reload_owed = False
-        """A reload was asked for while control was not there."""
+        """A reload was requested while control was not running."""
 
     async def run(self, signals: AsyncIterator[int]) -> int:
         """Run until a signal has ended it, or control refuses to start; return the exit status."""
@@ -120,7 +120,7 @@ class Supervisor(ChildOwner):
 
     async def child_ended(self, child: ChildProcess) -> None:
         if self._phase == "starting" and child.status is not None and child.status > 0:
-            child.wanted = False  # it refuses, or would crash again; one that was killed is started again
+            child.wanted = False  # it refused, or would crash again; one that was killed is restarted
         await self._workers.tell_control()
 
     async def child_said(self, child: ChildProcess, message: Message) -> None:
@@ -161,7 +161,7 @@ class Supervisor(ChildOwner):
             return SocketsRefused(str(error), isinstance(error, InUse))
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
-        """Reload as often as SIGHUP asks for it; return when everything but control has ended."""
+        """Handle signals; return when everything but control has ended."""
         async for number in signals:
             if number == signal.SIGHUP:
                 if not await self._control.tell(ReloadNow()):
@@ -175,7 +175,7 @@ class Supervisor(ChildOwner):
         with trio.move_on_after(DRAIN_TIMEOUT):
             await self._counted.wait()
             await self._workers.drained.wait()
-        self._sockets.close()  # new clients are refused, rather than left waiting
+        self._sockets.close()  # new clients are refused rather than left waiting
         logger.info(
             "%s: no new connections; open ones may finish, a second signal ends them", signal.Signals(number).name
         )
@@ -187,7 +187,7 @@ class Supervisor(ChildOwner):
             nursery.cancel_scope.cancel()
 
     async def _hurry(self, signals: AsyncIterator[int]) -> None:
-        """End at once what is open, at a second signal."""
+        """Close what is open at a second signal."""
         async for number in signals:
             if number != signal.SIGHUP:
                 break
@@ -198,7 +198,7 @@ class Supervisor(ChildOwner):
             worker.kill()
 
     async def _beat(self) -> None:
-        """Tell the service manager, and feed its watchdog while there are workers; traffic does without control."""
+        """Notify the service manager, and feed its watchdog while workers live; traffic does not need control."""
         while True:
             self._notify(alive=self._workers.alive)
             await trio.sleep(self._manager.interval)

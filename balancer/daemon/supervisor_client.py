@@ -52,11 +52,11 @@ class SupervisorClient(SocketSource):
         await self._channel.send(Reloaded())
 
     def answered(self, answer: Answer) -> None:
-        """Its answer has come."""
+        """Pass on an answer of the supervisor."""
         self._answers.send_nowait(answer)
 
     def lost(self) -> None:
-        """It is gone: no answer will come."""
+        """Note that the supervisor is gone."""
         self._answers.close()
 
     async def _ask(self, question: WantSockets | CommitSockets, expected: type[T]) -> T:

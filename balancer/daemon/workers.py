@@ -1,4 +1,4 @@
-"""The workers: how many there are, which sockets each has, and how the surplus ones leave.
+"""The worker processes: their number, their sockets, and how surplus ones leave.
 
 Some facts. A socket of a SO_REUSEPORT group that is closed resets the clients that wait at it and forgets handshakes
 that are half done (net.ipv4.tcp_migrate_req would move them, but is off by default, and for root). So with fewer
@@ -37,13 +37,13 @@ class Workers(ChildOwner):
 
     def __init__(self, control: ChildProcess, sockets: Sockets, shared_fd: int, shared: memoryview) -> None:
         self.drained = trio.Event()
-        """Set when the last worker has stopped accepting."""
+        """Set when all workers have stopped accepting."""
         self.idle = trio.Event()
-        """Set when the last worker has ended."""
+        """Set when all workers have ended."""
         self._control = control
         self._sockets = sockets
         self._version = 0
-        """How often there were other sockets, or might have been."""
+        """Counts the commits of sockets."""
         self._shared_fd = shared_fd
         self._shared = shared
         self._wanted = 1
@@ -68,7 +68,7 @@ class Workers(ChildOwner):
 
     @property
     def alive(self) -> bool:
-        """Whether a worker accepts, if any is to: one that crashes again and again is no reason to end the others."""
+        """Whether any worker works: one that keeps crashing is no reason to restart the daemon."""
         wanted = [worker for worker in self._accepting if worker.wanted]
         return not wanted or any(worker.alive() for worker in wanted)
 
@@ -82,7 +82,7 @@ class Workers(ChildOwner):
         return wanted + len(self._rows) - len(self._accepting) <= MAX_WORKERS
 
     async def commit(self, wanted: int, hang: float) -> None:
-        """Have so many workers, which go by the sockets that were prepared."""
+        """Run this many workers, with the sockets that were prepared."""
         self._leaving.cancel()
         self._sockets.commit(wanted)
         self._version += 1
@@ -135,7 +135,7 @@ class Workers(ChildOwner):
 
     async def child_said(self, child: ChildProcess, message: Message) -> None:
         match message:
-            case Relink():  # it lost control, and we have noticed nothing
+            case Relink():  # it lost its link to control
                 await self._link_soon(child)
             case Resend():  # it had no descriptors left for its sockets
                 self._sent.pop(child, None)
@@ -176,7 +176,7 @@ class Workers(ChildOwner):
                     quiet_since = trio.current_time()
             surplus = self._accepting[self._wanted :]
             del self._accepting[self._wanted :]
-            with trio.CancelScope(shield=True):  # once one of them is told, all of them are
+            with trio.CancelScope(shield=True):  # all of them are told, or none
                 for worker in surplus:
                     worker.wanted = False
                     await worker.tell(Drain())
@@ -212,7 +212,7 @@ class Workers(ChildOwner):
             await self._hand_sockets(worker)
 
     async def _link_soon(self, worker: ChildProcess) -> None:
-        """Link a worker with control, or have it tried again."""
+        """Link a worker with control; if that fails, try again later."""
         if not await self._link(worker):
             self._nursery.start_soon(self._link_again, worker)
 
@@ -224,9 +224,9 @@ class Workers(ChildOwner):
                 return
 
     async def _link(self, worker: ChildProcess) -> bool:
-        """Give control and a worker the ends of a new link; return false if there was no descriptor for it."""
+        """Link control and a worker; return false if there was no descriptor for it."""
         if self._control.channel is None or worker.channel is None:
-            return True  # whichever of them starts later brings it about
+            return True  # whichever starts later calls this again
         try:
             one, other = socket.socketpair()
         except OSError as error:

@@ -56,6 +56,8 @@ class Pool(Selection[Backend]):
         self.retries = Retries()
         self.refused = 0
         """Requests refused because their token made too many connections."""
+        self.removed: dict[str, Backend] = {}
+        """Backends that are gone from the placement and still carried something then: what they count goes on."""
         self._held: set[Backend] = set()
         """Backends that failed to connect; others may come before them for a moment."""
         self._counted: Collection[str] | None = None
@@ -76,22 +78,41 @@ class Pool(Selection[Backend]):
     def place(self, placement: Placement, availabilities: Mapping[str, Availability] | None = None) -> None:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now.
 
-        ``availabilities`` are those of new backends; without one a backend is taken to be available.
+        So do backends that return while they still carry something. ``availabilities`` are those of new backends;
+        without one a backend is taken to be available.
         """
         new = availabilities or {}
-        known, self.backends = self.backends, {}
+        known, self.backends = self.carrying(), {}
         for name, address in placement.addresses.items():
-            backend = self.backends[name] = known.get(name) or Backend(
-                name, address, new.get(name, AVAILABLE), self._held
-            )
+            backend = known.get(name) or Backend(name, address, AVAILABLE, self._held)
+            if name not in known or name in self.removed:
+                backend.availability = new.get(name, AVAILABLE)
             if backend.address != address:
                 backend.address, backend.connection_key = address, object()
-        for name in known.keys() - self.backends.keys():
-            _assign_slot(known[name], None)
+            self.backends[name] = backend
+        self.removed = {name: backend for name, backend in known.items() if name not in self.backends}
+        for backend in self.removed.values():
+            _assign_slot(backend, None)
         self.placement = placement
         self._owned: dict[bytes, Decision[Backend]] = {}
         self.weigh_health()
         self._take_slots()
+
+    def carrying(self) -> dict[str, Backend]:
+        """Return all backends of which something is to be counted: also the removed ones that still carry something."""
+        return {**{name: backend for name, backend in self.removed.items() if backend.active}, **self.backends}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a backend carries anything."""
+        return any(backend.active for backend in self.carrying().values())
+
+    def withdraw(self) -> None:
+        """Stop using shared counters: the pool is removed, and lives on with the connections it still has."""
+        for backend in self.backends.values():
+            _assign_slot(backend, None)
+        self.leases.cells = {}
+        self._cells = self._shared_counters = None
 
     def share(self, shared_counters: SharedCounters) -> None:
         """Use shared counters, so that all workers know what the backends carry."""

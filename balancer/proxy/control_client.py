@@ -165,6 +165,9 @@ class ControlClient:
         self.worker.configure(settings.limits, settings.timeouts, keys)
         self.worker.remembering = prepared.remembering
         pools = {each.name: self._pool(each, setup.pools[each.name], prepared) for each in settings.pool}
+        for name in self.worker.pools.keys() - pools.keys():
+            self.worker.removed_pools[name] = self.worker.pools[name]
+            self.worker.removed_pools[name].withdraw()
         self.worker.pools, self.worker.backend_tls = pools, prepared.backend_tls
         for config in settings.pool:
             if config.name in prepared.backend_tls:
@@ -199,13 +202,13 @@ class ControlClient:
 
     def _pool(self, config: PoolSettings, snapshot: PoolSnapshot, prepared: _PreparedUpdate) -> Pool:
         placement = prepared.placements[config.name]
-        pool = self.worker.pools.get(config.name)
+        pool = self.worker.pools.get(config.name) or self.worker.removed_pools.pop(config.name, None)
         if pool is None:
             pool = Pool(config, placement, snapshot.availabilities)
-            pool.share(self.worker.admission.shared_counters)
         else:
             pool.configure(config)
             pool.place(placement, snapshot.availabilities)
+        pool.share(self.worker.admission.shared_counters)
         pool.update_availability(snapshot.availabilities)
         self._follow(pool, snapshot.places)
         for lease in pool.leases.all():  # what control does not mention any more is over
@@ -294,7 +297,7 @@ class ControlClient:
 
     async def _close_later(self, listener: ListenerState) -> None:
         await trio.sleep(self.worker.timeouts.drain)
-        self.worker.close("its listener has been removed", [listener])
+        await self.worker.close_slowly("its listener has been removed", [listener])
         self._removed.discard(listener)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
@@ -46,6 +47,8 @@ class WorkerState:
         self.log = log
         self.admission = Admission(engine, LimitSettings(), shared_counters)
         self.pools: Mapping[str, Pool] = {}
+        self.removed_pools: dict[str, Pool] = {}
+        """Pools that the configuration does not have any more, while they carry something."""
         self.tokens = shared_counters.buckets(Metered.TOKENS)
         """The rate of new connections of each token."""
         self.idle: defaultdict[object, IdleConnections] = defaultdict(IdleConnections)
@@ -117,6 +120,25 @@ class WorkerState:
             if leaving is None or connection.listener in leaving:
                 self.engine.throw(connection.task, Closed(why))
 
+    async def close_slowly(self, why: str, listeners: Iterable[ListenerState] | None = None) -> None:
+        """Close what is still open, as ``close`` does, over ``timeouts.close_spread``: users whole, all others singly.
+
+        The moment of a user follows from the digest of their token, so that workers close all tabs of one together.
+        """
+        leaving = None if listeners is None else set(listeners)
+        tokens = {tunnel.task: tunnel.token for tunnel in self.tunnel_registry.tunnels.values()}
+        due: list[tuple[float, ClientConnection]] = []
+        for connection in self.connections:
+            if leaving is None or connection.listener in leaving:
+                token = tokens.get(connection.task)
+                place = random.random() if token is None else int(self.digest(token), 16) / 2**64
+                due.append((place, connection))
+        began = trio.current_time()
+        for place, connection in sorted(due, key=lambda each: each[0]):
+            await trio.sleep_until(began + place * self.timeouts.close_spread)
+            if connection in self.connections:
+                self.engine.throw(connection.task, Closed(why))
+
     def tidy(self) -> None:
         """Do what is due every second. A part of it that fails is logged and counted; the others are done."""
         for part in (
@@ -132,8 +154,10 @@ class WorkerState:
                 self.engine.crashed("housekeeping failed; it is tried again in a second")
 
     def _expire_leases(self) -> None:
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self.removed_pools.values()):
             pool.leases.expire(self.engine.now)
+        for name in [name for name, pool in self.removed_pools.items() if not pool.leases and not pool.busy]:
+            del self.removed_pools[name]
 
     def _close_old_connections(self) -> None:
         """Close idle connections to backends that are too old, or whose backends have changed or gone."""

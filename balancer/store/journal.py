@@ -132,10 +132,15 @@ class Journal:
         for entry in entries:
             self._written.count(entry)
 
-    def save(self, seq: int, overlays: Mapping[str, Overlay], configs: Mapping[str, RingRecord]) -> None:
-        """Write the sum of all entries, up to ``seq``. A failure is only logged: the journal has them."""
+    def save(
+        self, seq: int, overlays: Mapping[str, Overlay], configs: Mapping[str, RingRecord], now: float = 0.0
+    ) -> None:
+        """Write the sum of all entries, up to ``seq``, as it is at Unix time ``now``.
+
+        A failure is only logged: the journal has them.
+        """
         written = self._written
-        snapshot = Snapshot(seq, written.time, dict(written.counts), dict(overlays), dict(configs))
+        snapshot = Snapshot(seq, written.time, now, dict(written.counts), dict(overlays), dict(configs))
         data = dump_snapshot(snapshot)
         try:
             replace_file(self._state_path, data)
@@ -231,7 +236,7 @@ class Journal:
         if damaged:
             numbers = ", ".join(str(self._line_number(begin)) for begin in damaged)
             logger.error("%s: damaged and ignored: line %s", self._path, numbers)
-        self._written = Snapshot(snapshot.seq, snapshot.time, dict(snapshot.counts))
+        self._written = Snapshot(snapshot.seq, snapshot.time, counts=dict(snapshot.counts))
         return snapshot
 
     def _unread(self, snapshot: Snapshot | None, whole: int) -> list[tuple[int, bytes]]:

@@ -30,6 +30,8 @@ class Snapshot:
     seq: int = 0
     time: float = 0.0
     """The latest time of these entries, in Unix time: clocks are set back now and then."""
+    saved: float = field(default=0.0, compare=False)
+    """When the overlays were like this, by the clock that their times are of; 0 if that is not known."""
     counts: dict[str, int] = field(default_factory=dict)
     """How many entries there are of each pool."""
     overlays: dict[str, Overlay] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Snapshot:
     def add(self, entry: Entry) -> None:
         """Replay an entry."""
         self.count(entry)
+        self.saved = entry.time
         if entry.config is not None:
             self.configs[entry.pool] = entry.config
         overlay = self.overlays.get(entry.pool, Overlay())
@@ -55,6 +58,7 @@ class _SavedFile(Section):
     min: int | None = None
     seq: int
     time: float | None = None
+    saved: float | None = None
     counts: dict[Name, int] | None = None
     overlays: dict[Name, Overlay]
     configs: dict[Name, RingRecord]
@@ -74,6 +78,7 @@ def dump_snapshot(snapshot: Snapshot) -> bytes:
     saved = _SavedFile(
         seq=snapshot.seq,
         time=snapshot.time,
+        saved=snapshot.saved,
         counts=snapshot.counts,
         overlays=snapshot.overlays,
         configs=snapshot.configs,
@@ -84,7 +89,8 @@ def dump_snapshot(snapshot: Snapshot) -> bytes:
 def load_snapshot(data: bytes) -> tuple[Snapshot, bool]:
     """Return what was saved, and whether entries were counted then. Raises ``ValueError`` or ``Newer``."""
     saved = _read(_saved, data)
-    snapshot = Snapshot(saved.seq, saved.time or 0.0, saved.counts or {}, dict(saved.overlays), dict(saved.configs))
+    overlays, configs = dict(saved.overlays), dict(saved.configs)
+    snapshot = Snapshot(saved.seq, saved.time or 0.0, saved.saved or 0.0, saved.counts or {}, overlays, configs)
     return snapshot, saved.counts is not None
 
 

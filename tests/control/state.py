@@ -15,6 +15,7 @@ from balancer.config import model
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
+from balancer.control.clock import Clock
 from balancer.control.events import Events
 from balancer.control.evictions import Evictions
 from balancer.control.lifecycle import Lifecycle
@@ -80,7 +81,8 @@ class Kept:
     """What control keeps of its pools, without workers: on ``journal``, by the clock ``wall``."""
 
     def __init__(self, settings, journal, wall):
-        self.journal, self.wall = journal, wall
+        self.journal, self.wall = journal, Clock(wall)
+        wall = self.wall
         self.events = Events(wall)
         self.pools = Pools(settings, journal, wall)
         self.pool_states, self.pool_state, self.digest = self.pools.states, self.pools.get, self.pools.digest
@@ -124,7 +126,7 @@ def operating(kept):
     """What the admin API stands on, without workers."""
     evictions = Evictions(kept.pools, kept.registry, kept.events, kept.wall)
     lock = trio.Lock()
-    activation = Activation(kept.registry, None, kept.events, "", START)
+    activation = Activation(kept.registry, None, kept.events, "", Lifecycle())
     watch = CertificateWatch(kept.registry, activation, kept.events, lock)
     reloader = Reloader(
         Path("/nonexistent"),

@@ -14,7 +14,7 @@ from state import START, Kept, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.config import model
-from balancer.control.prober import AT_ONCE, PATIENCE
+from balancer.control.prober import AT_ONCE, FIRST_RESULTS_TIMEOUT
 from balancer.health.results import Verdict
 from balancer.overlay.overlay import Add, Remove
 from balancer.probes.probe import Probe
@@ -156,7 +156,7 @@ async def test_it_does_not_wait_for_ever(clock):
 
         nursery.start_soon(start)
         await host.visited(1)
-        clock.jump(PATIENCE)
+        clock.jump(FIRST_RESULTS_TIMEOUT)
         await started.wait()
         assert site.state("a") is Verdict.UNKNOWN
         assert site.decision(b"t").reason == "panic"

@@ -1,11 +1,11 @@
-"""Rings, and where a token goes."""
+"""Rings and explanations."""
 
 from balancer.admin.responses.common import answer
 
 
 @answer
 class LoadView:
-    """A backend's share of all tokens in relation to the share its weight stands for: 1 is fair."""
+    """A backend's share of all tokens divided by the share that its weight stands for."""
 
     backend: str
     of_fair: float
@@ -13,14 +13,14 @@ class LoadView:
 
 @answer
 class LossView(LoadView):
-    """The worst that the loss of one backend can do: the load of its heir."""
+    """The highest load that the loss of one backend puts on another."""
 
     lost: str
 
 
 @answer
 class SideView:
-    """A ring in numbers."""
+    """Figures of a ring."""
 
     fingerprint: str
     weights: dict[str, float]
@@ -32,27 +32,27 @@ class SideView:
 
 @answer
 class RingView(SideView):
-    """The ring in force."""
+    """The active ring."""
 
     pool: str
     algorithm: str
     points: dict[str, int]
     balance: str
-    """How even it is, in words."""
+    """How even the shares are, in words."""
 
 
 @answer
 class CandidateView:
-    """A backend in a token's order."""
+    """A backend in the order of a token."""
 
     backend: str
     skipped: str | None
-    """Why it is passed over, if it is."""
+    """Why it is skipped, if it is."""
 
 
 @answer
 class Live:
-    """Where a user is connected."""
+    """Where the user is connected."""
 
     place: str
     tunnels: int
@@ -60,39 +60,39 @@ class Live:
 
 @answer
 class ExplanationView:
-    """Where a token goes, or went, and why."""
+    """Where a token goes or went, and why."""
 
     pool: str
     fingerprint: str
     position: str
     """The token's hash."""
     point: str
-    """The end of its owner's arc, or what stands for it."""
+    """The ring point or slot that owns the token."""
     owner: str
     candidates: list[CandidateView]
     members: int
     """Backends on the ring."""
     rule: str | None
-    """What overrides the ring, in words."""
+    """The rule that overrides the ring, in words."""
     placed: str | None
     if_lost: str | None
-    """Where the token goes if that backend is lost."""
+    """Where the token goes if that backend fails."""
     digest: str
 
 
 @answer
 class ExplanationNow(ExplanationView):
-    """Where a token goes."""
+    """Where a token goes now."""
 
     live: Live | None
-    """Null for a user who is not connected."""
+    """Null if the user is not connected."""
     token_from: list[str]
     """The places in requests where the tokens of the user's open tunnels were found."""
 
 
 @answer
 class ExplanationThen(ExplanationView):
-    """Where a token went."""
+    """Where a token went in the past."""
 
     at: float
     """Unix time."""
