@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from itertools import count
 from pathlib import Path
 
@@ -31,9 +32,9 @@ FLAGS = [
 class Browser:
     """A browser with a new profile in ``profile``; a context manager that ends it."""
 
-    def __init__(self, profile: Path):
+    def __init__(self, profile: Path, *flags: str):
         self._process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -62,10 +63,25 @@ class Browser:
         message = {"id": number, "method": method, "params": parameters}
         self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
         while (answer := json.loads(self._socket.recv(timeout=60))).get("id") != number:
-            if answer["method"] == "Log.entryAdded":
-                self.complaints.append(answer["params"]["entry"]["text"])
+            self.heard(answer)
         assert "error" not in answer, answer
         return answer["result"]
+
+    def heard(self, message):
+        """Note what the browser says by itself."""
+        if message["method"] == "Log.entryAdded":
+            self.complaints.append(message["params"]["entry"]["text"])
+
+    def frame(self, host):
+        """The frame that shows a page of ``host``, a site of its own, once it is there."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for target in self.call("Target.getTargets")["targetInfos"]:
+                if target["type"] == "iframe" and f"//{host}" in target["url"]:
+                    session = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+                    return Page(self, session["sessionId"])
+            time.sleep(0.05)
+        raise AssertionError("there is no such frame")
 
     def open(self, url):
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -95,6 +111,12 @@ class Page:
             look();
         }})"""
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"]["value"]
+
+    def value(self, expression):
+        """The value of a JavaScript expression, or that of its promise."""
+        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"]["value"]
 

@@ -61,6 +61,7 @@ def test_every_field(daemon, backend, authority):
         "bytes_out": len(answer(b"hello", status="201 Created")),
         "tls": "TLSv1.3",
         "request_id": arrived["x-request-id"],
+        "token_from": "query",
         "ended": "ok",
         "by": "",
     }

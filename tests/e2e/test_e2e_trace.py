@@ -40,7 +40,7 @@ def decision(daemon, backend, *lines, name="web"):
 
 def test_with_a_pass(daemon, backend, line):
     (told,) = decision(daemon, backend, line)
-    assert re.fullmatch(r"owner; backend=\S+; ring=[0-9a-f]+", told)
+    assert re.fullmatch(r"owner; backend=\S+; ring=[0-9a-f]+; token_from=query", told)
 
 
 def test_without_a_good_pass(daemon, backend, line):
