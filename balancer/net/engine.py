@@ -54,7 +54,8 @@ SPELL = 0.003
 
 _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
-_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_GONE = select.EPOLLHUP | select.EPOLLERR
+_HUNG_UP = select.EPOLLRDHUP | _GONE
 _INTEREST = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
@@ -82,7 +83,7 @@ class Task:
 class Watch(ABC):
     """What the kernel last reported of one descriptor, and the task to wake when it reports more."""
 
-    __slots__ = ("fd", "hung_up", "readable", "task", "writable")
+    __slots__ = ("fd", "gone", "hung_up", "readable", "task", "writable")
 
     def __init__(self, fd: int, task: Task | None) -> None:
         self.fd = fd
@@ -90,6 +91,9 @@ class Watch(ABC):
         self.readable = False
         self.writable = False
         self.hung_up = False
+        """The peer sends no more: it has closed, or only ended its side."""
+        self.gone = False
+        """The peer takes no more either: it has reset the connection, or both sides have ended."""
 
     @abstractmethod
     def close(self) -> None:
@@ -250,8 +254,10 @@ class Engine:
                 watch.readable = True
             if mask & _OUT:
                 watch.writable = True
-            if mask & _GONE:
+            if mask & _HUNG_UP:
                 watch.readable = watch.writable = watch.hung_up = True
+                if mask & _GONE:
+                    watch.gone = True
             task = watch.task
             if task is not None and not task.queued:
                 task.queued = True

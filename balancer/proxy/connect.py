@@ -113,7 +113,7 @@ class Connector:
         no retry is allowed.
         """
         self._reuse_since = math.inf  # fresh ones only
-        if self._connection.transport.hung_up:
+        if self._connection.transport.gone:
             raise error  # there is no client any more that could get the answer
         elsewhere = error.retry is Retry.ELSEWHERE
         if elsewhere or not self.reused:
@@ -168,7 +168,7 @@ class Connector:
             while not (queue[0] is task and backend.enter()):
                 if engine.now >= until:
                     return False
-                if self._connection.transport.hung_up:
+                if self._connection.transport.gone:
                     raise ProxyError(Source.CLIENT, 499, "the client left while it waited for its backend")
                 task.expires = engine.now if queue[0] is task else until
                 with suppress(TimedOut):

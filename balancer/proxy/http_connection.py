@@ -59,6 +59,8 @@ async def _read_request(
             if data and data != b"\r":
                 end = find_end(data, seen)
                 if end > limit or (end < 0 and len(data) > limit):
+                    if b"\r\n" not in data[:limit]:  # not even the first line ends within it
+                        raise ProxyError(Source.CLIENT, 414, "the request target is too long")
                     raise ProxyError(Source.CLIENT, 431, "the request head is too long")
                 if end > 0:
                     return reader.read(data[:end]), data[end:]
