@@ -21,17 +21,17 @@ _TOKENS = {
     32: b"1f55100ef18d74be2405dca65b216d3c",
     64: b"1f55100ef18d74be2405dca65b216d3ced54b0d799ef56db9b27dc1107469a5d",
 }
-_RINGS: dict[str, tuple[model.Ring, float | None]] = {
-    "ring": (model.Ring(), 3.0),
-    "ring, blake2b": (model.Ring(hash="blake2b", seed="a long random text"), 3.0),
-    "ketama": (model.Ring(algorithm="ketama"), 3.0),
-    "haproxy": (model.Ring(algorithm="haproxy"), 3.0),
-    "haproxy consistent": (model.Ring(algorithm="haproxy", hash_type="consistent"), 3.0),
-    "haproxy consistent crc32": (model.Ring(algorithm="haproxy", hash_type="consistent", function="crc32"), 3.0),
-    "haproxy consistent wt6": (model.Ring(algorithm="haproxy", hash_type="consistent", function="wt6"), None),
-    "nginx": (model.Ring(algorithm="nginx"), 3.0),
-    "maglev": (model.Ring(algorithm="maglev"), 2.0),
-    "rendezvous": (model.Ring(algorithm="rendezvous"), None),
+_RINGS: dict[str, tuple[model.RingConfig, float | None]] = {
+    "ring": (model.RingConfig(), 3.0),
+    "ring, blake2b": (model.RingConfig(hash="blake2b", seed="a long random text"), 3.0),
+    "ketama": (model.RingConfig(algorithm="ketama"), 3.0),
+    "haproxy": (model.RingConfig(algorithm="haproxy"), 3.0),
+    "haproxy consistent": (model.RingConfig(algorithm="haproxy", hash_type="consistent"), 3.0),
+    "haproxy consistent crc32": (model.RingConfig(algorithm="haproxy", hash_type="consistent", function="crc32"), 3.0),
+    "haproxy consistent wt6": (model.RingConfig(algorithm="haproxy", hash_type="consistent", function="wt6"), None),
+    "nginx": (model.RingConfig(algorithm="nginx"), 3.0),
+    "maglev": (model.RingConfig(algorithm="maglev"), 2.0),
+    "rendezvous": (model.RingConfig(algorithm="rendezvous"), None),
 }
 """Settings, and the target in microseconds for the first candidate, if there is one."""
 _BUILD_TARGET = 300.0
@@ -82,12 +82,12 @@ def _by_size() -> None:
         print(f"{name:30}" + "".join(f"{each:>9,.1f}" for each in times))
 
 
-def _pool(settings: model.Ring, backends: int) -> model.Pool:
-    return model.Pool(
+def _pool(settings: model.RingConfig, backends: int) -> model.PoolConfig:
+    return model.PoolConfig(
         name="ide",
         ring=settings,
         backend=tuple(
-            model.Backend(name=f"ide-{number:03}", address=Address("10.0.0.1", 1024 + number))
+            model.BackendConfig(name=f"ide-{number:03}", address=Address("10.0.0.1", 1024 + number))
             for number in range(backends)
         ),
     )

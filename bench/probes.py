@@ -51,13 +51,15 @@ def main() -> int:
 
 
 def _config(kind: str, count: int, ports: list[int]) -> model.Config:
-    health = model.Health.model_validate({"type": kind, "path": "/", "interval": "2s"})
+    health = model.HealthConfig.model_validate({"type": kind, "path": "/", "interval": "2s"})
     hosts = tuple(
-        model.Backend(name=f"ide-{number:03}", address=Address("127.0.0.1", ports[number % len(ports)]))
+        model.BackendConfig(name=f"ide-{number:03}", address=Address("127.0.0.1", ports[number % len(ports)]))
         for number in range(count)
     )
-    pool = model.Pool(name="ide", ring=model.Ring(points=1), health=health, backend=hosts)
-    return model.Config(listener=(model.Listener(name="ide", bind=(Address("127.0.0.1"),), pool="ide"),), pool=(pool,))
+    pool = model.PoolConfig(name="ide", ring=model.RingConfig(points=1), health=health, backend=hosts)
+    return model.Config(
+        listener=(model.ListenerConfig(name="ide", bind=(Address("127.0.0.1"),), pool="ide"),), pool=(pool,)
+    )
 
 
 async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:

@@ -1,4 +1,4 @@
-"""The admin API: JSON, and text for people or a picture where a client asks for that with ``Accept``.
+"""The admin API: JSON, or text for people or a picture where a client asks for it with ``Accept``.
 
 GET changes nothing; whatever changes something honours ``If-Match`` with the ``ETag`` of the pool. No token is ever in
 a URL or in an answer.
@@ -28,7 +28,7 @@ class AdminApi:
     async def run(
         self, first: list[AdminListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Serve until cancelled, through the listeners ``first`` at first; all are closed then."""
+        """Serve until cancelled, starting with the listeners ``first``; all are closed at the end."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._counts.run)
 

@@ -36,20 +36,20 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A request, what its path says, who sent it, and what it is about."""
+    """A request with its path parameters, who sent it, and the state it is about."""
 
     services: Services
     views: Views
     metrics: Metrics
     nursery: trio.Nursery
-    """For what goes on after the answer."""
+    """For work that goes on after the answer."""
     request: ApiRequest
     args: Mapping[str, str]
     who: str
 
     @cached_property
     def pool_state(self) -> PoolState:
-        """The book of the pool in the path."""
+        """The state of the pool in the path."""
         try:
             return self.services.pools.get(self.args["pool"])
         except Refused as error:
@@ -71,29 +71,29 @@ class Call:
 
     @property
     def only_at(self) -> str | None:
-        """The version of the pool that the client insists on (RFC 9110, 13.1.1)."""
+        """The version of the pool in ``If-Match`` (RFC 9110, 13.1.1)."""
         value = self.request.headers.get("if-match")
         return None if value in (None, "*") else str(value).strip('"')
 
     def body(self, kind: type[T]) -> T:
-        """The body as ``kind``."""
+        """Return the body, parsed as ``kind``."""
         return requests.parse(kind, self.request.body)
 
     def number(self, name: str, default: int, most: int, least: int = 0) -> int:
-        """A whole number from ``least`` to ``most`` in the query."""
+        """Return a whole number from ``least`` to ``most`` from the query."""
         text = self.request.query.get(name, str(default))
         if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
             raise ApiError(400, f"{name}: expected a whole number from {least} to {most}")
         return int(text)
 
     def wants(self, content_type: str) -> bool:
-        """Does the client prefer this type to JSON?"""
+        """Return whether the client prefers this type to JSON."""
         return content_type in self.request.headers.get("accept", "")
 
     def token(self, text: str) -> bytes:
-        """What the data plane hashes for this token."""
+        """Return what the data plane hashes for this token."""
         try:
-            token = from_operator(text.encode(), token_settings(self.pool_state.config.token))
+            token = from_operator(text.encode(), token_settings(self.pool_state.config))
         except ProxyError as error:
             raise ApiError(400, error.reason) from None
         if token is None:
@@ -101,7 +101,7 @@ class Call:
         return token
 
     def digest(self, text: str, *, prefix: bool = False) -> tuple[str, int | None]:
-        """The digest of a token, or of a beginning of tokens with its length; ``digest:`` and a digest is one."""
+        """Return the digest of a token or of a prefix with its length; ``digest:HEX`` is one already."""
         if not text.startswith("digest:"):
             token = self.token(text)
             return self.services.pools.digest(token), len(token) if prefix else None
@@ -115,16 +115,16 @@ class Call:
         return known[1], None
 
     def answer(self, value: Mapping[str, Any], status: int = 200) -> ApiResponse:
-        """JSON, with the pool's version where there is a pool."""
+        """Return a JSON response, with the pool's version if the path names a pool."""
         tags = (("ETag", f'"{self.pool_state.version}"'),) if "pool" in self.args else ()
         return ApiResponse(status, as_json(value), "application/json", tags)
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:
-    """One object, for people too."""
+    """Encode as JSON, indented so that people can read it too."""
     return to_json(value, indent=1) + b"\n"
 
 
 def as_text(text: str) -> ApiResponse:
-    """Lines to be read by people."""
+    """Encode lines of text for people."""
     return ApiResponse(200, text.encode() + b"\n", "text/plain; charset=utf-8")

@@ -1,6 +1,8 @@
-"""Numbers of the daemon that no pool has, added up over its workers."""
+"""Gauges and counters of the whole daemon, summed over its workers."""
 
 from typing import Any
+
+from msgspec.structs import asdict
 
 from balancer.control.lifecycle import Lifecycle
 from balancer.control.worker_registry import WorkerRegistry
@@ -10,7 +12,7 @@ from balancer.shared.histogram import Histogram
 
 
 def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, Any]:
-    """Return the numbers by name."""
+    """Return them by name."""
     active, counters, gauges = registry.active, registry.counters, registry.gauges
     lag = Histogram(LAG_BOUNDS)
     if counters:
@@ -26,7 +28,7 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
         "crashes": counters.get("crashes", 0),
         "loop_lag": lag.plain(),
         "log_lines_dropped": counters.get("log_lines_dropped", 0),
-        "processes": lifecycle.processes,
+        "processes": [asdict(each) for each in lifecycle.processes],
         "workers": registry.facts(),
         "listeners": {
             listener.name: {

@@ -14,18 +14,18 @@ from prometheus_client.core import Metric
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 EOF = "# EOF\n"
-"""What ends a text in OpenMetrics."""
+"""The last line of an OpenMetrics text."""
 
 Labels = tuple[tuple[str, ...], tuple[str, ...]]
 """Names and values."""
 
 _AS_GAUGE = {"info": "_info"}
-"""Types that Prometheus' own format does not know, with the ending of their samples."""
+"""Types that the Prometheus format does not have, with the suffix of their samples."""
 _ODD = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
 
 
 class Family:
-    """Numbers of one name: what ``GaugeMetricFamily`` and ``CounterMetricFamily`` of the library are, for less."""
+    """A metric family: what the library's ``GaugeMetricFamily`` and ``CounterMetricFamily`` are, but cheaper."""
 
     __slots__ = ("documentation", "labels", "name", "samples", "type")
 
@@ -37,27 +37,27 @@ class Family:
         self.samples: list[tuple[tuple[str, ...], float]] = []
 
     def add(self, value: float, *labels: str) -> None:
-        """One sample, with the values of the labels."""
+        """Add a sample with these label values."""
         self.samples.append((labels, value))
 
 
 class Writer:
-    """Writes the families of one scrape; ``openmetrics`` says in which format, ``known`` has labels of the last one."""
+    """Writes the families of one scrape. ``openmetrics`` selects the format; ``known`` are the last scrape's labels."""
 
     def __init__(self, *, openmetrics: bool, known: Mapping[Labels, str] | None = None) -> None:
         self._openmetrics = openmetrics
         self._former = known or {}
         self.labels: dict[Labels, str] = {}
-        """Those of this scrape, as they are written."""
+        """Label sets of this scrape, rendered."""
 
     def text(self, family: Metric | Family) -> str:
-        """One family: its help, its type and its samples."""
+        """Return a family as text: help, type and samples."""
         name, kind = family.name, family.type
         if not self._openmetrics:
             name += "_total" if kind == "counter" else _AS_GAUGE.get(kind, "")
             kind = "gauge" if kind in _AS_GAUGE else kind
         about = _escaped(family.documentation)
-        if not self._openmetrics:  # where quotes stand for themselves in this place
+        if not self._openmetrics:  # quotes are not escaped in help texts
             about = about.replace(r"\"", '"')
         lines = [f"# HELP {name} {about}\n# TYPE {name} {kind}\n"]
         if isinstance(family, Family):

@@ -1,4 +1,4 @@
-"""Answer requests to the admin API: who may do what, and what becomes of errors."""
+"""Answer requests to the admin API: check permissions and turn errors into responses."""
 
 import hmac
 import logging
@@ -27,7 +27,7 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:]*)(?::[0-9]+)?")
 
 
 class Handler:
-    """Answers what comes through one listener."""
+    """Answers the requests of one listener."""
 
     def __init__(
         self, services: Services, views: Views, metrics: Metrics, nursery: trio.Nursery, listener: AdminListener
@@ -59,7 +59,7 @@ class Handler:
             return _error(412 if "if-match" in request.headers else 409, str(error))
         except Refused as error:
             return _error(409, str(error))
-        except Exception:  # a fault of ours: the client learns no more than that, the log everything
+        except Exception:  # our own bug: the details go to the log, not to the client
             logger.exception("%s %s failed", request.method, route)
             return _error(500, "the balancer made a mistake; its log has the details")
 

@@ -18,7 +18,7 @@ CLOSE_TIMEOUT = 1.0
 
 
 class AdminListeners(Participant):
-    """Opened and closed with the configuration."""
+    """The open listeners, changed by reloads."""
 
     def __init__(self) -> None:
         self._open: dict[AdminListener, trio.CancelScope] = {}
@@ -30,7 +30,7 @@ class AdminListeners(Participant):
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve with a ``handler`` for each listener, until cancelled; all are closed then."""
+        """Serve with a ``handler`` for each listener until cancelled; all are closed at the end."""
         self._handler = handler
         async with trio.open_nursery() as self._nursery:
             self.change(first)
@@ -38,10 +38,10 @@ class AdminListeners(Participant):
             await trio.sleep_forever()
 
     def prepare(self, old: Config, new: Config) -> Prepared:
-        return _Prepared(self, open_listeners(new.admin, list(self._open)))
+        return _PreparedListeners(self, open_listeners(new.admin, list(self._open)))
 
     def change(self, listeners: list[AdminListener]) -> None:
-        """Serve through these from now on; clients of the others are served a little longer."""
+        """Switch to these listeners; clients of the others are served for ``CLOSE_TIMEOUT`` more."""
         for listener in self._open.keys() - set(listeners):
             self._open.pop(listener).cancel()
         for listener in listeners:
@@ -52,7 +52,7 @@ class AdminListeners(Participant):
                 logger.info("the admin API answers on %s", listener.name)
 
     def close_unused(self, listeners: list[AdminListener]) -> None:
-        """Close those of them that are not in use."""
+        """Close those that are not in use."""
         for listener in listeners:
             if listener not in self._open:
                 listener.close()
@@ -68,7 +68,7 @@ class AdminListeners(Participant):
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedListeners:
     owner: AdminListeners
     listeners: list[AdminListener]
 

@@ -1,7 +1,8 @@
-"""The sockets of the admin API, and what whoever comes through one may do.
+"""The sockets of the admin API, and what their clients may do.
 
-The Unix socket gives full control to whom the file system lets in. A TCP address gives full control to holders of the
-token in ``token_file``; without one it only reads, and then listens on loopback alone (the configuration sees to it).
+The Unix socket gives full control to everyone whom its file permissions admit. A TCP address gives full control to
+holders of the token in ``token_file``; without one it is read-only and listens on loopback only (the configuration
+makes sure of that).
 """
 
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from balancer.config.model import Admin
+from balancer.config.model import AdminConfig
 from balancer.config.scalars import Address
 from balancer.errors import InUse, Refused
 from balancer.net.bind import open_listener, refusal
@@ -33,24 +34,24 @@ class AdminListener:
 
     sock: socket.socket
     wanted: str
-    """What the configuration asked for."""
+    """The address in the configuration."""
     name: str
-    """Its address, as configurations write it."""
+    """The address it is bound to, written as in configurations."""
     token: bytes | None = None
-    """What a TCP client has to present to do more than look at metrics; None for one that may only read."""
+    """Token that TCP clients must present, except for metrics and health; None if they may only read."""
     next_token: bytes | None = None
-    """The token once the configuration is active for which it was opened, or kept."""
+    """The token that becomes valid when the configuration that is being prepared is activated."""
     path: Path | None = None
     """The file of a Unix socket."""
     inode: int = 0
 
     @property
     def local(self) -> bool:
-        """Is it a Unix socket?"""
+        """Whether it is a Unix socket."""
         return self.path is not None
 
     def close(self) -> None:
-        """Close the socket and remove its file, unless the file is another's by now."""
+        """Close the socket and remove its file, unless the file belongs to another socket by now."""
         self.sock.close()
         if self.path is not None:
             with suppress(OSError):
@@ -58,7 +59,7 @@ class AdminListener:
                     self.path.unlink()
 
 
-def open_listeners(admin: Admin, present: Sequence[AdminListener] = ()) -> list[AdminListener]:
+def open_listeners(admin: AdminConfig, present: Sequence[AdminListener] = ()) -> list[AdminListener]:
     """Open the sockets that the configuration asks for; of ``present`` ones, those it still asks for are kept.
 
     Raise ``Refused`` when one cannot be opened; then nothing has changed.
@@ -83,7 +84,7 @@ def open_listeners(admin: Admin, present: Sequence[AdminListener] = ()) -> list[
 
 
 def who(sock: trio.socket.SocketType, author: str) -> str:
-    """Whom the journal names: what clients call themselves, and what the system knows of them."""
+    """Return the author for the journal: the name a client gives, and what the system knows of it."""
     if sock.family == socket.AF_UNIX:
         _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         known = f"uid {uid}"
@@ -108,7 +109,7 @@ def _unix_listener(path: Path) -> AdminListener:
 
 
 def _clear(path: Path) -> None:
-    """Remove the socket that a daemon which was killed has left; refuse to take one from a daemon that lives."""
+    """Remove the socket file of a daemon that was killed; refuse if a running daemon owns it."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise Refused(f"admin.socket {path} is a file, not a socket; move it away or name another path")

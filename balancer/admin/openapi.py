@@ -1,4 +1,4 @@
-"""The admin API described for programs, as OpenAPI 3.1: from the routes, the types of bodies and of answers.
+"""The OpenAPI 3.1 document of the admin API, made from its routes and from the types of bodies and answers.
 
 https://spec.openapis.org/oas/v3.1.0.html
 """
@@ -23,26 +23,26 @@ EVENTS = "text/event-stream"
 JSON = "application/json"
 
 Routes = Mapping[str, Mapping[str, Callable[..., Awaitable[ApiResponse]]]]
-"""By path and method."""
+"""Handlers by path and method."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What goes in and comes out at one method of a path."""
+    """What one method of a path takes and answers."""
 
     answer: Any = None
-    """Type of the JSON that is answered, if any is."""
+    """Type of the JSON answer, if there is one."""
     body: type[Section] | None = None
     status: int = 200
-    """Of an answer to a request that was granted."""
+    """Status of a successful answer."""
     others: tuple[str, ...] = ()
-    """Other types than JSON that it answers if ``Accept`` asks for them."""
+    """Content types other than JSON that ``Accept`` may ask for."""
     query: Mapping[str, str] | None = None
-    """Whole numbers that may stand in the query, and what they mean."""
+    """Integer query parameters and their meaning."""
     words: Mapping[str, str] | None = None
-    """Texts that may stand in the query, and what they mean."""
+    """String query parameters and their meaning."""
     unavailable: Any = None
-    """Type of the JSON that comes with 503, for those that know it."""
+    """Type of the JSON answer with status 503, if it has one."""
 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
@@ -52,7 +52,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/openapi.json"): Operation(dict[str, Any]),
     ("GET", "/v1/status"): Operation(status.Status),
     ("GET", "/v1/events"): Operation(
-        others=(EVENTS,), query={"last": "older events to begin with"}, unavailable=common.Error
+        others=(EVENTS,), query={"last": "start with this many older events"}, unavailable=common.Error
     ),
     ("GET", "/v1/reload"): Operation(reload.ReloadState),
     ("POST", "/v1/reload"): Operation(reload.Reloaded, requests.ReloadBody, others=(TEXT,)),
@@ -60,56 +60,60 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/certificates"): Operation(reload.Certificates),
     ("GET", "/v1/sessions"): Operation(
         sessions.Sessions,
-        query={"limit": "tunnels to list"},
-        words={"pool": "of this pool", "backend": "on this backend", "user": "of this user, by digest"},
+        query={"limit": "most tunnels to list"},
+        words={"pool": "only this pool", "backend": "only this backend", "user": "only this user, by digest"},
     ),
     ("DELETE", "/v1/sessions/{session}"): Operation(sessions.SessionEnded),
     ("GET", "/v1/log-level"): Operation(status.LogLevel),
     ("PUT", "/v1/log-level"): Operation(status.LogLevel, requests.LogLevelBody),
-    ("GET", "/v1/pools"): Operation(pools.Pools),
-    ("GET", "/v1/pools/{pool}"): Operation(pools.Pool),
+    ("GET", "/v1/pools"): Operation(pools.PoolsView),
+    ("GET", "/v1/pools/{pool}"): Operation(pools.PoolView),
     ("GET", "/v1/pools/{pool}/backends"): Operation(pools.Backends),
-    ("PUT", "/v1/pools/{pool}/backends/{backend}/state"): Operation(changes.BackendChanged, requests.StateBody),
+    ("PUT", "/v1/pools/{pool}/backends/{backend}/state"): Operation(
+        changes.BackendChanged | changes.StatePreviewView, requests.StateBody
+    ),
     ("PUT", "/v1/pools/{pool}/backends/{backend}/weight"): Operation(changes.BackendChanged, requests.WeightBody),
     ("POST", "/v1/pools/{pool}/backends/{backend}/ramp"): Operation(changes.BackendChanged, requests.RampBody),
-    ("GET", "/v1/pools/{pool}/ring"): Operation(ring.Ring, others=(TEXT,)),
+    ("GET", "/v1/pools/{pool}/ring"): Operation(ring.RingView, others=(TEXT,)),
     ("POST", "/v1/pools/{pool}/explain"): Operation(
         ring.ExplanationNow | ring.ExplanationThen, requests.ExplainBody, others=(TEXT,)
     ),
-    ("POST", "/v1/pools/{pool}/digest"): Operation(changes.Digest, requests.TokenBody),
-    ("POST", "/v1/pools/{pool}/plan"): Operation(plans.Plan, requests.PlanBody, others=(TEXT,)),
+    ("POST", "/v1/pools/{pool}/digest"): Operation(changes.DigestView, requests.TokenBody),
+    ("POST", "/v1/pools/{pool}/plan"): Operation(plans.PlanView, requests.PlanBody, others=(TEXT,)),
     ("GET", "/v1/pools/{pool}/pins"): Operation(changes.Pins),
     ("POST", "/v1/pools/{pool}/pins"): Operation(changes.Pinned, requests.PinBody, status=201),
     ("DELETE", "/v1/pools/{pool}/pins/{digest}"): Operation(
-        changes.Unpinned, query={"prefix": "length of the beginning that is pinned, for the pin of one"}
+        changes.Unpinned, query={"prefix": "length of the pinned prefix, for the pin of a prefix"}
     ),
-    ("GET", "/v1/pools/{pool}/strays"): Operation(plans.Strays, query={"limit": "strays to list"}),
+    ("GET", "/v1/pools/{pool}/strays"): Operation(plans.Strays, query={"limit": "most strays to list"}),
     ("POST", "/v1/pools/{pool}/settle"): Operation(plans.SettlingNow, requests.SettleBody, status=202),
     ("DELETE", "/v1/pools/{pool}/settle"): Operation(plans.SettlingNow),
-    ("GET", "/v1/pools/{pool}/journal"): Operation(changes.Journal, query={"limit": "newest entries to list"}),
-    ("GET", "/v1/plans/{plan}"): Operation(plans.Plan, others=(TEXT, SVG)),
-    ("POST", "/v1/plans/{plan}/apply"): Operation(plans.Applied),
+    ("GET", "/v1/pools/{pool}/journal"): Operation(
+        changes.JournalView, query={"limit": "most entries to list; the newest"}
+    ),
+    ("GET", "/v1/plans/{plan}"): Operation(plans.PlanView, others=(TEXT, SVG)),
+    ("POST", "/v1/plans/{plan}/apply"): Operation(plans.AppliedView),
     ("POST", "/v1/trace"): Operation(changes.Trace, requests.TraceBody),
 }
 """Every method of every path."""
 
 _PUBLIC = ("/healthz", "/readyz", "/metrics")
-_ABOUT = """How operators look at the balancer and change what it does. The Unix socket (admin.socket) gives full
-control; the TCP address (admin.listen) asks for the token of admin.token_file, and only reads if there is none."""
+_ABOUT = """How operators inspect and control the balancer. The Unix socket (admin.socket) gives full
+control; the TCP address (admin.listen) requires the token in admin.token_file, and is read-only without one."""
 _REFUSALS = {
-    400: "The body, the query or a token in it is not what is asked for.",
+    400: "The body, the query or a token is invalid.",
     401: "The bearer token is missing or wrong (TCP with a token_file).",
-    403: "This address only reads (TCP without a token_file).",
+    403: "This address is read-only (TCP without a token_file).",
     404: "There is no such pool, backend, plan or pin.",
-    409: "It cannot be done as things are; nothing was changed.",
-    412: "If-Match was given, and the pool has changed since.",
-    421: "Asked by another name than that of this machine (TCP without a token_file).",
-    500: "The balancer made a mistake; its log has the details.",
+    409: "Not possible in the present state; nothing was changed.",
+    412: "The pool has changed since the version in If-Match.",
+    421: "The Host is not a loopback name (TCP without a token_file).",
+    500: "Internal error; the balancer's log has the details.",
 }
 
 
 def document(routes: Routes) -> dict[str, Any]:
-    """The description of ``routes``."""
+    """Return the OpenAPI document of ``routes``."""
     inputs: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = []
     for operation in OPERATIONS.values():
         for kind in (operation.answer, operation.unavailable, operation.body):
@@ -165,11 +169,11 @@ def _parameters(method: str, path: str, operation: Operation) -> list[dict[str, 
     ]
     fields = {}
     if method != "GET" and "{pool}" in path:
-        fields["If-Match"] = "do it only if the pool has this ETag, that is, if nobody has changed it since"
+        fields["If-Match"] = "change the pool only if this is still its ETag"
     if method != "GET":
-        fields["Balancer-Author"] = "who asks, for the journal"
+        fields["Balancer-Author"] = "who makes the change, for the journal"
     if EVENTS in operation.others:
-        fields["Last-Event-ID"] = "the last event that was seen; those behind it follow"
+        fields["Last-Event-ID"] = "the last event received; the stream continues after it"
     return [
         *named,
         *numbers,
@@ -182,9 +186,9 @@ def _responses(method: str, path: str, operation: Operation, schemas: Mapping[An
     content: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in operation.others}
     if operation.answer is not None:
         content = {JSON: {"schema": schemas[operation.answer]}, **content}
-    found: dict[str, Any] = {str(operation.status): {"description": "Done.", "content": content}}
+    found: dict[str, Any] = {str(operation.status): {"description": "Success.", "content": content}}
     if operation.unavailable is not None:
-        found["503"] = _json("Not now.", schemas[operation.unavailable])
+        found["503"] = _json("Not available.", schemas[operation.unavailable])
     for number in _refusals(method, path, operation):
         found[str(number)] = _json(_REFUSALS[number], schemas[common.Error])
     return found

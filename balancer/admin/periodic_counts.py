@@ -1,4 +1,4 @@
-"""What takes too long to count whenever somebody looks: strays, and the shares of a ring. Counted when something has
+"""Numbers that take too long to count on request: strays, and the shares of a ring. Counted when something has
 changed, and now and then: users come and go."""
 
 import logging
@@ -17,14 +17,14 @@ from balancer.ring.base import Ring
 logger = logging.getLogger("balancer.scan")
 
 INTERVAL = 5.0
-"""Seconds between two counts while nothing happens."""
+"""Seconds between two counts while nothing changes."""
 PAUSE = 0.2
-"""Seconds between two counts at least, however much happens."""
+"""Least seconds between two counts."""
 
 
 @dataclass(frozen=True)
 class RingCounts:
-    """A ring in numbers, by backend."""
+    """Points and shares of a ring, by backend."""
 
     fingerprint: str
     shares: Mapping[str, float]
@@ -32,7 +32,7 @@ class RingCounts:
 
 
 class PeriodicCounts:
-    """The last counts, by pool; none of a pool before its first."""
+    """The last counts by pool; a pool that has not been counted is missing."""
 
     def __init__(self, pools: Pools, evictions: Evictions, events: Events) -> None:
         self.strays: dict[str, int] = {}
@@ -49,8 +49,8 @@ class PeriodicCounts:
                 for name in list(self._pools.states):
                     await self._count(name)
             except Refused as error:
-                logger.warning("strays and shares are as they were: %s", error)
-            except Exception:  # numbers that are late must not end the daemon
+                logger.warning("strays and shares could not be counted: %s", error)
+            except Exception:  # late numbers must not end the daemon
                 logger.exception("counting strays and shares failed")
             await trio.sleep(PAUSE)
             with trio.move_on_after(INTERVAL):
@@ -58,7 +58,7 @@ class PeriodicCounts:
 
     async def _count(self, name: str) -> None:
         pool_state = self._pools.states.get(name)
-        if pool_state is None:  # gone with a reload meanwhile
+        if pool_state is None:  # a reload has removed it meanwhile
             return
         ring = pool_state.ring
         self.strays[name] = await self._evictions.count_strays(name)
@@ -68,5 +68,5 @@ class PeriodicCounts:
 
 
 def ring_counts(ring: Ring) -> RingCounts:
-    """The numbers of a ring; takes long for a large one."""
+    """Count a ring; this takes long for a large one."""
     return RingCounts(ring.fingerprint, ring.shares(), ring.point_counts())

@@ -1,6 +1,6 @@
-"""What the admin API takes: the bodies of its requests as types, and what is wrong with one in plain words.
+"""The bodies of requests to the admin API, as types, and messages for invalid ones.
 
-A body may hold a token, so no message quotes one: pydantic's own words for a problem do not.
+A body may hold a token, so no message quotes its values; pydantic's messages do not either.
 """
 
 from typing import Annotated, Literal, Self, TypeVar
@@ -10,37 +10,37 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from balancer.config.model import Array, Name, Section
 from balancer.config.scalars import Level
 from balancer.errors import Refused
-from balancer.overlay.entries import RingConfig
+from balancer.overlay.entries import RingRecord
 from balancer.overlay.overlay import MAX_WEIGHT, Change, Text
 from balancer.overlay.states import State
 
 T = TypeVar("T", bound=Section)
 
-Token = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
-"""A token as it stands in the URL, or ``digest:`` and its digest as the access log has it."""
+Token = Annotated[str, StringConstraints(min_length=1, max_length=65536)]
+"""A token as in the URL, or ``digest:`` and its digest as in the access log."""
 Seconds = Annotated[float, Field(gt=0, le=366 * 86400.0, allow_inf_nan=False)]
 
 
 class InvalidBody(Refused):
-    """A body that is not what the request needs."""
+    """The body does not fit the request."""
 
 
 class TokenBody(Section):
-    """Which token, or which beginning of tokens."""
+    """A token, or a prefix of tokens."""
 
     token: Token
     prefix: bool = False
 
 
 class ExplainBody(Section):
-    """Where a token goes, now or ``at`` a Unix time that has passed."""
+    """Explain where a token goes, or went at Unix time ``at``."""
 
     token: Token
     at: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class PinBody(Section):
-    """A pin; it ends by itself after ``seconds``."""
+    """A pin, which expires after ``seconds``."""
 
     token: Token
     prefix: bool = False
@@ -50,16 +50,16 @@ class PinBody(Section):
 
 
 class ReloadBody(Section):
-    """Whether only to look."""
+    """Reload, or with ``dry_run`` only show what would change."""
 
     dry_run: bool = False
 
 
 class PlanBody(Section):
-    """Changes to be looked at before they are made, or the ring and backends of another configuration."""
+    """Changes to preview, or the ring and backends of another configuration."""
 
     changes: Annotated[Array[Change], Field(max_length=1000)] = ()
-    to: RingConfig | None = None
+    to: RingRecord | None = None
 
     @model_validator(mode="after")
     def one_of_both(self) -> Self:
@@ -69,44 +69,53 @@ class PlanBody(Section):
 
 
 class StateBody(Section):
-    """An admin state."""
+    """The admin state of a backend; ``dry_run`` only shows whose tunnels it would close, and when."""
 
     state: State
+    cut_after: Seconds | Literal["never"] | None = None
+    """Seconds after which the tunnels that are left are closed; absent for the default of the pool."""
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def nothing_to_cut(self) -> Self:
+        if self.state == "ready" and self.cut_after is not None:
+            raise ValueError("cut_after is for drain and maint: a ready backend keeps its tunnels")
+        return self
 
 
 class WeightBody(Section):
-    """A weight, to be reached in ``over`` seconds."""
+    """A weight, reached at once or over ``over`` seconds."""
 
     weight: Annotated[float, Field(ge=0.0, le=MAX_WEIGHT, allow_inf_nan=False)]
     over: Annotated[float, Field(ge=0.0, le=30 * 86400.0, allow_inf_nan=False)] = 0.0
 
 
 class RampBody(Section):
-    """What becomes of a weight that is changing."""
+    """What to do with a gradual change of a weight."""
 
     action: Literal["pause", "resume", "rollback"]
 
 
 class LogLevelBody(Section):
-    """The least serious messages to write."""
+    """The log level."""
 
     level: Level
 
 
 class SettleBody(Section):
-    """Users a second."""
+    """How fast to move users."""
 
     rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
 class TraceBody(Section):
-    """For how long a pass is good."""
+    """How long a trace pass is valid."""
 
     seconds: Annotated[float, Field(ge=1, le=7 * 86400.0, allow_inf_nan=False)]
 
 
 def parse(kind: type[T], body: bytes) -> T:
-    """The body as ``kind``. Raises ``InvalidBody`` with every problem."""
+    """Parse a body as ``kind``. Raise ``InvalidBody`` with every problem."""
     try:
         return kind.model_validate_json(body or b"{}")
     except ValidationError as error:

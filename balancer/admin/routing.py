@@ -1,4 +1,4 @@
-"""The routes of the admin API: which handler answers a method of a path."""
+"""The routes of the admin API: handlers by path and method."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ RouteHandler = Callable[[Call], Awaitable[ApiResponse]]
 
 
 async def description(call: Call) -> ApiResponse:
-    """This description."""
+    """Return this OpenAPI document."""
     return call.answer(await compute(document, ROUTES))
 
 
@@ -67,6 +67,6 @@ def find_route(request: ApiRequest) -> tuple[RouteHandler, str, dict[str, str]]:
         if match is not None:
             if method not in methods:
                 allowed = ", ".join(["HEAD", *methods] if "GET" in methods else methods)
-                raise ApiError(405, f"this takes {allowed}", (("Allow", allowed),))
+                raise ApiError(405, f"this path allows {allowed}", (("Allow", allowed),))
             return methods[method], path, match.groupdict()
-    raise ApiError(404, "there is nothing here; /v1/status is a good place to begin")
+    raise ApiError(404, "no such path; start at /v1/status, or see /v1/openapi.json")

@@ -1,6 +1,6 @@
 """A small HTTP/1.1 server for operators: h11 on trio streams, everything a client may use bounded.
 
-It serves few requests and must harm nobody: heads, bodies, connections and the time a client may take have limits, and
+It serves few requests and must not disturb anything else: heads, bodies, connections and times have limits, and
 a client beyond them, or one that does not speak HTTP, loses its connection and nothing else. Clients of one socket
 cannot take away the connections of another: each has its own number.
 """
@@ -19,47 +19,47 @@ logger = logging.getLogger("balancer.admin")
 
 MAX_HEAD = 16384
 MAX_BODY = 1 << 18
-"""Bytes; some thousand changes."""
+"""Bytes of the longest body: some thousand changes."""
 MAX_CONNECTIONS = 64
 """Open at a time on one socket; further ones are closed at once."""
-PATIENCE = 30.0
-"""Seconds for a request to arrive, the wait for it included, and for an answer to be taken."""
+CLIENT_TIMEOUT = 30.0
+"""Seconds a client may take to send a request, the wait before it included, or to read an answer."""
 MAX_STREAMS = 32
-"""Of them, those with an answer that does not end."""
+"""Most connections that stream an endless answer, of ``MAX_CONNECTIONS``."""
 LINGER = 1.0
-"""Seconds for which what a refused client still sends is read, so that a reset does not overtake the answer."""
+"""Seconds for which a refused client's data is still read: a reset could overtake the answer."""
 
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """A request as it arrived."""
+    """A request."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    """Names in lower case; of several with one name, the last."""
+    """By name in lower case; if a name is repeated, the last one."""
     body: bytes
 
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """What is answered."""
+    """A response."""
 
     status: int
     body: bytes
     content_type: str
     headers: tuple[tuple[str, str], ...] = ()
     more: Callable[[], Awaitable[bytes]] | None = None
-    """Makes the next piece of an answer that goes on until the client leaves."""
+    """Returns the next piece of a response that goes on until the client leaves."""
 
 
 Answer = Callable[[ApiRequest, trio.socket.SocketType], Awaitable[ApiResponse]]
-"""From a request, and the socket it came by, to the response."""
+"""Makes a response to a request that came through a socket."""
 
 
 async def serve(sock: socket.socket, answer: Answer, clients: trio.Nursery) -> None:
-    """Accept from a listening socket until cancelled; it is closed then, and its clients live on in ``clients``."""
+    """Accept from a listening socket until cancelled, and close it then; its clients live on in ``clients``."""
     connections = 0
     streams = trio.Semaphore(MAX_STREAMS)
 
@@ -71,7 +71,7 @@ async def serve(sock: socket.socket, answer: Answer, clients: trio.Nursery) -> N
             connections += 1
             try:
                 await converse(stream, answer, streams)
-            except Exception:  # a fault of ours; it must not end the others
+            except Exception:  # our own bug; it must not end the others
                 logger.exception("a connection of the admin API failed")
             finally:
                 connections -= 1
@@ -100,10 +100,10 @@ async def converse(stream: trio.SocketStream, answer: Answer, streams: trio.Sema
 
 
 async def _receive(stream: trio.SocketStream, wire: h11.Connection) -> ApiRequest | None:
-    """The next request, or None when the client has ended the connection."""
+    """Return the next request, or None once the client has closed the connection."""
     head: h11.Request | None = None
     body = bytearray()
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(CLIENT_TIMEOUT):
         while True:
             event = wire.next_event()
             match event:
@@ -150,7 +150,7 @@ async def _stream(
     more: Callable[[], Awaitable[bytes]],
     streams: trio.Semaphore,
 ) -> None:
-    """Send pieces until the client leaves, or says anything more."""
+    """Send pieces until the client leaves or sends more."""
     try:
         streams.acquire_nowait()
     except trio.WouldBlock:
@@ -189,15 +189,15 @@ def _head(response: ApiResponse, framing: list[tuple[str, str]]) -> h11.Response
 
 
 async def _pass_on(stream: trio.SocketStream, *parts: bytes | None) -> None:
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(CLIENT_TIMEOUT):
         await stream.send_all(b"".join(part for part in parts if part))
 
 
 async def _refuse(stream: trio.SocketStream, wire: h11.Connection, status: int) -> None:
-    """Say what a client that broke the rules did, if it can still be told, and end the connection."""
+    """Answer a client that broke the rules, if it can still receive, and close the connection."""
     if wire.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
         return
-    text = {413: "the body is too long", 431: "the head is too long"}.get(status, "this is no HTTP/1.1 request")
+    text = {413: "the body is too long", 431: "the head is too long"}.get(status, "this is not an HTTP/1.1 request")
     body = f'{{"error": "{text}"}}\n'.encode()
     try:
         refusal = ApiResponse(status, body, "application/json", (("Connection", "close"),))

@@ -1,4 +1,4 @@
-"""Everything the admin API stands on."""
+"""What the admin API uses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from balancer.control.pools import Pools
 from balancer.control.reload import Reloader
 from balancer.control.saved_counters import CounterFile
 from balancer.control.worker_registry import WorkerRegistry
-from balancer.pool.tracing import Passes
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Services:
     evictions: Evictions
     plans: Plans
     reloader: Reloader
-    passes: Passes
     events: Events
     lifecycle: Lifecycle
     counters: CounterFile
@@ -41,9 +39,9 @@ class Services:
 
     @property
     def persistent(self) -> bool:
-        """Does the state outlive the daemon?"""
+        """Whether the state survives a restart of the daemon."""
         return self.config.state_dir is not None
 
     def gauges(self) -> dict[str, Any]:
-        """Return the numbers of the daemon that no pool has."""
+        """Return gauges and counters of the whole daemon."""
         return daemon_gauges(self.lifecycle, self.registry)

@@ -1,4 +1,4 @@
-"""Pools and backends at this moment, as plain values for JSON and for metrics."""
+"""Pools and backends as plain values, for JSON and for metrics."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -7,8 +7,10 @@ import trio
 
 from balancer.admin.periodic_counts import PeriodicCounts
 from balancer.admin.services import Services
+from balancer.control.deadlines import cut_times
 from balancer.control.evictions import Settling
 from balancer.control.pool_state import PoolState
+from balancer.control.worker_counts import BackendCounts
 from balancer.health.availability import Availability
 from balancer.health.outliers import Outcome
 from balancer.health.tracker import HealthTracker
@@ -16,14 +18,14 @@ from balancer.overlay.overlay import Ramp
 
 
 class Views:
-    """Reads everything where it is; what takes long to count comes from the last ``scan``."""
+    """Reads the present state; numbers that take long to count are from the last ``scan``."""
 
     def __init__(self, services: Services, scan: PeriodicCounts) -> None:
         self.scan = scan
         self._services = services
 
     def pool(self, pool: PoolState) -> dict[str, Any]:
-        """Return a pool in numbers."""
+        """Return a pool."""
         counts, name, now = pool.counts, pool.name, trio.current_time()
         return {
             "name": name,
@@ -35,7 +37,7 @@ class Views:
             "panic": pool.panic,
             "available": sum(pool.takes_new(backend, now) for backend in pool.backends),
             "users": sum(pool.leases.users.values()),
-            "tunnels": sum(backend.counts.tunnels for backend in pool.backends.values()),
+            "tunnels": sum(counts.tunnels for counts in pool.backend_counts()),
             "pins": len(pool.overlay.pins),
             "strays": self.scan.strays.get(name),
             "decisions": dict(counts.decisions),
@@ -49,10 +51,11 @@ class Views:
     def backends(self, pool_state: PoolState) -> list[dict[str, Any]]:
         """Return every backend of a pool."""
         configured = pool_state.configured
-        return [self._backend(pool_state, name, configured) for name in pool_state.backends]
+        present = [self._backend(pool_state, name, configured) for name in pool_state.backends]
+        return [*present, *(self._removed(pool_state, name) for name in pool_state.removed)]
 
     def backend(self, pool_state: PoolState, name: str) -> dict[str, Any]:
-        """Return one backend: what was decided about it, its health, and what it has served."""
+        """Return one backend: its state, health and counters."""
         return self._backend(pool_state, name, pool_state.configured)
 
     def _backend(self, pool_state: PoolState, name: str, configured: Mapping[str, float]) -> dict[str, Any]:
@@ -69,6 +72,7 @@ class Views:
             "state": pool_state.overlay.state(name),
             "backup": name in pool_state.placement.backups,
             "state_since": state.since if state else None,
+            **self._cut(pool_state, name),
             "up": not down,
             "why_down": down or None,
             "health": self._health(pool_state.health.get(name), backend.availability),
@@ -78,21 +82,40 @@ class Views:
             "ramp": _ramp(ramp, self._services.wall()) if ramp else None,
             "share": rings.shares.get(name, 0.0) if rings else None,
             "users": pool_state.leases.users[name],
-            "tunnels": counts.tunnels,
-            "sessions": counts.active,
             "max_connections": (pool_state.config.max_connections if limit is None else limit) or None,
-            "queued": counts.queued,
-            "full": counts.full,
-            "requests": counts.requests,
-            "connects": counts.connects,
-            "connect_errors": counts.connect_errors,
-            "response_errors": counts.response_errors,
-            "bytes_sent": counts.bytes_in,
-            "bytes_received": counts.bytes_out,
+            **_counted(counts),
+        }
+
+    def _cut(self, pool_state: PoolState, name: str) -> dict[str, float | None]:
+        """When the tunnels that are left are closed."""
+        at = cut_times(self._services.config, pool_state).get(name)
+        return {"cut_at": at, "cut_in": None if at is None else max(0.0, at - self._services.wall())}
+
+    def _removed(self, pool_state: PoolState, name: str) -> dict[str, Any]:
+        """A backend that was removed while tunnels or requests were left on it."""
+        removed = pool_state.removed[name]
+        return {
+            "name": name,
+            "address": removed.address,
+            "state": "removed",
+            "backup": False,
+            "state_since": removed.since,
+            **self._cut(pool_state, name),
+            "up": True,
+            "why_down": None,
+            "health": None,
+            "takes_new": False,
+            "weight": 0.0,
+            "configured_weight": None,
+            "ramp": None,
+            "share": 0.0,
+            "users": pool_state.leases.users[name],
+            "max_connections": None,
+            **_counted(removed.counts),
         }
 
     def _health(self, health: HealthTracker | None, availability: Availability) -> dict[str, Any] | None:
-        """What probes say; None if there are none."""
+        """Return what probes say; None without probes."""
         if health is None:
             return None
         now = trio.current_time()
@@ -114,7 +137,7 @@ class Views:
 
 
 def settling_facts(work: Settling | None) -> dict[str, Any] | None:
-    """Return the progress of sending strays home; None if nobody has asked for it."""
+    """Return the progress of moving strays home; None if that was not asked for."""
     if work is None:
         return None
     return {
@@ -127,14 +150,29 @@ def settling_facts(work: Settling | None) -> dict[str, Any] | None:
 
 
 def reload_facts(services: Services) -> dict[str, Any]:
-    """Return the active generation, and how the last reload went."""
+    """Return the active generation and the result of the last reload."""
     active, done = services.registry.active, services.reloader.last
     found = {"time": done.time, "who": done.who, "ok": done.ok, "problems": done.problems} if done else None
     return {"generation": active.generation, "since": active.since, "last_reload": found}
 
 
+def _counted(counts: BackendCounts) -> dict[str, int]:
+    return {
+        "tunnels": counts.tunnels,
+        "sessions": counts.active,
+        "queued": counts.queued,
+        "full": counts.full,
+        "requests": counts.requests,
+        "connects": counts.connects,
+        "connect_errors": counts.connect_errors,
+        "response_errors": counts.response_errors,
+        "bytes_sent": counts.bytes_in,
+        "bytes_received": counts.bytes_out,
+    }
+
+
 def _ramp(ramp: Ramp, wall: float) -> dict[str, Any] | None:
-    """A weight on its way; none once it has arrived."""
+    """Return a gradual change of a weight; None once it is complete."""
     left = ramp.over - ramp.passed(wall)
     if left <= 0:
         return None

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from balancer.config.model import Admin
+from balancer.config.model import AdminConfig
 from balancer.errors import Refused
 
 DEFAULT = "/run/balancer/admin.sock"
@@ -149,7 +149,7 @@ def configured_address(path: Path) -> str | None:
     """
     try:
         document = tomllib.loads(path.read_bytes().decode())
-        admin = Admin.model_validate(document.get("admin", {}), context={"base": path.absolute().parent})
+        admin = AdminConfig.model_validate(document.get("admin", {}), context={"base": path.absolute().parent})
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, ValidationError):

@@ -7,14 +7,15 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from balancer.cli.client import DEFAULT, Client, Unreachable, admin_address, find_daemon
 from balancer.errors import ConfigError, Refused
 
 TOKEN_HELP = "the token as in the URL, or - to read it from standard input, or digest:HEX as in the access log"
-_DIGEST = re.compile(r"digest:([0-9a-f]{16})(?:/([0-9]{1,4}))?")
+T = TypeVar("T")
+_DIGEST = re.compile(r"digest:([0-9a-f]{16})(?:/([0-9]{1,5}))?")
 
 Run = Callable[[argparse.Namespace], str]
 """Takes the parsed arguments and returns the text to print."""
@@ -124,10 +125,10 @@ def as_json(value: Any) -> str:  # noqa: ANN401  # any answer of the daemon
     return json.dumps(value, indent=2)
 
 
-def argument(parse: Callable[[str], float]) -> Callable[[str], float]:
+def argument(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Wrap ``parse`` for use as an argparse ``type``: argparse hides the message of a ``ValueError``."""
 
-    def parsed(text: str) -> float:
+    def parsed(text: str) -> T:
         try:
             return parse(text)
         except ValueError as error:

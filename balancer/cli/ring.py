@@ -10,7 +10,7 @@ from balancer.cli import ring_live, verify
 from balancer.cli.client import Client, Unreachable, configured_address
 from balancer.cli.live import add_verb, as_json, daemon, read_token
 from balancer.config.load import load
-from balancer.config.model import Config, Pool
+from balancer.config.model import Config, PoolConfig
 from balancer.config.plain import token_settings
 from balancer.errors import ProxyError, Refused
 from balancer.http.token import from_operator
@@ -146,7 +146,7 @@ def _plan_files(args: argparse.Namespace) -> tuple[str, str | None]:
     return "\n\n".join(report.plan_text(*each) for each in plans), picture
 
 
-def _pools(path: Path, name: str | None) -> list[Pool]:
+def _pools(path: Path, name: str | None) -> list[PoolConfig]:
     """All pools of a file, or only ``name``."""
     config: Config = load(path, time.time())
     pools = [pool for pool in config.pool if name in (None, pool.name)]
@@ -155,16 +155,16 @@ def _pools(path: Path, name: str | None) -> list[Pool]:
     return pools
 
 
-def _only_pool(pools: list[Pool]) -> Pool:
+def _only_pool(pools: list[PoolConfig]) -> PoolConfig:
     if len(pools) > 1:
         raise Refused(f"choose a pool with --pool: {', '.join(pool.name for pool in pools)}")
     return pools[0]
 
 
-def _token(pool: Pool, argument: str) -> bytes:
+def _token(pool: PoolConfig, argument: str) -> bytes:
     """What a worker would hash for this token."""
     try:
-        token = from_operator(read_token(argument), token_settings(pool.token))
+        token = from_operator(read_token(argument), token_settings(pool))
     except ProxyError as error:
         raise Refused(error.reason) from None
     if token is None:

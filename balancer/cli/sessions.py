@@ -1,7 +1,6 @@
 """`balancer sessions`: list or close open tunnels. `balancer certificates`: list active certificates."""
 
 import argparse
-import time
 from urllib.parse import urlencode
 
 from balancer.cli.live import TOKEN_HELP, add_verb, as_json, daemon, digest_of
@@ -34,7 +33,6 @@ def _sessions(args: argparse.Namespace) -> str:
     found = client.ask("GET", f"/v1/sessions?{query}")
     if args.json:
         return as_json(found)
-    now = time.time()
     head = ["session", "user", "pool", "backend", "client", "open for", "sent", "received"]
     rows = [
         [
@@ -43,7 +41,7 @@ def _sessions(args: argparse.Namespace) -> str:
             each["pool"],
             each["backend"],
             each["client"],
-            format_duration(max(0.0, now - each["since"])),
+            format_duration(each["seconds"]),
             str(each["bytes_in"]),
             str(each["bytes_out"]),
         ]

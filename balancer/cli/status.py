@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from balancer.cli.live import add_verb, as_json, daemon
-from balancer.cli.tables import Cell, count, paint, table
+from balancer.cli.tables import TableCell, count, format_time, paint, table
 from balancer.config.scalars import format_duration
 
 _REFUSED = {
@@ -15,7 +15,8 @@ _REFUSED = {
     "client_rate": "one client connected too fast (limits.client_rate)",
     "handshakes": "slow TLS handshake cut off because others were waiting (limits.max_handshakes)",
 }
-_STATE_COLOURS = {"ready": "good", "drain": "warning", "maint": "bad"}
+_LEAVING = {"drain": "drains in", "maint": "is in maint in", "removed": "was removed from"}
+_STATE_COLOURS = {"ready": "good", "drain": "warning", "maint": "bad", "removed": "warning"}
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -65,6 +66,13 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
         yield "new connections are refused: memory limit reached (limits.memory)"
     if not found["state_kept"]:
         yield "pins, states and weights are lost when the daemon ends: set state_dir in its configuration"
+    for name, tunnels in found["removed_pools"].items():
+        yield f"pool {name} was removed: {count(tunnels, 'tunnel')} are left"
+    for pool in found["pools"]:
+        for backend in pool["backend"]:
+            if backend["state"] != "ready":
+                where = f"{_LEAVING[backend['state']]} pool {pool['name']}"
+                yield f"backend {backend['name']} {where}: {left_text(backend)}"
     for number, noun in (
         ("crashes", "connection closed by an internal error: see the balancer's log"),
         ("log_lines_dropped", "access log line lost: its target does not keep up"),
@@ -92,11 +100,11 @@ def _pool_line(pool: dict[str, Any]) -> str:
 
 def backends_table(backends: Iterable[dict[str, Any]]) -> str:
     """Return a table with a row for each backend."""
-    heads = ("backend", "address", "state", "up", "weight", "share", "users", "tunnels", "requests", "errors")
+    heads = ("backend", "address", "state", "up", "weight", "share", "users", "tunnels", "requests", "errors", "closes")
     return table(heads, [_row(backend) for backend in backends])
 
 
-def _row(backend: dict[str, Any]) -> list[Cell | str]:
+def _row(backend: dict[str, Any]) -> list[TableCell | str]:
     return [
         backend["name"],
         backend["address"],
@@ -108,12 +116,32 @@ def _row(backend: dict[str, Any]) -> list[Cell | str]:
         str(backend["tunnels"]),
         str(backend["requests"]),
         str(backend["connect_errors"] + backend["response_errors"]),
+        closes_text(backend),
     ]
 
 
-def state_cell(backend: dict[str, Any]) -> Cell:
+def left_text(backend: dict[str, Any]) -> str:
+    """Return how many are left on a backend that takes no new users, and how long they may stay."""
+    left = f"{count(backend['users'], 'user')} with {count(backend['tunnels'], 'tunnel')} are left"
+    if backend["cut_at"] is None:
+        return f"{left}, and may stay"
+    if not backend["cut_in"]:
+        return f"{left}, and are being closed"
+    return f"{left}, until {format_time(backend['cut_at'])} (in {format_duration(backend['cut_in'])})"
+
+
+def closes_text(backend: dict[str, Any]) -> str:
+    """Return when what is left on a backend is closed, in a word; empty for one that takes users."""
+    if backend["state"] == "ready":
+        return ""
+    if backend["cut_at"] is None:
+        return "never"
+    return f"in {format_duration(backend['cut_in'])}" if backend["cut_in"] else "now"
+
+
+def state_cell(backend: dict[str, Any]) -> TableCell:
     """Return the administrative state as a cell."""
-    return Cell(backend["state"], _STATE_COLOURS[backend["state"]])
+    return TableCell(backend["state"], _STATE_COLOURS[backend["state"]])
 
 
 def weight_text(backend: dict[str, Any]) -> str:
@@ -127,15 +155,17 @@ def weight_text(backend: dict[str, Any]) -> str:
     return weight
 
 
-def up_cell(backend: dict[str, Any]) -> Cell:
+def up_cell(backend: dict[str, Any]) -> TableCell:
     """Return the health as a cell: up, down, ejected, or starting slowly."""
+    if backend["state"] == "removed":
+        return TableCell("-")
     if not backend["up"]:
-        return Cell(backend["why_down"], "bad")
+        return TableCell(backend["why_down"], "bad")
     health = backend["health"] or {}
     if health.get("ejected"):
-        return Cell(f"up, {health['ejected']}, {format_duration(health['ejected_for'])} left", "bad")
+        return TableCell(f"up, {health['ejected']}, {format_duration(health['ejected_for'])} left", "bad")
     if health.get("wish"):
-        return Cell(f"up, {health['wish']}", "warning")
+        return TableCell(f"up, {health['wish']}", "warning")
     if health.get("points", 1) < 1:
-        return Cell(f"up, starts with {health['points']:.0%} of its points", "warning")
-    return Cell("up", "good")
+        return TableCell(f"up, starts with {health['points']:.0%} of its points", "warning")
+    return TableCell("up", "good")

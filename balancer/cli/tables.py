@@ -15,7 +15,7 @@ _COLOURS = {"good": "32", "warning": "33", "bad": "31"}
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A text with a colour, named by what it means: ``good``, ``warning``, ``bad``, or none."""
 
     text: str
@@ -34,10 +34,10 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[TableCell | str]]) -> str:
     """Align the columns, each as wide as its widest cell; columns of numbers are right-aligned."""
-    given = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
-    cells = [[Cell(printable(cell.text), cell.colour) for cell in row] for row in given]
+    given = [[cell if isinstance(cell, TableCell) else TableCell(cell) for cell in row] for row in rows]
+    cells = [[TableCell(printable(cell.text), cell.colour) for cell in row] for row in given]
     widths = [
         max(len(head), *(len(row[i].text) for row in cells)) if cells else len(head) for i, head in enumerate(heads)
     ]
@@ -45,7 +45,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> str:
         bool(cells) and all(re.match(r"[0-9-]*[ 0-9.%]*$", row[i].text) for row in cells) for i in range(len(heads))
     ]
 
-    def line(row: Sequence[Cell]) -> str:
+    def line(row: Sequence[TableCell]) -> str:
         padded = [
             cell.text.rjust(width) if to_right else cell.text.ljust(width)
             for cell, width, to_right in zip(row, widths, right, strict=True)
@@ -53,7 +53,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> str:
         painted = [paint(text, cell.colour) for text, cell in zip(padded, row, strict=True)]
         return "  " + "  ".join(painted).rstrip()
 
-    return "\n".join(line(row) for row in [[Cell(head) for head in heads], *cells])
+    return "\n".join(line(row) for row in [[TableCell(head) for head in heads], *cells])
 
 
 def format_time(stamp: float) -> str:

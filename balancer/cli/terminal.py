@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from balancer.cli.tables import Cell
+from balancer.cli.tables import TableCell
 from balancer.errors import Refused
 
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
@@ -62,7 +62,7 @@ class Terminal:
         columns, lines = os.get_terminal_size(sys.stdout.fileno())
         return os.terminal_size((columns or 80, lines or 24))
 
-    def show(self, lines: Sequence[Sequence[Cell]]) -> None:
+    def show(self, lines: Sequence[Sequence[TableCell]]) -> None:
         """Replace the content of the screen by these lines, cut off at its size."""
         size = self.size
         if size != self._size:
@@ -90,7 +90,7 @@ class Terminal:
             data += os.read(sys.stdin.fileno(), 64)
         return list(_keys(data))
 
-    def _painted(self, line: Sequence[Cell], width: int) -> str:
+    def _painted(self, line: Sequence[TableCell], width: int) -> str:
         parts = []
         for cell in line:
             text = cell.text[:width]

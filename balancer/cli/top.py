@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from balancer.cli.client import Client, Unreachable
 from balancer.cli.live import add_verb, argument, daemon
-from balancer.cli.tables import Cell, count
+from balancer.cli.tables import TableCell, count
 from balancer.cli.terminal import Terminal, full_screen
 from balancer.cli.top_view import Key, Line, Sample, head, table
 from balancer.config.scalars import parse_duration
@@ -17,7 +17,7 @@ _TIMEOUT = 5.0
 """Seconds for an answer; the screen does not react to keys meanwhile."""
 _STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -10, "page down": 10, "home": -1_000_000, "end": 1_000_000}
 _STATE_KEYS = {"d": "drain", "r": "ready"}
-_HELP = Cell("up/down select  d drain  r ready  q quit", "faint")
+_HELP = TableCell("up/down select  d drain  r ready  q quit", "faint")
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -91,7 +91,7 @@ class _Top:
 
     def _draw(self) -> None:
         size = self._terminal.size
-        above: list[Line] = [[Cell(self._error, "bad")]]
+        above: list[Line] = [[TableCell(self._error, "bad")]]
         listed: list[Line] = []
         place = 0
         if self._sample is not None:
@@ -116,18 +116,18 @@ class _Top:
         backend = self._sample.backends[key]
         connected = f"{count(backend['users'], 'user')} with {count(backend['tunnels'], 'tunnel')} connected"
         self._unconfirmed = key, state
-        self._notice = Cell(f"{state} {key[1]} of pool {key[0]}? {connected}; press y to confirm", "warning")
+        self._notice = TableCell(f"{state} {key[1]} of pool {key[0]}? {connected}; press y to confirm", "warning")
 
     def _confirm(self, key: str) -> None:
         assert self._unconfirmed is not None
         ((pool, name), state), self._unconfirmed = self._unconfirmed, None
         if key != "y":
-            self._notice = Cell(f"{name} is unchanged", "faint")
+            self._notice = TableCell(f"{name} is unchanged", "faint")
             return
         path = f"/v1/pools/{quote(pool, safe='')}/backends/{quote(name, safe='')}/state"
         try:
             backend: dict[str, Any] = self._client.ask("PUT", path, {"state": state})["backend"]
         except (Refused, Unreachable) as error:
-            self._notice = Cell(str(error), "bad")
+            self._notice = TableCell(str(error), "bad")
         else:
-            self._notice = Cell(f"{name} is now in state {backend['state']}", "good")
+            self._notice = TableCell(f"{name} is now in state {backend['state']}", "good")

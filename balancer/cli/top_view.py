@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from balancer.cli.status import panic_alarm, state_cell, up_cell, warnings, weight_text
-from balancer.cli.tables import Cell, count
+from balancer.cli.status import closes_text, panic_alarm, state_cell, up_cell, warnings, weight_text
+from balancer.cli.tables import TableCell, count
 from balancer.config.scalars import format_duration
 
-Line = list[Cell]
+Line = list[TableCell]
 Key = tuple[str, str]
 """Pool and name of a backend."""
 
@@ -50,18 +50,18 @@ class _Column:
     head: str
     priority: int
     """On a narrow screen, columns of the lowest priority are left out."""
-    cell: Callable[[Sample, Key, dict[str, Any]], Cell]
+    cell: Callable[[Sample, Key, dict[str, Any]], TableCell]
     right: bool = True
 
 
-def _text(text: Callable[[dict[str, Any]], str]) -> Callable[[Sample, Key, dict[str, Any]], Cell]:
-    return lambda _, __, backend: Cell(text(backend))
+def _text(text: Callable[[dict[str, Any]], str]) -> Callable[[Sample, Key, dict[str, Any]], TableCell]:
+    return lambda _, __, backend: TableCell(text(backend))
 
 
-def _rate(*names: str, colour: str = "") -> Callable[[Sample, Key, dict[str, Any]], Cell]:
-    def cell(sample: Sample, key: Key, _: dict[str, Any]) -> Cell:
+def _rate(*names: str, colour: str = "") -> Callable[[Sample, Key, dict[str, Any]], TableCell]:
+    def cell(sample: Sample, key: Key, _: dict[str, Any]) -> TableCell:
         rate = sample.rate(lambda each: sum(each.backends[key][name] for name in names))
-        return Cell(short(rate), colour if rate else "")
+        return TableCell(short(rate), colour if rate else "")
 
     return cell
 
@@ -72,6 +72,7 @@ _COLUMNS = (
     _Column("STATE", 98, lambda _, __, backend: state_cell(backend), right=False),
     _Column("HEALTH", 97, lambda _, __, backend: up_cell(backend), right=False),
     _Column("WEIGHT", 6, _text(lambda backend: weight_text(backend)), right=False),
+    _Column("CLOSES", 92, _text(lambda backend: closes_text(backend)), right=False),
     _Column("SHARE", 4, _text(lambda backend: "" if backend["share"] is None else f"{backend['share']:.1%}")),
     _Column("USERS", 96, _text(lambda backend: str(backend["users"]))),
     _Column("TUNNELS", 95, _text(lambda backend: str(backend["tunnels"]))),
@@ -88,10 +89,13 @@ def head(sample: Sample, address: str, error: str) -> list[Line]:
     found = sample.found
     opened = sample.rate(lambda each: sum(one["connections"] for one in each.found["listeners"].values()))
     return [
-        [Cell(f"balancer {found['version']}", "head"), Cell(f" at {address}, up {format_duration(found['uptime'])}")],
-        [Cell(f"{found['connections']} of {found['max_connections']} connections, {short(opened)} new/s")],
-        *([[Cell(error, "bad")]] if error else []),
-        *[[Cell(line, "warning")] for line in warnings(found)],
+        [
+            TableCell(f"balancer {found['version']}", "head"),
+            TableCell(f" at {address}, up {format_duration(found['uptime'])}"),
+        ],
+        [TableCell(f"{found['connections']} of {found['max_connections']} connections, {short(opened)} new/s")],
+        *([[TableCell(error, "bad")]] if error else []),
+        *[[TableCell(line, "warning")] for line in warnings(found)],
     ]
 
 
@@ -102,12 +106,12 @@ def table(sample: Sample, selected: Key | None, width: int) -> tuple[list[Line],
     columns, widths = _fitting(sample, width)
     for name, pool in sample.pools.items():
         lines += [*([[]] if lines else []), *_pool(sample, name, pool)]
-        lines.append(_joined([Cell(column.head, "head") for column in columns], columns, widths))
+        lines.append(_joined([TableCell(column.head, "head") for column in columns], columns, widths))
         for key, cells in _rows(sample, name, columns):
             line = _joined(cells, columns, widths)
             if key == selected:
                 place = len(lines)
-                line = [Cell("".join(cell.text for cell in line).ljust(width), "selected")]
+                line = [TableCell("".join(cell.text for cell in line).ljust(width), "selected")]
             lines.append(line)
     return lines, place
 
@@ -135,16 +139,16 @@ def _pool(sample: Sample, name: str, pool: dict[str, Any]) -> Iterator[Line]:
         for why in pool["decisions"]
     }
     if pool["panic"]:
-        yield [Cell(panic_alarm(pool), "bad")]
+        yield [TableCell(panic_alarm(pool), "bad")]
     yield [
-        Cell(f"pool {name}", "head"),
-        Cell(
+        TableCell(f"pool {name}", "head"),
+        TableCell(
             f"  {pool['available']} of {count(pool['backends'], 'backend')} take new users; "
             f"{count(pool['users'], 'user')}, {count(pool['tunnels'], 'tunnel')}, {count(pool['pins'], 'pin')}{strays}"
         ),
     ]
-    yield [Cell(_GAP + "answers/s  " + _pairs(answers))]
-    yield [Cell(_GAP + "decisions/s  " + _pairs(decisions))]
+    yield [TableCell(_GAP + "answers/s  " + _pairs(answers))]
+    yield [TableCell(_GAP + "decisions/s  " + _pairs(decisions))]
 
 
 def _pairs(numbers: dict[str, str]) -> str:
@@ -163,16 +167,16 @@ def _fitting(sample: Sample, width: int) -> tuple[list[_Column], list[int]]:
     return columns, [wide[column] for column in columns]
 
 
-def _rows(sample: Sample, pool: str, columns: list[_Column]) -> Iterator[tuple[Key, list[Cell]]]:
+def _rows(sample: Sample, pool: str, columns: list[_Column]) -> Iterator[tuple[Key, list[TableCell]]]:
     for key, backend in sample.backends.items():
         if key[0] == pool:
             cells = [column.cell(sample, key, backend) for column in columns]
-            yield key, [Cell(cell.text[:_LONGEST], cell.colour) for cell in cells]
+            yield key, [TableCell(cell.text[:_LONGEST], cell.colour) for cell in cells]
 
 
-def _joined(cells: list[Cell], columns: list[_Column], widths: list[int]) -> Line:
+def _joined(cells: list[TableCell], columns: list[_Column], widths: list[int]) -> Line:
     line = []
     for cell, column, width in zip(cells, columns, widths, strict=True):
         text = cell.text.rjust(width) if column.right else cell.text.ljust(width)
-        line.append(Cell(_GAP + text, cell.colour))
+        line.append(TableCell(_GAP + text, cell.colour))
     return line

@@ -11,13 +11,13 @@ from pathlib import Path
 from balancer.cli import verify_against
 from balancer.cli.live import as_json, run_verb
 from balancer.config.load import load
-from balancer.config.model import Config, Pool
+from balancer.config.model import Config, PoolConfig
 from balancer.errors import Refused
 from balancer.migrate import verify_report
 from balancer.migrate.logs import haproxy, nginx
 from balancer.migrate.logs.entry import Change, Parse
 from balancer.migrate.logs.lines import lines
-from balancer.migrate.verify import Verdict, Verifier
+from balancer.migrate.verify import Verifier, VerifyResult
 from balancer.migrate.verify_logs import Reading, read
 from balancer.pool.digest import Digest
 
@@ -55,12 +55,12 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    verdicts: list[Verdict] = []
+    verdicts: list[VerifyResult] = []
     code = run_verb(lambda each: _verify(each, verdicts), args)
     return code or (0 if all(verdict.proved for verdict in verdicts) else 1)
 
 
-def _verify(args: argparse.Namespace, verdicts: list[Verdict]) -> str:
+def _verify(args: argparse.Namespace, verdicts: list[VerifyResult]) -> str:
     if bool(args.logs) == (args.against is not None):
         raise Refused("give log files to read, or --against URL to send probes to a running balancer")
     config = load(args.config, time.time())
@@ -105,7 +105,7 @@ def _down(name: str, verifiers: dict[str, Verifier]) -> None:
         verifier.change(Change(0, "", name, up=False))
 
 
-def _pools(config: Config, args: argparse.Namespace) -> list[Pool]:
+def _pools(config: Config, args: argparse.Namespace) -> list[PoolConfig]:
     pools = [pool for pool in config.pool if args.pool in (None, pool.name)]
     if not pools:
         raise Refused(f'{args.config} has no pool "{args.pool}"; it has {", ".join(pool.name for pool in config.pool)}')
@@ -114,13 +114,13 @@ def _pools(config: Config, args: argparse.Namespace) -> list[Pool]:
     return pools
 
 
-def _by_address(config: Config, pool: Pool) -> bool:
+def _by_address(config: Config, pool: PoolConfig) -> bool:
     """Whether the pool is used only in ``tcp`` mode, where client addresses are hashed."""
     modes = {(each.mode, each.key) for each in config.listener if each.pool == pool.name}
     return bool(modes) and all(mode == ("tcp", "client_ip") for mode in modes)
 
 
-def _parser(layout: str | None, pools: list[Pool]) -> Parse:
+def _parser(layout: str | None, pools: list[PoolConfig]) -> Parse:
     if layout is None:
         return haproxy.detector()
     if layout.startswith("@"):

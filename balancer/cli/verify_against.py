@@ -17,9 +17,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from balancer.cli.live import argument
 from balancer.cli.tables import parse_rate
-from balancer.config.model import Pool, Token
+from balancer.config.model import PoolConfig, TokenConfig
 from balancer.errors import Refused
-from balancer.migrate.logs.entry import Request
+from balancer.migrate.logs.entry import LoggedRequest
 from balancer.migrate.verify import Verifier
 
 _ANSWER_TIMEOUT = 5.0
@@ -50,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--ca-file", type=Path, metavar="FILE", help="CA certificates (PEM) to trust, for https")
 
 
-def send_probes(args: argparse.Namespace, pools: list[Pool], verifier: Verifier) -> None:
+def send_probes(args: argparse.Namespace, pools: list[PoolConfig], verifier: Verifier) -> None:
     """Send the probes and pass each answer to ``verifier``. Raises ``Refused`` if that is impossible or not allowed."""
     if len(pools) > 1:
         raise Refused(f"choose a pool with --pool: {', '.join(pool.name for pool in pools)}")
@@ -77,7 +77,9 @@ def send_probes(args: argparse.Namespace, pools: list[Pool], verifier: Verifier)
             server = _backend_named(text, verifier.labels) or f"answer {status} that names no backend"
             lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in fields.items())
             when = int(time.monotonic()) + 1
-            verifier.request(Request(when, target.encode(), "", None, (server,), fields=lines), f"probe {number + 1}")
+            verifier.request(
+                LoggedRequest(when, target.encode(), "", None, (server,), fields=lines), f"probe {number + 1}"
+            )
     finally:
         prober.close()
 
@@ -94,7 +96,7 @@ def _url(args: argparse.Namespace) -> SplitResult:
     return url
 
 
-def _with_token(url: SplitResult, rule: Token, token: str) -> tuple[str, dict[str, str]]:
+def _with_token(url: SplitResult, rule: TokenConfig, token: str) -> tuple[str, dict[str, str]]:
     """The request target and header fields that carry the token."""
     path, query = url.path or "/", f"?{url.query}" if url.query else ""
     match rule.source:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Certificate, Config, Tls
+from balancer.config.model import CertificateConfig, Config, TlsConfig
 from balancer.config.pem import Pem
 from balancer.config.scalars import shown
 
@@ -35,7 +35,7 @@ class CertificateInfo:
     """SHA-256 of the certificate in hex, as ``openssl x509 -fingerprint -sha256`` without colons."""
 
 
-def read(tls: Tls) -> tuple[Pem, ...]:
+def read(tls: TlsConfig) -> tuple[Pem, ...]:
     """Read the certificates of a listener, in order. Raises ``ValueError`` for a file that cannot be read."""
     return tuple(_pem(each) for each in tls.certificates)
 
@@ -60,11 +60,11 @@ def findings(config: Config, now: float) -> Iterator[Finding]:
             if tls.ca_file is not None:
                 yield from _authority_findings((*at, "ca_file"), tls.ca_file)
         if pool.tls.cert is not None and pool.tls.key is not None:
-            own = Certificate(cert=pool.tls.cert, key=pool.tls.key)
+            own = CertificateConfig(cert=pool.tls.cert, key=pool.tls.key)
             yield from _pair_findings(("pool", i, "tls"), own, now, served=False)
 
 
-def _pem(certificate: Certificate) -> Pem:
+def _pem(certificate: CertificateConfig) -> Pem:
     cert = _read(certificate.cert)
     return Pem(cert, _read(certificate.key), describe_pem(certificate.cert, cert).names)
 
@@ -76,7 +76,7 @@ def _authority_findings(at: Key, path: Path) -> Iterator[Finding]:
         yield Finding(at, str(error))
 
 
-def _pair_findings(at: Key, certificate: Certificate, now: float, *, served: bool = True) -> Iterator[Finding]:
+def _pair_findings(at: Key, certificate: CertificateConfig, now: float, *, served: bool = True) -> Iterator[Finding]:
     """A pair ``served`` to clients must name hosts; one that is presented to backends need not."""
     cert, key = (*at, "cert"), (*at, "key")
     chain: list[x509.Certificate] = []
@@ -108,7 +108,7 @@ def _validity_findings(at: Key, path: Path, info: CertificateInfo, now: float) -
         yield Finding(at, message, warning=True)
 
 
-def _key_findings(at: Key, certificate: Certificate, chain: list[x509.Certificate]) -> Iterator[Finding]:
+def _key_findings(at: Key, certificate: CertificateConfig, chain: list[x509.Certificate]) -> Iterator[Finding]:
     key_name, cert_name = _name(certificate.key), _name(certificate.cert)
     try:
         key = _read_key(certificate.key)

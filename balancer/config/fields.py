@@ -12,6 +12,8 @@ from balancer.config.scalars import (
     Address,
     Memory,
     parse_address,
+    parse_cut_after,
+    parse_delay,
     parse_duration,
     parse_host_pattern,
     parse_memory,
@@ -51,6 +53,16 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     PlainSerializer(lambda seconds: f"{Decimal(repr(seconds)):f}s", when_used="json"),
     WithJsonSchema({"type": "string", "pattern": f"^{DURATION.pattern}$", "examples": ["500ms", "10s", "1h"]}),
+]
+Delay = Annotated[
+    float,
+    BeforeValidator(parse_delay),
+    PlainSerializer(lambda seconds: f"{Decimal(repr(seconds)):f}s" if seconds else "0s", when_used="json"),
+]
+CutAfter = Annotated[
+    float | Literal["never"],
+    BeforeValidator(parse_cut_after),
+    PlainSerializer(lambda value: value if value == "never" else f"{Decimal(repr(value)):f}s", when_used="json"),
 ]
 Rate = Annotated[float, BeforeValidator(parse_rate), PlainSerializer(_written_rate)]
 AmountOfMemory = Annotated[Memory, BeforeValidator(parse_memory), PlainSerializer(str)]

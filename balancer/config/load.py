@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from balancer.config import certificates, messages, rules
+from balancer.config import certificates, key_file, messages, rules
 from balancer.config.finding import Finding, Key
 from balancer.config.locate import lines, nearest
 from balancer.config.model import Config
@@ -89,7 +89,7 @@ def _validate(path: Path, text: str, document: dict[str, Any], now: float) -> Re
         repair(repaired, [each.key for each in found])
         config = Config.model_validate(repaired, context=context)
     broken = [each.key for each in found]
-    beyond = chain(rules.findings(config), certificates.findings(config, now))
+    beyond = chain(rules.findings(config), key_file.findings(config), certificates.findings(config, now))
     found += [each for each in beyond if not any(each.depends_on(key) for key in broken)]
 
     where = lines(text)

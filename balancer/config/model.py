@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from balancer.config.fields import (
     AmountOfMemory,
     BackendAddress,
+    CutAfter,
     Duration,
     File,
     HostPattern,
@@ -30,18 +31,20 @@ Array = Annotated[tuple[T, ...], Field(strict=False)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 HttpToken = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
+Param = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,64}$")]
+Duplicates = Literal["refuse", "first", "last"]
 
 
 class Section(BaseModel):
     """A table of the file: frozen, without unknown keys, without implicit type conversions.
 
-    Validators are built on first use: the command line mostly needs only that of ``Admin``.
+    Validators are built on first use: the command line mostly needs only that of ``AdminConfig``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
-class Admin(Section):
+class AdminConfig(Section):
     """The addresses of the admin API."""
 
     socket: File | None = None
@@ -52,7 +55,7 @@ class Admin(Section):
     """File with the bearer token for the TCP address; without it, TCP is read-only."""
 
 
-class Log(Section):
+class LogConfig(Section):
     """The access log and the messages on standard error."""
 
     access: LogTarget = "stdout"
@@ -67,7 +70,7 @@ Count = Annotated[int, Field(ge=0, le=MAX_CONNECTIONS)]
 """A number of connections; 0 is no limit."""
 
 
-class Limits(Section):
+class LimitsConfig(Section):
     """Upper limits of the daemon, for all workers together."""
 
     max_connections: Annotated[int, Field(ge=1, le=MAX_CONNECTIONS)] = 20000
@@ -92,7 +95,7 @@ class Limits(Section):
     """Longer request bodies are rejected with 413; 0 is no limit."""
 
 
-class Timeouts(Section):
+class TimeoutsConfig(Section):
     """Timeouts."""
 
     handshake: Duration = 10.0
@@ -118,22 +121,22 @@ class Timeouts(Section):
     """Period over which tunnels left after a drain are closed, so that their clients do not all reconnect at once."""
 
 
-class Certificate(Section):
+class CertificateConfig(Section):
     """A certificate chain (PEM, leaf first) and its private key (PEM, no passphrase)."""
 
     cert: File
     key: File
 
 
-class Tls(Section):
+class TlsConfig(Section):
     """TLS termination of a listener."""
 
     min_version: Literal["1.2", "1.3"] = "1.2"
-    certificates: Annotated[tuple[Certificate, ...], Field(strict=False, min_length=1)]
+    certificates: Annotated[tuple[CertificateConfig, ...], Field(strict=False, min_length=1)]
     """The first is the default; SNI selects among all of them, exact names before wildcards."""
 
 
-class Route(Section):
+class RouteConfig(Section):
     """Sends matching requests, or in ``tcp`` mode connections, to another pool than the listener's.
 
     A route matches if each of ``host``, ``sni`` and path that is set has a matching value.
@@ -150,7 +153,7 @@ class Route(Section):
     pool: Name
 
 
-class Listener(Section):
+class ListenerConfig(Section):
     """Addresses that clients connect to, and the pool behind them."""
 
     name: Name
@@ -164,36 +167,67 @@ class Listener(Section):
     """Client connections of this listener; further ones wait to be accepted."""
     trusted: Array[Network] = ()
     """Networks whose PROXY header, ``X-Forwarded-*`` and ``X-Request-ID`` are trusted."""
-    tls: Tls | None = None
-    route: Array[Route] = ()
+    tls: TlsConfig | None = None
+    route: Array[RouteConfig] = ()
     """The first that matches selects the pool; without a match it is ``pool``."""
 
 
-class Token(Section):
+class TokenPlaceConfig(Section):
+    """A place that is searched for the token if the places before it have none."""
+
+    source: Literal["query", "header", "cookie", "referer"]
+    """``referer`` is the query of the page that sent the request, if that page is of the same host."""
+    param: Param = "token"
+    """``query``, ``referer``: name of the parameter, matched byte for byte."""
+    header: HttpToken | None = None
+    """``header``: name of the field, case-insensitive."""
+    prefix: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,64}$")] = ""
+    """``header``: what comes before the token, in any case; values without it are not tokens."""
+    cookie: HttpToken | None = None
+    """``cookie``: name of the cookie, matched byte for byte."""
+    duplicates: Duplicates | None = None
+    """As in ``pool.token``; the default is the same as there."""
+
+
+class TokenConfig(Section):
     """Where a request's token is, and what happens to requests without one."""
 
     source: Literal["query", "header", "cookie", "path", "uri", "client_ip"] = "query"
     """``path`` is the request target without its query (haproxy's ``balance uri``), ``uri`` the whole target."""
-    param: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,64}$")] = "token"
+    param: Param = "token"
     """``query``: name of the parameter, matched byte for byte."""
     header: HttpToken | None = None
     """``header``: name of the field, case-insensitive."""
+    prefix: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,64}$")] = ""
+    """``header``: what comes before the token, in any case; values without it are not tokens."""
     cookie: HttpToken | None = None
     """``cookie``: name of the cookie, matched byte for byte."""
+    fallback: Array[TokenPlaceConfig] = ()
+    """Places that are searched, in this order, for the token of requests that have none at ``source``."""
+    remember: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "off"
+    """Name of a cookie that holds the token from ``source``, encrypted, for requests without any; or ``off``."""
+    remember_same_site: Literal["lax", "none"] = "lax"
+    """``SameSite`` of that cookie; ``none`` is for pages in frames of other sites, and needs TLS."""
     depth: Annotated[int, Field(ge=0, le=1000)] = 0
     """``path``, ``uri``: number of leading path segments that count, as haproxy's ``depth``; 0 is all."""
     leading_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = 0
     """``path``, ``uri``: number of leading bytes that count, as haproxy's ``len``; 0 is all."""
     missing: Literal["reject", "client_ip", "spread"] = "reject"
     """``reject`` answers 400, ``client_ip`` hashes the client's address, ``spread`` rotates over the backends."""
-    duplicates: Literal["refuse", "first", "last"] = "refuse"
+    duplicates: Duplicates | None = None
     """Several values in one request: rejected with 400 if they differ, or the first or last one used.
 
-    With ``first`` and ``last`` a header is a comma-separated list (RFC 9110, 5.3); with ``refuse`` it is one value.
+    The default is ``refuse``, and ``first`` for cookies: browsers send several cookies of one name, the one of the
+    longest path first. With ``first`` and ``last`` a header is a comma-separated list (RFC 9110, 5.3); with ``refuse``
+    it is one value.
     """
-    decode: bool = False
-    """Percent-decode the value before hashing."""
-    max_length: Annotated[int, Field(ge=1, le=8192)] = 512
+    decode: bool | None = None
+    """Percent-decode before hashing, so that equal spellings are one user, and compare ``Host`` as routes do.
+
+    The default is true, but false if ``ring.algorithm`` or ``ring.before.algorithm`` is ``haproxy``, ``nginx`` or
+    ``ketama``, because those place the bytes as received.
+    """
+    max_length: Annotated[int, Field(ge=1, le=65536)] = 8192
     """Length in bytes, as received; requests with longer tokens are rejected with 400."""
     rate: Rate = 0.0
     """New client connections of one token per second; 0 is no limit. The first request on further ones gets 429."""
@@ -201,7 +235,7 @@ class Token(Section):
     """New client connections that one token may open at once before ``rate`` applies."""
 
 
-class Hashing(Section):
+class HashingConfig(Section):
     """An algorithm that maps tokens to backends, and its parameters."""
 
     algorithm: Literal["ring", "ketama", "haproxy", "nginx", "maglev", "rendezvous"] = "ring"
@@ -227,16 +261,16 @@ class Hashing(Section):
     """``maglev``: entries of its table, a prime number."""
 
 
-class Ring(Hashing):
+class RingConfig(HashingConfig):
     """How tokens map to backends."""
 
-    before: Hashing | None = None
+    before: HashingConfig | None = None
     """The previous ring, while users are moved from it to this one gradually."""
     rehomed: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 1.0
     """Share of users placed by this ring; the others are placed by ``before``."""
 
 
-class HealthTls(Section):
+class HealthTlsConfig(Section):
     """How probes of type ``tls`` verify the backend's certificate; if empty, as ``pool.tls`` if that is enabled."""
 
     verify: bool = True
@@ -246,7 +280,7 @@ class HealthTls(Section):
     """Sent as SNI and expected in the certificate; the default is the probed IP address."""
 
 
-class Agent(Section):
+class AgentConfig(Section):
     """A program on the host that reports the host's state in a line of text, as for haproxy's agent-check."""
 
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -254,7 +288,7 @@ class Agent(Section):
     interval: Duration = 10.0
 
 
-class Passive(Section):
+class PassiveConfig(Section):
     """Ejection of backends that fail real traffic, after the model of Envoy's outlier detection."""
 
     mode: Literal["off", "dry_run", "on"] = "off"
@@ -274,7 +308,7 @@ class Passive(Section):
     """Share of the backends that may be ejected at a time; one always may."""
 
 
-class Health(Section):
+class HealthConfig(Section):
     """Probes and ejection. The thresholds and intervals are haproxy's rise, fall, inter, fastinter, downinter."""
 
     type: Literal["http", "tcp", "tls", "websocket", "off"] = "off"
@@ -307,12 +341,12 @@ class Health(Section):
     """Period over which a returning backend regains its points; by default it regains all of them at once."""
     panic_threshold: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.3
     """If a smaller share of the pool's weight is healthy, health is ignored; 0 is off."""
-    tls: HealthTls = HealthTls()
-    agent: Agent = Agent()
-    passive: Passive = Passive()
+    tls: HealthTlsConfig = HealthTlsConfig()
+    agent: AgentConfig = AgentConfig()
+    passive: PassiveConfig = PassiveConfig()
 
 
-class BackendHealth(Section):
+class BackendHealthConfig(Section):
     """Settings of the probes of one backend; the defaults are those in ``pool.health``."""
 
     interval: Duration | None = None
@@ -322,7 +356,7 @@ class BackendHealth(Section):
     fall: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
-class Backend(Section):
+class BackendConfig(Section):
     """One IDE host. Its name is its identity on the ring: a change of address moves no users."""
 
     name: Name
@@ -344,10 +378,10 @@ class Backend(Section):
     """``nginx``: the server string as written in its configuration; the default is the address."""
     server_name: ServerName | None = None
     """Overrides ``pool.tls.server_name``."""
-    health: BackendHealth = BackendHealth()
+    health: BackendHealthConfig = BackendHealthConfig()
 
 
-class BackendTls(Section):
+class BackendTlsConfig(Section):
     """TLS to the backends of a pool: versions 1.2 and 1.3, HTTP/1.1 by ALPN."""
 
     enabled: bool = False
@@ -362,7 +396,7 @@ class BackendTls(Section):
     key: File | None = None
 
 
-class PoolRetry(Section):
+class PoolRetryConfig(Section):
     """Retries of requests without a response: all requests if nothing was sent yet, else only idempotent ones.
 
     A new attempt because a kept connection turned out to be closed does not count as a retry.
@@ -376,20 +410,20 @@ class PoolRetry(Section):
     """Retries of the whole pool as a share of its requests, in addition to ten per second."""
 
 
-class Pool(Section):
+class PoolConfig(Section):
     """Backends that share a ring."""
 
     name: Name
-    token: Token = Token()
-    ring: Ring = Ring()
-    health: Health = Health()
-    tls: BackendTls = BackendTls()
+    token: TokenConfig = TokenConfig()
+    ring: RingConfig = RingConfig()
+    health: HealthConfig = HealthConfig()
+    tls: BackendTlsConfig = BackendTlsConfig()
     send_proxy: Literal["off", "v1", "v2"] = "off"
     """Version of the PROXY header, which tells a backend the client's address at the start of a connection.
 
     Such a connection carries the requests of one client only. The header of probes names no client.
     """
-    retry: PoolRetry = PoolRetry()
+    retry: PoolRetryConfig = PoolRetryConfig()
     max_connections: Count = 0
     """Requests in flight and tunnels per backend; 0 is no limit."""
     queue: Annotated[int, Field(ge=0, le=MAX_CONNECTIONS)] = 100
@@ -403,7 +437,10 @@ class Pool(Section):
     """
     linger: Duration = 30.0
     """How long a user's lease lasts after the last tunnel has closed, for example while a page is reloaded."""
-    backend: Annotated[tuple[Backend, ...], Field(strict=False, min_length=1)]
+    drain: CutAfter | None = None
+    """How long tunnels may stay on a backend that drains, is in maint or was removed; the default is that of
+    ``timeouts``."""
+    backend: Annotated[tuple[BackendConfig, ...], Field(strict=False, min_length=1)]
 
 
 class Config(Section):
@@ -411,9 +448,14 @@ class Config(Section):
 
     workers: Workers = "auto"
     state_dir: File | None = None
-    admin: Admin = Admin()
-    log: Log = Log()
-    limits: Limits = Limits()
-    timeouts: Timeouts = Timeouts()
-    listener: Annotated[tuple[Listener, ...], Field(strict=False, min_length=1)]
-    pool: Annotated[tuple[Pool, ...], Field(strict=False, min_length=1)]
+    admin: AdminConfig = AdminConfig()
+    key_file: File | None = None
+    """Secret from which all keys are derived: 32 bytes or 64 hex digits; without it, one is made in ``state_dir``.
+
+    A second line holds the previous secret, which is still accepted but no longer used for anything new.
+    """
+    log: LogConfig = LogConfig()
+    limits: LimitsConfig = LimitsConfig()
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    listener: Annotated[tuple[ListenerConfig, ...], Field(strict=False, min_length=1)]
+    pool: Annotated[tuple[PoolConfig, ...], Field(strict=False, min_length=1)]

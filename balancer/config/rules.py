@@ -6,10 +6,11 @@ from ipaddress import ip_address
 from typing import TypeVar
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Backend, Config, Listener, Pool
+from balancer.config.model import BackendConfig, Config, ListenerConfig, PoolConfig
 from balancer.config.rules_health import ejection_findings, health_findings
-from balancer.config.rules_pool import tls_findings, token_findings
+from balancer.config.rules_pool import tls_findings
 from balancer.config.rules_ring import hashings, points_findings, ring_findings
+from balancer.config.rules_token import remember_findings, token_findings
 from balancer.config.scalars import Address, shown
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from health_findings(("pool", i), pool)
         yield from ejection_findings(("pool", i, "health"), pool)
         yield from tls_findings(("pool", i), pool)
+    yield from remember_findings(config)
     yield from _unused(config)
 
 
@@ -92,7 +94,7 @@ def _limits(config: Config) -> Iterator[Finding]:
             yield Finding(("listener", i, "max_connections"), message, reads, warning=True)
 
 
-def _pool_limits(at: Key, pool: Pool) -> Iterator[Finding]:
+def _pool_limits(at: Key, pool: PoolConfig) -> Iterator[Finding]:
     """Limits that have no effect without another key."""
     if "burst" in pool.token.model_fields_set and not pool.token.rate:
         yield Finding((*at, "token", "burst"), "has no effect without rate", ((*at, "token", "rate"),), warning=True)
@@ -102,7 +104,7 @@ def _pool_limits(at: Key, pool: Pool) -> Iterator[Finding]:
             yield Finding((*at, key), message, ((*at, "max_connections"),), warning=True)
 
 
-def _listener(at: Key, listener: Listener) -> Iterator[Finding]:
+def _listener(at: Key, listener: ListenerConfig) -> Iterator[Finding]:
     if listener.proxy_protocol == "accept" and not listener.trusted:
         message = 'any client could claim any address: list the proxies in front, such as trusted = ["10.0.0.0/8"]'
         yield Finding((*at, "proxy_protocol"), message, ((*at, "trusted"),))
@@ -115,7 +117,7 @@ def _listener(at: Key, listener: Listener) -> Iterator[Finding]:
         yield Finding((*at, "bind"), message, reads, warning=True)
 
 
-def _routes(at: Key, listener: Listener, pools: tuple[Pool, ...]) -> Iterator[Finding]:
+def _routes(at: Key, listener: ListenerConfig, pools: tuple[PoolConfig, ...]) -> Iterator[Finding]:
     for i, route in enumerate(listener.route):
         key = (*at, "route", i)
         yield from _reference((*key, "pool"), route.pool, pools)
@@ -130,7 +132,7 @@ def _routes(at: Key, listener: Listener, pools: tuple[Pool, ...]) -> Iterator[Fi
             yield Finding((*key, "sni"), message, ((*at, "mode"), (*at, "tls")))
 
 
-def _reference(at: Key, name: str, pools: tuple[Pool, ...]) -> Iterator[Finding]:
+def _reference(at: Key, name: str, pools: tuple[PoolConfig, ...]) -> Iterator[Finding]:
     names = [pool.name for pool in pools]
     if name not in names:
         close = get_close_matches(name, names, 1)
@@ -150,7 +152,7 @@ def _unused(config: Config) -> Iterator[Finding]:
             yield Finding(("pool", i, "name"), "no listener uses this pool", reads, warning=True)
 
 
-def _backends(at: Key, pool: Pool) -> Iterator[Finding]:
+def _backends(at: Key, pool: PoolConfig) -> Iterator[Finding]:
     keys: list[Key] = [(*at, "backend", i) for i in range(len(pool.backend))]
     yield from _repeats(((*key, "name"), each.name) for key, each in zip(keys, pool.backend, strict=True))
     first: dict[Address, Key] = {}
@@ -172,7 +174,7 @@ def _backends(at: Key, pool: Pool) -> Iterator[Finding]:
     yield from points_findings(at, pool)
 
 
-def _backend(at: Key, backend: Backend, algorithm: Key, pool: Pool) -> Iterator[Finding]:
+def _backend(at: Key, backend: BackendConfig, algorithm: Key, pool: PoolConfig) -> Iterator[Finding]:
     reads = (algorithm, (*algorithm[:-1], "before"))
     algorithms = {ring.algorithm for ring in hashings(pool)}
     whole = backend.weight.is_integer()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Backend, BackendHealth, Health, HealthTls, Pool
+from balancer.config.model import BackendConfig, BackendHealthConfig, HealthConfig, HealthTlsConfig, PoolConfig
 from balancer.config.scalars import shown
 
 _PROBES_OF = {
@@ -19,7 +19,7 @@ _PROBES_OF = {
 _SHORTEST_INTERVAL = 0.1
 
 
-def ejection_findings(at: Key, pool: Pool) -> Iterator[Finding]:
+def ejection_findings(at: Key, pool: PoolConfig) -> Iterator[Finding]:
     """Yield findings about ejection; ``at`` is the key of ``pool.health``."""
     health, passive = pool.health, pool.health.passive
     mode = (*at, "passive", "mode")
@@ -42,12 +42,12 @@ def ejection_findings(at: Key, pool: Pool) -> Iterator[Finding]:
         yield Finding(mode, message, warning=True)
 
 
-def health_findings(pool_at: Key, pool: Pool) -> Iterator[Finding]:
+def health_findings(pool_at: Key, pool: PoolConfig) -> Iterator[Finding]:
     """Yield findings about the probes of a pool; ``pool_at`` is the key of the pool."""
     health, at = pool.health, (*pool_at, "health")
     kind = (*at, "type")
     for key in sorted(health.model_fields_set & _PROBES_OF.keys()):
-        empty_table = isinstance(value := getattr(health, key), HealthTls) and not value.model_fields_set
+        empty_table = isinstance(value := getattr(health, key), HealthTlsConfig) and not value.model_fields_set
         if health.type not in ("off", *_PROBES_OF[key]) and not empty_table:
             message = f"has no effect: it needs type = {' or '.join(map(shown, _PROBES_OF[key]))}"
             yield Finding((*at, key), message, (kind,), warning=True)
@@ -65,7 +65,7 @@ def health_findings(pool_at: Key, pool: Pool) -> Iterator[Finding]:
         yield from _probed((*pool_at, "backend", i), backend, at, pool)
 
 
-def _intervals(at: Key, health: Health | BackendHealth) -> Iterator[Finding]:
+def _intervals(at: Key, health: HealthConfig | BackendHealthConfig) -> Iterator[Finding]:
     for key in ("interval", "fast_interval", "down_interval"):
         if (interval := getattr(health, key)) is not None and interval < _SHORTEST_INTERVAL:
             yield Finding((*at, key), "must be at least 100ms")
@@ -74,7 +74,7 @@ def _intervals(at: Key, health: Health | BackendHealth) -> Iterator[Finding]:
         yield Finding((*at, "fast_interval"), message, ((*at, "interval"),))
 
 
-def _probed(at: Key, backend: Backend, health_at: Key, pool: Pool) -> Iterator[Finding]:
+def _probed(at: Key, backend: BackendConfig, health_at: Key, pool: PoolConfig) -> Iterator[Finding]:
     health = pool.health
     target = backend.check_address or backend.address
     yield from _intervals((*at, "health"), backend.health)

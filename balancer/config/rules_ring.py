@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import isqrt
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Backend, Hashing, Pool
+from balancer.config.model import BackendConfig, HashingConfig, PoolConfig
 from balancer.config.scalars import shown
 
 _ALGORITHMS_OF = {
@@ -26,18 +26,18 @@ _UNIQUE = ("address", "id")
 """Keys of a backend that must be unique with any algorithm; other rules report those."""
 
 
-def ring_findings(at: Key, pool: Pool) -> Iterator[Finding]:
+def ring_findings(at: Key, pool: PoolConfig) -> Iterator[Finding]:
     """Yield findings about a ring and the one before it; ``at`` is the key of ``pool.ring``."""
     yield from _ring(at, pool.ring, pool)
     yield from _before(at, pool)
 
 
-def hashings(pool: Pool) -> list[Hashing]:
+def hashings(pool: PoolConfig) -> list[HashingConfig]:
     """Return the settings of the ring, and of the one before it if there is one."""
     return [pool.ring, *([pool.ring.before] if pool.ring.before else [])]
 
 
-def _ring(at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
+def _ring(at: Key, ring: HashingConfig, pool: PoolConfig) -> Iterator[Finding]:
     algorithm = (*at, "algorithm")
     for key in sorted(ring.model_fields_set & _ALGORITHMS_OF.keys()):
         if ring.algorithm not in (owners := _ALGORITHMS_OF[key]):
@@ -88,7 +88,7 @@ def _prime_from(number: int) -> int:
     return number
 
 
-def _before(at: Key, pool: Pool) -> Iterator[Finding]:
+def _before(at: Key, pool: PoolConfig) -> Iterator[Finding]:
     ring = pool.ring
     if ring.before is None:
         if ring.rehomed < 1:
@@ -102,13 +102,13 @@ def _before(at: Key, pool: Pool) -> Iterator[Finding]:
             yield Finding((*at, "before", key), message)
 
 
-def points_findings(pool_at: Key, pool: Pool) -> Iterator[Finding]:
+def points_findings(pool_at: Key, pool: PoolConfig) -> Iterator[Finding]:
     """Yield backends that have the same points although their names differ, as some algorithms do not hash names."""
     for ring in hashings(pool):
         yield from _same_points(pool_at, ring, pool)
 
 
-def _same_points(pool_at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
+def _same_points(pool_at: Key, ring: HashingConfig, pool: PoolConfig) -> Iterator[Finding]:
     at = (*pool_at, "ring")
     keys: list[Key] = [(*pool_at, "backend", i) for i in range(len(pool.backend))]
     reads = tuple((*at, key) for key in ("algorithm", "hash_key", "hash_type", "before"))
@@ -122,7 +122,7 @@ def _same_points(pool_at: Key, ring: Hashing, pool: Pool) -> Iterator[Finding]:
             yield Finding((*keys[i], key), message, reads, twin=(*keys[twin], key))
 
 
-def _made_of(backend: Backend, ring: Hashing) -> tuple[str, object]:
+def _made_of(backend: BackendConfig, ring: HashingConfig) -> tuple[str, object]:
     """The key that a backend's points are computed from, and the part of it that two backends may not share.
 
     haproxy starts at ``id * 4096`` in 32 bits, so ids 2^20 apart share all points. Its map-based tables have no points.

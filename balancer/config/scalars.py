@@ -54,6 +54,16 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
+def parse_delay(value: object) -> float:
+    """Parse a duration as ``parse_duration`` does, or ``"0s"``."""
+    return 0.0 if value == "0s" else parse_duration(value)
+
+
+def parse_cut_after(value: object) -> float | Literal["never"]:
+    """Parse a duration, or ``"never"``."""
+    return "never" if value == "never" else parse_duration(value)
+
+
 def format_duration(seconds: float) -> str:
     """Format a duration by its two largest units: ``3d 4h``, ``12m``, ``8s``."""
     left = max(0, round(seconds))

@@ -1,1 +1,1 @@
-"""What operators see and change: the admin API, metrics, the state file and its journal."""
+"""Control: placement, health, workers and reloads of the running daemon."""

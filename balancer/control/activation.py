@@ -4,6 +4,7 @@ import logging
 
 from balancer.control.active_config import ActiveConfig, Remembered, dump
 from balancer.control.events import Events
+from balancer.control.lifecycle import Lifecycle
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.store.memory_file import MemoryFile
 
@@ -11,35 +12,38 @@ logger = logging.getLogger("balancer")
 
 
 class Activation:
-    """``memory`` belongs to the supervisor; ``folder`` holds the state of a daemon that ``started`` at this time."""
+    """Activates configurations. ``memory`` belongs to the supervisor; ``folder`` holds the daemon's state."""
 
     def __init__(
-        self, registry: WorkerRegistry, memory: MemoryFile, events: Events, folder: str, started: float
+        self, registry: WorkerRegistry, memory: MemoryFile, events: Events, folder: str, lifecycle: Lifecycle
     ) -> None:
         self._registry = registry
         self._memory = memory
         self._events = events
         self._folder = folder
-        self._started = started
+        self._lifecycle = lifecycle
 
     def reserve(self, active: ActiveConfig) -> None:
         """Make room to remember ``active``, before anything changes. Raise ``Refused`` if there is none."""
-        self._memory.reserve(dump(Remembered(active, self._folder, self._started)))
+        self._memory.reserve(self._dump(active))
 
     def remember(self, active: ActiveConfig) -> None:
         """Have a control process that is started again go on with ``active``. Raise ``OSError``."""
-        self._memory.save(dump(Remembered(active, self._folder, self._started)))
+        self._memory.save(self._dump(active))
+
+    def _dump(self, active: ActiveConfig) -> bytes:
+        return dump(Remembered(active, self._folder, self._lifecycle.started, self._lifecycle.began))
 
     def activate(self, active: ActiveConfig) -> None:
-        """Send ``active`` to all workers; what they cannot take they get again later."""
+        """Send ``active`` to all workers; a worker that rejects it gets it again later."""
         try:
             self.remember(active)
-        except OSError as error:  # it is active all the same; only a restart of control would not know
+        except OSError as error:  # it is active anyway; only a restart of control would not know it
             logger.error("the active configuration cannot be remembered: %s", error.strerror)
         self._registry.reconfigure(active)
 
     def announce(self, active: ActiveConfig, before: ActiveConfig | None = None) -> None:
-        """Log the addresses that are served now and were not ``before``, and those that are not served any more."""
+        """Log which addresses are served now, and which are no longer."""
         former = before.keys if before is not None else {}
         served = {key for keys in active.keys.values() for key in keys}
         for name, keys in former.items():

@@ -6,7 +6,7 @@ process that is started again goes on with what was active, whatever has become 
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from pydantic import ValidationError
@@ -20,7 +20,7 @@ from balancer.config.settings import BackendTlsSettings, WorkerSettings
 logger = logging.getLogger("balancer.state")
 
 FORMAT = 1
-"""Of the saved form."""
+"""Version of the saved form."""
 
 
 @dataclass(frozen=True)
@@ -28,29 +28,31 @@ class ActiveConfig:
     """A configuration that is active."""
 
     generation: int
-    """How often it has changed since the start."""
+    """Counts the configurations since the start."""
     since: float
     """Unix time."""
     config: Config
     certificates: Mapping[str, tuple[Pem, ...]]
-    """Of each listener with TLS, in the order of the configuration."""
+    """Certificates of each TLS listener, in the order of the configuration."""
     backend_tls: Mapping[str, BackendTlsSettings]
-    """Of each pool that speaks TLS to its backends."""
+    """TLS settings of each pool that uses TLS to its backends."""
     keys: Mapping[str, tuple[str, ...]]
-    """Of each listener, the keys of its sockets."""
+    """Keys of the sockets of each listener."""
     bound: Mapping[str, tuple[str, ...]]
-    """By key, where they are bound."""
+    """Addresses that the sockets are bound to, by key."""
     sockets: int
     """The version of the supervisor's sockets that belongs to it."""
     level: Level
-    """From which level on messages are logged."""
+    """Log level."""
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    """The secret of the daemon, and the previous one; without any, the digest key is used."""
 
     def settings(self, slots: Mapping[str, int]) -> WorkerSettings:
-        """Return what workers need of it; ``slots`` are those of the listeners."""
+        """Return the part that workers need; ``slots`` are the listeners' slots among the shared counters."""
         return worker_settings(self.config, self.certificates, self.backend_tls, self.keys, slots)
 
 
-class _Saved(msgspec.Struct):
+class _SavedConfig(msgspec.Struct):
     format: int
     folder: str
     started: float
@@ -63,24 +65,28 @@ class _Saved(msgspec.Struct):
     bound: dict[str, tuple[str, ...]]
     sockets: int
     level: Level
+    began: float
+    secrets: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """What a control process that is started again goes on with."""
+    """What a restarted control process continues with."""
 
     active: ActiveConfig
     folder: str
-    """The folder of the state."""
+    """The state directory."""
     started: float
     """When the daemon started, in Unix time."""
+    began: float
+    """The same on the monotonic clock."""
 
 
 def dump(remembered: Remembered) -> bytes:
     """Return the saved form."""
     active = remembered.active
     return msgspec.msgpack.encode(
-        _Saved(
+        _SavedConfig(
             FORMAT,
             remembered.folder,
             remembered.started,
@@ -93,6 +99,8 @@ def dump(remembered: Remembered) -> bytes:
             dict(active.bound),
             active.sockets,
             active.level,
+            remembered.began,
+            active.secrets,
         )
     )
 
@@ -102,7 +110,7 @@ def load(data: bytes | None) -> Remembered | None:
     if data is None:
         return None
     try:
-        saved = msgspec.msgpack.decode(data, type=_Saved)
+        saved = msgspec.msgpack.decode(data, type=_SavedConfig)
         config = Config.model_validate(msgspec.json.decode(saved.config))
     except (msgspec.MsgspecError, ValidationError) as error:
         logger.error("the remembered configuration cannot be read, the file is read instead: %s", type(error).__name__)
@@ -120,5 +128,6 @@ def load(data: bytes | None) -> Remembered | None:
         saved.bound,
         saved.sockets,
         saved.level,
+        saved.secrets,
     )
-    return Remembered(active, saved.folder, saved.started)
+    return Remembered(active, saved.folder, saved.started, saved.began)

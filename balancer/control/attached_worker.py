@@ -20,40 +20,42 @@ class RemoteTunnel:
     worker: "AttachedWorker"
     opened: Opened
     pool_state: PoolState | None
-    """None for one of a pool that has been removed."""
+    """None if the pool has been removed."""
     lease: Lease | None = None
+    since: float = 0.0
+    """When it was opened, on our own clock."""
 
 
 @dataclass(eq=False)
 class AttachedWorker:
-    """One per link."""
+    """A worker that is attached through a link."""
 
     number: int
     pid: int
     link: Link
     about: Attached | None = None
-    """What it said of itself when it attached."""
+    """What it reported when it attached."""
     tunnels: dict[int, RemoteTunnel] = field(default_factory=dict)
     applied: int = 0
     """Number of the last change that it activated or rejected."""
     generation: int = 0
-    """Of its configuration."""
+    """Generation of its configuration."""
     fingerprints: dict[str, str] = field(default_factory=dict)
     report: WorkerReport | None = None
     rejection: str = ""
     """Why it rejected the last change, if it did."""
     retry_at: float = 0.0
     answers: dict[int, Message | None] = field(default_factory=dict)
-    """To requests that are waited for."""
+    """Answers to open requests, by number."""
     _retries: int = 0
 
     def rejected(self, number: int, reason: str, now: float) -> None:
-        """Note that it could not activate a change; everything is sent again later, less and less often."""
+        """Note that it rejected a change; everything is sent again, with back-off."""
         self.applied, self.rejection = number, reason
         self.retry_at = now + min(RETRY_WAIT * 2**self._retries, LONGEST_RETRY_WAIT)
         self._retries += 1
 
     def accepted(self, number: int, generation: int, fingerprints: dict[str, str]) -> None:
-        """Note what it has activated."""
+        """Note that it activated a change."""
         self.applied, self.generation, self.fingerprints = number, generation, fingerprints
         self.rejection, self._retries = "", 0

@@ -1,4 +1,4 @@
-"""Renewed certificates are activated without a reload: files are looked at every second.
+"""Activate renewed certificates without a reload: files are checked every second.
 
 They are read once two looks find the same: a chain and its key are written one after the other. If they are invalid,
 the last good ones stay.
@@ -22,7 +22,7 @@ from balancer.errors import Refused
 logger = logging.getLogger("balancer.reload")
 
 INTERVAL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 Stamp = tuple[int, int, int]
 """Inode, time of the last change in ns, and size of a file."""
@@ -39,7 +39,7 @@ class CertificateWatch:
         self._seen = self._stamps()
 
     def read(self) -> None:
-        """Note that the files have been read just now."""
+        """Note that the files were read just now."""
         self._seen = self._stamps()
 
     async def run(self) -> None:
@@ -54,7 +54,7 @@ class CertificateWatch:
                         self._seen = stamps
                         await self._renew()
                 before = stamps
-            except Exception:  # the next look may go better
+            except Exception:  # the next check may succeed
                 logger.exception("looking at the certificate files failed")
 
     async def _renew(self) -> None:
@@ -76,7 +76,7 @@ class CertificateWatch:
             self._events.emit("certificate", "new certificates are active", ok=True)
 
     def _stamps(self) -> dict[Path, Stamp | None]:
-        """Return what tells whether a certificate file is the same."""
+        """Return what changes when a certificate file does."""
         return {path: _stamp(path) for path in _files(self._registry.active.config)}
 
 

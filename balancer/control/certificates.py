@@ -1,10 +1,11 @@
-"""Certificates as control reads them, once, for all workers: all of them serve the same, also one that starts later."""
+"""Read certificates and secrets once, in control, so that all workers use the same, also a worker that starts later."""
 
 import time
 from collections.abc import Mapping
 
+from balancer.config import key_file
 from balancer.config.certificates import describe_pem, read
-from balancer.config.model import Certificate, Config
+from balancer.config.model import CertificateConfig, Config
 from balancer.config.pem import Pem
 from balancer.config.settings import BackendTlsSettings, TlsSettings
 from balancer.errors import Refused
@@ -12,7 +13,7 @@ from balancer.net.contexts import ServerContexts, client_context
 from balancer.probes.tls_files import read_backend_tls
 
 Certificates = Mapping[str, tuple[Pem, ...]]
-"""Of each listener with TLS, in their order."""
+"""Certificates of each TLS listener, in their order."""
 
 
 def read_certificates(config: Config) -> dict[str, tuple[Pem, ...]]:
@@ -26,6 +27,16 @@ def read_certificates(config: Config) -> dict[str, tuple[Pem, ...]]:
             except (ValueError, OSError) as error:
                 raise Refused(f'listener "{listener.name}": {error}') from None
     return found
+
+
+def read_secrets(config: Config) -> tuple[bytes, ...]:
+    """Return what is in ``key_file``, nothing if there is none. Raise ``Refused`` for a file that cannot be used."""
+    if config.key_file is None:
+        return ()
+    try:
+        return key_file.read_secrets(config.key_file)
+    except ValueError as error:
+        raise Refused(f"key_file: {error}") from None
 
 
 def read_backend_certificates(config: Config) -> dict[str, BackendTlsSettings]:
@@ -42,10 +53,10 @@ def read_backend_certificates(config: Config) -> dict[str, BackendTlsSettings]:
 
 
 def refuse_outdated(config: Config, old: Certificates, new: Certificates) -> None:
-    """Raise ``Refused`` if a certificate that is out of date would replace one that is not."""
+    """Raise ``Refused`` if an expired certificate would replace a valid one."""
     now = time.time()
 
-    def in_date(certificate: Certificate, pem: Pem) -> bool:
+    def in_date(certificate: CertificateConfig, pem: Pem) -> bool:
         about = describe_pem(certificate.cert, pem.cert)
         return about.not_before <= now <= about.not_after
 

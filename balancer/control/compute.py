@@ -15,5 +15,5 @@ _one = trio.CapacityLimiter(1)
 
 
 async def compute(function: Callable[..., T], *args: Any) -> T:  # noqa: ANN401  # whatever the function takes
-    """``function(*args)``, or the exception it raised."""
+    """Return ``function(*args)``, computed in a thread; raise what it raises."""
     return await trio.to_thread.run_sync(function, *args, limiter=_one)

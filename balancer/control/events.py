@@ -1,4 +1,4 @@
-"""What changes, as it happens: the stream at `/v1/events`, which browsers, scripts and `balancer events` follow.
+"""The event stream at `/v1/events`, which browsers, scripts and `balancer events` follow.
 
 Some facts. There is one list, of the newest events, and everybody who follows has a place in it. So a slow reader costs
 nothing and holds up nobody: one who falls behind further than the list reaches goes on with its oldest event, and is
@@ -18,13 +18,13 @@ import trio
 from pydantic_core import to_json
 
 KEPT = 1024
-"""Events that can be looked back at."""
+"""Events that are kept."""
 BATCH = 64
-"""Events sent in one piece at most."""
+"""Most events in one piece."""
 HEARTBEAT = 15.0
-"""Seconds of silence after which a comment shows that the stream lives; proxies close what is silent."""
+"""Seconds of silence after which a comment is sent: proxies close silent connections."""
 RETRY_MS = 2000
-"""After how many milliseconds a browser that has lost the stream comes back."""
+"""Milliseconds after which a browser reconnects."""
 
 Kind = Literal[
     "pin",
@@ -36,6 +36,7 @@ Kind = Literal[
     "remove",
     "ring",
     "drained",
+    "cut",
     "health",
     "panic",
     "listener",
@@ -44,9 +45,9 @@ Kind = Literal[
     "worker",
     "log-level",
 ]
-"""What has changed. The first seven are an operator's changes, as in the journal."""
+"""Kinds of events. The first seven are changes by operators, as in the journal."""
 GAP = "gap"
-"""The event that only the stream has: some before the next one are lost to whoever reads it."""
+"""Sent to a reader that has missed events, before the next one."""
 
 _ID = re.compile(r"([0-9a-f]{1,16})-([0-9]{1,15})")
 
@@ -60,11 +61,11 @@ class Event:
     kind: Kind
     text: str
     about: dict[str, Any]
-    """What scripts want to know of it: ``pool``, ``backend`` and so on, as plain values."""
+    """Details for scripts, as plain values: ``pool``, ``backend`` and so on."""
 
 
 class Events:
-    """The newest events. ``wall`` tells Unix time."""
+    """The newest events. ``wall`` returns Unix time."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
@@ -74,41 +75,41 @@ class Events:
         self._waiting = trio.lowlevel.ParkingLot()
 
     def emit(self, kind: Kind, text: str, **about: object) -> None:
-        """Something has changed: ``text`` says it to people, ``about`` to scripts. Never a token in either."""
+        """Add an event: ``text`` is for people, ``about`` for scripts. Neither may contain a token."""
         self._last += 1
         self._kept.append(Event(self._last, self._wall(), kind, text, about))
         self._waiting.unpark_all()
 
     def newest(self, number: int) -> int:
-        """The place before the newest ``number`` events."""
+        """Return the place before the newest ``number`` events."""
         return self._last - min(number, len(self._kept))
 
     def place_of(self, last_id: str) -> int | None:
-        """The place behind the event of this id; None if it is not from this daemon."""
+        """Return the place after the event with this id; None if it is from another daemon."""
         match = _ID.fullmatch(last_id)
         if match is None or match[1] != self._life or int(match[2]) > self._last:
             return None
         return int(match[2])
 
     async def wait_behind(self, place: int) -> None:
-        """Until there is an event behind this place."""
+        """Wait for an event after this place."""
         while self._last == place:
             await self._waiting.park()
 
     def behind(self, place: int) -> tuple[int, list[Event]]:
-        """How many events behind this place are lost, and the first of the others."""
+        """Return how many events after this place are lost, and the number of the first that is not."""
         oldest = self._last - len(self._kept)
         lost = max(0, oldest - place)
         start = place + lost - oldest
         return lost, list(islice(self._kept, start, start + BATCH))
 
     def id_of(self, number: int) -> str:
-        """What a reader comes back with."""
+        """Return the id of the event, with which a reader reconnects."""
         return f"{self._life}-{number}"
 
 
 class EventReader:
-    """One reader of the stream, beginning behind ``place``; None is one who was here before a restart."""
+    """A reader of the stream, starting after ``place``; None if it was connected before a restart."""
 
     def __init__(self, events: Events, place: int | None) -> None:
         self._events = events
@@ -116,7 +117,7 @@ class EventReader:
         self._first = f"retry: {RETRY_MS}\n\n" + ("" if place is not None else _gap(None))
 
     async def piece(self) -> bytes:
-        """What is sent next: the stream's beginning, some events, or after a silence a heartbeat."""
+        """Return what to send next: the start of the stream, events, or a heartbeat after a silence."""
         events = self._events
         if self._first:
             first, self._first = self._first, ""
@@ -136,6 +137,6 @@ def _block(id_: str, event: Event) -> str:
 
 
 def _gap(lost: int | None) -> str:
-    """That events are missing here: so many, or nobody knows how many."""
+    """Return the piece that says how many events are missing; None if unknown."""
     text = "the daemon has started again; events may be missing" if lost is None else f"{lost} events are missing here"
     return f"event: {GAP}\ndata: {to_json({'kind': GAP, 'text': text, 'lost': lost}).decode()}\n\n"

@@ -1,7 +1,7 @@
-"""Moving users on purpose: the end of a drain, a backend that is down, strays that an operator sends home; at a pace.
+"""Move users on purpose: at the end of a drain, off a failed backend, or home, at a limited rate.
 
 A user is moved as a whole: all tunnels on a backend are ended together and the lease with them, so that the tabs come
-back together, somewhere else. Nobody is moved on our own account before a drain's time is up, nor off a backend that is
+back together, somewhere else. The daemon moves nobody by itself before a drain's time is up, nor off a backend that is
 down unless ``on_down = "close"`` says so.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from balancer.control.deadlines import cut_times
 from balancer.control.events import Events
 from balancer.control.pool_state import PoolState
 from balancer.control.pools import Pools
@@ -21,14 +22,14 @@ from balancer.pool.leases import Lease
 logger = logging.getLogger("balancer.movers")
 
 CHUNK = 200
-"""Users looked at before the data plane gets its turn."""
+"""Users handled before other tasks get a turn."""
 TICK = 0.5
-"""Seconds between two looks at which backends are to be empty."""
+"""Seconds between two checks of which backends must be emptied."""
 
 
 @dataclass(frozen=True)
 class Stray:
-    """A user with live tunnels on another backend than the ring, its overlay considered, says."""
+    """A user with open tunnels on another backend than the ring and its overlay say."""
 
     digest: str
     place: str
@@ -38,23 +39,23 @@ class Stray:
 
 @dataclass
 class Settling:
-    """Strays being sent home."""
+    """Strays being moved home."""
 
     rate: float
-    """Users a second."""
+    """Users per second."""
     strays: int
-    """Users to be sent home."""
+    """Users to move home."""
     moved: int = 0
-    """Users sent home so far."""
+    """Users moved home so far."""
     skipped: int = 0
-    """Users left where they are: their home cannot be reached, or they have left meanwhile."""
+    """Users not moved: their home is not available, or they have left."""
     done: bool = False
-    """It has come to its end, or was stopped."""
+    """Whether it is complete or was stopped."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
 class Evictions:
-    """Ends tunnels of the workers in ``registry``; ``wall`` tells Unix time."""
+    """Ends tunnels of the workers in ``registry``; ``wall`` returns Unix time."""
 
     def __init__(self, pools: Pools, registry: WorkerRegistry, events: Events, wall: Callable[[], float]) -> None:
         self._pools = pools
@@ -65,22 +66,23 @@ class Evictions:
         self._closing: set[tuple[str, str]] = set()
         self._drained: dict[str, set[str]] = {}
         self.settled = 0
-        """Users sent home since the start."""
+        """Users moved home since the start."""
 
     async def run(self) -> None:
-        """End what is left on backends that are to be empty, until cancelled."""
+        """Empty the backends that must be empty, until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(TICK)
                 for name, pool_state in self._pools.states.items():
                     self._note_drained(name, pool_state)
+                for name, pool_state in {**self._pools.removed, **self._pools.states}.items():
                     for backend, why in self._to_empty(pool_state).items():
                         if (name, backend) not in self._closing:
                             self._closing.add((name, backend))
                             nursery.start_soon(self._empty, pool_state, name, backend, why)
 
     async def strays(self, pool: str) -> list[Stray]:
-        """Every stray of a pool."""
+        """Yield the strays of a pool."""
         pool_state = self._pools.get(pool)
         return [
             Stray(self._pools.digest(lease.token), lease.place, home, len(lease.sessions))
@@ -88,13 +90,13 @@ class Evictions:
         ]
 
     async def count_strays(self, pool: str) -> int:
-        """How many there are."""
+        """Count the strays of a pool."""
         return len(await self._astray(self._pools.get(pool)))
 
     async def settle(
         self, pool: str, rate: float, *, task_status: trio.TaskStatus[Settling] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Send the strays of a pool home, ``rate`` users a second. A second call replaces the first."""
+        """Move the strays of a pool home, ``rate`` users per second. A second call replaces the first."""
         if not 0 < rate <= 1000:
             raise Refused("a rate lies above 0 and at most 1000 users a second")
         pool_state = self._pools.get(pool)
@@ -111,17 +113,17 @@ class Evictions:
                         await trio.sleep(1 / rate)
                     else:
                         work.skipped += 1
-        except Exception:  # nobody waits for it who could be told
+        except Exception:  # nobody waits for the result
             logger.exception("settling the strays of %s failed", pool)
         finally:
             work.done = True
 
     def settling(self, pool: str) -> Settling | None:
-        """How far the last ``settle`` of a pool is, or was when it ended."""
+        """Return the progress of the last ``settle`` of a pool."""
         return self._settling.get(pool)
 
     def stop_settling(self, pool: str) -> None:
-        """Leave the strays that have not been sent home where they are."""
+        """Stop moving strays home."""
         work = self._settling.get(pool)
         if work is not None:
             work.scope.cancel()
@@ -137,7 +139,7 @@ class Evictions:
         return found
 
     def _send_home(self, pool_state: PoolState, token: bytes) -> bool:
-        """Move a user who is still astray, wherever their tunnels are, if there is a home to go to."""
+        """Move a user who is still a stray, if their home is available."""
         now = trio.current_time()
         lease = pool_state.leases.get(token, now)
         home = pool_state.placement.home(token)
@@ -148,18 +150,19 @@ class Evictions:
         return self._move(pool_state, lease, set(lease.sessions.values()) - {home}, f"settled: belongs on {home}")
 
     def _note_drained(self, pool: str, pool_state: PoolState) -> None:
-        """Let those who look on know, once, that nobody is left on a backend that was to be left."""
+        """Emit an event, once, when a backend has been emptied."""
         left = {name for name in pool_state.overlay.states if name in pool_state.backends}
         drained = {name for name in left if not pool_state.backends[name].counts.active}
         for name in sorted(drained - self._drained.get(pool, set())):
-            self._events.emit("drained", f"{name} is drained: nobody is left there", pool=pool, backend=name)
+            self._events.emit("drained", f"{name} is drained: no users are left", pool=pool, backend=name)
         self._drained[pool] = drained
 
     def _to_empty(self, pool_state: PoolState) -> dict[str, str]:
-        """Backends on which no tunnel is to stay, and why. In panic it counts for nothing that they are down."""
-        started_by = self._wall() - self._registry.active.config.timeouts.drain
-        over = [name for name, change in pool_state.overlay.states.items() if change.since <= started_by]
-        empty = {name: f"the drain of {name} is over" for name in over}
+        """Return the backends to empty, and why. In panic, backends that are down are not emptied."""
+        now, states = self._wall(), pool_state.overlay.states
+        times = cut_times(self._registry.active.config, pool_state)
+        over = [name for name, at in times.items() if at is not None and at <= now]
+        empty = {name: f"the drain of {name} is over" if name in states else f"{name} was removed" for name in over}
         if pool_state.config.health.on_down == "close" and not pool_state.panic:
             backends = pool_state.backends.values()
             down = [backend.name for backend in backends if backend.availability.down]
@@ -168,7 +171,7 @@ class Evictions:
         return empty
 
     async def _empty(self, pool_state: PoolState, pool: str, backend: str, why: str) -> None:
-        """End the tunnels left on a backend, user by user, over the spread; stop if there is no more reason to."""
+        """End the tunnels on a backend, user by user, over the spread; stop when there is no reason any more."""
         try:
             leases = []
             for number, lease in enumerate(pool_state.leases.live(), start=1):
@@ -179,7 +182,8 @@ class Evictions:
             tokenless = [session for session, place in pool_state.leases.without_token.items() if place == backend]
             left = len(leases) + len(tokenless)
             if left:
-                logger.info("%s: %s; ending the tunnels of %d users", pool, why, left)
+                logger.info("%s: %s; closing the tunnels of %d users", pool, why, left)
+                self._events.emit("cut", f"{why}: closing the tunnels of {left} users", pool=pool, backend=backend)
             for each in (*leases, *tokenless):
                 if backend not in self._to_empty(pool_state):
                     return

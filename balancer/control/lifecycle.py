@@ -1,16 +1,19 @@
-"""What control knows of the daemon beside its workers."""
+"""What control knows about the daemon as a whole."""
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+
+from balancer.ipc.supervision import ProcessFacts
 
 
 @dataclass
 class Lifecycle:
-    """Of the daemon, which may be older than this process."""
+    """State of the daemon, which may be older than this process."""
 
     started: float = field(default_factory=time.time)
     """Unix time."""
+    began: float = field(default_factory=time.monotonic)
+    """The same on the monotonic clock, which all processes share."""
     draining: bool = False
-    processes: list[dict[str, Any]] = field(default_factory=list)
+    processes: tuple[ProcessFacts, ...] = ()
     """As the supervisor reports them."""

@@ -1,4 +1,4 @@
-"""What follows from health: outliers are ejected, the data plane is told how backends stand, and people hear why."""
+"""Act on health: eject outliers, publish the availability of backends, and report changes."""
 
 import logging
 
@@ -20,7 +20,7 @@ _INSTEAD: dict[Outcome, str] = {
 
 
 class OutlierMonitor:
-    """Looks at all pools whenever ``look`` is called, which is every half second or so."""
+    """Checks all pools when ``look`` is called, about every half second."""
 
     def __init__(self, pools: Pools, registry: WorkerRegistry, events: Events) -> None:
         self._pools = pools
@@ -30,7 +30,7 @@ class OutlierMonitor:
         self._outliers: dict[str, Outliers] = {}
 
     def look(self) -> None:
-        """Do what has come due."""
+        """Do what is due."""
         for name, pool_state in self._pools.states.items():
             if pool_state.config.health.passive.mode != "off":
                 self._judge_traffic(name, pool_state)
@@ -49,11 +49,11 @@ class OutlierMonitor:
         outliers.config = pool_state.config.health
         tallies = {each.name: each.take_tally() for each in backends.values()}
         for found in outliers.look(tallies, pool_state.health, now):
-            if found.outcome != "ejected":  # of that ``tell`` will speak
+            if found.outcome != "ejected":  # ``tell`` reports that
                 self._say(pool_state, found.backend, _INSTEAD[found.outcome] + found.why, logging.WARNING)
 
     def tell(self, pool_state: PoolState, name: str) -> None:
-        """Let the data plane know how a backend stands now, if that is news."""
+        """Publish the availability of a backend if it has changed."""
         availability = pool_state.health[name].stand(now := trio.current_time())
         backend = pool_state.backends.get(name)
         if backend is None or availability == backend.availability:

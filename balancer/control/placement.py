@@ -1,4 +1,4 @@
-"""The placement that an overlay makes on a ring."""
+"""Combine a ring and an overlay into a placement."""
 
 from collections.abc import Callable, Mapping
 

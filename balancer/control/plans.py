@@ -1,7 +1,7 @@
-"""Plans on the running daemon: what changes would do to the key space and to the users who are connected now.
+"""Plan changes on the running daemon: what they would do to shares and to the users connected now.
 
 A plan compares the rings as they place new users: backends that drain or are in maint are left out of both. It is bound
-to the ring and overlay it was made on, and can be applied only while they are still in force.
+to the ring and overlay it was made on, and can be applied only while these are still active.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from balancer.control.placement_controller import Outdated, PlacementController
 from balancer.control.pool_state import PoolState, addresses, extended
 from balancer.control.pools import Pools
 from balancer.errors import Refused
-from balancer.overlay.entries import Entry, RingConfig, configured_weights
+from balancer.overlay.entries import Entry, RingRecord, configured_weights
 from balancer.overlay.overlay import Change, Overlay
 from balancer.pool.placement import Placement
 from balancer.ring.base import Ring
@@ -28,12 +28,12 @@ from balancer.ring.picture import svg
 from balancer.ring.plan import Plan, plan
 
 KEPT = 32
-"""Plans remembered for ``apply``."""
+"""Plans kept for ``apply``."""
 
 
 @dataclass(frozen=True)
 class LivePlan:
-    """A plan, and whom of the connected users it concerns."""
+    """A plan, and the connected users that it affects."""
 
     pool: str
     changes: tuple[Change, ...]
@@ -42,8 +42,8 @@ class LivePlan:
     """Version of the pool it was made on."""
     overlays: tuple[Overlay, Overlay]
     """Before and after."""
-    target: RingConfig | None
-    """Ring and backends of another configuration, if that is what the plan is of."""
+    target: RingRecord | None
+    """Ring and backends of another configuration, if the plan is for one."""
     moves: Mapping[tuple[str, str], int]
     """Connected users whose home changes, by old and new home. They stay where they are while they are connected."""
     users: int
@@ -61,10 +61,10 @@ class Plans:
         self._wall = wall
         self._plans: dict[str, LivePlan] = {}
 
-    async def make(self, pool: str, changes: Sequence[Change], target: RingConfig | None = None) -> LivePlan:
-        """What ``changes``, or the ring and backends of another configuration, would do. Nothing is changed.
+    async def make(self, pool: str, changes: Sequence[Change], target: RingRecord | None = None) -> LivePlan:
+        """Plan ``changes``, or the ring and backends of another configuration. Nothing is changed.
 
-        Raises ``Refused`` for changes that would be refused.
+        Raise ``Refused`` for changes that would be refused.
         """
         pool_state = self._pools.get(pool)
         based_on, before_overlay = pool_state.version, pool_state.overlay
@@ -91,14 +91,14 @@ class Plans:
         return made
 
     def get(self, plan_id: str) -> LivePlan:
-        """A plan that was made here. Raises ``Refused`` if it is unknown."""
+        """Return a plan. Raise ``Refused`` if it is unknown."""
         made = self._plans.get(plan_id)
         if made is None:
             raise Refused("there is no such plan here; make one with `balancer ring plan` and apply it soon")
         return made
 
     async def picture(self, plan_id: str) -> str:
-        """A plan as SVG. Raises ``Refused`` if it is unknown or the ring has changed since."""
+        """Draw a plan as SVG. Raise ``Refused`` if it is unknown or the ring has changed since."""
         made = self.get(plan_id)
         pool_state = self._pools.get(made.pool)
         if pool_state.version != made.based_on:
@@ -111,7 +111,7 @@ class Plans:
         return await compute(svg, *rings, made.plan)
 
     async def apply(self, plan_id: str, who: str) -> Entry:
-        """Make the changes of a plan. Raises ``Refused`` if it is unknown or the ring has changed since."""
+        """Apply a plan. Raise ``Refused`` if it is unknown or the ring has changed since."""
         made = self.get(plan_id)
         if not made.changes:
             raise Refused(
@@ -121,7 +121,7 @@ class Plans:
         self._plans.pop(plan_id, None)
         return entry
 
-    async def _rings(self, pool_state: PoolState, overlay: Overlay, config: model.Pool) -> tuple[Ring, Ring]:
+    async def _rings(self, pool_state: PoolState, overlay: Overlay, config: model.PoolConfig) -> tuple[Ring, Ring]:
         """Return the ring of an overlay, and the one of the backends that take new users."""
         ring = await self._controller.ring_of(pool_state, overlay, config)
         if not overlay.states:
@@ -129,7 +129,7 @@ class Plans:
         return ring, await self._controller.ring_of(pool_state, overlay, config, effective=True)
 
 
-def _configured(pool_state: PoolState, target: RingConfig | None) -> model.Pool:
+def _configured(pool_state: PoolState, target: RingRecord | None) -> model.PoolConfig:
     """Return the configuration of the pool with the ring and backends of another one."""
     if target is None:
         return pool_state.config
@@ -139,7 +139,7 @@ def _configured(pool_state: PoolState, target: RingConfig | None) -> model.Pool:
 async def _count(
     pool_state: PoolState, old: Placement, new: Placement
 ) -> tuple[Mapping[tuple[str, str], int], int, int]:
-    """Connected users whose home changes, by old and new home; all connected users; tunnels of the former."""
+    """Count users whose home changes, by old and new home; all connected users; tunnels of those that move."""
     moves: Counter[tuple[str, str]] = Counter()
     users = tunnels = 0
     for lease in pool_state.leases.live():
@@ -154,7 +154,7 @@ async def _count(
 
 
 def live_explanation(pool_state: PoolState, token: bytes, now: float) -> Explanation:
-    """Where a token goes at this moment (``now`` on the data plane's clock), and what every rule had to say."""
+    """Explain where a token goes at ``now``, on the data plane's clock, rule by rule."""
     skipped: dict[str, str] = {}
     chosen, rule = None, None
     for decision in pool_state.candidates(token, now):
@@ -194,7 +194,7 @@ async def past_explanation(pools: Pools, pool: str, token: bytes, at: float) -> 
 
 
 def _settled(change: Change) -> Change:
-    """A plan shows where a ramp ends, not where it begins."""
+    """Return the overlay with all ramps at their end: plans show that."""
     if change.op == "weight" and change.over:
         return change.model_copy(update={"over": 0.0})
     return change

@@ -5,6 +5,7 @@ placement that makes, health, where users are (leases), and what the workers hav
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import ceil
 
 import trio
@@ -13,18 +14,19 @@ from balancer.config import model
 from balancer.config.plain import pool_settings
 from balancer.config.scalars import Address
 from balancer.config.settings import BackendTlsSettings
-from balancer.control.worker_counts import BackendCounts, PoolCounts
+from balancer.control.worker_counts import BackendCounts, PoolCounts, backend_counts
 from balancer.health.availability import AVAILABLE, Availability
 from balancer.health.tally import Tally
 from balancer.health.tracker import Checks, HealthTracker, judged_by, unprobed
 from balancer.overlay.overlay import Overlay
+from balancer.pool.counts import Counts
 from balancer.pool.placement import Placement
 from balancer.pool.selection import Selection
 from balancer.ring.base import Ring
 
 
 class BackendState:
-    """One backend; identity is the name, so a changed address keeps what is known of it."""
+    """A backend. Its identity is the name, so health and counters survive a change of address."""
 
     __slots__ = ("address", "availability", "counts", "name", "tally")
 
@@ -33,30 +35,41 @@ class BackendState:
         self.address = address
         self.availability = availability
         self.counts = BackendCounts()
-        """Of all workers."""
+        """Sum over all workers."""
         self.tally = Tally()
-        """What traffic says of it since the outlier monitor last looked."""
+        """Results of its traffic since the outlier monitor last took them."""
 
     def held_off(self, now: float) -> str:
-        """Return why others come first for a moment, or an empty string."""
+        """Return why other backends are preferred for a moment, or an empty string."""
         return "failed to connect" if self.counts.held else ""
 
     def unavailable(self) -> str:
-        """Return why it should not be tried now, or an empty string."""
+        """Return why it is not available, or an empty string."""
         return self.availability.reason or self.held_off(0.0)
 
     def take_tally(self) -> Tally:
-        """Return what traffic says of it since the last time."""
+        """Return the results of its traffic since the last call."""
         taken, self.tally = self.tally, Tally()
         return taken
 
 
+@dataclass
+class RemovedBackend:
+    """A backend that is not in the pool any more, while tunnels or requests are left on it."""
+
+    address: str
+    """Empty if it is not known any more."""
+    since: float
+    """Unix time at which it was removed."""
+    counts: BackendCounts = field(default_factory=BackendCounts)
+
+
 class PoolState(Selection[BackendState]):
-    """One per pool."""
+    """The state of a pool."""
 
     def __init__(
         self,
-        config: model.Pool,
+        config: model.PoolConfig,
         overlay: Overlay,
         ring: Ring,
         weights: Mapping[str, float],
@@ -67,11 +80,12 @@ class PoolState(Selection[BackendState]):
         self.config = config
         self.overlay = overlay
         self.counts = PoolCounts()
-        """Of all workers."""
+        """Sum over all workers."""
+        self.removed: dict[str, RemovedBackend] = {}
         self.health: dict[str, HealthTracker] = {}
-        """Of the backends that are probed, asked by agent check, or judged by their traffic."""
+        """Health of the backends with probes, an agent check or passive checks."""
         self.checks: dict[str, Checks] = {}
-        """What was counted of that, also for backends that are not checked at present."""
+        """Counters of checks, also of backends that are not checked now."""
         self.place(ring, weights, placement)
 
     @property
@@ -81,7 +95,7 @@ class PoolState(Selection[BackendState]):
 
     @property
     def version(self) -> str:
-        """What a plan or a conditional request refers to: the ring and the overlay of this moment."""
+        """The version that plans and ``If-Match`` refer to: of the ring and the overlay."""
         return f"{self.ring.fingerprint}-{self.overlay.version}"
 
     @property
@@ -89,7 +103,7 @@ class PoolState(Selection[BackendState]):
         """Weights in the configuration."""
         return configured_weights(self.config)
 
-    def configure(self, config: model.Pool) -> None:
+    def configure(self, config: model.PoolConfig) -> None:
         """Use another configuration of the same pool."""
         self.config = config
         self.settings = pool_settings(config, BackendTlsSettings())
@@ -106,16 +120,43 @@ class PoolState(Selection[BackendState]):
             self.backends[name] = backend
         self.weigh_health()
 
+    def backend_counts(self) -> list[BackendCounts]:
+        """Return the counts of all backends, those included that were removed and still carry something."""
+        present = [backend.counts for backend in self.backends.values()]
+        return [*present, *(removed.counts for removed in self.removed.values())]
+
+    def count(self, counters: Counts, gauges: Counts, now: float, *, of_all: bool) -> None:
+        """Take the sum of what workers have counted, if ``of_all`` without exception; see ``pool.counts``."""
+        self.counts.show(counters)
+        for backend in self.backends.values():
+            backend.counts = backend_counts(backend.name, counters, gauges)
+        left = {name: backend_counts(name, counters, gauges) for name in gauges.get("backends", {})}
+        for name in left.keys() - self.backends.keys():
+            if left[name].active:
+                self.removed.setdefault(name, RemovedBackend("", now)).counts = left[name]
+        if of_all:
+            for name in [name for name in self.removed if name not in left or not left[name].active]:
+                del self.removed[name]
+
     def update_availability(self, availabilities: Mapping[str, Availability]) -> None:
-        """Use these availabilities from now on; without effect for backends that have been removed."""
+        """Update availabilities; backends that have been removed are ignored."""
         for name, availability in availabilities.items():
             if name in self.backends:
                 self.backends[name].availability = availability
         self.weigh_health()
 
-    def begin_health(self, backend: str) -> HealthTracker:
-        """Start to track the health of a backend."""
-        checks = self.checks.setdefault(backend, Checks())
+    def weigh_health(self) -> None:
+        super().weigh_health()
+        placement = self.placement
+        aside = {*placement.states, *placement.backups}
+        members = (name for name, weight in placement.weights.items() if weight > 0 and name not in aside)
+        if not any(self.backends[name].availability.clear for name in members):
+            for health in self.health.values():
+                health.share_outage()
+
+    def begin_health(self, backend: str, *, outage: bool = False) -> HealthTracker:
+        """Start to track the health of a backend. ``outage``: none of the pool has been up yet."""
+        checks = self.checks.setdefault(backend, Checks(outage=outage))
         health = self.health[backend] = HealthTracker(judged_by(self.config, backend), checks)
         return health
 
@@ -123,7 +164,7 @@ class PoolState(Selection[BackendState]):
         """Return what counts against the bound of a backend: its users; as in haproxy, its streams."""
         return self.leases.users[name] if self.settings.ring.bound else self.backends[name].counts.active
 
-    def live_weights(self, overlay: Overlay, now: float, config: model.Pool | None = None) -> dict[str, float]:
+    def live_weights(self, overlay: Overlay, now: float, config: model.PoolConfig | None = None) -> dict[str, float]:
         """Return the weights for ``overlay``, and another configuration of the pool, at Unix time ``now``.
 
         They are what operators want, times what agents ask for and as much as a slow start gives by now; unless that
@@ -139,8 +180,8 @@ class PoolState(Selection[BackendState]):
         usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
         return asked if usable else weights
 
-    def _warmth(self, health: HealthTracker, ring: model.Ring) -> float:
-        """Return the share of its points that a backend has in its present health.
+    def _warmth(self, health: HealthTracker, ring: model.RingConfig) -> float:
+        """Return the share of its points that a backend has in its current health.
 
         haproxy's map is made anew when a server is lost or comes back, so that nearly everybody moves; a balancer that
         takes over from it has to move users alike, and at once.
@@ -152,35 +193,35 @@ class PoolState(Selection[BackendState]):
         return health.warmth(trio.current_time())
 
 
-def configured_weights(config: model.Pool) -> dict[str, float]:
+def configured_weights(config: model.PoolConfig) -> dict[str, float]:
     """Return the weights in a configuration."""
     return {backend.name: backend.weight for backend in config.backend}
 
 
 def _scaled(weight: float, share: float, algorithm: str) -> float:
-    """haproxy and nginx know whole weights only, nginx none below 1."""
+    """Round for haproxy and nginx, which have whole weights; nginx has none below 1."""
     scaled = weight * share
     if algorithm == "nginx":
         return max(1.0, float(ceil(scaled)))
     return float(ceil(scaled)) if algorithm == "haproxy" else scaled
 
 
-def extended(config: model.Pool, overlay: Overlay) -> model.Pool:
-    """Return the pool with the backends that were added live and are not in its configuration by now."""
+def extended(config: model.PoolConfig, overlay: Overlay) -> model.PoolConfig:
+    """Return the pool with the backends that were added at run time."""
     configured = {backend.name for backend in config.backend}
     added = tuple(
-        model.Backend(name=add.name, address=add.address, weight=add.weight)
+        model.BackendConfig(name=add.name, address=add.address, weight=add.weight)
         for add in overlay.added.values()
         if add.name not in configured
     )
     return config.model_copy(update={"backend": config.backend + added}) if added else config
 
 
-def addresses(config: model.Pool, overlay: Overlay) -> dict[str, Address]:
+def addresses(config: model.PoolConfig, overlay: Overlay) -> dict[str, Address]:
     """Return the addresses of all backends of a pool."""
     return {backend.name: backend.address for backend in extended(config, overlay).backend}
 
 
-def backups(config: model.Pool) -> tuple[str, ...]:
-    """Return the backends that stand in for the others, in the order of the configuration."""
+def backups(config: model.PoolConfig) -> tuple[str, ...]:
+    """Return the backup backends, in the order of the configuration."""
     return tuple(backend.name for backend in config.backend if backend.backup)

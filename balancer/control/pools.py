@@ -1,4 +1,4 @@
-"""All pools of the daemon: as the configuration has them, with what operators decided, from the journal."""
+"""All pools of the daemon, with their configuration and the decisions of operators from the journal."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from balancer.config import model
 from balancer.control.placement import make_placement
-from balancer.control.pool_state import PoolState, addresses, backups, configured_weights, extended
+from balancer.control.pool_state import PoolState, RemovedBackend, addresses, backups, configured_weights, extended
 from balancer.errors import Refused
-from balancer.overlay.entries import Entry, RingConfig
+from balancer.overlay.entries import Entry, RingRecord
 from balancer.overlay.overlay import Overlay
 from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
@@ -22,23 +22,27 @@ logger = logging.getLogger("balancer.state")
 
 
 class Pools:
-    """``states`` by name. ``wall`` tells Unix time."""
+    """Pool states by name. ``clock`` returns Unix time."""
 
-    def __init__(self, config: model.Config, journal: Journal, wall: Callable[[], float]) -> None:
-        """Begin with what the journal has; a ring that is not what the journal knows is noted there."""
+    def __init__(self, config: model.Config, journal: Journal, clock: Callable[[], float]) -> None:
+        """Start from the journal; a ring that differs from the journal's is noted there."""
         self.states: dict[str, PoolState] = {}
         self.digest = Digest(journal.key)
         self.journal = journal
         self._slots = Slots()
-        memory = journal.load()
+        memory, now = journal.load(), clock()
         self.seq = memory.seq
         """Number of the last entry in the journal."""
-        self.known: dict[str, RingConfig] = dict(memory.configs)
-        """Ring configurations as the journal knows them."""
+        self.known: dict[str, RingRecord] = dict(memory.configs)
+        """Ring configurations, as last noted in the journal."""
         self.gone: dict[str, Overlay] = dict(memory.overlays)
         """What was decided about pools that the configuration does not have, in case they come back."""
+        self.removed: dict[str, PoolState] = {}
+        """Pools that the configuration does not have any more, while users may be left on their backends."""
+        if now < memory.saved:
+            self._move_along(now - memory.saved)
         for pool in config.pool:
-            self._open(pool, self.gone.get(pool.name, Overlay()), wall())
+            self._open(pool, self.gone.get(pool.name, Overlay()), now)
 
     def get(self, name: str) -> PoolState:
         """Return a pool. Raise ``Refused`` if there is none of that name."""
@@ -57,7 +61,12 @@ class Pools:
         return {**self.gone, **{name: pool.overlay for name, pool in self.states.items()}}
 
     def placement(
-        self, config: model.Pool, overlay: Overlay, ring: Ring, now: float, wanted: Mapping[str, float] | None = None
+        self,
+        config: model.PoolConfig,
+        overlay: Overlay,
+        ring: Ring,
+        now: float,
+        wanted: Mapping[str, float] | None = None,
     ) -> Placement:
         """Return the placement, with the weights ``wanted``, or those of the ring."""
         where = addresses(config, overlay)
@@ -66,9 +75,12 @@ class Pools:
             ring, where, overlay, self.digest, now, weights=wanted, backups=backups(config), slots=slots
         )
 
-    def put(self, config: model.Pool, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+    def put(self, config: model.PoolConfig, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         """Give a pool this configuration and ring; one that is not there yet comes into being."""
         pool = self.states.get(config.name)
+        if pool is None and (former := self.removed.pop(config.name, None)) is not None and len(former.leases):
+            pool = self.states[config.name] = former  # its users are still there
+            pool.overlay = self.gone.pop(config.name)
         if pool is not None:
             pool.configure(config)
             self.place(pool, ring, weights, now)
@@ -80,14 +92,36 @@ class Pools:
     def place(self, pool: PoolState, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         """Use a ring that was built with ``weights``, and the overlay as it is now."""
         wanted = pool.overlay.live_weights(pool.configured, now)
-        pool.place(ring, weights, self.placement(pool.config, pool.overlay, ring, now, wanted))
+        placement = self.placement(pool.config, pool.overlay, ring, now, wanted)
+        for name in pool.backends.keys() - placement.addresses.keys():
+            pool.removed[name] = RemovedBackend(str(pool.backends[name].address), now, pool.backends[name].counts)
+        for name in pool.removed.keys() & placement.addresses.keys():
+            del pool.removed[name]
+        pool.place(ring, weights, placement)
 
-    def remove(self, name: str) -> None:
-        """Remove a pool; what was decided about it is kept."""
-        self.gone[name] = self.states.pop(name).overlay
+    def shift(self, seconds: float) -> None:
+        """Go by a clock that is so much later from now on."""
+        for pool in (*self.states.values(), *self.removed.values()):
+            pool.overlay = pool.overlay.shifted(seconds)
+            for removed in pool.removed.values():
+                removed.since += seconds
+        self._move_along(seconds)
 
-    def _open(self, config: model.Pool, overlay: Overlay, now: float) -> None:
-        """Start with a pool; nothing is served yet, so the ring is built here."""
+    def _move_along(self, seconds: float) -> None:
+        logger.warning(
+            "the system's clock was set by %+.0f s: what lasts a while ends that much later or earlier", seconds
+        )
+        self.gone = {name: overlay.shifted(seconds) for name, overlay in self.gone.items()}
+
+    def remove(self, name: str, now: float) -> None:
+        """Remove a pool; what was decided about it is kept, and where its users are."""
+        self.removed = {each: pool for each, pool in self.removed.items() if len(pool.leases)}
+        pool = self.removed[name] = self.states.pop(name)
+        pool.removed |= {each: RemovedBackend(str(backend.address), now) for each, backend in pool.backends.items()}
+        self.gone[name] = pool.overlay
+
+    def _open(self, config: model.PoolConfig, overlay: Overlay, now: float) -> None:
+        """Open a pool at the start; the ring is built here, as nothing is served yet."""
         configured = configured_weights(config)
         weights: Mapping[str, float] = overlay.live_weights(configured, now)
         try:
@@ -102,13 +136,13 @@ class Pools:
         self.put(config, ring, weights, now)
         self._note_config(config, ring, now)
 
-    def _note_config(self, config: model.Pool, ring: Ring, now: float) -> None:
+    def _note_config(self, config: model.PoolConfig, ring: Ring, now: float) -> None:
         """Journal the configuration of a ring if it is not what the journal knows.
 
         A disk that does not take it is no reason not to serve: the next start tries again.
         """
         known = self.known.get(config.name)
-        mine = RingConfig(ring=config.ring, backends=config.backend)
+        mine = RingRecord(ring=config.ring, backends=config.backend)
         if mine == known:
             return
         before = None

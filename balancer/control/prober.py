@@ -1,4 +1,4 @@
-"""Active health checks: every backend is probed at its own pace, and told what came of it.
+"""Active health checks: probe every backend at its own pace.
 
 Some facts. One task for each backend sleeps between its probes; a semaphore bounds how many are under way, and the time
 of a probe begins when it has its turn. Backends come and go with the placement: a look every half second finds the
@@ -29,19 +29,19 @@ from balancer.store.health_file import HealthFile, Known, Memory
 logger = logging.getLogger("balancer.health")
 
 AT_ONCE = 100
-"""Probes under way at a time; each takes a file descriptor."""
-PATIENCE = 5.0
-"""Seconds for the first verdicts on all backends, before users are let in without."""
+"""Probes running at the same time; each takes a file descriptor."""
+FIRST_RESULTS_TIMEOUT = 5.0
+"""Seconds to wait for the first result of every backend before accepting users without it."""
 TICK = 0.5
-"""Seconds between two looks for new backends, and at what follows from health."""
+"""Seconds between two checks for new backends and for consequences of health."""
 WRITE_EVERY = 1.0
-"""Seconds between two writes of the file."""
+"""Seconds between two writes of the health file."""
 FAULT = Result(False, "the probe crashed")
 
 
 @dataclass(frozen=True)
 class _Watch:
-    """How a backend is being probed."""
+    """The probes of a backend."""
 
     pool: str
     pool_state: PoolState
@@ -50,14 +50,14 @@ class _Watch:
 
     @property
     def over(self) -> bool:
-        """Whether its tasks are to end: what arrived in the same turn of the loop is too late."""
+        """Whether its tasks must end; results that arrive in the same turn of the loop are dropped."""
         return self.scope.cancel_called
 
 
 class Prober:
     """Probes the backends of ``pools``; ``monitor`` acts on what follows.
 
-    ``file`` is where verdicts outlive a restart, if they do; ``random`` spreads the probes; ``wall`` tells Unix time.
+    Results survive a restart in ``file``; ``random`` spreads the probes; ``wall`` returns Unix time.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class Prober:
         self._changed = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Probe until cancelled; it has started when there is a verdict on every backend, or ``PATIENCE`` is over."""
+        """Probe until cancelled; started once every backend has a result, or after ``FIRST_RESULTS_TIMEOUT``."""
         if self._file is not None:
             self._memory = await trio.to_thread.run_sync(self._file.read)
         async with trio.open_nursery() as nursery:
             self._watch_new(nursery)
             self._memory = {}
             self._note_judged()
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(FIRST_RESULTS_TIMEOUT):
                 await self._judged.wait()
             task_status.started()
             if self._file is not None:
@@ -101,31 +101,34 @@ class Prober:
                 self._monitor.look()
 
     def _watch_new(self, nursery: trio.Nursery) -> None:
-        """Begin with backends that are new, or are to be probed otherwise; leave alone those that are not any more."""
-        present = set()
+        """Start probing backends that are new or changed; stop probing those that are gone."""
+        present: dict[BackendState, str] = {}
         for name, pool_state in self._pools.states.items():
             if pool_state.config.health.type == "off":
                 continue
             known = self._probes.get(name)
             if known is None or (known.config is not pool_state.config and known.config != pool_state.config):
                 self._probes[name] = Probe(pool_state.config)
-            for backend in map(pool_state.backends.__getitem__, probed(pool_state.config, pool_state.backends)):
-                present.add(backend)
-                watch = self._watched.get(backend)
-                if watch is None or watch.probe is not self._probes[name]:
-                    if watch is not None:
-                        watch.scope.cancel()
-                    self._begin(nursery, _Watch(name, pool_state, self._probes[name]), backend)
-        for backend in self._watched.keys() - present:
+            names = probed(pool_state.config, pool_state.backends)
+            present |= {pool_state.backends[each]: name for each in names}
+        for backend in self._watched.keys() - present.keys():  # first: another of the same name may be there by now
             watch = self._watched.pop(backend)
             watch.scope.cancel()
             watch.pool_state.health.pop(backend.name, None)
             watch.pool_state.update_availability({backend.name: AVAILABLE})
+        new = {name for name in present.values() if not self._pools.states[name].checks}
+        for backend, name in present.items():
+            former = self._watched.get(backend)
+            if former is None or former.probe is not self._probes[name]:
+                if former is not None:
+                    former.scope.cancel()
+                watch = _Watch(name, self._pools.states[name], self._probes[name])
+                self._begin(nursery, watch, backend, outage=name in new)
 
-    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: BackendState) -> None:
+    def _begin(self, nursery: trio.Nursery, watch: "_Watch", backend: BackendState, *, outage: bool) -> None:
         pool_state, health = watch.pool_state, watch.pool_state.health.get(backend.name)
         if health is None:
-            health = pool_state.begin_health(backend.name)
+            health = pool_state.begin_health(backend.name, outage=outage)
             self._remember(watch, backend, health)
         else:
             health.configure(judged_by(pool_state.config, backend.name))
@@ -134,10 +137,11 @@ class Prober:
         nursery.start_soon(self._attend, watch, backend, health)
 
     def _remember(self, watch: "_Watch", backend: BackendState, health: HealthTracker) -> None:
-        """Begin with what was held before a restart, if the backend is where it was."""
+        """Start from the health file, if the backend's address is unchanged."""
         known = self._memory.get(watch.pool, {}).get(backend.name)
         if known is not None and known.address == backend.address:
-            health.restore(known.state, known.since + trio.current_time() - self._wall(), known.text)
+            now = trio.current_time()
+            health.restore(known.state, min(now, now + known.since - self._wall()), known.text)
 
     async def _attend(self, watch: "_Watch", backend: BackendState, health: HealthTracker) -> None:
         port = watch.pool_state.config.health.agent.port

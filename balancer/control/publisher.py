@@ -1,4 +1,4 @@
-"""What workers have been sent of pools, and what has changed since.
+"""Work out what has changed in pools since workers were last told.
 
 A worker gets the placement, the availability of backends, and of its users those whose live place is not where the
 ring says, and only these: the others it finds by itself. When a ring changes, that is worked out anew and goes in one
@@ -17,7 +17,7 @@ from balancer.pool.placement import Placement
 
 
 class Publisher:
-    """Follows ``pools``, to which pools may be added and from which they may be removed."""
+    """Follows ``pools``, to which pools are added and from which they are removed."""
 
     def __init__(self, pools: Mapping[str, PoolState]) -> None:
         self._pools = pools
@@ -26,7 +26,7 @@ class Publisher:
         self._places: dict[str, dict[bytes, Place]] = defaultdict(dict)
 
     def states(self) -> dict[str, PoolSnapshot]:
-        """Return everything, as of the last ``changes``."""
+        """Return the whole state, as of the last ``changes``."""
         return {
             name: PoolSnapshot(
                 placement_state(pool.placement),

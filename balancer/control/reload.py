@@ -1,4 +1,4 @@
-"""Reload: the active configuration is replaced by the one in the file, as a whole or not at all.
+"""Reload: replace the active configuration by the one in the file, all of it or nothing.
 
 In this order: read and check; have the supervisor open the sockets that are missing; prepare everything else, build the
 rings and write what changes of them to the journal; then nothing can fail any more: sockets and number of workers,
@@ -7,7 +7,7 @@ pools, probes, admin sockets, workers. Until then a fault leaves everything as i
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,20 +21,21 @@ from balancer.config.model import Config
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
-from balancer.control.certificates import read_backend_certificates, read_certificates
+from balancer.control.certificates import read_backend_certificates, read_certificates, read_secrets
+from balancer.control.deadlines import CutAfter, default_cut
 from balancer.control.events import Events
 from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import LivePlan, Plans
-from balancer.control.sockets import Supervisor, addresses_of, socket_keys, workers_of
+from balancer.control.sockets import SocketSource, addresses_of, socket_keys, workers_of
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.errors import ConfigError, Problem, Refused
-from balancer.overlay.entries import RingConfig
+from balancer.overlay.entries import RingRecord
 
 logger = logging.getLogger("balancer.reload")
 
 
 class Prepared(Protocol):
-    """A part of a reload that is ready."""
+    """A prepared part of a reload."""
 
     def activate(self) -> None:
         """Use the new configuration; must not fail."""
@@ -44,7 +45,7 @@ class Prepared(Protocol):
 
 
 class Participant(Protocol):
-    """What has to change with the configuration, beside pools and workers."""
+    """A part of the daemon that changes with the configuration, other than pools and workers."""
 
     def prepare(self, old: Config, new: Config) -> Prepared:
         """Prepare the change. Raise ``Refused``."""
@@ -52,17 +53,30 @@ class Participant(Protocol):
 
 @dataclass(frozen=True)
 class Changes:
-    """What a reload does, or would do."""
+    """What a reload changes, or would change."""
 
     differences: list[Difference]
     plans: list[LivePlan]
-    """Of the pools whose rings change: whose users belong elsewhere then."""
+    """Plans of the pools whose rings change."""
     warnings: list[Problem]
+    removed: list["RemovedHost"]
+
+
+@dataclass(frozen=True)
+class RemovedHost:
+    """A backend that a reload removes, and what is left there."""
+
+    pool: str
+    backend: str
+    users: int
+    tunnels: int
+    cut_after: CutAfter
+    """Seconds after which the tunnels that are left are closed."""
 
 
 @dataclass
 class LastReload:
-    """How the last one went."""
+    """The result of the last reload."""
 
     time: float
     who: str
@@ -79,7 +93,7 @@ class Reloader:
         controller: PlacementController,
         plans: Plans,
         registry: WorkerRegistry,
-        supervisor: Supervisor,
+        supervisor: SocketSource,
         activation: Activation,
         watch: CertificateWatch,
         participants: Sequence[Participant],
@@ -106,17 +120,17 @@ class Reloader:
         return await self._changes(config, warnings)
 
     async def reload(self, who: str) -> Changes:
-        """Activate the file. Raise ``ConfigError`` or ``Refused``; then all is as it was, ``last`` says why."""
+        """Activate the file. Raise ``ConfigError`` or ``Refused`` if nothing was changed; ``last`` says why."""
         async with self._lock:
             with trio.CancelScope(shield=True):
-                await self._supervisor.say("reloading")
+                await self._supervisor.reloading()
                 try:
                     changes = await self._reload(who)
                 except (ConfigError, Refused) as error:
                     self._note(who, str(error).splitlines())
                     raise
                 finally:
-                    await self._supervisor.say("reloaded")
+                    await self._supervisor.reloaded()
             self._note(who, [])
             return changes
 
@@ -131,9 +145,11 @@ class Reloader:
         backend_tls = await trio.to_thread.run_sync(read_backend_certificates, config)
         changes = await self._changes(config, warnings)
         bound = await self._supervisor.want(addresses_of(config), workers_of(config))
+        secrets = await trio.to_thread.run_sync(read_secrets, config) or (self._controller.own_secret(),)
         level = before.level if config.log.level == before.config.log.level else config.log.level
         now, keys, generation = time.time(), socket_keys(config), before.generation + 1
-        active = ActiveConfig(generation, now, config, certificates, backend_tls, keys, bound, before.sockets, level)
+        sockets = before.sockets
+        active = ActiveConfig(generation, now, config, certificates, backend_tls, keys, bound, sockets, level, secrets)
         async with self._controller.alone():
             try:
                 self._activation.reserve(active)
@@ -144,7 +160,7 @@ class Reloader:
             active = replace(active, sockets=await self._supervisor.commit(config))
             activate()
             self._activation.activate(active)
-        # A worker gets its sockets and the configuration by different ways: the next reload must not overtake.
+        # Sockets and configuration reach a worker by different channels: the next reload must not overtake.
         await self._registry.settled(config.timeouts.hang)
         self._activation.announce(active, before)
         self._watch.read()
@@ -177,11 +193,21 @@ class Reloader:
         old = self._registry.active.config
         before = {pool.name: pool for pool in old.pool}
         plans = [
-            await self._plans.make(pool.name, [], RingConfig(ring=pool.ring, backends=pool.backend))
+            await self._plans.make(pool.name, [], RingRecord(ring=pool.ring, backends=pool.backend))
             for pool in config.pool
             if pool.name in before and (pool.ring, pool.backend) != (before[pool.name].ring, before[pool.name].backend)
         ]
-        return Changes(differences(old, config), plans, warnings)
+        return Changes(differences(old, config), plans, warnings, list(self._removed(config)))
+
+    def _removed(self, config: Config) -> Iterator[RemovedHost]:
+        staying = {pool.name: {backend.name for backend in pool.backend} for pool in config.pool}
+        after = {pool.name: default_cut(config, pool) for pool in config.pool}
+        for name, state in self._controller.pools.states.items():
+            cut_after = after.get(name, default_cut(config, state.config))
+            for backend, each in state.backends.items():
+                if backend not in staying.get(name, set()) | (state.overlay.added.keys() if name in after else set()):
+                    users = state.leases.users[backend]
+                    yield RemovedHost(name, backend, users, each.counts.tunnels, cut_after)
 
     def _note(self, who: str, problems: list[str]) -> None:
         self.last = LastReload(time.time(), who, not problems, problems)

@@ -1,4 +1,4 @@
-"""Counters that outlive a control process: no counter ever goes back because one has died."""
+"""Save counters so that they survive the control process: no counter ever goes back."""
 
 import logging
 from collections import Counter
@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from balancer.control.evictions import Evictions
-from balancer.control.pool_state import PoolState
+from balancer.control.pool_state import PoolState, RemovedBackend
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.health.tracker import Checks
 from balancer.pool.counts import Counts
@@ -17,7 +17,7 @@ from balancer.store.memory_file import MemoryFile
 logger = logging.getLogger("balancer.state")
 
 FORMAT = 1
-"""Of the saved form."""
+"""Version of the saved form."""
 SAVE_INTERVAL = 0.5
 """Seconds between two saves."""
 
@@ -31,16 +31,17 @@ class WorkerCounters(msgspec.Struct):
 
 
 class SavedChecks(msgspec.Struct):
-    """What had been counted of a backend's health checks."""
+    """Counters of a backend's health checks."""
 
     passed: int
     failed: int
     changes: int
     ejections: dict[str, int]
+    outage: bool = False
 
 
 class SavedCounters(msgspec.Struct):
-    """What workers have counted, and what control has."""
+    """Counters of workers and of control."""
 
     format: int = FORMAT
     workers: list[WorkerCounters] = []
@@ -48,6 +49,8 @@ class SavedCounters(msgspec.Struct):
     """By pool and backend."""
     settled: int = 0
     """Users sent home."""
+    removed: dict[str, dict[str, tuple[str, float]]] = {}
+    """Address and Unix time of the removal of backends on which something was left, by pool and backend."""
 
 
 class CounterFile:
@@ -62,17 +65,21 @@ class CounterFile:
         self._evictions = evictions
 
     def save(self) -> None:
-        """Save all counters of this moment. A failure is logged: the next time may go better."""
+        """Save all counters now. A failure is logged; the next save may succeed."""
         saved = SavedCounters(
             workers=[WorkerCounters(number, pid, each) for (number, pid), each in self._registry.counted.items()],
             checks={
                 name: {
-                    backend: SavedChecks(each.passed, each.failed, each.changes, dict(each.ejections))
+                    backend: SavedChecks(each.passed, each.failed, each.changes, dict(each.ejections), each.outage)
                     for backend, each in pool.checks.items()
                 }
                 for name, pool in self._pools.items()
             },
             settled=self._evictions.settled,
+            removed={
+                name: {backend: (each.address, each.since) for backend, each in pool.removed.items()}
+                for name, pool in self._pools.items()
+            },
         )
         try:
             self._memory.save(msgspec.msgpack.encode(saved))
@@ -101,8 +108,12 @@ def load(data: bytes | None) -> SavedCounters:
 
 
 def restore(saved: SavedCounters, pools: Mapping[str, PoolState], evictions: Evictions) -> None:
-    """Have control count on from ``saved``; the workers' part is for the ``WorkerRegistry``."""
+    """Continue control's counters from ``saved``; the workers' part is for the ``WorkerRegistry``."""
     for name, pool_state in pools.items():
         for backend, each in saved.checks.get(name, {}).items():
-            pool_state.checks[backend] = Checks(each.passed, each.failed, each.changes, Counter(each.ejections))
+            ejections = Counter(each.ejections)
+            pool_state.checks[backend] = Checks(each.passed, each.failed, each.changes, ejections, each.outage)
+        for backend, (address, since) in saved.removed.get(name, {}).items():
+            if backend not in pool_state.backends:
+                pool_state.removed[backend] = RemovedBackend(address, since)
     evictions.settled = saved.settled

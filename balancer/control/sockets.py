@@ -1,4 +1,4 @@
-"""Which listening sockets, and how many workers, a configuration asks for; and the supervisor, who has them."""
+"""The listening sockets and workers that a configuration needs, and the supervisor, which has them."""
 
 import os
 from collections.abc import Mapping
@@ -8,20 +8,23 @@ from balancer.config.model import Config
 from balancer.config.scalars import Address
 
 
-class Supervisor(Protocol):
-    """What is asked of the supervisor, one question at a time, and what it is told."""
+class SocketSource(Protocol):
+    """The supervisor, as control needs it; one question at a time."""
 
     async def want(self, sockets: Mapping[str, Address], workers: int) -> Mapping[str, tuple[str, ...]]:
         """Prepare these sockets; return where they are bound, by key. Raise ``Refused``."""
 
     async def commit(self, config: Config) -> int:
-        """Activate what was wanted last; return the version of the sockets that is."""
+        """Activate what was prepared last; return the version of the sockets."""
 
     async def abort(self) -> None:
-        """Forget what was wanted last."""
+        """Forget what was prepared last."""
 
-    async def say(self, kind: str) -> None:
-        """Tell it that a reload begins ("reloading") or is over ("reloaded"), for the service manager."""
+    async def reloading(self) -> None:
+        """Report that a reload begins, for the service manager."""
+
+    async def reloaded(self) -> None:
+        """Report that a reload is over, successful or not."""
 
 
 def socket_keys(config: Config) -> dict[str, tuple[str, ...]]:
@@ -36,7 +39,7 @@ def socket_keys(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def addresses_of(config: Config) -> dict[str, Address]:
-    """Return the address behind each key."""
+    """Return the address of each key."""
     keys = socket_keys(config)
     return {
         key: address
@@ -46,5 +49,5 @@ def addresses_of(config: Config) -> dict[str, Address]:
 
 
 def workers_of(config: Config) -> int:
-    """Return how many workers there are to be."""
+    """Return the number of workers."""
     return len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers

@@ -1,4 +1,4 @@
-"""What all workers together have counted of a pool and of its backends."""
+"""Counters of a pool and its backends, summed over all workers."""
 
 from collections import Counter
 
@@ -27,22 +27,28 @@ class BackendCounts(Struct):
 
 
 class PoolCounts:
-    """Of one pool."""
+    """Counters and gauges of a pool."""
 
     def __init__(self) -> None:
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
+        self.places: Counter[str] = Counter()
+        """Requests by the place where their token was."""
+        self.cookies: Counter[str] = Counter()
+        """What became of the cookies that remember users."""
         self.traffic = Traffic()
         self.retries = 0
         self.given_up: dict[str, int] = dict.fromkeys(Limit, 0)
-        """Requests that failed for want of one more retry, by the limit."""
+        """Requests that failed because a limit allowed no retry, by limit."""
         self.refused = 0
-        """Requests refused because their token made too many connections."""
+        """Requests refused by ``limits.token_rate``."""
 
     def show(self, counters: Counts) -> None:
-        """Take the sum of what workers have counted; see ``pool.counts``."""
+        """Show these sums; see ``pool.counts``."""
         if counters:
             self.decisions = Counter(counters["decisions"])
+            self.places = Counter(counters.get("places", {}))
+            self.cookies = Counter(counters.get("cookies", {}))
             self.traffic.answers = counters["answers"]
             self.traffic.seconds.counts = counters["seconds"]
             self.traffic.seconds.sum = counters["seconds_sum"]

@@ -1,4 +1,4 @@
-"""The workers as control sees them: what they are sent, what they report, and all their tunnels together.
+"""The attached workers: what they are sent, what they report, and all their tunnels.
 
 A worker gets everything when it attaches, and changes after that. Changes have numbers, and a worker says which it has
 activated, so a change can be waited for. What a worker rejects it gets again, as a whole, until it takes it. News takes
@@ -8,6 +8,8 @@ older tab come back to where the newer one is.
 
 import logging
 import socket
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
@@ -16,12 +18,13 @@ from typing import Any
 import msgspec
 import trio
 
+from balancer.config.key_file import derive_keys
 from balancer.config.scalars import Level
+from balancer.config.settings import KeySettings
 from balancer.control.active_config import ActiveConfig
 from balancer.control.attached_worker import AttachedWorker, RemoteTunnel
 from balancer.control.pool_state import PoolState
 from balancer.control.publisher import Publisher
-from balancer.control.worker_counts import backend_counts
 from balancer.ipc.link import Link
 from balancer.ipc.messages import (
     TO_CONTROL,
@@ -49,9 +52,9 @@ logger = logging.getLogger("balancer.workers")
 TICK = 0.05
 """Seconds within which a change of health reaches the workers."""
 COUNT_INTERVAL = 0.5
-"""Seconds between two collections of reports, when nobody asks for one."""
+"""Seconds between two collections of reports, unless one is asked for."""
 ANSWER_TIMEOUT = 1.0
-"""Seconds a worker may take to activate a change, or to answer, before whoever waits goes on without it."""
+"""Seconds to wait for a worker to activate a change or to answer, before going on without it."""
 
 
 class WorkerRegistry:
@@ -82,13 +85,18 @@ class WorkerRegistry:
         self._last = 0
         self._news = trio.Event()
         self._joining: set[AttachedWorker] = set()
-        """Workers that have not sent their tunnels yet."""
+        """Workers that have not reported their tunnels yet."""
         self._publisher = Publisher(pools)
         self._slots = Slots()
         self._add_up()
 
+    @property
+    def keys(self) -> KeySettings:
+        """The keys of the active secrets."""
+        return derive_keys(self.active.secrets or (self._secret,), self._secret)
+
     async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
-        """Talk with a worker until it is gone."""
+        """Serve a worker's link until it ends."""
         link = Link(sock, TO_CONTROL)
         worker = AttachedWorker(number, pid, link)
         self._joining.add(worker)
@@ -99,7 +107,7 @@ class WorkerRegistry:
                 async for message in link:
                     try:
                         self._handle(worker, message)
-                    except Exception:  # the other workers must not suffer from what one of them says
+                    except Exception:  # a message of one worker must not harm the others
                         logger.exception("worker %d sent a message that cannot be processed", worker.number)
                 nursery.cancel_scope.cancel()
         finally:
@@ -107,7 +115,7 @@ class WorkerRegistry:
             self._lose(worker)
 
     async def run(self) -> None:
-        """Pass on what changes, and count now and then, until cancelled."""
+        """Publish changes and collect reports, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._count)
             while True:
@@ -116,7 +124,7 @@ class WorkerRegistry:
                 self._retry()
 
     def end(self, session: object, why: str) -> None:
-        """End a tunnel, wherever it is; its user's lease is the caller's to change before."""
+        """End a tunnel; the caller changes the user's lease first."""
         assert isinstance(session, RemoteTunnel)
         self.publish()  # every worker has to know where the user belongs when they come back
         session.worker.link.post(End((session.opened.session,), why))
@@ -127,7 +135,7 @@ class WorkerRegistry:
         self._send(self._setup())
 
     async def relevel(self, level: Level) -> None:
-        """Have the workers, and those that come later, log from this level on."""
+        """Set the log level of all workers, also of those that attach later."""
         self.active = replace(self.active, level=level)
         self._send(SetLevel(level))
 
@@ -148,7 +156,7 @@ class WorkerRegistry:
                 await self._news.wait()
 
     async def gathered(self) -> None:
-        """Wait until all workers have sent their tunnels, or their time is up.
+        """Wait until all workers have reported their tunnels, or their time is up.
 
         No worker should learn of only some of the users who are not where the ring says. Tabs of a user that opened on
         two hosts while there was no control come together now.
@@ -163,13 +171,13 @@ class WorkerRegistry:
                 self._call_together(pool, lease, newest.opened.backend)
 
     async def complete(self, workers: int, seconds: float) -> None:
-        """Wait until so many workers serve, or the time is up."""
+        """Wait until this many workers serve, or the time is up."""
         with trio.move_on_after(seconds):
             while sum(worker.generation > 0 for worker in self.workers.values()) < workers:
                 await self._news.wait()
 
     async def refresh(self) -> None:
-        """Collect reports from all workers, and add them up."""
+        """Collect reports from all workers and add them up."""
         for worker, report in (await self._ask(ReportRequest(next(self._numbers)))).items():
             if isinstance(report, WorkerReport) and self.workers.get(worker.number) is worker:
                 worker.report = report
@@ -188,6 +196,11 @@ class WorkerRegistry:
             if each.opened.session in traffic.get(each.worker, {})
         ]
 
+    def removed_pools(self) -> dict[str, int]:
+        """Return the pools that are not configured any more and have tunnels left, with the number of these."""
+        opened = Counter(each.opened.pool for worker in self.workers.values() for each in worker.tunnels.values())
+        return {name: number for name, number in opened.items() if name not in self._pools}
+
     async def _ask(self, request: ReportRequest | TrafficRequest) -> dict[AttachedWorker, Message]:
         """Return the answers of all workers that answer in time."""
         asked = list(self.workers.values())
@@ -201,7 +214,7 @@ class WorkerRegistry:
         return {worker: answer for worker, answer in answers.items() if answer is not None}
 
     def facts(self) -> list[dict[str, Any]]:
-        """Return the workers, for operators."""
+        """Describe the workers for operators."""
         rings = {name: pool.ring.fingerprint for name, pool in self._pools.items()}
         return [
             {
@@ -283,7 +296,8 @@ class WorkerRegistry:
 
     def _open(self, worker: AttachedWorker, opened: Opened) -> RemoteTunnel:
         pool = self._pools.get(opened.pool)
-        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened, pool)
+        since = trio.current_time() - max(0.0, time.time() - opened.since)
+        tunnel = worker.tunnels[opened.session] = RemoteTunnel(worker, opened, pool, since=since)
         if pool is not None:
             tunnel.lease = pool.leases.open(opened.token, tunnel, opened.backend)
         return tunnel
@@ -298,7 +312,7 @@ class WorkerRegistry:
             tunnel.pool_state.leases.close(tunnel.lease, tunnel, trio.current_time())
 
     def _lose(self, worker: AttachedWorker) -> None:
-        """A worker has ended: so have its tunnels."""
+        """Forget a worker that has ended, and its tunnels."""
         worker.link.close()
         self._joining.discard(worker)
         if self.workers.get(worker.number) is worker:
@@ -319,10 +333,11 @@ class WorkerRegistry:
             secret=self._secret,
             level=active.level,
             pools=self._publisher.states(),
+            keys=self.keys,
         )
 
     def _add_up(self) -> None:
-        """Over all workers, those that have ended included."""
+        """Sum over all workers, also those that have ended."""
         present = {(worker.number, worker.pid) for worker in self.workers.values()}
         for key in [key for key in self.counted if key not in present and key[0] in self.workers]:
             self.counted[-1, 0] = added(self.counted.get((-1, 0), {}), self.counted.pop(key))
@@ -332,11 +347,9 @@ class WorkerRegistry:
         for gauges in self._gauges():
             self.gauges = added(self.gauges, gauges)
         counted, present_pools = self.counters.get("pools", {}), self.gauges.get("pools", {})
+        of_all = self.ready.is_set() and all(worker.report for worker in self.workers.values())
         for name, pool in self._pools.items():
-            counters, gauges = counted.get(name, {}), present_pools.get(name, {})
-            pool.counts.show(counters)
-            for backend in pool.backends.values():
-                backend.counts = backend_counts(backend.name, counters, gauges)
+            pool.count(counted.get(name, {}), present_pools.get(name, {}), time.time(), of_all=of_all)
 
     def _note_tallies(self, report: WorkerReport) -> None:
         """Keep what traffic says of backends for the outlier monitor."""

@@ -1,1 +1,1 @@
-"""The process: start, signals, drain, exit."""
+"""The processes of the daemon: supervisor, control and workers."""

@@ -1,4 +1,4 @@
-"""A process under supervision: started by exec, listened to, ended when it hangs, started again when it ends.
+"""A supervised process: started by exec, watched by heartbeats, killed when it hangs, restarted when it ends.
 
 Some facts. A child that dies at once, again and again, must not be started a hundred times a second: each end within
 ``SETTLED`` seconds of the start doubles the wait before the next, up to ``LONGEST_WAIT``. The same goes for a child
@@ -17,7 +17,6 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import trio
 
@@ -25,23 +24,25 @@ from balancer.daemon.cpu_use import cpu_use
 from balancer.daemon.logs import start_logs
 from balancer.daemon.stderr import keep_stderr_from_blocking
 from balancer.daemon.watchdog import LOOK_EVERY, Watchdog
-from balancer.ipc.channel import Channel, Message, pair
+from balancer.ipc.channel import Channel, pair
+from balancer.ipc.supervision import TO_SUPERVISOR, Heartbeat, ProcessFacts
+from balancer.ipc.wire import Message, Unreadable
 
 logger = logging.getLogger("balancer.supervisor")
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
-"""Seconds before a child that keeps dying is started again, at first and at most."""
+"""Least and most seconds before a child that keeps dying is restarted."""
 SETTLED = 10.0
-"""Seconds after which a child counts as well started."""
+"""Seconds after which a start counts as successful."""
 BEAT = 0.25
 """Seconds between two heartbeats."""
 _KILLED_LOOK = 0.02
-"""Seconds between two looks whether a killed process is gone."""
+"""Seconds between two checks whether a killed process is gone."""
 
 
 class ChildOwner(ABC):
-    """Who starts children, and acts on what happens to them."""
+    """Starts children and handles their events."""
 
     @abstractmethod
     async def child_started(self, child: "ChildProcess") -> None:
@@ -64,7 +65,7 @@ class ChildProcess:
     ) -> None:
         self.name = name
         self.channel: Channel | None = None
-        """To the running process."""
+        """Channel to the running process."""
         self.pid: int | None = None
         self.starts = 0
         self.last_end = ""
@@ -72,7 +73,7 @@ class ChildProcess:
         self.status: int | None = None
         """Its exit status, negative for a signal; None if it could not be started."""
         self.wanted = True
-        """Whether it is started again when it ends."""
+        """Whether it is restarted when it ends."""
         self._module = module
         self._arguments = list(arguments)
         self._inherited = list(inherited)
@@ -80,9 +81,9 @@ class ChildProcess:
         self._watchdog = Watchdog(hang=10.0, now=0.0)
         self._quick_ends = 0
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ProcessFacts:
         """Describe it for operators."""
-        return {"name": self.name, "pid": self.pid, "starts": self.starts, "last_end": self.last_end or None}
+        return ProcessFacts(self.name, self.pid, self.starts, self.last_end or None)
 
     @property
     def hang(self) -> float:
@@ -94,7 +95,7 @@ class ChildProcess:
         self._watchdog.hang = seconds
 
     async def keep(self) -> None:
-        """Run it, and again while it is ``wanted``."""
+        """Run it, and restart it while it is ``wanted``."""
         while self.wanted:
             began = trio.current_time()
             await self._run()
@@ -109,23 +110,24 @@ class ChildProcess:
                 await trio.sleep(wait)
 
     def alive(self) -> bool:
-        """Whether it runs and does not hang."""
+        """Return whether it runs and does not hang."""
         return self.pid is not None and not self._watchdog.hung
 
-    async def tell(self, kind: str, fds: Sequence[int] = (), **fields: Any) -> bool:  # noqa: ANN401  # JSON values
+    async def tell(self, message: Message, fds: Sequence[int] = ()) -> bool:
         """Send it a message; return whether that was possible. Nothing is sent while it does not run."""
         if self.channel is None:
             return False
         with trio.move_on_after(self.hang):
             try:
-                await self.channel.send(kind, fds, **fields)
+                await self.channel.send(message, fds)
                 return True
             except OSError as error:
-                logger.error('message "%s" to %s cannot be sent: %s', kind, self.name, error.strerror)
+                what = type(message).__name__
+                logger.error("message %s to %s cannot be sent: %s", what, self.name, error.strerror)
         return False
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -138,7 +140,7 @@ class ChildProcess:
             self.status, self.last_end = None, getattr(error, "strerror", None) or str(error)
             return
         self._process = process
-        self.channel, self.pid = Channel(ours), process.pid
+        self.channel, self.pid = Channel(ours, TO_SUPERVISOR), process.pid
         self.starts += 1
         self._watchdog = Watchdog(self.hang, trio.current_time())
         try:
@@ -171,7 +173,7 @@ class ChildProcess:
                 process = await trio.lowlevel.open_process(
                     [*program, str(theirs.fileno()), *self._arguments],
                     stdin=subprocess.DEVNULL,
-                    process_group=0,  # Ctrl-C in a terminal is for us alone
+                    process_group=0,  # Ctrl-C in a terminal is for the supervisor only
                     pass_fds=[theirs.fileno(), *self._inherited],
                 )
         except BaseException:
@@ -180,17 +182,22 @@ class ChildProcess:
         return ours, process
 
     async def _listen(self, channel: Channel) -> None:
-        """Act on what the process says. A message that cannot be read or obeyed is not the end of anything."""
+        """Handle the messages of the process. One that cannot be read or handled is logged and ignored."""
         while True:
             try:
-                message = await channel.receive()
-                if message is None:
+                received = await channel.receive()
+                if received is None:
                     return
                 self._watchdog.heartbeat(trio.current_time())
-                if message.kind != "beat":
-                    await self._owner.child_said(self, message)
+                match received.message:
+                    case Heartbeat():
+                        pass
+                    case Unreadable() as unreadable:
+                        logger.error("a message of %s was ignored: %s", self.name, unreadable.reason)
+                    case message:
+                        await self._owner.child_said(self, message)
             except Exception:
-                logger.exception("a message of %s could not be read or obeyed", self.name)
+                logger.exception("a message of %s could not be handled", self.name)
                 await trio.sleep(BEAT)
 
     async def _watch(self) -> None:

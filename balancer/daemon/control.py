@@ -1,4 +1,4 @@
-"""The control process: reads the configuration, probes, keeps the rings, and tells the workers. It carries no traffic.
+"""The control process: reads the configuration, probes backends, builds rings, and tells the workers. No traffic.
 
 At the start it reports what is wrong with the configuration and ends with 1, if something is. Killed and started again,
 it goes on with the configuration that was active, with the journal and with what was known of the backends; workers
@@ -18,9 +18,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
+from msgspec.structs import asdict
 
 from balancer.admin.api import AdminApi
 from balancer.admin.listener_set import AdminListeners
@@ -31,7 +32,8 @@ from balancer.control import active_config, saved_counters
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
-from balancer.control.certificates import read_backend_certificates, read_certificates
+from balancer.control.certificates import read_backend_certificates, read_certificates, read_secrets
+from balancer.control.clock import Clock
 from balancer.control.events import Events
 from balancer.control.evictions import Evictions
 from balancer.control.lifecycle import Lifecycle
@@ -49,7 +51,23 @@ from balancer.daemon.logs import start_logs
 from balancer.daemon.supervisor_client import SupervisorClient
 from balancer.errors import ConfigError, InUse, Refused
 from balancer.ipc.channel import Channel
-from balancer.pool.tracing import Passes
+from balancer.ipc.supervision import (
+    TO_CHILD,
+    Counted,
+    Drain,
+    Heartbeat,
+    LinkEnd,
+    Processes,
+    ProcessFacts,
+    Ready,
+    ReloadNow,
+    SocketsCommitted,
+    SocketsGranted,
+    SocketsRefused,
+    StatusText,
+    Stop,
+)
+from balancer.ipc.wire import Unreadable
 from balancer.proxy.log_target import check_target
 from balancer.store.health_file import HealthFile
 from balancer.store.journal import Journal
@@ -60,9 +78,9 @@ logger = logging.getLogger("balancer")
 T = TypeVar("T")
 
 WORKERS_TIMEOUT = 30.0
-"""Seconds for the workers to come at the start, before the daemon is said to be ready without all of them."""
+"""Seconds to wait for the workers at the start before reporting readiness without all of them."""
 TAKEOVER_TIMEOUT = 2.0
-"""Seconds for which the start waits for what another daemon still holds."""
+"""Seconds to wait at the start for addresses and files that another daemon still holds."""
 
 
 class Control:
@@ -80,22 +98,24 @@ class Control:
         self._lifecycle = Lifecycle()
         self._events = Events(time.time)
         self._links: list[tuple[socket.socket, int, int]] = []
-        """Workers that have come before there was a registry for them."""
+        """Workers that attached before there was a registry."""
         self._status = ""
         self._registry: WorkerRegistry | None = None
         self._reloader: Reloader | None = None
         self._informed = trio.Event()
-        """Set when the supervisor has said which processes there are."""
+        """Set when the supervisor has reported its processes."""
         self._serving = trio.Event()
         """Set when a reload is possible."""
 
     async def run(self) -> None:
-        """Run until the supervisor ends us, or is gone and no worker is left. Raise ``Refused`` at a bad start."""
+        """Run until the supervisor stops us or is gone. Raise ``Refused`` if the daemon cannot start."""
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._obey)
             self._nursery.start_soon(self._beat)
             active, folder = await self._begin()
-            journal = await _retry_while_in_use(lambda: _soon(lambda: Journal(Path(folder))))
+            secret = active.secrets[0] if active.secrets else None
+            journal = await _retry_while_in_use(lambda: _soon(lambda: Journal(Path(folder), secret)))
+            active = active if active.secrets else replace(active, secrets=(journal.secret(),))
             if self._discard_newer:
                 journal.discard_newer()
             try:
@@ -105,10 +125,11 @@ class Control:
                     shutil.rmtree(folder, ignore_errors=True)
 
     async def _begin(self) -> tuple[ActiveConfig, str]:
-        """Return the active configuration, from before or from the file, and the folder of the state."""
+        """Return the active configuration, remembered or from the file, and the state directory."""
         remembered = active_config.load(self._memory.load())
         if remembered is not None:
-            active, folder, self._lifecycle.started = remembered.active, remembered.folder, remembered.started
+            active, folder, lifecycle = remembered.active, remembered.folder, self._lifecycle
+            lifecycle.started, lifecycle.began = remembered.started, remembered.began
             start_logs(os.environ, active.level, active.config.log.format)
             return await self._resume(active), folder
         report = check(self._path, time.time())
@@ -126,10 +147,12 @@ class Control:
         sockets = await self._supervisor.commit(config)
         warn_of_descriptors(config)
         keys, level = socket_keys(config), config.log.level
-        return ActiveConfig(1, time.time(), config, certificates, backend_tls, keys, bound, sockets, level), folder
+        secrets = read_secrets(config)
+        active = ActiveConfig(1, time.time(), config, certificates, backend_tls, keys, bound, sockets, level, secrets)
+        return active, folder
 
     async def _resume(self, active: ActiveConfig) -> ActiveConfig:
-        """Return what was active, with its sockets: a process that died in a reload may have left others."""
+        """Return the remembered configuration with its sockets: a process that died in a reload left others."""
         try:
             bound = await self._supervisor.want(addresses_of(active.config), workers_of(active.config))
         except Refused as error:
@@ -138,19 +161,19 @@ class Control:
         return replace(active, bound=bound, sockets=await self._supervisor.commit(active.config))
 
     async def _serve(self, active: ActiveConfig, journal: Journal) -> None:
-        config, events, lifecycle, wall = active.config, self._events, self._lifecycle, time.time
-        pools = Pools(config, journal, wall)
+        config, events, lifecycle, clock = active.config, self._events, self._lifecycle, Clock()
+        pools = Pools(config, journal, clock)
         saved = saved_counters.load(self._counters.load())
         counted = {(each.number, each.pid): each.counters for each in saved.workers}
         registry = self._registry = WorkerRegistry(pools.states, active, journal.key, counted)
-        controller = PlacementController(pools, registry, events, wall)
-        evictions = Evictions(pools, registry, events, wall)
+        controller = PlacementController(pools, registry, events, clock)
+        evictions = Evictions(pools, registry, events, clock)
         saved_counters.restore(saved, pools.states, evictions)
         counters = saved_counters.CounterFile(self._counters, registry, pools.states, evictions)
         monitor = OutlierMonitor(pools, registry, events)
         prober = Prober(pools, monitor, events, HealthFile(journal.folder), Random())
-        plans = Plans(pools, controller, wall)
-        activation = Activation(registry, self._memory, events, str(journal.folder), lifecycle.started)
+        plans = Plans(pools, controller, clock)
+        activation = Activation(registry, self._memory, events, str(journal.folder), lifecycle)
         reloading = trio.Lock()
         watch = CertificateWatch(registry, activation, events, reloading)
         listeners = AdminListeners()
@@ -173,11 +196,10 @@ class Control:
             evictions=evictions,
             plans=plans,
             reloader=reloader,
-            passes=Passes(journal.key),
             events=events,
             lifecycle=lifecycle,
             counters=counters,
-            wall=wall,
+            wall=clock,
         )
         first = await _retry_while_in_use(lambda: _soon(lambda: open_listeners(config.admin)))
         activation.remember(active)
@@ -200,75 +222,78 @@ class Control:
             gc.freeze()
 
     async def _obey(self) -> None:
-        """Do what the supervisor says, until it is gone or stops us."""
-        while (message := await self._channel.receive()) is not None:
-            match message.kind:
-                case "granted" | "refused" | "committed":
-                    self._supervisor.answered(message.fields)
-                case "link" if not message.fds:  # this process had no descriptor left; the worker asks again
-                    logger.error("out of file descriptors: cannot talk to worker %d", message.fields["worker"])
-                case "link":
-                    link = socket.socket(fileno=message.fds[0]), message.fields["worker"], message.fields["pid"]
+        """Obey the supervisor until it stops us or is gone."""
+        while (received := await self._channel.receive()) is not None:
+            message, fds = received
+            match message:
+                case SocketsGranted() | SocketsRefused() | SocketsCommitted():
+                    self._supervisor.answered(message)
+                case LinkEnd() if not fds:  # this process had no descriptor left; the worker asks again
+                    logger.error("out of file descriptors: cannot talk to worker %d", message.worker)
+                case LinkEnd():
+                    link = socket.socket(fileno=fds[0]), message.worker, message.pid
                     if self._registry is None:
                         self._links.append(link)
                     else:
                         self._nursery.start_soon(self._registry.attend, *link)
-                case "processes":
-                    self._note_processes(message.fields["processes"])
-                case "reload":
+                case Processes():
+                    self._note_processes(message.processes)
+                case ReloadNow():
                     self._nursery.start_soon(self._reload)
-                case "drain":
+                case Drain():
                     self._lifecycle.draining = True
                     if self._registry is not None:
                         await self._registry.refresh()
                     await self._report()
-                    await self._supervisor.say("counted")
-                case "stop":
+                    await self._channel.send(Counted())
+                case Stop():
                     break
+                case Unreadable():
+                    logger.error("a message of the supervisor was ignored: %s", message.reason)
         self._supervisor.lost()
         self._nursery.cancel_scope.cancel()
 
-    def _note_processes(self, processes: list[dict[str, Any]]) -> None:
-        before = {each["name"]: each for each in self._lifecycle.processes}
+    def _note_processes(self, processes: tuple[ProcessFacts, ...]) -> None:
+        before = {each.name: each for each in self._lifecycle.processes}
         for process in processes if before else ():
-            name, pid, former = process["name"], process["pid"], before.get(process["name"])
-            if self._registry is not None and name != "control" and pid != (former["pid"] if former else None):
-                text = f"{name} has started (pid {pid})" if pid else f"{name} has ended: {process['last_end']}"
-                self._events.emit("worker", text, **process)
+            name, pid, former = process.name, process.pid, before.get(process.name)
+            if self._registry is not None and name != "control" and pid != (former.pid if former else None):
+                text = f"{name} has started (pid {pid})" if pid else f"{name} has ended: {process.last_end}"
+                self._events.emit("worker", text, **asdict(process))
         self._lifecycle.processes = processes
         self._informed.set()
 
     async def _reload(self) -> None:
         await self._serving.wait()
         assert self._reloader is not None
-        with suppress(ConfigError, Refused):  # it has been logged, and is kept for whoever asks
+        with suppress(ConfigError, Refused):  # it was logged, and is kept for `status`
             await self._reloader.reload("SIGHUP")
 
     async def _say_ready(self, registry: WorkerRegistry, activation: Activation) -> None:
-        """Tell the supervisor once the workers accept."""
+        """Tell the supervisor when the workers accept."""
         await registry.complete(workers_of(registry.active.config), WORKERS_TIMEOUT)
         activation.announce(registry.active)
         await self._report()
-        await self._supervisor.say("ready")
+        await self._channel.send(Ready())
 
     async def _beat(self) -> None:
-        """Tell the supervisor that this process works."""
+        """Send heartbeats to the supervisor."""
         while True:
-            await self._channel.send("beat")
+            await self._channel.send(Heartbeat())
             await self._report()
             await trio.sleep(BEAT)
 
     async def _report(self) -> None:
-        """Send the status for the service manager, if it is another than before."""
+        """Send the status text for the service manager if it has changed."""
         gauges = self._registry.gauges if self._registry is not None else {}
         status = f"connections: {gauges.get('sessions', 0)}, tunnels: {gauges.get('tunnels', 0)}"
         if status != self._status:
             self._status = status
-            await self._channel.send("status", status=status)
+            await self._channel.send(StatusText(status))
 
 
 async def _retry_while_in_use(get: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``get`` does; one that was killed a moment ago leaves its things within ``TAKEOVER_TIMEOUT``."""
+    """Call ``get`` until what it needs is free: a daemon that was just killed takes a moment to release it."""
     until = trio.current_time() + TAKEOVER_TIMEOUT
     while True:
         try:
@@ -288,11 +313,10 @@ def main() -> int:
     """Run the process for ``balancer.daemon.start``; arguments are CHANNEL MEMORY COUNTERS CONFIG [discard-newer]."""
     begin()
     channel, memory, counters = map(int, sys.argv[1:4])
+    files = MemoryFile(memory), MemoryFile(counters)
     sock = socket.socket(fileno=channel)
     discard_newer = "discard-newer" in sys.argv[5:]
-    control = Control(
-        Channel(sock), MemoryFile(memory), MemoryFile(counters), Path(sys.argv[4]), discard_newer=discard_newer
-    )
+    control = Control(Channel(sock, TO_CHILD), *files, Path(sys.argv[4]), discard_newer=discard_newer)
     try:
         with sock:
             trio.run(control.run)

@@ -1,4 +1,4 @@
-"""Read what a process has had of the processors, from proc(5)."""
+"""Read how much CPU time a process has used and waited for, from proc(5)."""
 
 import os
 from contextlib import suppress

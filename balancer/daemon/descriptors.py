@@ -1,4 +1,4 @@
-"""File descriptors: as many as the system grants, and a warning where that is too few.
+"""Raise the limit of file descriptors, and warn where it is too low.
 
 A process may raise its soft limit up to the hard one (setrlimit(2)), and children inherit both. The soft limit is low
 for the sake of programs that use select(2), of which we are none.
@@ -11,13 +11,13 @@ OTHERS = 256
 
 
 def raise_limit() -> None:
-    """Let this process, and those it starts, have as many as they may."""
+    """Raise the soft limit of this process and its children to the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def too_few(max_connections: int, workers: int) -> str:
-    """What to warn of, if so many workers cannot hold ``max_connections``; else nothing."""
+    """Return a warning if so many workers cannot hold ``max_connections``; else an empty string."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * -(-max_connections // workers) + OTHERS  # a client's own, and one to its backend
     if limit == resource.RLIM_INFINITY or needed <= limit:

@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-"""Of syslog(3)."""
+"""Priorities of syslog(3)."""
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
 class JournalHandler(logging.Handler):
-    """Sends to the journal's socket at ``path``; ``about`` says what a record is about, as fields ``BALANCER_*``."""
+    """Sends to the journal's socket at ``path``; ``about`` returns the fields ``BALANCER_*`` of a record."""
 
     def __init__(self, path: Path, about: Callable[[logging.LogRecord], Mapping[str, str]]) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class JournalHandler(logging.Handler):
         try:
             self._send(entry(fields))
             self._lost = 0
-        except OSError:  # it is busy, or starts again
+        except OSError:  # it is busy or restarting
             self._lost += 1
 
     def _send(self, data: bytes) -> None:
@@ -75,7 +75,7 @@ class JournalHandler(logging.Handler):
 
 
 def entry(fields: Mapping[str, str]) -> bytes:
-    """One entry in the journal's own format."""
+    """Return an entry in the journal's native format."""
     parts = []
     for name, text in fields.items():
         value = text.encode("utf-8", "backslashreplace")

@@ -1,7 +1,7 @@
-"""Messages that come in floods are cut down to some, and a word on how many there were.
+"""Limit floods of messages: write some of them, and how many were left out.
 
-Messages are alike if they come from one place in the program and are about the same backend. Of those that are alike
-``BURST`` are written within ``WINDOW``, and a word that there are more; how many, is told before the next message that
+Messages are alike if they come from the same line of the program and are about the same backend. Of those,
+``BURST`` are written within ``WINDOW``, then a notice that there are more. Their number is logged before the next
 comes after it, whatever that is about.
 """
 
@@ -13,13 +13,13 @@ BURST = 20
 WINDOW = 10.0
 """Seconds."""
 _REMEMBERED = 1000
-"""Kinds of messages; then all are forgotten, so that strange ones cost no more than memory."""
+"""Most kinds of messages; above that all are forgotten, to bound memory."""
 
 Kind = tuple[str, int, str, str]
 
 
 class _Window:
-    """The messages of a kind since ``began``."""
+    """Messages of one kind since ``began``."""
 
     __slots__ = ("began", "number")
 
@@ -29,7 +29,7 @@ class _Window:
 
 
 class Limited(logging.Handler):
-    """Passes on to ``target`` what is no flood; ``now`` tells the time in seconds, from any beginning."""
+    """Passes messages on to ``target`` unless they are a flood; ``now`` returns monotonic seconds."""
 
     def __init__(self, target: logging.Handler, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Limited(logging.Handler):
         self._windows: dict[Kind, _Window] = {}
 
     def close(self) -> None:
-        """Tell what was left out, and close the target."""
+        """Log what was left out, and close the target."""
         self._look_back(float("inf"))
         self._target.close()
         super().close()
@@ -59,7 +59,7 @@ class Limited(logging.Handler):
             self._tell(kind, f"more of these are left out for {WINDOW:g} s")
 
     def _look_back(self, now: float) -> None:
-        """Forget the windows that are over, with a word on each that had too many messages."""
+        """Forget the windows that are over; log how many messages each left out."""
         for kind in [kind for kind, window in self._windows.items() if now >= window.began + WINDOW]:
             left_out = self._windows.pop(kind).number - BURST
             if left_out > 0:

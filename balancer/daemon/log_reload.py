@@ -1,4 +1,4 @@
-"""A reload's part in the messages of control: their form, and warnings that follow from the limits."""
+"""Apply a reload to control's own log, and warn about limits."""
 
 import logging
 import os
@@ -15,15 +15,15 @@ logger = logging.getLogger("balancer")
 
 
 class LogReload(Participant):
-    """Logs as the configuration says."""
+    """Applies the ``log`` table of the configuration."""
 
     def prepare(self, old: Config, new: Config) -> Prepared:
         check_target(new.log.access)
-        return _Prepared(old, new)
+        return _PreparedLog(old, new)
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedLog:
     old: Config
     new: Config
 

@@ -1,4 +1,4 @@
-"""Where the daemon's messages go and how they look: text or JSON on standard error, or entries of the journal.
+"""Send log messages to standard error, as text or JSON, or to the systemd journal.
 
 Some facts. Standard error that leads to the journal is known by ``JOURNAL_STREAM`` (systemd.exec(5)); then the socket
 for entries with fields lies beside the one it is connected to, in a namespace of its own as well (``LogNamespace=``).
@@ -22,11 +22,11 @@ from balancer.daemon.log_limit import Limited
 from balancer.shared.log_level import set_level
 
 ABOUT = ("pool", "backend", "listener")
-"""What a message may be about: attributes of its record."""
+"""Attributes of a record that tell what it is about."""
 
 
 def start_logs(environ: Mapping[str, str], level: Level = "info", form: LogFormat = "text") -> None:
-    """Send the messages of this process where its standard error leads; once more to follow another configuration."""
+    """Set up logging of this process; call it again to change level and format."""
     root = logging.getLogger()
     for former in [each for each in root.handlers if isinstance(each, Limited)]:
         root.removeHandler(former)
@@ -36,12 +36,12 @@ def start_logs(environ: Mapping[str, str], level: Level = "info", form: LogForma
 
 
 def about(record: logging.LogRecord) -> dict[str, str]:
-    """What a message is about."""
+    """Return what a message is about."""
     return {name: str(getattr(record, name)) for name in ABOUT if hasattr(record, name)}
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people; a traceback follows on lines of its own."""
+    """A line for people; a traceback follows on its own lines."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -49,7 +49,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One line, whatever the message: a JSON object."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """``time`` (RFC 3339), ``level``, ``logger``, ``message``, what it is about, and a ``traceback``."""
@@ -67,7 +67,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class PriorityFormatter(logging.Formatter):
-    """Each line begins with its priority, as sd-daemon(3) has it, so that the journal can tell warnings from news."""
+    """Prefix each line with its priority, as in sd-daemon(3), for the journal."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
@@ -94,7 +94,7 @@ def _leads_to_journal(environ: Mapping[str, str], fd: int) -> bool:
 
 
 def _entry_socket(fd: int) -> Path | None:
-    """The socket for entries of the journal that ``fd`` is connected to, if it can be reached."""
+    """Return the entry socket of the journal that ``fd`` is connected to, if it can be reached."""
     with suppress(OSError), socket.socket(fileno=os.dup(fd)) as stream:
         peer = stream.getpeername()
         if isinstance(peer, str) and peer and (path := Path(peer).with_name("socket")).is_socket():

@@ -35,10 +35,10 @@ def run(config_path: Path, *, discard_newer: bool = False) -> int:
     handed = handed_sockets(os.environ)
     _on_signals(_leave)
     with closing(Manager(os.environ)) as manager:
-        # Held back until somebody receives them: one that comes while trio starts must not be lost.
+        # Blocked until they are received: a signal must not be lost while trio starts.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         status = trio.run(_supervise, config_path, discard_newer, handed, manager)
-    _on_signals(signal.SIG_IGN)  # one more must not turn a clean end into another
+    _on_signals(signal.SIG_IGN)  # another signal must not spoil a clean exit
     return status
 
 
@@ -59,7 +59,7 @@ def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handle
 
 
 def _leave(*_: object) -> None:
-    """End the process, by a signal before the daemon runs: there is nothing to drain.
+    """End the process at a signal before the daemon runs: there is nothing to drain.
 
     Inside trio, which is about to end then, an exception could strike trio itself.
     """

@@ -1,4 +1,4 @@
-"""The listeners' sockets, which the supervisor holds for its whole life: adopted from the service manager, or opened.
+"""The listening sockets, which the supervisor holds as long as it lives: opened, or adopted from systemd.
 
 Some facts. With SO_REUSEPORT (socket(7)) each worker has a socket of its own on the same address, and the kernel deals
 connections out by their hash; a worker that dies loses none that wait at its socket, because we hold it too. The option
@@ -30,7 +30,7 @@ _INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 
 class Sockets:
-    """Sockets by the key control gives an address, for each worker. Changes are prepared, then made or given up."""
+    """Sockets by key, for each worker. Changes are prepared, then committed or given up."""
 
     def __init__(self, handed: Sequence[socket.socket]) -> None:
         self._handed = list(handed)
@@ -41,10 +41,10 @@ class Sockets:
         self._next: dict[str, list[list[socket.socket]]] = {}
         self._new: list[socket.socket] = []
 
-    def prepare(self, wanted: Mapping[str, Address], workers: int) -> dict[str, list[str]]:
-        """Open what is missing for so many workers; all or nothing, and what is open stays so. Bound addresses by key.
+    def prepare(self, wanted: Mapping[str, Address], workers: int) -> dict[str, tuple[str, ...]]:
+        """Open the sockets that are missing, all or none; return the bound addresses by key.
 
-        Raises ``Refused`` for an address that cannot be had.
+        Raise ``Refused`` for an address that cannot be bound.
         """
         self.give_up()
         with ExitStack() as stack:
@@ -52,7 +52,7 @@ class Sockets:
             for key, address in wanted.items():
                 self._next[key] = self._for(key, address, workers)
             stack.pop_all()
-        return {key: [_name(sock) for sock in each[0]] for key, each in self._next.items()}
+        return {key: tuple(_name(sock) for sock in each[0]) for key, each in self._next.items()}
 
     def give_up(self) -> None:
         """Forget what was prepared."""
@@ -61,7 +61,7 @@ class Sockets:
         self._new, self._next = [], {}
 
     def commit(self, workers: int) -> None:
-        """Make what was prepared, for so many workers, what there is; the rest is closed, but for surplus sockets."""
+        """Activate what was prepared; close the rest, except surplus sockets."""
         kept = set(_all(self._next))
         for sock in _all(self._open):
             if sock not in kept:
@@ -91,12 +91,12 @@ class Sockets:
 
     @property
     def preparing(self) -> bool:
-        """Whether something is prepared, and neither made nor given up."""
+        """Whether a change is prepared and neither committed nor given up."""
         return bool(self._next)
 
     @property
     def has_surplus(self) -> bool:
-        """Whether there are more sockets than workers that are to be."""
+        """Whether there are more sockets than wanted workers."""
         return any(len(each) > self._workers for each in self._open.values())
 
     def surplus_queued(self) -> int:
@@ -166,7 +166,7 @@ def _warn_of(sock: socket.socket) -> None:
 
 
 def _address(sock: socket.socket) -> Address | None:
-    """Where a socket listens, written as configurations have it; None if it takes no TCP connections."""
+    """Return where a socket listens, as written in configurations; None if it does not accept TCP connections."""
     if sock.family not in _INTERNET or sock.type != socket.SOCK_STREAM:
         return None
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

@@ -1,4 +1,4 @@
-"""The supervisor: holds the listening sockets, and keeps one control process and the workers running. Nothing else.
+"""The supervisor: holds the listening sockets and keeps one control process and the workers running.
 
 It never reads the configuration: control does, and says which sockets and how many workers there are to be (``want``,
 then ``commit`` or ``abort``). Whenever control or a worker has been started, both get an end of a new socket pair, so
@@ -26,15 +26,32 @@ from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import Manager, Phase
 from balancer.daemon.workers import Workers
 from balancer.errors import InUse, Refused
-from balancer.ipc.channel import Message
+from balancer.ipc.supervision import (
+    AbortSockets,
+    CommitSockets,
+    Counted,
+    Drain,
+    EndNow,
+    Ready,
+    Reloaded,
+    Reloading,
+    ReloadNow,
+    SocketsCommitted,
+    SocketsGranted,
+    SocketsRefused,
+    StatusText,
+    Stop,
+    WantSockets,
+)
+from balancer.ipc.wire import Message
 from balancer.shared.counters import KEY_BYTES, prepare, size
 
 logger = logging.getLogger("balancer.supervisor")
 
 DRAIN_TIMEOUT = 1.0
-"""Seconds for children to say that they drain, before that is logged without them."""
+"""Seconds to wait for children to report that they drain."""
 GOODBYE_TIMEOUT = 5.0
-"""Seconds a child may take to end once it is told to end at once."""
+"""Seconds a child may take to end after ``EndNow`` or ``Stop``."""
 
 
 class Supervisor(ChildOwner):
@@ -51,7 +68,7 @@ class Supervisor(ChildOwner):
         self._phase: Phase = "starting"
         self._status = "connections: 0, tunnels: 0"
         self._counted = trio.Event()
-        """Set when ``_status`` is of after the drain has begun."""
+        """Set when ``_status`` is from after the drain began."""
         shared_counters = os.memfd_create("balancer-board")
         os.ftruncate(shared_counters, size(MAX_WORKERS))
         shared = memoryview(mmap.mmap(shared_counters, size(MAX_WORKERS)))
@@ -62,7 +79,7 @@ class Supervisor(ChildOwner):
         self._workers = Workers(self._control, self._sockets, shared_counters, shared)
         self._files = [*memory, shared_counters]
         self._reload_owed = False
-        """A reload was asked for while control was not there."""
+        """A reload was requested while control was not running."""
 
     async def run(self, signals: AsyncIterator[int]) -> int:
         """Run until a signal has ended it, or control refuses to start; return the exit status."""
@@ -82,7 +99,7 @@ class Supervisor(ChildOwner):
             nursery.start_soon(keep_control)
             nursery.start_soon(self._beat)
             await self._obey(signals)
-            await self._control.tell("stop")
+            await self._control.tell(Stop())
             with trio.move_on_after(GOODBYE_TIMEOUT):
                 await ended.wait()
             status = 0
@@ -98,67 +115,67 @@ class Supervisor(ChildOwner):
             logger.info("control restarted (pid %s)", child.pid)
         if self._reload_owed:
             self._reload_owed = False
-            await child.tell("reload")
+            await child.tell(ReloadNow())
         await self._workers.tell_control()
 
     async def child_ended(self, child: ChildProcess) -> None:
         if self._phase == "starting" and child.status is not None and child.status > 0:
-            child.wanted = False  # it refuses, or would crash again; one that was killed is started again
+            child.wanted = False  # it refused, or would crash again; one that was killed is restarted
         await self._workers.tell_control()
 
     async def child_said(self, child: ChildProcess, message: Message) -> None:
-        fields = message.fields
-        match message.kind:
-            case "want":
-                wanted = {key: Address(*where) for key, where in fields["sockets"].items()}
-                try:
-                    if self._phase == "draining":
-                        raise Refused("the daemon is stopping")
-                    if not self._workers.have_room_for(fields["workers"]):
-                        raise Refused("too many workers still finish what they hold; try again when some have ended")
-                    bound = self._sockets.prepare(wanted, fields["workers"])
-                except Refused as error:
-                    await child.tell("refused", why=str(error), in_use=isinstance(error, InUse))
-                else:
-                    await child.tell("granted", bound=bound)
-            case "abort":
+        match message:
+            case WantSockets():
+                await child.tell(self._prepare(message))
+            case AbortSockets():
                 self._sockets.give_up()
-            case "commit":
-                start_logs(os.environ, fields["log_level"], fields["log_form"])
+            case CommitSockets():
+                start_logs(os.environ, message.log_level, message.log_format)
                 if self._phase != "draining":
-                    self._control.hang = fields["hang"]
-                    await self._workers.commit(fields["workers"], fields["hang"])
-                await child.tell("committed", version=self._workers.version)
-            case "ready":
+                    self._control.hang = message.hang
+                    await self._workers.commit(message.workers, message.hang)
+                await child.tell(SocketsCommitted(self._workers.version))
+            case Ready():
                 if self._phase == "starting":
                     self._phase = "serving"
                 self._notify()
-            case "reloading":
+            case Reloading():
                 if self._phase == "serving":
                     self._manager.reloading()
-            case "reloaded":
+            case Reloaded():
                 self._notify()
-            case "status":
-                self._status = fields["status"]
-            case "counted":
+            case StatusText():
+                self._status = message.text
+            case Counted():
                 self._counted.set()
 
+    def _prepare(self, message: WantSockets) -> SocketsGranted | SocketsRefused:
+        try:
+            if self._phase == "draining":
+                raise Refused("the daemon is stopping")
+            if not self._workers.have_room_for(message.workers):
+                raise Refused("too many workers are still draining; try again when some have ended")
+            wanted = {key: Address(*where) for key, where in message.sockets.items()}
+            return SocketsGranted(self._sockets.prepare(wanted, message.workers))
+        except Refused as error:
+            return SocketsRefused(str(error), isinstance(error, InUse))
+
     async def _obey(self, signals: AsyncIterator[int]) -> None:
-        """Reload as often as SIGHUP asks for it; return when everything but control has ended."""
+        """Handle signals; return when everything but control has ended."""
         async for number in signals:
             if number == signal.SIGHUP:
-                if not await self._control.tell("reload"):
+                if not await self._control.tell(ReloadNow()):
                     self._reload_owed = True
                 continue
             break
         self._phase = "draining"
         self._control.wanted = False
-        await self._control.tell("drain")
+        await self._control.tell(Drain())
         await self._workers.drain()
         with trio.move_on_after(DRAIN_TIMEOUT):
             await self._counted.wait()
             await self._workers.drained.wait()
-        self._sockets.close()  # new clients are refused, rather than left waiting
+        self._sockets.close()  # new clients are refused rather than left waiting
         logger.info(
             "%s: no new connections; open ones may finish, a second signal ends them", signal.Signals(number).name
         )
@@ -170,18 +187,18 @@ class Supervisor(ChildOwner):
             nursery.cancel_scope.cancel()
 
     async def _hurry(self, signals: AsyncIterator[int]) -> None:
-        """End at once what is open, at a second signal."""
+        """Close what is open at a second signal."""
         async for number in signals:
             if number != signal.SIGHUP:
                 break
         logger.info("second signal: closing what is still open")
-        await self._workers.tell("end")
+        await self._workers.tell(EndNow())
         await trio.sleep(GOODBYE_TIMEOUT)
         for worker in self._workers.all:
             worker.kill()
 
     async def _beat(self) -> None:
-        """Tell the service manager, and feed its watchdog while there are workers; traffic does without control."""
+        """Notify the service manager, and feed its watchdog while workers live; traffic does not need control."""
         while True:
             self._notify(alive=self._workers.alive)
             await trio.sleep(self._manager.interval)

@@ -1,56 +1,72 @@
 """The supervisor, as control speaks to it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
 import trio
 
 from balancer.config.model import Config
 from balancer.config.scalars import Address
-from balancer.control.sockets import Supervisor, workers_of
+from balancer.control.sockets import SocketSource, workers_of
 from balancer.errors import InUse, Refused
 from balancer.ipc.channel import Channel
+from balancer.ipc.supervision import (
+    AbortSockets,
+    CommitSockets,
+    Reloaded,
+    Reloading,
+    SocketsCommitted,
+    SocketsGranted,
+    SocketsRefused,
+    WantSockets,
+)
+
+Answer = SocketsGranted | SocketsRefused | SocketsCommitted
+T = TypeVar("T", bound=Answer)
 
 
-class SupervisorClient(Supervisor):
+class SupervisorClient(SocketSource):
     """Speaks to it over a channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._lock = trio.Lock()
-        self._answers, self._arrived = trio.open_memory_channel[dict[str, Any]](1)
+        self._answers, self._arrived = trio.open_memory_channel[Answer](1)
 
     async def want(self, sockets: Mapping[str, Address], workers: int) -> dict[str, tuple[str, ...]]:
-        where = {key: [address.host, address.port] for key, address in sockets.items()}
-        answer = await self._ask("want", sockets=where, workers=workers)
-        if "why" in answer:
-            raise InUse(answer["why"]) if answer["in_use"] else Refused(answer["why"])
-        return {key: tuple(bound) for key, bound in answer["bound"].items()}
+        where = {key: (address.host, address.port) for key, address in sockets.items()}
+        return (await self._ask(WantSockets(where, workers), SocketsGranted)).bound
 
     async def commit(self, config: Config) -> int:
-        log = {"log_level": config.log.level, "log_form": config.log.format}
-        answer = await self._ask("commit", workers=workers_of(config), hang=config.timeouts.hang, **log)
-        version: int = answer["version"]
-        return version
+        log = config.log
+        question = CommitSockets(workers_of(config), config.timeouts.hang, log.level, log.format)
+        return (await self._ask(question, SocketsCommitted)).version
 
     async def abort(self) -> None:
-        await self._channel.send("abort")
+        await self._channel.send(AbortSockets())
 
-    async def say(self, kind: str) -> None:
-        await self._channel.send(kind)
+    async def reloading(self) -> None:
+        await self._channel.send(Reloading())
 
-    def answered(self, fields: dict[str, Any]) -> None:
-        """Its answer has come."""
-        self._answers.send_nowait(fields)
+    async def reloaded(self) -> None:
+        await self._channel.send(Reloaded())
+
+    def answered(self, answer: Answer) -> None:
+        """Pass on an answer of the supervisor."""
+        self._answers.send_nowait(answer)
 
     def lost(self) -> None:
-        """It is gone: no answer will come."""
+        """Note that the supervisor is gone."""
         self._answers.close()
 
-    async def _ask(self, kind: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON values
+    async def _ask(self, question: WantSockets | CommitSockets, expected: type[T]) -> T:
         async with self._lock:
-            await self._channel.send(kind, **fields)
+            await self._channel.send(question)
             try:
-                return await self._arrived.receive()
+                answer = await self._arrived.receive()
             except trio.EndOfChannel:
                 raise Refused("the supervisor is gone") from None
+        if isinstance(answer, SocketsRefused):
+            raise InUse(answer.reason) if answer.in_use else Refused(answer.reason)
+        assert isinstance(answer, expected)
+        return answer

@@ -1,4 +1,4 @@
-"""What a service manager and its service say to each other: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
+"""The protocol between a service and systemd: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
 
 All of it travels in environment variables, datagrams and inherited descriptors. The variables are removed as they are
 read: they are meant for this process, not for its children. Without them nothing here does anything.
@@ -22,18 +22,18 @@ Phase = Literal["starting", "serving", "draining"]
 FIRST_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START."""
 INTERVAL = 10.0
-"""Seconds between two words to the service manager; fewer if its watchdog asks for more."""
+"""Seconds between two notifications; less if the watchdog needs it."""
 EXTEND_TIMEOUT = 60.0
-"""Seconds a drain may go on after each word; in between, the service manager takes us for dead."""
+"""Seconds by which each notification extends the stop timeout during a drain."""
 
 
 def handed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
-    """The sockets of socket activation (``LISTEN_FDS``), as they are but for this process only.
+    """Return the sockets of socket activation (``LISTEN_FDS``), closed on exec.
 
-    What is no socket is closed with a warning.
+    Descriptors that are no sockets are closed with a warning.
     """
     pid, number, names = (environ.pop(f"LISTEN_{what}", "") for what in ("PID", "FDS", "FDNAMES"))
-    if pid != str(os.getpid()):  # they were for a process that started us
+    if pid != str(os.getpid()):  # they were meant for the process that started us
         return []
     name = dict(enumerate(names.split(":"), FIRST_DESCRIPTOR))
     sockets = []
@@ -50,17 +50,17 @@ def handed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
 
 
 class Manager:
-    """The service manager, if it listens (``NOTIFY_SOCKET``): told what the daemon does, and that it lives."""
+    """The service manager, if it listens (``NOTIFY_SOCKET``)."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         path, usec, pid = (environ.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
         self._watchdog = _number(usec) / 1e6 if pid in ("", str(os.getpid())) else 0.0
         self._socket = _connected(path) if path else None
         self.interval = min(self._watchdog / 2 or INTERVAL, INTERVAL)
-        """Seconds after which it should hear again."""
+        """Seconds between two notifications."""
 
     def close(self) -> None:
-        """Say nothing more."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -95,7 +95,7 @@ class Manager:
 
 
 def _connected(path: str) -> socket.socket | None:
-    """A socket that talks to ``path`` (``@…`` is abstract, unix(7)); None, with a warning, if nothing listens there."""
+    """Return a socket connected to ``path`` (``@…`` is abstract, unix(7)); None, with a warning, if that fails."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
         sock.connect("\0" + path[1:] if path.startswith("@") else path)

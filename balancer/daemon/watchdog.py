@@ -22,7 +22,7 @@ from dataclasses import dataclass
 LOOK_EVERY = 0.25
 """Seconds between two looks."""
 LONGEST_STEP = 2 * LOOK_EVERY
-"""Seconds that one look adds to the silence at most."""
+"""Most seconds that one look adds to the silence."""
 FIRST_HEARTBEAT = 60.0
 """Seconds a process may take to its first heartbeat."""
 BUSY_FACTOR = 6.0
@@ -31,7 +31,7 @@ BUSY_FACTOR = 6.0
 
 @dataclass(frozen=True)
 class CpuUse:
-    """What all threads of a process together have had of the processors since it started."""
+    """CPU use of all threads of a process since its start."""
 
     ran: float
     """Seconds of CPU time."""
@@ -61,12 +61,12 @@ class Watchdog:
 
     @property
     def limit(self) -> float:
-        """Seconds of silence that are too many."""
+        """Seconds of silence after which it hangs."""
         return self.hang if self._started else max(self.hang, FIRST_HEARTBEAT)
 
     @property
     def hung(self) -> bool:
-        """Whether the process is to be killed."""
+        """Whether the process must be killed."""
         return self.silent >= self.limit or self.ran >= BUSY_FACTOR * self.limit
 
     @property
@@ -99,7 +99,7 @@ class Watchdog:
         self._use = use
 
     def report(self, now: float) -> str:
-        """What an operator needs to know of a process that hangs."""
+        """Describe how a process hangs, for the log."""
         since = now - self.last_heartbeat
         which = "no heartbeat" if self._started else "no first heartbeat"
         return f"{which} for {since:.1f} s (CPU used {self.ran:.1f} s, waiting for CPU {self.waited:.1f} s)"

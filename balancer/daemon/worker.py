@@ -1,7 +1,7 @@
-"""A worker process: the data plane. It does what the supervisor and control tell it, and goes on serving without them.
+"""A worker process: the data plane. It obeys the supervisor and control, and goes on serving without them.
 
-Without control it serves by what it was last told. Without the supervisor it drains and ends: whoever starts the daemon
-again has nothing to clear away.
+Without control it serves with its last configuration. Without the supervisor it drains and ends, so that a new daemon
+finds nothing to clean up.
 """
 
 import gc
@@ -20,6 +20,8 @@ from balancer.daemon.logs import start_logs
 from balancer.ipc.channel import Channel
 from balancer.ipc.link import Link
 from balancer.ipc.messages import TO_WORKER, WIRE, Attached, Setup
+from balancer.ipc.supervision import TO_CHILD, Drain, Draining, EndNow, Heartbeat, LinkEnd, ListeningFds, Relink, Resend
+from balancer.ipc.wire import Unreadable
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
 from balancer.proxy.accesslog import AccessLog, log_target
@@ -31,11 +33,11 @@ from balancer.shared.counters import SharedCounters
 logger = logging.getLogger("balancer.worker")
 
 TIDY_INTERVAL = 1.0
-"""Seconds between two runs of the housekeeping."""
+"""Seconds between two runs of housekeeping."""
 RETRY_WAIT = 0.5
-"""Seconds before descriptors are asked for again, or another link to control."""
+"""Seconds before descriptors or a link are requested again."""
 GOODBYE = 2.0
-"""Seconds for which connections may send their close frames once the drain is over."""
+"""Seconds for connections to send close frames after the drain."""
 
 
 class Worker:
@@ -62,43 +64,45 @@ class Worker:
                     self._nursery.start_soon(task)
                 await self._stop.wait()
                 self._client.drain()
-                await self._channel.send("draining")
+                await self._channel.send(Draining())
                 await self._finish()
                 self._nursery.cancel_scope.cancel()
             self._logs.cancel_scope.cancel()
         self._sockets.close()
 
     async def _obey(self) -> None:
-        """Do what the supervisor says; if it is gone, drain and end."""
-        while (message := await self._channel.receive()) is not None:
-            match message.kind:
-                case "sockets":
-                    fields = message.fields
-                    if not self._sockets.bring(fields["version"], fields["all"], fields["keys"], message.fds):
-                        self._nursery.start_soon(self._ask_later, "resend")
-                case "link" if not message.fds:  # this process had no descriptor left for it
-                    self._nursery.start_soon(self._ask_later, "relink")
-                case "link":
+        """Obey the supervisor; if it is gone, drain and end."""
+        while (received := await self._channel.receive()) is not None:
+            message, fds = received
+            match message:
+                case ListeningFds():
+                    if not self._sockets.bring(message.version, message.everything, message.keys, fds):
+                        self._nursery.start_soon(self._ask_later, Resend())
+                case LinkEnd() if not fds:  # this process had no descriptor left for it
+                    self._nursery.start_soon(self._ask_later, Relink())
+                case LinkEnd():
                     if self._link_scope is not None:
                         self._link_scope.cancel()
                     self._link_scope = trio.CancelScope()
-                    self._nursery.start_soon(self._talk, socket.socket(fileno=message.fds[0]), self._link_scope)
-                case "drain":
+                    self._nursery.start_soon(self._talk, socket.socket(fileno=fds[0]), self._link_scope)
+                case Drain():
                     self._stop.set()
-                case "end":
+                case EndNow():
                     self._end.set()
                     self._stop.set()
+                case Unreadable():
+                    logger.error("a message of the supervisor was ignored: %s", message.reason)
         self._stop.set()
 
-    async def _ask_later(self, kind: str) -> None:
-        """Ask the supervisor again for descriptors that this process could not take, once it may have room for them."""
+    async def _ask_later(self, request: Relink | Resend) -> None:
+        """Free descriptors, then ask the supervisor again for those that did not fit."""
         logger.error("out of file descriptors: cannot take what the supervisor sends; trying again in %g s", RETRY_WAIT)
         self._state.close_idle()
         await trio.sleep(RETRY_WAIT)
-        await self._channel.send(kind)
+        await self._channel.send(request)
 
     async def _talk(self, sock: socket.socket, scope: trio.CancelScope) -> None:
-        """Follow control until the link ends; then the supervisor gives us another one."""
+        """Follow control until the link ends, then ask the supervisor for another."""
         link = Link(sock, TO_WORKER)
         with scope:
             async with trio.open_nursery() as nursery:
@@ -111,12 +115,12 @@ class Worker:
                         self._follow_log(message)
                 nursery.cancel_scope.cancel()
         link.close()
-        if self._link_scope is scope and not scope.cancelled_caught:
-            await trio.sleep(RETRY_WAIT)
-            await self._channel.send("relink")  # control may live, and only have been too slow for us
+        await trio.sleep(RETRY_WAIT)
+        if self._link_scope is scope:  # no other link came: control may live, and only have been too slow for us
+            await self._channel.send(Relink())
 
     def _follow_log(self, setup: Setup) -> None:
-        """Open the access log, if it is another one now; what the old one still holds is written."""
+        """Switch to the configured access log; lines that the old one holds are still written."""
         start_logs(os.environ, setup.level, setup.settings.log.format)
         target = log_target(setup.settings.log.access)
         if self._logging is not None and self._log.target == target:
@@ -140,7 +144,7 @@ class Worker:
         self._stop.set()
 
     async def _finish(self) -> None:
-        """Wait until every connection has ended, the time is up, or the supervisor tells us to end now."""
+        """Wait until every connection has ended, the time is up, or ``EndNow`` comes."""
         state = self._state
         async with trio.open_nursery() as nursery:
 
@@ -152,6 +156,7 @@ class Worker:
             keep = self._client.keep if self._client.retired.is_set() else state.timeouts.drain
             with trio.move_on_after(keep):
                 await state.empty.wait()
+            await state.close_slowly("the balancer stops")
             nursery.cancel_scope.cancel()
         state.close("the balancer stops")
         if not self._end.is_set():
@@ -160,41 +165,41 @@ class Worker:
         state.release()
 
     async def _beat(self) -> None:
-        """Tell the supervisor that the engine turns."""
+        """Send heartbeats while the engine turns."""
         while True:
             turned = trio.Event()
             self._engine.spawn(_turn(self._engine, turned))
             await turned.wait()
-            await self._channel.send("beat")
+            await self._channel.send(Heartbeat())
             await trio.sleep(BEAT)
 
     async def _tidy(self) -> None:
         while True:
             try:
                 self._state.tidy()
-            except Exception:  # connections do without it for another second
+            except Exception:  # it is tried again in a second
                 logger.exception("housekeeping failed")
             await trio.sleep(TIDY_INTERVAL)
 
 
 def _freeze() -> None:
-    """What exists now lives as long as the process: no collection need look at it again."""
+    """Exempt what exists now from garbage collection: it lives as long as the process."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10000, 20, 20)
 
 
 async def _turn(engine: Engine, turned: trio.Event) -> None:
-    """Done once the engine's own task has stepped it; the first step, up to here, is that of whoever spawns it."""
+    """Set ``turned`` when the engine has stepped this task; its first step runs in ``spawn``."""
     await engine.give_way()
     turned.set()
 
 
 def main() -> None:
-    """Of ``balancer.daemon.start``; the words are CHANNEL BOARD NUMBER."""
+    """Run the process for ``balancer.daemon.start``; arguments are CHANNEL COUNTERS NUMBER."""
     begin()
     sys.unraisablehook = unraisable
     channel, shared_counters, number = map(int, sys.argv[1:])
     view = memoryview(mmap.mmap(shared_counters, 0))
     with socket.socket(fileno=channel) as sock:
-        trio.run(Worker(Channel(sock), SharedCounters(view, number)).run)
+        trio.run(Worker(Channel(sock, TO_CHILD), SharedCounters(view, number)).run)

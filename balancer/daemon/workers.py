@@ -1,4 +1,4 @@
-"""The workers: how many there are, which sockets each has, and how the surplus ones leave.
+"""The worker processes: their number, their sockets, and how surplus ones leave.
 
 Some facts. A socket of a SO_REUSEPORT group that is closed resets the clients that wait at it and forgets handshakes
 that are half done (net.ipv4.tcp_migrate_req would move them, but is off by default, and for root). So with fewer
@@ -16,7 +16,9 @@ import trio
 from balancer.config.scalars import MAX_WORKERS
 from balancer.daemon.child import ChildOwner, ChildProcess
 from balancer.daemon.sockets import Sockets
-from balancer.ipc.channel import MOST_FDS, Message
+from balancer.ipc.channel import MOST_FDS
+from balancer.ipc.supervision import Drain, Draining, LinkEnd, ListeningFds, Processes, Relink, Resend
+from balancer.ipc.wire import Message
 from balancer.shared.counters import clear
 
 logger = logging.getLogger("balancer.supervisor")
@@ -26,8 +28,8 @@ SETTLED = 3.0
 again after 1 s, and after 2 s more (RFC 6298)."""
 LOOK_EVERY = 0.1
 """Seconds between two looks at the queues of surplus sockets."""
-LINK_AGAIN = 1.0
-"""Seconds before control and a worker are linked again, when there was no descriptor for it."""
+TRY_AGAIN = 1.0
+"""Seconds before descriptors that could not be sent are sent again."""
 
 
 class Workers(ChildOwner):
@@ -35,13 +37,13 @@ class Workers(ChildOwner):
 
     def __init__(self, control: ChildProcess, sockets: Sockets, shared_fd: int, shared: memoryview) -> None:
         self.drained = trio.Event()
-        """Set when the last worker has stopped accepting."""
+        """Set when all workers have stopped accepting."""
         self.idle = trio.Event()
-        """Set when the last worker has ended."""
+        """Set when all workers have ended."""
         self._control = control
         self._sockets = sockets
         self._version = 0
-        """How often there were other sockets, or might have been."""
+        """Counts the commits of sockets."""
         self._shared_fd = shared_fd
         self._shared = shared
         self._wanted = 1
@@ -50,6 +52,8 @@ class Workers(ChildOwner):
         self._rows: dict[ChildProcess, int] = {}
         """The number of each worker, which is its row among the counters; kept until the last process has ended."""
         self._draining: set[ChildProcess] = set()
+        self._sent: dict[ChildProcess, set[str]] = {}
+        """Keys of the sockets that the running process of each worker has been sent."""
         self._leaving = trio.CancelScope()
 
     @property
@@ -64,7 +68,7 @@ class Workers(ChildOwner):
 
     @property
     def alive(self) -> bool:
-        """Whether a worker accepts, if any is to: one that crashes again and again is no reason to end the others."""
+        """Whether any worker works: one that keeps crashing is no reason to restart the daemon."""
         wanted = [worker for worker in self._accepting if worker.wanted]
         return not wanted or any(worker.alive() for worker in wanted)
 
@@ -78,7 +82,7 @@ class Workers(ChildOwner):
         return wanted + len(self._rows) - len(self._accepting) <= MAX_WORKERS
 
     async def commit(self, wanted: int, hang: float) -> None:
-        """Have so many workers, which go by the sockets that were prepared."""
+        """Run this many workers, with the sockets that were prepared."""
         self._leaving.cancel()
         self._sockets.commit(wanted)
         self._version += 1
@@ -98,12 +102,12 @@ class Workers(ChildOwner):
         self._leaving.cancel()
         for worker in self._rows:
             worker.wanted = False
-        await self.tell("drain")
+        await self.tell(Drain())
 
-    async def tell(self, kind: str) -> None:
+    async def tell(self, message: Message) -> None:
         """Send all workers a message."""
         for worker in self.all:
-            await worker.tell(kind)
+            await worker.tell(message)
 
     async def link_all(self) -> None:
         """Link a new control process with all workers."""
@@ -113,14 +117,14 @@ class Workers(ChildOwner):
 
     async def tell_control(self) -> None:
         """Tell control which processes there are."""
-        await self._control.tell("processes", processes=[each.facts() for each in (self._control, *self._rows)])
+        await self._control.tell(Processes(tuple(each.facts() for each in (self._control, *self._rows))))
 
     async def child_started(self, child: ChildProcess) -> None:
         await self._link_soon(child)  # first: a reload waits for the workers that control knows
-        if child in self._accepting:
-            await self._hand_sockets(child)
+        self._sent.pop(child, None)
+        await self._hand_sockets(child)
         if not child.wanted:
-            await child.tell("drain")  # the message came too early for it
+            await child.tell(Drain())  # the message came too early for it
         if child.starts > 1:
             logger.info("%s restarted (pid %s)", child.name, child.pid)
         await self.tell_control()
@@ -130,15 +134,16 @@ class Workers(ChildOwner):
         await self.tell_control()
 
     async def child_said(self, child: ChildProcess, message: Message) -> None:
-        if message.kind == "relink":  # it lost control, and we have noticed nothing
-            await self._link_soon(child)
-        elif message.kind == "resend":  # it had no descriptors left for its sockets
-            if child in self._accepting:
+        match message:
+            case Relink():  # it lost its link to control
+                await self._link_soon(child)
+            case Resend():  # it had no descriptors left for its sockets
+                self._sent.pop(child, None)
                 await self._hand_sockets(child)
-        elif message.kind == "draining":
-            self._draining.add(child)
-            if all(each in self._draining or each.pid is None for each in self._rows):
-                self.drained.set()
+            case Draining():
+                self._draining.add(child)
+                if all(each in self._draining or each.pid is None for each in self._rows):
+                    self.drained.set()
 
     def _add(self) -> ChildProcess:
         row = next(row for row in range(MAX_WORKERS) if row not in self._rows.values())
@@ -171,10 +176,10 @@ class Workers(ChildOwner):
                     quiet_since = trio.current_time()
             surplus = self._accepting[self._wanted :]
             del self._accepting[self._wanted :]
-            with trio.CancelScope(shield=True):  # once one of them is told, all of them are
+            with trio.CancelScope(shield=True):  # all of them are told, or none
                 for worker in surplus:
                     worker.wanted = False
-                    await worker.tell("drain")
+                    await worker.tell(Drain())
                 await self.tell_control()
             while self._sockets.preparing or any(not self._has_drained(each) for each in self._rows):  # noqa: ASYNC110
                 await trio.sleep(LOOK_EVERY)
@@ -185,37 +190,48 @@ class Workers(ChildOwner):
         return worker in self._accepting or worker in self._draining or worker.pid is None
 
     async def _hand_sockets(self, worker: ChildProcess) -> None:
-        """Give a worker its sockets; those it has it does not take twice, and others are no more."""
+        """Send a worker that accepts the sockets it has not got yet, and the keys of all that it is to have."""
+        if worker not in self._accepting:
+            return
         given = self._sockets.of(self._accepting.index(worker))
-        keys = [key for key, sockets in given.items() for _ in sockets]
-        fds = [fd for sockets in given.values() for fd in sockets]
-        for i in range(0, len(fds), MOST_FDS):
-            await worker.tell(
-                "sockets", fds[i : i + MOST_FDS], keys=keys[i : i + MOST_FDS], version=self._version, all=list(given)
-            )
+        sent = self._sent.setdefault(worker, set())
+        sent.intersection_update(given)
+        new = [(key, fd) for key, fds in given.items() if key not in sent for fd in fds]
+        for i in range(0, len(new) or 1, MOST_FDS):
+            keys, fds = zip(*new[i : i + MOST_FDS], strict=True) if new else ((), ())
+            if not await worker.tell(ListeningFds(self._version, tuple(given), keys), fds):
+                if worker.channel is not None:
+                    self._nursery.start_soon(self._hand_sockets_again, worker)
+                return
+        sent.update(given)
+
+    async def _hand_sockets_again(self, worker: ChildProcess) -> None:
+        channel = worker.channel
+        await trio.sleep(TRY_AGAIN)
+        if worker.channel is channel:
+            await self._hand_sockets(worker)
 
     async def _link_soon(self, worker: ChildProcess) -> None:
-        """Link a worker with control, or have it tried again."""
+        """Link a worker with control; if that fails, try again later."""
         if not await self._link(worker):
             self._nursery.start_soon(self._link_again, worker)
 
     async def _link_again(self, worker: ChildProcess) -> None:
         ends = self._control.channel, worker.channel
         while True:
-            await trio.sleep(LINK_AGAIN)
+            await trio.sleep(TRY_AGAIN)
             if (self._control.channel, worker.channel) != ends or await self._link(worker):
                 return
 
     async def _link(self, worker: ChildProcess) -> bool:
-        """Give control and a worker the ends of a new link; return false if there was no descriptor for it."""
+        """Link control and a worker; return false if there was no descriptor for it."""
         if self._control.channel is None or worker.channel is None:
-            return True  # whichever of them starts later brings it about
+            return True  # whichever starts later calls this again
         try:
             one, other = socket.socketpair()
         except OSError as error:
             logger.error("control and %s cannot be linked: %s; trying again", worker.name, error.strerror)
             return False
         with one, other:
-            return await self._control.tell(
-                "link", [one.fileno()], worker=self._rows[worker], pid=worker.pid
-            ) and await worker.tell("link", [other.fileno()])
+            end = LinkEnd(self._rows[worker], worker.pid or 0)
+            return await self._control.tell(end, [one.fileno()]) and await worker.tell(LinkEnd(), [other.fileno()])

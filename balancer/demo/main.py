@@ -14,7 +14,7 @@ from balancer.demo import texts
 from balancer.demo.certificate import make_certificate
 from balancer.demo.child import Child
 from balancer.demo.prompt import typed_lines
-from balancer.demo.setup import Setup, make_setup
+from balancer.demo.setup import DemoSetup, make_setup
 from balancer.demo.users import NAMES, token_of
 from balancer.demo.whoami import host_of
 from balancer.errors import Refused
@@ -59,7 +59,7 @@ async def _run(port: int) -> int:
 class Demo:
     """The running demo: its processes and its prompt."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: DemoSetup) -> None:
         self.status = 0
         self._setup = setup
         self._ring = build(load(setup.config, time.time()).pool[0])

@@ -52,7 +52,7 @@ def _is_free(host: str, port: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Setup:
+class DemoSetup:
     """The demo's directory, certificate and addresses."""
 
     folder: Path
@@ -76,7 +76,7 @@ class Setup:
         return self.folder / "demo.toml"
 
 
-def make_setup(folder: Path, certificate: CertificateFiles, port: int, names: Iterable[str]) -> Setup:
+def make_setup(folder: Path, certificate: CertificateFiles, port: int, names: Iterable[str]) -> DemoSetup:
     """Find free ports and write the balancer's configuration into ``folder``. Raises ``Refused``.
 
     The balancer gets the first free port from ``port`` on, the hosts called ``names`` get ports above 4000.
@@ -89,13 +89,13 @@ def make_setup(folder: Path, certificate: CertificateFiles, port: int, names: It
     addresses = loopbacks()
     port = free_port(port, addresses)
     admin = Address("127.0.0.1", free_port(9600, ["127.0.0.1"]))
-    setup = Setup(folder, certificate, tuple(Address(host, port) for host in addresses), admin, hosts)
+    setup = DemoSetup(folder, certificate, tuple(Address(host, port) for host in addresses), admin, hosts)
     (folder / "state").mkdir()
     setup.config.write_text(_toml(setup))
     return setup
 
 
-def _toml(setup: Setup) -> str:
+def _toml(setup: DemoSetup) -> str:
     backends = "".join(
         f"\n[[pool.backend]]\nname = {_text(name)}\naddress = {_text(address)}\n"
         for name, address in setup.hosts.items()
@@ -127,6 +127,7 @@ certificates = [{{ cert = {_text(setup.certificate.cert)}, key = {_text(setup.ce
 [[pool]]
 name = "ide"
 linger = "100ms"  # so that Reconnect alone returns a user to a restarted host
+token = {{ decode = true }}  # %7E and ~ are one user
 
 [pool.health]
 type = "http"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from balancer.demo.setup import Setup
+from balancer.demo.setup import DemoSetup
 from balancer.demo.users import NAMES, token_of
 
 PROMPT = "demo> "
@@ -18,7 +18,7 @@ Places = Mapping[str, str | None]
 """The host that the balancer sends each user to, None if there is none."""
 
 
-def welcome(setup: Setup, places: Places, interactive: bool) -> str:
+def welcome(setup: DemoSetup, places: Places, interactive: bool) -> str:
     """Return the greeting: addresses, users' URLs, and things to try."""
     hosts = "\n".join(f"  {name:10} http://{address}" for name, address in setup.hosts.items())
     token = token_of(NAMES[0])
@@ -46,7 +46,7 @@ Try this:
 """
 
 
-def users(setup: Setup, places: Places) -> str:
+def users(setup: DemoSetup, places: Places) -> str:
     """Return a line for each user: the host, and the URL to open."""
     return "\n".join(
         f"  {name:7} on {host or 'no host'}   {_origin(setup)}/?token={token_of(name)}" for name, host in places.items()
@@ -71,7 +71,7 @@ def _listed(parts: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
-def _origin(setup: Setup) -> str:
+def _origin(setup: DemoSetup) -> str:
     return f"https://localhost:{setup.port}"
 
 

@@ -6,9 +6,12 @@ soon. Nothing is known of a new backend, so there one probe decides. All backend
 wait after that is drawn from the whole interval, and later waits vary by ``jitter``, so that the probes of many
 backends spread and stay spread.
 
-The state that a host requests is separate from its health: a host that asks to be drained is up, and its users stay. A
-host that has been out may come back slowly (``slow_start``): it begins with a few of its points, already while it is
-out, so that it never has all of them for a moment when it returns.
+The state that a host requests is separate from its health: a host that asks to be drained is up, and its users stay.
+
+A host that has been out may come back slowly (``slow_start``): it begins with a few of its points, already while it is
+out, so that it never has all of them for a moment when it returns. That spares a cold host the users whom others have
+carried meanwhile. Where there were no others, because the whole pool was out or the daemon has just started, it would
+only send users past the host that has their files; so every host of such an outage has all its points throughout.
 """
 
 from collections import Counter
@@ -43,13 +46,15 @@ class Checks:
     """Changes of state."""
     ejections: Counter[str] = field(default_factory=Counter)
     """Times that it was an outlier, by what happened then: see ``health.outliers``."""
+    outage: bool = False
+    """It has not been up since the whole pool was out, or since the daemon started."""
 
 
 SLOW_STEPS = 20
 """Steps of a slow start, as haproxy's: each is a new ring."""
 
 
-def probed(pool: model.Pool, backends: Iterable[str]) -> list[str]:
+def probed(pool: model.PoolConfig, backends: Iterable[str]) -> list[str]:
     """Return those of ``backends`` that are probed; they need not be in the configuration."""
     if pool.health.type == "off":
         return []
@@ -57,14 +62,14 @@ def probed(pool: model.Pool, backends: Iterable[str]) -> list[str]:
     return [name for name in backends if name not in left_alone]
 
 
-def unprobed(pool: model.Pool, backends: Iterable[str]) -> dict[str, Availability]:
+def unprobed(pool: model.PoolConfig, backends: Iterable[str]) -> dict[str, Availability]:
     """Return the availability of backends that are new: those that are probed are unknown at first."""
     return dict.fromkeys(probed(pool, backends), UNKNOWN)
 
 
-def judged_by(pool: model.Pool, backend: str) -> model.Health:
+def judged_by(pool: model.PoolConfig, backend: str) -> model.HealthConfig:
     """Return the health settings of a backend: those of its pool, except for its own."""
-    own = next((each.health for each in pool.backend if each.name == backend), model.BackendHealth())
+    own = next((each.health for each in pool.backend if each.name == backend), model.BackendHealthConfig())
     return pool.health.model_copy(update=own.model_dump(exclude_none=True))
 
 
@@ -81,6 +86,7 @@ class HealthTracker:
         "_config",
         "_needed",
         "_out",
+        "_passed",
         "_probes",
         "_requested_state",
         "agent_down",
@@ -95,14 +101,15 @@ class HealthTracker:
         "text",
     )
 
-    def __init__(self, config: model.Health, checks: Checks | None = None) -> None:
+    def __init__(self, config: model.HealthConfig, checks: Checks | None = None) -> None:
         self.checks = Checks() if checks is None else checks
         self._requested_state: RequestedState = ""
         self._out = False
+        self._passed = False
         self.ejection = Ejection()
         """How long it has to stay out, even if it passes its probes."""
         self.returned: float | None = None
-        """When it last came back after it had been out; None if it never was out."""
+        """When it last came back to hosts that had carried its users; None if there was no such time."""
         self.state = Verdict.UNKNOWN
         self.since: float | None = None
         """When the state began; None while nothing is known."""
@@ -114,7 +121,7 @@ class HealthTracker:
         self._reset_agent()
         self.configure(config)
 
-    def configure(self, config: model.Health) -> None:
+    def configure(self, config: model.HealthConfig) -> None:
         """Use other settings. Probes begin anew; the state stays until they contradict it."""
         self._config = config
         self._needed = {"first": 1, "rise": config.rise, "fall": config.fall}
@@ -130,7 +137,7 @@ class HealthTracker:
 
     def observe(self, result: Result, now: float, seconds: float = 0.0) -> bool:
         """Take a probe that took ``seconds`` into account; return whether the state has changed."""
-        self.text, self.seconds = result.text, seconds
+        self.text, self.seconds, self._passed = result.text, seconds, result.ok
         self._probes += 1
         if result.ok:
             self.checks.passed += 1
@@ -181,16 +188,24 @@ class HealthTracker:
         ejected = self.ejection.why if self.ejection.out(now) else ""
         out = bool(reason or ejected)
         if self._out and not out:
-            self.returned = now
+            self.returned = None if self.checks.outage else now
             self.ejection.returned(now)
+        if not out and (self._out or (self._passed and self.state is Verdict.UP)):
+            self.checks.outage = False
         self._out = out
         unknown = UNKNOWN.reason if self.state is Verdict.UNKNOWN else ""
         return Availability(reason or unknown, down=bool(reason), ejected=ejected, requested_state=self.requested_state)
 
+    def share_outage(self) -> None:
+        """Note that no backend of the pool can be used: nobody carries its users until it is back."""
+        self.returned = None
+        if self._out:
+            self.checks.outage = True
+
     def warmth(self, now: float) -> float:
         """Return the share of its points that the backend has: at most 1, and less while it comes back slowly."""
         over = self._config.slow_start
-        if over is None:
+        if over is None or self.checks.outage:
             return 1.0
         if self._out:
             return 1 / SLOW_STEPS

@@ -3,8 +3,9 @@
 Facts. Request smuggling exploits differences in how two servers read a chunk's size line: white space, signs, ``0x``,
 bare LF and extensions. Here a size is 1 to 16 hexadecimal digits, directly followed by CRLF or by an extension of
 bounded length, which is dropped. Old servers pad the size with blanks (Apache 1.3, small devices): these are dropped
-where a backend sent them, as browsers, haproxy and nginx do, and refused from clients. Uploads are forwarded in new chunks. Responses are forwarded in the chunks they came
-in, after the same strict check of sizes: repacking 8 KiB from chunks of 1 KiB costs 10 µs, a fifth of such a request.
+where a backend sent them, as browsers, haproxy and nginx do, and refused from clients. Uploads are forwarded in new
+chunks. Responses are forwarded in the chunks they came in, after the same check of sizes: repacking 8 KiB from chunks
+of 1 KiB costs 10 µs, a fifth of such a request.
 """
 
 import re
@@ -21,9 +22,7 @@ _PADDED_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16}+)([\t ]{0,255}+(?:;[\t\x20-\x7e\
 _NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16}+)\r\n")
 """The fast path: from the end of a chunk's data to the start of the next, without extension or trailer."""
 _SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+")
-_PADDED_SIZE_BEGUN = re.compile(
-    rb"(?:[0-9A-Fa-f]{1,16}+[\t ]{0,255}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+"
-)
+_PADDED_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+[\t ]{0,255}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+")
 
 # What comes next in the input.
 _SIZE_LINE, _DATA, _DATA_END, _TRAILERS = range(4)

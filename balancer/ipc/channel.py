@@ -1,19 +1,21 @@
-"""What the supervisor and a child of it say to each other: small JSON objects, with descriptors where one is handed on.
+"""The channel between the supervisor and a child: messages, with descriptors where one hands some on.
 
 SOCK_SEQPACKET (unix(7)) keeps the boundaries of messages, tells each side of the other's end, and takes descriptors
-along (SCM_RIGHTS), at most 253 with one message.
+along (SCM_RIGHTS), at most 253 with one message. A receiver that has no room for all of them gets as many as fit, and
+MSG_CTRUNC (recv(2)): so a message says how many there should be, and receivers count.
 """
 
 import array
-import json
 import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import trio
+
+from balancer.ipc.supervision import FdMessage
+from balancer.ipc.wire import BrokenFrame, Message, Unreadable, Vocabulary, encode, frame_length
 
 MOST_FDS = 200
 """Descriptors in one message."""
@@ -21,32 +23,33 @@ _SIZE = 1 << 17
 """Bytes of the longest message."""
 
 
-@dataclass(frozen=True)
-class Message:
-    """One message: what it is, what it says, and the descriptors that came with it, which are the receiver's now."""
+class Received(NamedTuple):
+    """A message, and the descriptors that came with it: the receiver closes them."""
 
-    kind: str
-    fields: dict[str, Any]
-    fds: list[int] = field(default_factory=list)
+    message: Message | Unreadable
+    fds: list[int]
 
 
 class Channel:
-    """One end."""
+    """One end, which understands ``vocabulary``."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, vocabulary: Vocabulary) -> None:
         self._sock = trio.socket.from_stdlib_socket(sock)
+        self._vocabulary = vocabulary
 
-    async def send(self, kind: str, fds: Sequence[int] = (), **fields: Any) -> None:  # noqa: ANN401  # JSON values
+    async def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send one message; without effect when either end is gone, which its owner learns otherwise."""
         if self._sock.fileno() < 0:
             return
-        data = json.dumps({"kind": kind, **fields}).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         with suppress(BrokenPipeError, ConnectionResetError, trio.ClosedResourceError):
-            await self._sock.sendmsg([data], rights)
+            await self._sock.sendmsg([encode(message)], rights)
 
-    async def receive(self) -> Message | None:
-        """The next message; None when there will be none any more."""
+    async def receive(self) -> Received | None:
+        """Return the next message, None when there will be none any more.
+
+        Descriptors that a message is not expected to bring, or that came with one that cannot be read, are closed.
+        """
         try:
             data, rights, _, _ = await self._sock.recvmsg(
                 _SIZE, socket.CMSG_SPACE(MOST_FDS * 4), socket.MSG_CMSG_CLOEXEC
@@ -57,18 +60,25 @@ class Channel:
         for level, kind, raw in rights:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
-        if not data:
-            for fd in fds:
-                os.close(fd)
-            return None
-        fields = json.loads(data)
-        return Message(fields.pop("kind"), fields, list(fds))
+        message = self._decode(data) if data else None
+        if isinstance(message, FdMessage):
+            return Received(message, list(fds))
+        for fd in fds:
+            os.close(fd)
+        return None if message is None else Received(message, [])
 
     def close(self) -> None:
         """Close this end."""
         self._sock.close()
 
+    def _decode(self, data: bytes) -> Message | Unreadable:
+        try:
+            whole = frame_length(data) == len(data)
+        except BrokenFrame:
+            whole = False
+        return self._vocabulary.decode(data) if whole else Unreadable(0, 0, f"{len(data)} bytes that are no frame")
+
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a new channel: ours, and one for a child."""
+    """Return the two ends of a new channel: ours, and one for a child."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

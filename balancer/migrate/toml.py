@@ -16,25 +16,25 @@ Value = str | bool | int | float | Sequence["Value"] | Mapping[str, "Value"]
 
 
 @dataclass
-class Table:
+class TomlTable:
     """A table: its keys in the order of ``set``, then the tables below it."""
 
     header: str
     """``[pool.ring]`` or ``[[pool]]``; empty for the root table."""
     comment: str = ""
     keys: dict[str, tuple[Value, str]] = field(default_factory=dict)
-    tables: list["Table"] = field(default_factory=list)
+    tables: list["TomlTable"] = field(default_factory=list)
 
     def set(self, key: str, value: Value | None, comment: str = "") -> None:
         """Set a key; ``None`` leaves it out."""
         if value is not None:
             self.keys[key] = (value, comment)
 
-    def table(self, name: str, comment: str = "") -> "Table":
+    def table(self, name: str, comment: str = "") -> "TomlTable":
         """Add a table below this one. An empty one is not written."""
         return self._below(f"[{self._path}{name}]", comment)
 
-    def element(self, name: str, comment: str = "") -> "Table":
+    def element(self, name: str, comment: str = "") -> "TomlTable":
         """Append an element to the array of tables ``name``."""
         return self._below(f"[[{self._path}{name}]]", comment)
 
@@ -65,8 +65,8 @@ class Table:
         name = self.header.strip("[]")
         return f"{name}." if name else ""
 
-    def _below(self, header: str, comment: str) -> "Table":
-        table = Table(header, comment)
+    def _below(self, header: str, comment: str) -> "TomlTable":
+        table = TomlTable(header, comment)
         self.tables.append(table)
         return table
 

@@ -17,12 +17,12 @@ from enum import StrEnum
 from functools import lru_cache
 from itertools import takewhile
 
-from balancer.config.model import Pool
+from balancer.config.model import PoolConfig
 from balancer.config.plain import token_settings
 from balancer.errors import ProxyError, Refused
 from balancer.http.head import Request as Head
 from balancer.http.token import extract
-from balancer.migrate.logs.entry import Change, Request
+from balancer.migrate.logs.entry import Change, LoggedRequest
 from balancer.ring.base import Ring
 from balancer.ring.build import build
 
@@ -89,7 +89,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerifyResult:
     """The result of a comparison."""
 
     pool: str
@@ -129,9 +129,9 @@ class Verifier:
     clients, as in ``tcp`` mode.
     """
 
-    def __init__(self, pool: Pool, digest: Callable[[bytes], str], *, by_address: bool = False) -> None:
+    def __init__(self, pool: PoolConfig, digest: Callable[[bytes], str], *, by_address: bool = False) -> None:
         self._pool = pool
-        self._token = token_settings(pool.token)
+        self._token = token_settings(pool)
         self._digest = digest
         self._by_address = by_address or pool.token.source == "client_ip"
         self._ring: Ring = build(pool)
@@ -155,7 +155,7 @@ class Verifier:
             self._seen.mention(name)
             self._seen.change(name, change.when, change.up)
 
-    def request(self, request: Request, line: str) -> None:
+    def request(self, request: LoggedRequest, line: str) -> None:
         """Compare a request that is logged at ``line``. Raise ``Refused`` if the log spans too many days."""
         if not request.servers:
             self._left_out["no host was tried"] += 1
@@ -196,7 +196,7 @@ class Verifier:
         else:
             self._group(Cause.DIFFERS, owner, served, request.when, line, digest)
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> VerifyResult:
         """Return the result. Call it once, after the last line."""
         self._seen.sort()
         for each in self._differences:
@@ -209,7 +209,7 @@ class Verifier:
         groups = sorted(
             self._groups.values(), key=lambda group: (group.cause.explains, -group.requests, group.owner, group.served)
         )
-        return Verdict(
+        return VerifyResult(
             self._pool.name,
             self._ring.fingerprint,
             len(self._ring.members),
@@ -218,7 +218,7 @@ class Verifier:
             dict(self._left_out),
         )
 
-    def _key(self, request: Request) -> bytes | None:
+    def _key(self, request: LoggedRequest) -> bytes | None:
         """Return the bytes that are hashed, or count the request as left out."""
         if self._by_address:
             key = request.client.encode() or None
@@ -373,7 +373,7 @@ def _down_since(changes: list[tuple[int, bool]], when: int) -> int | None:
     return None if changes[index][1] else changes[index][0]
 
 
-def _labels(pool: Pool) -> dict[str, str]:
+def _labels(pool: PoolConfig) -> dict[str, str]:
     """Map what logs may call a backend to its name: name, address, or nginx's text of the server."""
     labels = {str(backend.address): backend.name for backend in pool.backend}
     labels |= {backend.server: backend.name for backend in pool.backend if backend.server}

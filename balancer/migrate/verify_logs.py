@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from balancer.migrate.logs.entry import Parse, Request
+from balancer.migrate.logs.entry import LoggedRequest, Parse
 from balancer.migrate.verify import Verifier
 
 _SHOWN = 5
@@ -33,7 +33,7 @@ def read(file: str, lines: Iterable[bytes], parse: Parse, verifiers: Mapping[str
             into.unreadable += 1
             if len(into.first_unreadable) < _SHOWN:
                 into.first_unreadable.append(f"{file}:{number}")
-        elif isinstance(entry, Request):
+        elif isinstance(entry, LoggedRequest):
             verifier = _pool_of(entry, verifiers)
             if verifier is not None:
                 verifier.request(entry, f"{file}:{number}")
@@ -43,7 +43,7 @@ def read(file: str, lines: Iterable[bytes], parse: Parse, verifiers: Mapping[str
             verifiers[entry.group].change(entry)
 
 
-def _pool_of(request: Request, verifiers: Mapping[str, Verifier]) -> Verifier | None:
+def _pool_of(request: LoggedRequest, verifiers: Mapping[str, Verifier]) -> Verifier | None:
     if request.group is not None:
         return verifiers.get(request.group)
     if len(verifiers) == 1:

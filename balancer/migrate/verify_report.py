@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from balancer.migrate.verify import Cause, Group, Verdict
+from balancer.migrate.verify import Cause, Group, VerifyResult
 from balancer.migrate.verify_logs import Reading
 
 _GROUPS_SHOWN = 20
@@ -14,7 +14,7 @@ _ADVICE = {
 }
 
 
-def verdict_text(verdict: Verdict) -> str:
+def verdict_text(verdict: VerifyResult) -> str:
     """Return the result for one pool."""
     share = f"{100 * verdict.agreed / verdict.compared:.2f} %" if verdict.compared else "none"
     lines = [
@@ -35,7 +35,7 @@ def verdict_text(verdict: Verdict) -> str:
     return "\n".join([*lines, f"  {_conclusion(verdict)}"])
 
 
-def verdict_json(verdict: Verdict) -> dict[str, object]:
+def verdict_json(verdict: VerifyResult) -> dict[str, object]:
     """Return the same as a JSON object."""
     return {
         "pool": verdict.pool,
@@ -82,7 +82,7 @@ def reading_json(reading: Reading) -> dict[str, object]:
     }
 
 
-def _conclusion(verdict: Verdict) -> str:
+def _conclusion(verdict: VerifyResult) -> str:
     if not verdict.compared:
         return "nothing was compared, so nothing is proved"
     if not verdict.proved:

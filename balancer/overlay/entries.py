@@ -1,17 +1,17 @@
 """Entries of the journal: what changed in a pool, when, and by whom. Pure."""
 
-from balancer.config.model import Backend, Name, Ring, Section
+from balancer.config.model import BackendConfig, Name, RingConfig, Section
 from balancer.overlay.overlay import Change
 
 FORMAT = 1
 """Of the lines we write, and the newest that we understand."""
 
 
-class RingConfig(Section):
+class RingRecord(Section):
     """What the configuration says about a pool's ring: kept in the journal so that one can look back."""
 
-    ring: Ring
-    backends: tuple[Backend, ...]
+    ring: RingConfig
+    backends: tuple[BackendConfig, ...]
 
 
 class Entry(Section):
@@ -28,13 +28,13 @@ class Entry(Section):
     pool: Name
     changes: tuple[Change, ...] = ()
     """What an operator, or the passing of time, has changed."""
-    config: RingConfig | None = None
+    config: RingRecord | None = None
     """What a start or a reload has changed."""
     before: str | None = None
     """Fingerprint of the ring before; null before the first."""
     after: str
 
 
-def configured_weights(config: RingConfig) -> dict[str, float]:
+def configured_weights(config: RingRecord) -> dict[str, float]:
     """Weights by name, as the configuration has them."""
     return {backend.name: backend.weight for backend in config.backends}

@@ -39,7 +39,7 @@ class Pin(Section):
 
     op: Literal["pin"] = "pin"
     digest: Digest
-    prefix: Annotated[int, Field(ge=1, le=8192)] | None = None
+    prefix: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Length in bytes of the prefix that was digested; absent for a whole token."""
     backend: Name
     until: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -68,6 +68,8 @@ class SetState(Section):
     op: Literal["state"] = "state"
     backend: Name
     state: State
+    cut_after: Annotated[float, Field(gt=0.0, le=366 * 86400.0, allow_inf_nan=False)] | Literal["never"] | None = None
+    """Seconds after which the tunnels that are left are closed; absent for the pool's default."""
     since: float = 0.0
 
 
@@ -106,6 +108,7 @@ class Remove(Section):
     name: Name
 
 
+Timed = TypeVar("Timed", Pin, SetState)
 Change = Annotated[Pin | Unpin | SetState | SetWeight | Steer | Add | Remove, Field(discriminator="op")]
 
 
@@ -133,6 +136,14 @@ class Ramp:
         step = int(passed / self.over * RAMP_STEPS) / RAMP_STEPS
         return self.start + (self.target - self.start) * step
 
+    def shifted(self, seconds: float) -> "Ramp":
+        """The ramp by a clock that is so much later."""
+        return replace(self, since=self.since + seconds)
+
+    def settled(self, now: float) -> "Ramp":
+        """The ramp, without a duration once it has ended: what has ended does not begin again."""
+        return replace(self, over=0.0, done=0.0, since=now) if self.over and now >= self.end else self
+
     def passed(self, now: float) -> float:
         """Seconds of the ramp that have passed."""
         if now >= self.end:
@@ -159,13 +170,27 @@ class Overlay:
         return change.state if change else "ready"
 
     def live_weights(self, configured: Mapping[str, float], now: float) -> dict[str, float]:
-        """Weights in force at ``now``, of the configured and of the added backends.
+        """Return the weights at ``now``, of the configured and of the added backends.
 
         One that was added and has since been written into the configuration is the configuration's.
         """
         weights = {**configured, **{n: change.weight for n, change in self.added.items() if n not in configured}}
         weights.update({name: ramp.weight(now) for name, ramp in self.weights.items() if name in weights})
         return weights
+
+    def settled(self, now: float) -> "Overlay":
+        """The overlay with the ramps that have ended kept as such; itself, if there are none."""
+        weights = {name: ramp.settled(now) for name, ramp in self.weights.items()}
+        return self if weights == self.weights else replace(self, weights=weights)
+
+    def shifted(self, seconds: float) -> "Overlay":
+        """The overlay by a clock that is so much later: everything begins and ends when it would have."""
+        return replace(
+            self,
+            pins={key: _shifted(pin, seconds) for key, pin in self.pins.items()},
+            states={name: _shifted(state, seconds) for name, state in self.states.items()},
+            weights={name: ramp.shifted(seconds) for name, ramp in self.weights.items()},
+        )
 
     def expired(self, now: float) -> list[Unpin]:
         """The changes that time itself asks for."""
@@ -260,6 +285,12 @@ class Overlay:
             weights=_without(self.weights, name),
             states=_without(self.states, name),
         )
+
+
+def _shifted(change: Timed, seconds: float) -> Timed:
+    """A pin or a state by a clock that is so much later."""
+    times = {name: getattr(change, name, None) for name in ("since", "until")}
+    return change.model_copy(update={name: at + seconds for name, at in times.items() if at is not None})
 
 
 def _unknown(name: str, weights: Mapping[str, float]) -> Refused:

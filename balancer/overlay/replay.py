@@ -3,13 +3,13 @@
 import logging
 
 from balancer.errors import Refused
-from balancer.overlay.entries import Entry, RingConfig, configured_weights
+from balancer.overlay.entries import Entry, RingRecord, configured_weights
 from balancer.overlay.overlay import Overlay
 
 logger = logging.getLogger("balancer.state")
 
 
-def replayed(overlay: Overlay, entry: Entry, config: RingConfig | None) -> Overlay:
+def replayed(overlay: Overlay, entry: Entry, config: RingRecord | None) -> Overlay:
     """The overlay after an entry. What was accepted once is accepted again, unless the configuration has changed."""
     weights = configured_weights(config) if config else {}
     for change in entry.changes:

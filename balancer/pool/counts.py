@@ -26,16 +26,18 @@ def pool_counters(pool: Pool) -> Counts:
     """Return what only grows of a pool."""
     return {
         "decisions": dict(pool.decisions),
+        "places": dict(pool.places),
+        "cookies": dict(pool.cookies),
         "answers": list(pool.traffic.answers),
         "seconds": list(pool.traffic.seconds.counts),
         "seconds_sum": pool.traffic.seconds.sum,
         "retries": pool.retries.made,
         "given_up": dict(pool.retries.given_up),
         "refused": pool.refused,
-        "backends": {name: list(backend.counters()) for name, backend in pool.backends.items()},
+        "backends": {name: list(backend.counters()) for name, backend in pool.carrying().items()},
     }
 
 
 def pool_gauges(pool: Pool, now: float) -> Counts:
     """Return what comes and goes."""
-    return {"backends": {name: list(backend.gauges(now)) for name, backend in pool.backends.items()}}
+    return {"backends": {name: list(backend.gauges(now)) for name, backend in pool.carrying().items()}}

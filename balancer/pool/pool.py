@@ -16,6 +16,8 @@ from balancer.shared.counters import CellGroup, Kind, SharedCounters
 
 OWNERS_KEPT = 4096
 """Size of the cache of owners. It is cleared when full, as clients may send any tokens."""
+MAX_CACHED_TOKEN = 2048
+"""Bytes of the longest token that is kept in a cache: full ones take 8 MiB at most."""
 
 
 def _assign_slot(backend: Backend, load: BackendLoad[Any] | None) -> None:
@@ -46,10 +48,16 @@ class Pool(Selection[Backend]):
         self._shared_counters: SharedCounters | None = None
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
+        self.places: Counter[str] = Counter()
+        """Requests by the place where their token was; ``none`` for those without one."""
+        self.cookies: Counter[str] = Counter()
+        """What became of the cookies that remember users; see ``balancer.proxy.remembering``."""
         self.traffic = Traffic()
         self.retries = Retries()
         self.refused = 0
         """Requests refused because their token made too many connections."""
+        self.removed: dict[str, Backend] = {}
+        """Backends that are gone from the placement and still carried something then: what they count goes on."""
         self._held: set[Backend] = set()
         """Backends that failed to connect; others may come before them for a moment."""
         self._counted: Collection[str] | None = None
@@ -70,22 +78,41 @@ class Pool(Selection[Backend]):
     def place(self, placement: Placement, availabilities: Mapping[str, Availability] | None = None) -> None:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now.
 
-        ``availabilities`` are those of new backends; without one a backend is taken to be available.
+        So do backends that return while they still carry something. ``availabilities`` are those of new backends;
+        without one a backend is taken to be available.
         """
         new = availabilities or {}
-        known, self.backends = self.backends, {}
+        known, self.backends = self.carrying(), {}
         for name, address in placement.addresses.items():
-            backend = self.backends[name] = known.get(name) or Backend(
-                name, address, new.get(name, AVAILABLE), self._held
-            )
+            backend = known.get(name) or Backend(name, address, AVAILABLE, self._held)
+            if name not in known or name in self.removed:
+                backend.availability = new.get(name, AVAILABLE)
             if backend.address != address:
                 backend.address, backend.connection_key = address, object()
-        for name in known.keys() - self.backends.keys():
-            _assign_slot(known[name], None)
+            self.backends[name] = backend
+        self.removed = {name: backend for name, backend in known.items() if name not in self.backends}
+        for backend in self.removed.values():
+            _assign_slot(backend, None)
         self.placement = placement
         self._owned: dict[bytes, Decision[Backend]] = {}
         self.weigh_health()
         self._take_slots()
+
+    def carrying(self) -> dict[str, Backend]:
+        """Return all backends of which something is to be counted: also the removed ones that still carry something."""
+        return {**{name: backend for name, backend in self.removed.items() if backend.active}, **self.backends}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a backend carries anything."""
+        return any(backend.active for backend in self.carrying().values())
+
+    def withdraw(self) -> None:
+        """Stop using shared counters: the pool is removed, and lives on with the connections it still has."""
+        for backend in self.backends.values():
+            _assign_slot(backend, None)
+        self.leases.cells = {}
+        self._cells = self._shared_counters = None
 
     def share(self, shared_counters: SharedCounters) -> None:
         """Use shared counters, so that all workers know what the backends carry."""
@@ -148,9 +175,11 @@ class Pool(Selection[Backend]):
     def _own(self, token: bytes) -> Decision[Backend]:
         """Return the decision for the token's owner, and cache it: hashing costs ten times as much as a look-up."""
         owned = self._owned
-        if len(owned) >= OWNERS_KEPT:
-            owned.clear()
-        decision = owned[token] = Decision(self.backends[self.placement.ring.owner(token)], "owner", ())
+        decision = Decision(self.backends[self.placement.ring.owner(token)], "owner", ())
+        if len(token) <= MAX_CACHED_TOKEN:
+            if len(owned) >= OWNERS_KEPT:
+                owned.clear()
+            owned[token] = decision
         return decision
 
     def carried(self, name: str) -> int:

@@ -17,13 +17,13 @@ MAX_BODY = 16384
 """Bytes of the body in which the expected text is looked for."""
 
 
-def health_request(config: model.Health, host: str) -> h11.Request:
+def health_request(config: model.HealthConfig, host: str) -> h11.Request:
     """What is asked; the same object may be sent any number of times."""
     headers = [("Host", host), ("User-Agent", "balancer-health"), ("Connection", "close")]
     return h11.Request(method=config.method, target=config.path, headers=headers)
 
 
-async def ask_http(link: ProbeConnection, config: model.Health, request: h11.Request) -> Result:
+async def ask_http(link: ProbeConnection, config: model.HealthConfig, request: h11.Request) -> Result:
     """Send the request and judge the answer. Raises ``ProbeFailed``."""
     wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
     await link.send((wire.send(request) or b"") + (wire.send(h11.EndOfMessage()) or b""))

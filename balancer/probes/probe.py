@@ -23,7 +23,7 @@ class Probe:
     of another address than the traffic's goes without both, as in haproxy; only type ``tls`` always is TLS.
     """
 
-    def __init__(self, pool: model.Pool) -> None:
+    def __init__(self, pool: model.PoolConfig) -> None:
         self.config = pool
         self._config = pool.health
         self._hello = b"" if pool.send_proxy == "off" else write(ProxyHeader(), pool.send_proxy)

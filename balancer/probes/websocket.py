@@ -28,7 +28,7 @@ _REQUEST = (
 )
 
 
-async def ask_websocket(link: ProbeConnection, config: model.Health, host: str) -> Result:
+async def ask_websocket(link: ProbeConnection, config: model.HealthConfig, host: str) -> Result:
     """Open a WebSocket on ``path``, ping, wait for the pong, say goodbye. Raises ``ProbeFailed``."""
     key = b64encode(os.urandom(16)).decode()
     request = _REQUEST.format(path=config.path, host=host, key=key).encode()

@@ -1,9 +1,10 @@
 """What a worker reports to control: counters, gauges, and the outcomes of traffic for each backend."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from balancer.health.tally import Tally
 from balancer.pool.counts import Counts, pool_counters, pool_gauges
+from balancer.pool.pool import Pool
 from balancer.proxy.listener_state import ListenerState
 from balancer.proxy.worker_state import WorkerState
 
@@ -20,7 +21,7 @@ def counters(worker: WorkerState, listeners: Mapping[str, ListenerState]) -> Cou
             name: {each: getattr(listener, each) for each in ListenerState.COUNTERS}
             for name, listener in listeners.items()
         },
-        "pools": {name: pool_counters(pool) for name, pool in worker.pools.items()},
+        "pools": {name: pool_counters(pool) for name, pool in _pools(worker)},
     }
 
 
@@ -32,7 +33,7 @@ def gauges(worker: WorkerState, listeners: Mapping[str, ListenerState]) -> Count
         "listeners": {name: {"open": listener.connection_limit.held} for name, listener in listeners.items()},
         "sessions": len(worker.connections),
         "tunnels": len(worker.tunnel_registry.tunnels),
-        "pools": {name: pool_gauges(pool, worker.engine.now) for name, pool in worker.pools.items()},
+        "pools": {name: pool_gauges(pool, worker.engine.now) for name, pool in _pools(worker)},
     }
 
 
@@ -43,3 +44,7 @@ def tallies(worker: WorkerState) -> dict[str, dict[str, Tally]]:
         for name, pool in worker.pools.items()
         if pool.settings.health.passive.mode != "off"
     }
+
+
+def _pools(worker: WorkerState) -> Iterable[tuple[str, Pool]]:
+    return {**worker.removed_pools, **worker.pools}.items()

@@ -2,19 +2,19 @@
 
 import math
 import os
+import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from balancer.config.settings import LimitSettings, TimeoutSettings
+from balancer.config.settings import KeySettings, LimitSettings, TimeoutSettings
 from balancer.net.admission import Admission
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
-from balancer.pool.digest import Digest
+from balancer.pool.digest import CachedDigest
 from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import AccessLog
@@ -25,8 +25,8 @@ from balancer.shared.buckets import Metered
 from balancer.shared.counters import SharedCounters
 from balancer.shared.sketch import SketchCells
 
-DIGESTS_KEPT = 4096
-"""Size of the cache of digests of tokens; to compute one for each line of the access log is a sixth of its cost."""
+if TYPE_CHECKING:
+    from balancer.proxy.remembering import Remembering
 
 
 class ClientConnection(Protocol):
@@ -47,6 +47,8 @@ class WorkerState:
         self.log = log
         self.admission = Admission(engine, LimitSettings(), shared_counters)
         self.pools: Mapping[str, Pool] = {}
+        self.removed_pools: dict[str, Pool] = {}
+        """Pools that the configuration does not have any more, while they carry something."""
         self.tokens = shared_counters.buckets(Metered.TOKENS)
         """The rate of new connections of each token."""
         self.idle: defaultdict[object, IdleConnections] = defaultdict(IdleConnections)
@@ -60,19 +62,21 @@ class WorkerState:
         """Set when the last connection has ended during a drain."""
         self.draining = False
         self.next_request_id: Callable[[], bytes] = _request_ids()
-        self._secret: bytes | None = None
-        self.configure(LimitSettings(), TimeoutSettings(), b"")
+        self.remembering: Remembering | None = None
+        """Keeps tokens in cookies; None if no pool does."""
+        self._keys: KeySettings | None = None
+        self.configure(LimitSettings(), TimeoutSettings(), KeySettings())
 
-    def configure(self, limits: LimitSettings, timeouts: TimeoutSettings, secret: bytes) -> None:
-        """Use these limits and timeouts from now on; ``secret`` is the key of digests and trace passes."""
+    def configure(self, limits: LimitSettings, timeouts: TimeoutSettings, keys: KeySettings) -> None:
+        """Use these limits, timeouts and keys from now on."""
         self.timeouts = timeouts
         self.max_head = limits.max_head_bytes
         self.max_body = limits.max_body_bytes
         self.admission.limits = limits
-        if secret != self._secret:
-            self._secret = secret
-            self.digest = lru_cache(DIGESTS_KEPT)(Digest(secret))
-            self.passes = Passes(secret)
+        if keys != self._keys:
+            self._keys = keys
+            self.digest = CachedDigest(keys.digest)
+            self.passes = Passes(*keys.passes)
 
     def remove(self, connection: ClientConnection) -> None:
         """Stop counting a connection that has ended."""
@@ -116,6 +120,25 @@ class WorkerState:
             if leaving is None or connection.listener in leaving:
                 self.engine.throw(connection.task, Closed(why))
 
+    async def close_slowly(self, why: str, listeners: Iterable[ListenerState] | None = None) -> None:
+        """Close what is still open, as ``close`` does, over ``timeouts.close_spread``: users whole, all others singly.
+
+        The moment of a user follows from the digest of their token, so that workers close all tabs of one together.
+        """
+        leaving = None if listeners is None else set(listeners)
+        tokens = {tunnel.task: tunnel.token for tunnel in self.tunnel_registry.tunnels.values()}
+        due: list[tuple[float, ClientConnection]] = []
+        for connection in self.connections:
+            if leaving is None or connection.listener in leaving:
+                token = tokens.get(connection.task)
+                place = random.random() if token is None else int(self.digest(token), 16) / 2**64
+                due.append((place, connection))
+        began = trio.current_time()
+        for place, connection in sorted(due, key=lambda each: each[0]):
+            await trio.sleep_until(began + place * self.timeouts.close_spread)
+            if connection in self.connections:
+                self.engine.throw(connection.task, Closed(why))
+
     def tidy(self) -> None:
         """Do what is due every second. A part of it that fails is logged and counted; the others are done."""
         for part in (
@@ -131,8 +154,10 @@ class WorkerState:
                 self.engine.crashed("housekeeping failed; it is tried again in a second")
 
     def _expire_leases(self) -> None:
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self.removed_pools.values()):
             pool.leases.expire(self.engine.now)
+        for name in [name for name, pool in self.removed_pools.items() if not pool.leases and not pool.busy]:
+            del self.removed_pools[name]
 
     def _close_old_connections(self) -> None:
         """Close idle connections to backends that are too old, or whose backends have changed or gone."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from balancer.config.model import Pool
+from balancer.config.model import PoolConfig
 from balancer.errors import Refused
 from balancer.ring.base import Ring
 from balancer.ring.circle import Circle
@@ -15,7 +15,7 @@ from balancer.ring.rehoming import rehoming
 from balancer.ring.rendezvous import rendezvous
 
 
-def build(pool: Pool, weights: Mapping[str, float] | None = None) -> Ring:
+def build(pool: PoolConfig, weights: Mapping[str, float] | None = None) -> Ring:
     """Build the ring of ``pool``; ``weights`` override the configured ones by backend name (slow start, drain).
 
     A backend of weight 0 is not on the ring. Raises ``Refused`` for weights and settings that make no valid ring. The
@@ -29,7 +29,7 @@ def build(pool: Pool, weights: Mapping[str, float] | None = None) -> Ring:
     return left if ring.rehomed == 0 else rehoming(left, _built(pool, live), ring.rehomed)
 
 
-def _built(pool: Pool, live: Mapping[str, float]) -> Ring:
+def _built(pool: PoolConfig, live: Mapping[str, float]) -> Ring:
     match pool.ring.algorithm:
         case "ring":
             hash = _token_hash(pool)
@@ -46,7 +46,7 @@ def _built(pool: Pool, live: Mapping[str, float]) -> Ring:
             return rendezvous(_token_hash(pool), live)
 
 
-def _live_weights(pool: Pool, overrides: Mapping[str, float]) -> dict[str, float]:
+def _live_weights(pool: PoolConfig, overrides: Mapping[str, float]) -> dict[str, float]:
     """Weights above zero of all backends but backups, sorted by name."""
     weights = {backend.name: backend.weight for backend in pool.backend}
     if len(weights) < len(pool.backend):
@@ -66,11 +66,11 @@ def _live_weights(pool: Pool, overrides: Mapping[str, float]) -> dict[str, float
     return live
 
 
-def _token_hash(pool: Pool) -> TokenHash:
+def _token_hash(pool: PoolConfig) -> TokenHash:
     return blake2b(pool.ring.seed) if pool.ring.hash == "blake2b" else MD5
 
 
-def _servers(pool: Pool) -> dict[str, str]:
+def _servers(pool: PoolConfig) -> dict[str, str]:
     """nginx's server strings, which must be unique: backends with equal strings would share every point."""
     servers = {backend.name: backend.server or str(backend.address) for backend in pool.backend}
     if len(set(servers.values())) < len(servers):
@@ -80,7 +80,7 @@ def _servers(pool: Pool) -> dict[str, str]:
     return servers
 
 
-def _maglev(pool: Pool, live: Mapping[str, float]) -> Ring:
+def _maglev(pool: PoolConfig, live: Mapping[str, float]) -> Ring:
     hash = _token_hash(pool)
     try:
         return maglev(hash, live, pool.ring.table_size)

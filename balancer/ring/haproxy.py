@@ -9,7 +9,7 @@ declaration. ``balance source`` hashes the address as a number, whatever functio
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, ip_address
 
-from balancer.config.model import Pool
+from balancer.config.model import PoolConfig
 from balancer.errors import Refused
 from balancer.ring.base import Ring
 from balancer.ring.haproxy_hash import full_hash, token_hash, xxh32
@@ -23,7 +23,7 @@ _ID_RANGE = 4096
 """Points of the heaviest server, weight 256. Ids equal modulo 2**20 therefore have the same points."""
 
 
-def haproxy(pool: Pool, weights: Mapping[str, float]) -> Ring:
+def haproxy(pool: PoolConfig, weights: Mapping[str, float]) -> Ring:
     """Build the ring that haproxy would build for ``pool``. Raises ``Refused`` for settings that haproxy rejects."""
     ring = pool.ring
     consistent = ring.hash_type == "consistent"
@@ -42,7 +42,7 @@ def haproxy(pool: Pool, weights: Mapping[str, float]) -> Ring:
     return nearest(hash, points, declared)
 
 
-def _keys(pool: Pool) -> dict[str, int]:
+def _keys(pool: PoolConfig) -> dict[str, int]:
     """The number from which each backend's points are computed, by ``hash-key``."""
     ids = server_ids([backend.id for backend in pool.backend])
     if len(set(ids)) < len(ids):

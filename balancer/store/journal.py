@@ -3,8 +3,9 @@
 ``journal.jsonl`` is the truth: one line per change, appended and fsynced before the change is acknowledged. A line that
 the power, or kill -9, cut short was never acknowledged and is dropped. ``overlay.json`` is the sum of the lines up to
 a number, replaced atomically; damaged or lost, it is made again from the journal. A file that cannot be read is set
-aside under a name that says so, a line that cannot be read stays where it is: nothing is deleted. ``digest.key`` is the
-key of the token digests.
+aside under a name that says so, a line that cannot be read stays where it is: nothing is deleted. ``secret.key`` is
+the secret of the daemon, unless ``key_file`` names another; ``digest.key`` is the key of the token digests, derived
+from the secret once and kept, because pins and logs have digests.
 
 The journal grows for years, so nothing reads it as a whole. A start reads it backwards, to the first line that
 ``overlay.json`` has; the newest lines are found the same way. To look back, there are sums in
@@ -21,8 +22,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from balancer.config.key_file import SECRET_BYTES, derive
 from balancer.errors import InUse, Refused, disk_reason
-from balancer.overlay.entries import Entry, RingConfig
+from balancer.overlay.entries import Entry, RingRecord
 from balancer.overlay.overlay import Overlay
 from balancer.store.atomic import replace_file, set_aside
 from balancer.store.checkpoints import Checkpoints
@@ -41,8 +43,11 @@ class Journal:
     ``append`` and ``save`` are called one after another; the others at any time.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Make and lock the directory. Raises ``Refused`` when another daemon holds it or it cannot be used."""
+    def __init__(self, folder: Path, secret: bytes | None = None) -> None:
+        """Make and lock the directory; ``secret`` is used in place of its own.
+
+        Raises ``Refused`` when another daemon holds it or it cannot be used.
+        """
         self.folder = folder
         self._path = folder / "journal.jsonl"
         self._state_path = folder / "overlay.json"
@@ -65,11 +70,14 @@ class Journal:
             os.close(self._lock)
             raise Refused(f"{self._path}: {disk_reason(error)}; make room, or the file writable") from None
         try:
-            self.key = self._load_key()
+            self.key = self._load_digest_key(secret)
             """The key of the token digests, made at the first start."""
         except OSError as error:
             self.close()
             raise Refused(f"{folder / 'digest.key'}: {disk_reason(error)}; make room, or the file readable") from None
+        except Refused:
+            self.close()
+            raise
 
     def close(self) -> None:
         os.close(self._fd)
@@ -90,6 +98,21 @@ class Journal:
                 "--discard-newer, which keeps a copy and forgets what this version does not understand"
             ) from None
 
+    def secret(self) -> bytes:
+        """Return the directory's own secret, made when it is first needed. Raises ``Refused``."""
+        path = self.folder / "secret.key"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                secret = path.read_bytes()
+                if len(secret) == SECRET_BYTES:
+                    return secret
+                set_aside(path, "is not a secret of 32 bytes; cookies and trace passes made with it are not accepted")
+            secret = os.urandom(SECRET_BYTES)
+            replace_file(path, secret)
+        except OSError as error:
+            raise Refused(f"{path}: {disk_reason(error)}; make room, or the file readable") from None
+        return secret
+
     def append(self, *entries: Entry) -> None:
         """Write lines; they are on the disk when this returns. Raises ``Refused`` if the disk does not take them."""
         lines = b"".join(entry.model_dump_json(exclude_none=True).encode() + b"\n" for entry in entries)
@@ -109,10 +132,15 @@ class Journal:
         for entry in entries:
             self._written.count(entry)
 
-    def save(self, seq: int, overlays: Mapping[str, Overlay], configs: Mapping[str, RingConfig]) -> None:
-        """Write the sum of all entries, up to ``seq``. A failure is only logged: the journal has them."""
+    def save(
+        self, seq: int, overlays: Mapping[str, Overlay], configs: Mapping[str, RingRecord], now: float = 0.0
+    ) -> None:
+        """Write the sum of all entries, up to ``seq``, as it is at Unix time ``now``.
+
+        A failure is only logged: the journal has them.
+        """
         written = self._written
-        snapshot = Snapshot(seq, written.time, dict(written.counts), dict(overlays), dict(configs))
+        snapshot = Snapshot(seq, written.time, now, dict(written.counts), dict(overlays), dict(configs))
         data = dump_snapshot(snapshot)
         try:
             replace_file(self._state_path, data)
@@ -134,7 +162,7 @@ class Journal:
             raise Refused(f"{self._path}: {disk_reason(error)}") from None
         return found[::-1], self._written.counts.get(pool, 0)
 
-    def state_at(self, pool: str, at: float) -> tuple[RingConfig, Overlay] | None:
+    def state_at(self, pool: str, at: float) -> tuple[RingRecord, Overlay] | None:
         """Return a pool's configuration and overlay at a time in the past; None if the journal does not reach back.
 
         Raises ``Refused`` if it cannot be read.
@@ -208,7 +236,7 @@ class Journal:
         if damaged:
             numbers = ", ".join(str(self._line_number(begin)) for begin in damaged)
             logger.error("%s: damaged and ignored: line %s", self._path, numbers)
-        self._written = Snapshot(snapshot.seq, snapshot.time, dict(snapshot.counts))
+        self._written = Snapshot(snapshot.seq, snapshot.time, counts=dict(snapshot.counts))
         return snapshot
 
     def _unread(self, snapshot: Snapshot | None, whole: int) -> list[tuple[int, bytes]]:
@@ -263,14 +291,14 @@ class Journal:
     def _line_number(self, begin: int) -> int:
         return 1 + sum(1 for _ in lines_from(self._fd, 0, begin))
 
-    def _load_key(self) -> bytes:
+    def _load_digest_key(self, secret: bytes | None) -> bytes:
         path = self.folder / "digest.key"
         with contextlib.suppress(FileNotFoundError):
             key = path.read_bytes()
             if len(key) == 32:
                 return key
             set_aside(path, "is not a key of 32 bytes; digests in old logs and pins no longer match")
-        key = os.urandom(32)
+        key = derive(self.secret() if secret is None else secret, "digest")
         replace_file(path, key)
         return key
 

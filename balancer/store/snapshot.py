@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from balancer.config.model import Name, Section
-from balancer.overlay.entries import FORMAT, Entry, RingConfig
+from balancer.overlay.entries import FORMAT, Entry, RingRecord
 from balancer.overlay.overlay import Overlay
 from balancer.overlay.replay import replayed
 
@@ -30,10 +30,12 @@ class Snapshot:
     seq: int = 0
     time: float = 0.0
     """The latest time of these entries, in Unix time: clocks are set back now and then."""
+    saved: float = field(default=0.0, compare=False)
+    """When the overlays were like this, by the clock that their times are of; 0 if that is not known."""
     counts: dict[str, int] = field(default_factory=dict)
     """How many entries there are of each pool."""
     overlays: dict[str, Overlay] = field(default_factory=dict)
-    configs: dict[str, RingConfig] = field(default_factory=dict)
+    configs: dict[str, RingRecord] = field(default_factory=dict)
 
     def count(self, entry: Entry) -> None:
         """Count an entry whose changes are known already."""
@@ -44,36 +46,39 @@ class Snapshot:
     def add(self, entry: Entry) -> None:
         """Replay an entry."""
         self.count(entry)
+        self.saved = entry.time
         if entry.config is not None:
             self.configs[entry.pool] = entry.config
         overlay = self.overlays.get(entry.pool, Overlay())
         self.overlays[entry.pool] = replayed(overlay, entry, self.configs.get(entry.pool))
 
 
-class _Saved(Section):
+class _SavedFile(Section):
     format: int = FORMAT
     min: int | None = None
     seq: int
     time: float | None = None
+    saved: float | None = None
     counts: dict[Name, int] | None = None
     overlays: dict[Name, Overlay]
-    configs: dict[Name, RingConfig]
+    configs: dict[Name, RingRecord]
 
 
 class _Written(Section):
     min: int | None = None
 
 
-_saved = TypeAdapter(_Saved)
+_saved = TypeAdapter(_SavedFile)
 _written = TypeAdapter(_Written)
 _entry = TypeAdapter(Entry)
 
 
 def dump_snapshot(snapshot: Snapshot) -> bytes:
     """Return the saved form."""
-    saved = _Saved(
+    saved = _SavedFile(
         seq=snapshot.seq,
         time=snapshot.time,
+        saved=snapshot.saved,
         counts=snapshot.counts,
         overlays=snapshot.overlays,
         configs=snapshot.configs,
@@ -84,7 +89,8 @@ def dump_snapshot(snapshot: Snapshot) -> bytes:
 def load_snapshot(data: bytes) -> tuple[Snapshot, bool]:
     """Return what was saved, and whether entries were counted then. Raises ``ValueError`` or ``Newer``."""
     saved = _read(_saved, data)
-    snapshot = Snapshot(saved.seq, saved.time or 0.0, saved.counts or {}, dict(saved.overlays), dict(saved.configs))
+    overlays, configs = dict(saved.overlays), dict(saved.configs)
+    snapshot = Snapshot(saved.seq, saved.time or 0.0, saved.saved or 0.0, saved.counts or {}, overlays, configs)
     return snapshot, saved.counts is not None
 
 

@@ -155,7 +155,7 @@ class World:
         return pool(*addresses, linger="1s", **{**self._keys, **keys})
 
     def generation(self) -> int:
-        """Of the configuration in force."""
+        """Of the active configuration."""
         return json.loads(self.ask("GET", "/v1/config"))["generation"]
 
     def processes(self, kind: str) -> list[int]:

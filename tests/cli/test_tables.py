@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.cli.command import main
-from balancer.cli.tables import Cell, paint, printable, table
+from balancer.cli.tables import TableCell, paint, printable, table
 
 
 class Terminal(io.StringIO):
@@ -54,4 +54,4 @@ def test_what_others_have_written_gives_a_terminal_no_orders(rows):
 def test_what_can_be_read_stays():
     assert printable("größer 語") == "größer 語"
     assert printable("a\x9b31m\u202eb\n") == "a?31m?b?"
-    assert table(("n", "who"), [["1", Cell("x", "bad")], ["22", "y"]]) == "   n  who\n   1  x\n  22  y"
+    assert table(("n", "who"), [["1", TableCell("x", "bad")], ["22", "y"]]) == "   n  who\n   1  x\n  22  y"

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from balancer.config.load import check, load
-from balancer.config.model import Certificate, Config, Hashing, Section
+from balancer.config.model import CertificateConfig, Config, HashingConfig, Section
 from balancer.demo.certificate import CertificateFiles
 from balancer.demo.setup import make_setup
 
@@ -81,7 +81,7 @@ def keys(section, table=""):
     """(table, key) of every key of the model."""
     for name, field in section.model_fields.items():
         inner = table_model(field.annotation)
-        if inner and inner not in (Certificate, Hashing):
+        if inner and inner not in (CertificateConfig, HashingConfig):
             yield from keys(inner, f"{table}.{name}".strip("."))
         else:
             yield table, name

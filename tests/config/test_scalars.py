@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config.model import BackendHealth
+from balancer.config.model import BackendHealthConfig
 from balancer.config.scalars import (
     Address,
     Memory,
@@ -34,8 +34,8 @@ def test_durations(number, unit):
 
 @given(st.integers(1, 500_000), st.sampled_from(sorted(UNITS.keys() - {"d", "h"})))
 def test_durations_survive_the_journal(number, unit):
-    given = BackendHealth(interval=f"{number}{unit}")
-    assert BackendHealth.model_validate_json(given.model_dump_json()) == given
+    given = BackendHealthConfig(interval=f"{number}{unit}")
+    assert BackendHealthConfig.model_validate_json(given.model_dump_json()) == given
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from balancer.config import model
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
+from balancer.control.clock import Clock
 from balancer.control.events import Events
 from balancer.control.evictions import Evictions
 from balancer.control.lifecycle import Lifecycle
@@ -27,7 +28,6 @@ from balancer.control.reload import Reloader
 from balancer.control.saved_counters import CounterFile
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.overlay.overlay import Pin
-from balancer.pool.tracing import Passes
 from balancer.store.journal import Journal
 from balancer.store.memory_file import MemoryFile
 
@@ -39,13 +39,17 @@ def config(weights=None, ring=None, pools=("ide",), health=None):
     """Pools of the same backends, with a listener."""
     weights = weights or {"a": 1.0, "b": 1.0, "c": 1.0}
     backends = tuple(
-        model.Backend(name=name, address=f"10.0.{n // 250}.{n % 250 + 1}:4000", weight=weight)
+        model.BackendConfig(name=name, address=f"10.0.{n // 250}.{n % 250 + 1}:4000", weight=weight)
         for n, (name, weight) in enumerate(weights.items())
     )
-    settings = {"ring": model.Ring(**(ring or {})), "health": model.Health(**(health or {})), "backend": backends}
+    settings = {
+        "ring": model.RingConfig(**(ring or {})),
+        "health": model.HealthConfig(**(health or {})),
+        "backend": backends,
+    }
     return model.Config(
-        listener=(model.Listener(name="ide", bind=("127.0.0.1:0",), pool=pools[0]),),
-        pool=tuple(model.Pool(name=name, **settings) for name in pools),
+        listener=(model.ListenerConfig(name="ide", bind=("127.0.0.1:0",), pool=pools[0]),),
+        pool=tuple(model.PoolConfig(name=name, **settings) for name in pools),
     )
 
 
@@ -77,7 +81,8 @@ class Kept:
     """What control keeps of its pools, without workers: on ``journal``, by the clock ``wall``."""
 
     def __init__(self, settings, journal, wall):
-        self.journal, self.wall = journal, wall
+        self.journal, self.wall = journal, Clock(wall)
+        wall = self.wall
         self.events = Events(wall)
         self.pools = Pools(settings, journal, wall)
         self.pool_states, self.pool_state, self.digest = self.pools.states, self.pools.get, self.pools.digest
@@ -100,7 +105,7 @@ class Kept:
 
     def evictions(self, end, drain=1.0, spread=1.0):
         """Evictions whose ends of tunnels ``end`` gets to know."""
-        timeouts = model.Timeouts(drain=f"{drain}s", close_spread=f"{spread}s")
+        timeouts = model.TimeoutsConfig(drain=f"{drain}s", close_spread=f"{spread}s")
         active = self.registry.active
         self.registry.active = replace(active, config=active.config.model_copy(update={"timeouts": timeouts}))
         self.registry.end = end
@@ -121,7 +126,7 @@ def operating(kept):
     """What the admin API stands on, without workers."""
     evictions = Evictions(kept.pools, kept.registry, kept.events, kept.wall)
     lock = trio.Lock()
-    activation = Activation(kept.registry, None, kept.events, "", START)
+    activation = Activation(kept.registry, None, kept.events, "", Lifecycle())
     watch = CertificateWatch(kept.registry, activation, kept.events, lock)
     reloader = Reloader(
         Path("/nonexistent"),
@@ -143,7 +148,6 @@ def operating(kept):
         evictions=evictions,
         plans=kept.plans,
         reloader=reloader,
-        passes=Passes(b"key"),
         events=kept.events,
         lifecycle=Lifecycle(),
         counters=CounterFile(memory, kept.registry, kept.pools.states, evictions),

@@ -63,7 +63,7 @@ async def test_a_client_that_stops_sending(autojump_clock, sent):
         async with await connect() as client:
             await client.send_all(sent)
             assert await rest(client) == b""
-        assert trio.current_time() - began == pytest.approx(server.PATIENCE, abs=1)
+        assert trio.current_time() - began == pytest.approx(server.CLIENT_TIMEOUT, abs=1)
 
 
 async def test_a_client_that_does_not_read(autojump_clock):
@@ -84,7 +84,7 @@ async def test_a_client_that_does_not_read(autojump_clock):
 
     async with serving(start) as connect, await connect() as client:
         await client.send_all(STATUS)
-        with trio.fail_after(2 * server.PATIENCE):
+        with trio.fail_after(2 * server.CLIENT_TIMEOUT):
             await ended.wait()
 
 

@@ -12,17 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from state import START, journal
 
-from balancer.config.model import Backend, Ring
+from balancer.config.model import BackendConfig, RingConfig
 from balancer.errors import Refused
-from balancer.overlay.entries import FORMAT, Entry, RingConfig
+from balancer.overlay.entries import FORMAT, Entry, RingRecord
 from balancer.overlay.overlay import Overlay, Pin, SetState, SetWeight
 from balancer.overlay.replay import replayed
 from balancer.store import atomic, checkpoints, lines
 from balancer.store import journal as module
 from balancer.store.snapshot import Snapshot
 
-CONFIG = RingConfig(
-    ring=Ring(), backends=tuple(Backend(name=name, address="127.0.0.1:1", weight=1.0) for name in ("a", "b"))
+CONFIG = RingRecord(
+    ring=RingConfig(),
+    backends=tuple(BackendConfig(name=name, address="127.0.0.1:1", weight=1.0) for name in ("a", "b")),
 )
 
 

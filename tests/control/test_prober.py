@@ -14,7 +14,7 @@ from state import START, Kept, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from balancer.config import model
-from balancer.control.prober import AT_ONCE, PATIENCE
+from balancer.control.prober import AT_ONCE, FIRST_RESULTS_TIMEOUT
 from balancer.health.results import Verdict
 from balancer.overlay.overlay import Add, Remove
 from balancer.probes.probe import Probe
@@ -41,13 +41,15 @@ def everything_is_logged(caplog):
 
 def config(addresses, check=None, own=None, **health):
     backends = tuple(
-        model.Backend(name=name, address=address, check_address=(check or {}).get(name), **(own or {}).get(name, {}))
+        model.BackendConfig(
+            name=name, address=address, check_address=(check or {}).get(name), **(own or {}).get(name, {})
+        )
         for name, address in addresses.items()
     )
-    settings = model.Health(**{"type": "http", "interval": f"{INTERVAL:g}s", "rise": 2, "fall": 2, **health})
+    settings = model.HealthConfig(**{"type": "http", "interval": f"{INTERVAL:g}s", "rise": 2, "fall": 2, **health})
     return model.Config(
-        listener=(model.Listener(name="web", bind=("127.0.0.1:0",), pool="ide"),),
-        pool=(model.Pool(name="ide", health=settings, backend=backends),),
+        listener=(model.ListenerConfig(name="web", bind=("127.0.0.1:0",), pool="ide"),),
+        pool=(model.PoolConfig(name="ide", health=settings, backend=backends),),
     )
 
 
@@ -154,7 +156,7 @@ async def test_it_does_not_wait_for_ever(clock):
 
         nursery.start_soon(start)
         await host.visited(1)
-        clock.jump(PATIENCE)
+        clock.jump(FIRST_RESULTS_TIMEOUT)
         await started.wait()
         assert site.state("a") is Verdict.UNKNOWN
         assert site.decision(b"t").reason == "panic"
@@ -214,7 +216,7 @@ async def test_somewhere_else_is_probed(clock):
 
 async def test_one_backend_is_left_alone_and_one_falls_sooner(clock):
     async with hosting(status(500)) as a, hosting(status(200)) as b, hosting(status(200)) as c:
-        own = {"a": {"check": False}, "b": {"health": model.BackendHealth(fall=1)}}
+        own = {"a": {"check": False}, "b": {"health": model.BackendHealthConfig(fall=1)}}
         settings = config({"a": a.address, "b": b.address, "c": c.address}, own=own)
         async with probing(settings, clock) as site:
             assert (a.visits, site.health("a")) == (0, None)

@@ -22,9 +22,9 @@ from balancer.probes.probe import Probe
 
 def pool(address, backend=(), of=(), **keys):
     """A pool of one backend; ``backend`` and ``of`` are further keys of it and of the pool."""
-    host = model.Backend(**{"name": "host", "address": str(address), **dict(backend)})
-    health = model.Health(**{"type": "http", "timeout": "20s", **keys})
-    return model.Pool(name="ide", health=health, backend=(host,), **dict(of))
+    host = model.BackendConfig(**{"name": "host", "address": str(address), **dict(backend)})
+    health = model.HealthConfig(**{"type": "http", "timeout": "20s", **keys})
+    return model.PoolConfig(name="ide", health=health, backend=(host,), **dict(of))
 
 
 async def probe(where, /, **keys):

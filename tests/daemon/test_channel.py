@@ -2,25 +2,37 @@
 
 import os
 import socket
+from contextlib import closing
 
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.ipc.channel import MOST_FDS, Channel, Message, pair
+from balancer.ipc.channel import MOST_FDS, Channel, Received, pair
+from balancer.ipc.supervision import TO_CHILD, TO_SUPERVISOR, Drain, Heartbeat, LinkEnd, ListeningFds, StatusText
+from balancer.ipc.wire import Unreadable, encode
 
-values = st.recursive(st.none() | st.integers() | st.text(max_size=50), lambda inner: st.lists(inner, max_size=3))
-fields = st.dictionaries(st.sampled_from(["a", "b", "c"]), values)
+said = st.sampled_from([Drain(), LinkEnd(1, 2)]) | st.builds(ListeningFds, st.integers(0, 9), st.just(("web",)))
+
+
+def channels():
+    """Return the supervisor's end, and a child's."""
+    one, other = pair()
+    return Channel(one, TO_SUPERVISOR), Channel(other, TO_CHILD)
+
+
+def open_fds():
+    return set(os.listdir("/proc/self/fd"))
 
 
 @settings(max_examples=25)
-@given(st.lists(st.tuples(st.sampled_from(["beat", "want"]), fields), max_size=5))
+@given(st.lists(said, max_size=5))
 def test_messages_keep_their_boundaries(messages):
     async def main():
-        one, other = map(Channel, pair())
-        for kind, said in messages:
-            await one.send(kind, **said)
-        assert [await other.receive() for _ in messages] == [Message(kind, said) for kind, said in messages]
+        one, other = channels()
+        for message in messages:
+            await one.send(message)
+        assert [await other.receive() for _ in messages] == [Received(message, []) for message in messages]
         one.close()
         assert await other.receive() is None
         other.close()
@@ -28,30 +40,59 @@ def test_messages_keep_their_boundaries(messages):
     trio.run(main)
 
 
-def test_as_many_descriptors_as_one_message_takes():
+async def test_as_many_descriptors_as_one_message_takes():
+    one, other = channels()
+    with socket.socket() as sock, closing(one), closing(other):
+        await one.send(ListeningFds(1, ("web",), ("web",) * MOST_FDS), [sock.fileno()] * MOST_FDS)
+        _, fds = await other.receive()
+        assert len(fds) == MOST_FDS
+        assert {os.fstat(fd).st_ino for fd in fds} == {os.fstat(sock.fileno()).st_ino}
+        assert not any(os.get_inheritable(fd) for fd in fds)
+        for fd in fds:
+            os.close(fd)
+
+
+async def test_descriptors_that_nobody_expects_are_closed():
+    ours, theirs = pair()
+    one, other = Channel(ours, TO_SUPERVISOR), Channel(theirs, TO_CHILD)
+    with socket.socket() as sock, closing(one), closing(other):
+        before = open_fds()
+        for message in (Drain(), Heartbeat()):  # one that takes none, and one that children do not know
+            await one.send(message, [sock.fileno()] * 3)
+        assert await other.receive() == Received(Drain(), [])
+        message, fds = await other.receive()
+        assert isinstance(message, Unreadable)
+        assert fds == []
+        socket.send_fds(ours, [b"no frame"], [sock.fileno()])
+        message, fds = await other.receive()
+        assert isinstance(message, Unreadable)
+        assert fds == []
+        assert open_fds() == before
+
+
+async def test_two_frames_in_one_message_are_not_read():
+    ours, theirs = pair()
+    with ours, closing(Channel(theirs, TO_SUPERVISOR)) as other:
+        ours.send(encode(Heartbeat()) * 2)
+        message, _ = await other.receive()
+        assert isinstance(message, Unreadable)
+
+
+@given(st.binary(min_size=1, max_size=100))
+def test_nothing_that_is_received_raises(data):
     async def main():
-        one, other = map(Channel, pair())
-        with socket.socket() as sock:
-            await one.send("sockets", [sock.fileno()] * MOST_FDS, keys=["web"] * MOST_FDS)
-            message = await other.receive()
-            assert len(message.fds) == MOST_FDS
-            assert {os.fstat(fd).st_ino for fd in message.fds} == {os.fstat(sock.fileno()).st_ino}
-            assert not any(os.get_inheritable(fd) for fd in message.fds)
-            for fd in message.fds:
-                os.close(fd)
-        one.close()
-        other.close()
+        ours, theirs = pair()
+        with ours, closing(Channel(theirs, TO_SUPERVISOR)) as other:
+            ours.send(data)
+            assert await other.receive() is not None
 
     trio.run(main)
 
 
-def test_nobody_there_is_no_fault():
-    async def main():
-        one, other = map(Channel, pair())
-        other.close()
-        await one.send("beat")
-        assert await one.receive() is None
-        one.close()
-        await one.send("beat")
-
-    trio.run(main)
+async def test_a_closed_end_is_no_error():
+    one, other = channels()
+    other.close()
+    await one.send(StatusText("well"))
+    assert await one.receive() is None
+    one.close()
+    await one.send(StatusText("well"))

@@ -26,7 +26,7 @@ def free_port():
 
 
 class Reloading(AdminDaemon):
-    """``base`` is its configuration at the start; ``reload`` puts another in force, through the admin API."""
+    """``base`` is its configuration at the start; ``reload`` activates another, through the admin API."""
 
     def __init__(self, folder, hosts):
         self.port = free_port()
@@ -247,7 +247,7 @@ class TestPools:
         assert daemon.get("/v1/config")["config"]["pool"][0]["backend"][0]["weight"] == 1
         said, code = command(daemon, "reload")
         assert code == 0
-        assert "all of this is in force now" in said
+        assert "all of this is active now" in said
         assert daemon.backend("ide-01")["weight"] == 3
 
     def test_a_changed_ring_leaves_who_is_connected(self, daemon, hosts, tunnel):

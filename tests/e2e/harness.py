@@ -124,7 +124,7 @@ class Daemon:
                 self.stdout.join()
 
     def configure(self, **sections):
-        """Write the file, with these sections for those it had; a reload puts them in force."""
+        """Write the file, with these sections for those it had; a reload activates them."""
         self._config |= sections
         self._file.write_text("".join(f"{key} = {toml(value)}\n" for key, value in self._config.items()))
 

@@ -24,8 +24,8 @@ AGREED = (
 )
 
 
-PAIR = model.Pool(
-    name="pair", backend=tuple(model.Backend(name=f"host-{n}", address=f"127.0.0.1:{n + 1}") for n in range(2))
+PAIR = model.PoolConfig(
+    name="pair", backend=tuple(model.BackendConfig(name=f"host-{n}", address=f"127.0.0.1:{n + 1}") for n in range(2))
 )
 
 

@@ -45,10 +45,9 @@ def test_a_worker_that_restarts_without_the_folder_serves(tmp_path):
 
         def written():
             served(daemon, hosts)
-            return file.exists()
+            return file.exists() and file.read_text().splitlines()
 
-        eventually(written)
-        lines = file.read_text().splitlines()
+        lines = eventually(written)
         assert {json.loads(line)["status"] for line in lines} == {200}
         daemon.stderr.wait_for(lambda line: f"access log {file} is written again; " in line)
         assert str(daemon.stderr).count("No such file or directory") == 1

@@ -12,8 +12,9 @@ import trio
 from balancer.config.scalars import Address
 from balancer.daemon.child import LONGEST_WAIT, ChildOwner, ChildProcess
 from balancer.daemon.sockets import Sockets
-from balancer.daemon.workers import LINK_AGAIN, Workers
+from balancer.daemon.workers import TRY_AGAIN, Workers
 from balancer.ipc.channel import Channel, pair
+from balancer.ipc.supervision import TO_CHILD, TO_SUPERVISOR, LinkEnd, ListeningFds, Processes, Resend
 from balancer.shared.counters import KEY_BYTES, prepare, size
 
 NO_ROOM = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -33,16 +34,16 @@ class Owner(ChildOwner):
 def run_as_if(child):
     """As if the process of ``child`` ran; the other end of its channel."""
     ours, theirs = pair()
-    child.channel, child.pid = Channel(ours), os.getpid()
-    return Channel(theirs)
+    child.channel, child.pid = Channel(ours, TO_SUPERVISOR), os.getpid()
+    return Channel(theirs, TO_CHILD)
 
 
 async def heard(end, kind):
-    message = await end.receive()
-    for fd in message.fds:
+    message, fds = await end.receive()
+    for fd in fds:
         os.close(fd)
-    assert message.kind == kind
-    return message.fields
+    assert isinstance(message, kind)
+    return message, len(fds)
 
 
 async def test_a_link_that_finds_no_descriptor_is_tried_again(autojump_clock, monkeypatch, caplog):
@@ -66,13 +67,14 @@ async def test_a_link_that_finds_no_descriptor_is_tried_again(autojump_clock, mo
 
                 patch.setattr(socket, "socketpair", refuse)
                 await workers.child_started(worker)
-                await heard(said_to_control, "processes")
+                await heard(said_to_control, Processes)
+                await heard(said_to_worker, ListeningFds)
                 began = trio.current_time()
-                await trio.sleep(LINK_AGAIN / 2)
+                await trio.sleep(TRY_AGAIN / 2)
                 patch.undo()
-                assert (await heard(said_to_control, "link"))["worker"] == 0
-                await heard(said_to_worker, "link")
-                assert trio.current_time() == began + LINK_AGAIN
+                assert await heard(said_to_control, LinkEnd) == (LinkEnd(0, os.getpid()), 1)
+                assert await heard(said_to_worker, LinkEnd) == (LinkEnd(), 1)
+                assert trio.current_time() == began + TRY_AGAIN
             worker.channel.close()
             nursery.cancel_scope.cancel()
         control.channel.close()
@@ -99,6 +101,44 @@ async def test_a_process_that_cannot_be_started_is_tried_again_with_back_off(
     assert set(waits[7:]) == {LONGEST_WAIT}
     assert caplog.messages[0].startswith("worker 0 could not be started (")
     assert caplog.messages[0].endswith("; restarting it in 0.1 s")
+
+
+async def test_a_worker_is_sent_only_the_sockets_it_has_not_got(autojump_clock, monkeypatch):
+    control = ChildProcess("control", "nothing", [], [], Owner())
+    shared = memoryview(bytearray(size(1)))
+    prepare(shared, b"\0" * KEY_BYTES)
+    sockets = Sockets([])
+    workers = Workers(control, sockets, -1, shared)
+
+    async def keep(self):
+        await trio.sleep_forever()
+
+    async def reload(*keys):
+        sockets.prepare({key: Address("127.0.0.1") for key in keys}, 1)
+        await workers.commit(1, 10.0)
+
+    monkeypatch.setattr(ChildProcess, "keep", keep)
+    with closing(sockets):
+        async with trio.open_nursery() as nursery:
+            workers.open(nursery)
+            (worker,) = workers.all
+            with closing(run_as_if(worker)) as end:
+                await reload("a", "b")
+                assert await heard(end, ListeningFds) == (ListeningFds(1, ("a", "b"), ("a", "b")), 2)
+                await reload("a", "b")
+                assert await heard(end, ListeningFds) == (ListeningFds(2, ("a", "b")), 0)
+                await reload("b", "c")
+                assert await heard(end, ListeningFds) == (ListeningFds(3, ("b", "c"), ("c",)), 1)
+                await reload("a", "b")
+                assert await heard(end, ListeningFds) == (ListeningFds(4, ("a", "b"), ("a",)), 1)
+                await workers.child_said(worker, Resend())
+                assert await heard(end, ListeningFds) == (ListeningFds(4, ("a", "b"), ("a", "b")), 2)
+                worker.channel.close()
+            with closing(run_as_if(worker)) as end:  # another process
+                await workers.child_started(worker)
+                assert await heard(end, ListeningFds) == (ListeningFds(4, ("a", "b"), ("a", "b")), 2)
+                worker.channel.close()
+            nursery.cancel_scope.cancel()
 
 
 class Crowd:

@@ -17,12 +17,12 @@ from balancer.probes.websocket import ask_websocket
 KEY = re.compile(rb"Sec-WebSocket-Key: (\S+)\r\n", re.IGNORECASE)
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _HTTP = [
-    model.Health(type="http", drain_on_404=True),
-    model.Health(type="http", expect_body="well"),
-    model.Health(type="http", method="HEAD"),
-    model.Health(type="http", expect_status=("404", "5xx")),
+    model.HealthConfig(type="http", drain_on_404=True),
+    model.HealthConfig(type="http", expect_body="well"),
+    model.HealthConfig(type="http", method="HEAD"),
+    model.HealthConfig(type="http", expect_status=("404", "5xx")),
 ]
-_WEBSOCKET = model.Health(type="websocket", drain_on_404=True)
+_WEBSOCKET = model.HealthConfig(type="websocket", drain_on_404=True)
 _WORDS = re.compile(r"[ -~]{1,120}")
 
 

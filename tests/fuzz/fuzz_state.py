@@ -15,7 +15,7 @@ import trio.testing
 
 from balancer.admin import requests, server
 from balancer.config.load import check
-from balancer.config.model import Backend, Config, Listener, Pool, Ring, Section
+from balancer.config.model import BackendConfig, Config, ListenerConfig, PoolConfig, RingConfig, Section
 from balancer.control.pools import Pools
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry
@@ -37,12 +37,14 @@ _BODIES = [
 _WEIGHTS = {"ide-01": 1.0, "ide-02": 2.0, "ide-03": 0.0}
 _NOW = 1_700_000_000.0
 _CONFIG = Config(
-    listener=(Listener(name="ide", bind=("127.0.0.1:0",), pool="ide"),),
+    listener=(ListenerConfig(name="ide", bind=("127.0.0.1:0",), pool="ide"),),
     pool=(
-        Pool(
+        PoolConfig(
             name="ide",
-            ring=Ring(points=4),
-            backend=[Backend(name=name, address=f"10.0.0.1:{n}") for n, name in enumerate(("ide-01", "ide-02"), 1)],
+            ring=RingConfig(points=4),
+            backend=[
+                BackendConfig(name=name, address=f"10.0.0.1:{n}") for n, name in enumerate(("ide-01", "ide-02"), 1)
+            ],
         ),
     ),
 )

@@ -174,7 +174,11 @@ def test_malformed_bodies_are_refused(source, status):
             assert outcome(pieces, source) == (source, status), raw
 
 
-PADDED = [b"5 \r\nhello\r\n0\t \r\n\r\n", b"5" + b" " * 255 + b"\r\nhello\r\n0\r\n\r\n", b"5\t;a\r\nhello\r\n0 ;b\r\n\r\n"]
+PADDED = [
+    b"5 \r\nhello\r\n0\t \r\n\r\n",
+    b"5" + b" " * 255 + b"\r\nhello\r\n0\r\n\r\n",
+    b"5\t;a\r\nhello\r\n0 ;b\r\n\r\n",
+]
 
 
 def test_padded_sizes_are_put_right_where_a_backend_sent_them():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config.model import Route
+from balancer.config.model import RouteConfig
 from balancer.http import route
 from balancer.http.head import Request
 from balancer.http.route import Routes
@@ -17,7 +17,7 @@ def chosen(routes, target=b"/", host=b"ide.example", server_name=""):
 
 
 def one(**keys):
-    return Routes([Route(pool="there", **keys)])
+    return Routes([RouteConfig(pool="there", **keys)])
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_paths(keys, target, fits):
 def test_all_keys_have_to_fit_and_the_first_route_wins():
     routes = Routes(
         [
-            Route(pool="both", host=["a", "b"], path_prefix=["/x"]),
-            Route(pool="host", host=["a"]),
-            Route(pool="name", sni=["*.s"]),
+            RouteConfig(pool="both", host=["a", "b"], path_prefix=["/x"]),
+            RouteConfig(pool="host", host=["a"]),
+            RouteConfig(pool="name", sni=["*.s"]),
         ]
     )
     assert chosen(routes, b"/x", b"a") == "both"
@@ -91,7 +91,7 @@ def test_names_that_clients_make_up_take_no_memory():
 NAMES = ["a", "b.a", "c.b.a"]
 PATHS = ["/", "/x", "/x/", "/x/y"]
 ROUTES = st.builds(
-    Route,
+    RouteConfig,
     pool=st.sampled_from(["1", "2", "3"]),
     host=st.lists(st.sampled_from([*NAMES, "*.a", "*.b.a"]), max_size=2),
     sni=st.lists(st.sampled_from([*NAMES, "*.a"]), max_size=1),

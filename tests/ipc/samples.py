@@ -6,10 +6,12 @@ from balancer.config.settings import (
     BackendSettings,
     BackendTlsSettings,
     BoundSettings,
+    KeySettings,
     LimitSettings,
     ListenerSettings,
     LogSettings,
     PassiveSettings,
+    PlaceSettings,
     PoolHealthSettings,
     PoolSettings,
     RetrySettings,
@@ -22,6 +24,7 @@ from balancer.config.settings import (
 from balancer.health.availability import Availability
 from balancer.health.tally import Tally
 from balancer.ipc import messages as m
+from balancer.ipc import supervision as s
 from balancer.ipc.placement import PlacementState
 from balancer.ipc.rings import CircleState, HashState, MappedState, RehomingState
 
@@ -59,7 +62,24 @@ SETTINGS = WorkerSettings(
     pool=(
         PoolSettings(
             name="ide",
-            token=TokenSettings("header", "t", "x-token", "session", 1, 2, "spread", "last", True, 100, 2.0, 3),
+            token=TokenSettings(
+                source="header",
+                param="t",
+                header="x-token",
+                prefix="Bearer ",
+                cookie="session",
+                depth=1,
+                leading_bytes=2,
+                duplicates="last",
+                decode=False,
+                max_length=100,
+                fallback=(PlaceSettings(source="referer", param="u"),),
+                remember="user",
+                remember_same_site="none",
+                missing="spread",
+                rate=2.0,
+                burst=3,
+            ),
             ring=BoundSettings(1.25, 150),
             health=PoolHealthSettings(0.5, "close", PassiveSettings("on", ("connect", "5xx"))),
             tls=BackendTlsSettings(True, True, b"authority", "name", _PEM),
@@ -79,7 +99,10 @@ SETTINGS = WorkerSettings(
 )
 OPENED = m.Opened(7, "ide", b"\xfftoken", "a", "10.0.0.9", "web", 1_700_000_000.5)
 SAMPLES = [
-    m.Setup(1, 2, SETTINGS, 3, b"secret", "info", {"ide": m.PoolSnapshot(PLACEMENT, AVAILABILITIES, PLACES)}),
+    m.Setup(
+        *(1, 2, SETTINGS, 3, b"secret", "info", {"ide": m.PoolSnapshot(PLACEMENT, AVAILABILITIES, PLACES)}),
+        keys=KeySettings(passes=(b"pass", b"former"), seals=(b"seal",)),
+    ),
     m.Update(4, "ide", PLACEMENT, AVAILABILITIES, PLACES),
     m.End((7, 8), "the drain of a is over", 30.0),
     m.ReportRequest(5),
@@ -101,4 +124,26 @@ SAMPLES = [
     m.SessionTraffic(6, {7: (100, 200)}),
     m.Pong(9),
     m.NotUnderstood(99, 1, "type 99 is unknown here"),
+    s.ListeningFds(3, ("127.0.0.1:443", "[::1]:443"), ("[::1]:443",)),
+    s.LinkEnd(2, 4711),
+    s.Drain(),
+    s.EndNow(),
+    s.ReloadNow(),
+    s.Stop(),
+    s.Processes((s.ProcessFacts("control", 12, 1), s.ProcessFacts("worker 0", None, 2, "signal SIGKILL"))),
+    s.SocketsGranted({"127.0.0.1:443": ("127.0.0.1:443",)}),
+    s.SocketsRefused("127.0.0.1:443: Address already in use", True),
+    s.SocketsCommitted(3),
+    s.Heartbeat(),
+    s.Relink(),
+    s.Resend(),
+    s.Draining(),
+    s.WantSockets({"127.0.0.1:443": ("127.0.0.1", 443)}, 2),
+    s.AbortSockets(),
+    s.CommitSockets(2, 10.0, "info", "json"),
+    s.Ready(),
+    s.Reloading(),
+    s.Reloaded(),
+    s.StatusText("connections: 3, tunnels: 1"),
+    s.Counted(),
 ]

@@ -31,9 +31,10 @@ TOKENS = [b"user-%d" % number for number in range(200)]
 
 def ring(settings, count=5):
     backends = [
-        model.Backend(name=f"ide-{n}", address=f"10.0.0.{n + 1}:80", weight=float(1 + n % 3)) for n in range(count)
+        model.BackendConfig(name=f"ide-{n}", address=f"10.0.0.{n + 1}:80", weight=float(1 + n % 3))
+        for n in range(count)
     ]
-    return build(model.Pool(name="ide", ring=model.Ring(**settings), backend=backends))
+    return build(model.PoolConfig(name="ide", ring=model.RingConfig(**settings), backend=backends))
 
 
 def sent(state):

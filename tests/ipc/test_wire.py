@@ -9,22 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import SAMPLES
 
-from balancer.ipc.messages import FROZEN, TO_CONTROL, TO_WORKER
+from balancer.ipc import messages, supervision
 from balancer.ipc.wire import HEADER_BYTES, MAX_FRAME, BrokenFrame, Message, Unreadable, encode, frame_length
 
 GOLDEN = Path(__file__).parent / "golden"
 RELEASES = sorted(path.name for path in GOLDEN.iterdir())
+VOCABULARIES = (
+    messages.TO_WORKER,
+    messages.TO_CONTROL,
+    supervision.TO_CHILD,
+    supervision.TO_SUPERVISOR,
+)
+FROZEN = messages.FROZEN + supervision.FROZEN
 each_message = pytest.mark.parametrize("message", SAMPLES, ids=lambda message: type(message).__name__)
 
 
 def decode(frame):
-    """As whichever side understands this type."""
-    found = TO_WORKER.decode(frame)
-    return TO_CONTROL.decode(frame) if isinstance(found, Unreadable) else found
+    """Decode as the side that understands this type."""
+    found = [each.decode(frame) for each in VOCABULARIES]
+    return next((each for each in found if not isinstance(each, Unreadable)), found[0])
 
 
 def kinds():
-    return {kind for kind in Message.__subclasses__() if kind.__module__ == "balancer.ipc.messages"}
+    below = [*Message.__subclasses__(), *supervision.FdMessage.__subclasses__()]
+    modules = (messages.__name__, supervision.__name__)
+    return {kind for kind in below if kind.__module__ in modules and kind is not supervision.FdMessage}
 
 
 def test_there_is_a_sample_of_every_message():
@@ -52,7 +61,7 @@ def test_a_field_that_is_unknown_here_is_ignored(message):
 def test_another_version_is_said_to_be_unreadable(message):
     frame = bytearray(encode(message))
     frame[6] += 1
-    found = TO_WORKER.decode(frame)
+    found = decode(bytes(frame))
     assert isinstance(found, Unreadable)
     assert (found.type, found.version) == (message.TYPE, message.VERSION + 1)
 
@@ -60,7 +69,7 @@ def test_another_version_is_said_to_be_unreadable(message):
 def test_an_unknown_type_is_said_to_be_unreadable():
     frame = bytearray(encode(SAMPLES[-1]))
     frame[4:6] = b"\xff\xff"
-    assert TO_WORKER.decode(frame) == Unreadable(0xFFFF, 1, "type 65535 is unknown here")
+    assert messages.TO_WORKER.decode(frame) == Unreadable(0xFFFF, 1, "type 65535 is unknown here")
 
 
 @given(st.sampled_from(SAMPLES), st.data())
@@ -69,14 +78,14 @@ def test_no_damage_raises(message, data):
     for at in data.draw(st.lists(st.integers(HEADER_BYTES, len(frame) - 1), max_size=8)):
         frame[at] = data.draw(st.integers(0, 255))
     end = data.draw(st.integers(HEADER_BYTES, len(frame)))
-    for vocabulary in (TO_WORKER, TO_CONTROL):
+    for vocabulary in VOCABULARIES:
         assert isinstance(vocabulary.decode(frame[:end]), Message | Unreadable)
 
 
-@given(st.binary(max_size=300), st.integers(0, 40), st.integers(0, 3))
+@given(st.binary(max_size=300), st.integers(0, 80), st.integers(0, 3))
 def test_no_body_raises(body, number, version):
     frame = bytes(4) + number.to_bytes(2) + bytes((version,)) + body
-    for vocabulary in (TO_WORKER, TO_CONTROL):
+    for vocabulary in VOCABULARIES:
         assert isinstance(vocabulary.decode(frame), Message | Unreadable)
 
 

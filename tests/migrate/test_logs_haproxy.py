@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.errors import Refused
-from balancer.migrate.logs.entry import Change, Request, seconds
+from balancer.migrate.logs.entry import Change, LoggedRequest, seconds
 from balancer.migrate.logs.haproxy import FORMATS, detector, parser
 
 HTTPLOG = (
@@ -36,7 +36,7 @@ SYSLOG = [
 
 @pytest.mark.parametrize("header", SYSLOG)
 def test_httplog_behind_every_header_of_syslog(header):
-    assert detector()(header + HTTPLOG) == Request(
+    assert detector()(header + HTTPLOG) == LoggedRequest(
         WHEN, rb'/a"b?token=<x>\[]{}|^`', "127.0.0.1", "ide", ("s3",), redispatched=True
     )
 
@@ -44,22 +44,22 @@ def test_httplog_behind_every_header_of_syslog(header):
 def test_httpslog_and_no_captured_headers():
     line = HTTPLOG.replace(b"{curl/7.88.1|} ", b"") + b" 0/-/-/-/0 ide.example/TLSv1.3/TLS_AES_128_GCM_SHA256"
     found = detector()(line)
-    assert isinstance(found, Request)
+    assert isinstance(found, LoggedRequest)
     assert (found.group, found.servers, found.target) == ("ide", ("s3",), rb'/a"b?token=<x>\[]{}|^`')
 
 
 def test_tcplog_of_an_ipv6_client():
-    assert detector()(TCPLOG) == Request(WHEN + 9, None, "::1", "t1", ("s1",))
+    assert detector()(TCPLOG) == LoggedRequest(WHEN + 9, None, "::1", "t1", ("s1",))
 
 
 def test_clf():
-    assert detector()(CLF) == Request(WHEN + 2, b"/?token=a#", "10.1.2.3", "ide", ("s3",), by_cookie=True)
+    assert detector()(CLF) == LoggedRequest(WHEN + 2, b"/?token=a#", "10.1.2.3", "ide", ("s3",), by_cookie=True)
 
 
 def test_a_custom_format():
-    assert parser(CUSTOM)(CUSTOM_LINE) == Request(WHEN + 9, b"/?token=tok1", "127.0.0.1", "ide", ("s1",))
-    assert parser(r"%b\ %s\ %HQ")(b"ide s1 ?token=tok1") == Request(None, b"/?token=tok1", "", "ide", ("s1",))
-    assert parser("%s%HU 100%%")(b"s1/?token=tok1 100%") == Request(None, b"/?token=tok1", "", None, ("s1",))
+    assert parser(CUSTOM)(CUSTOM_LINE) == LoggedRequest(WHEN + 9, b"/?token=tok1", "127.0.0.1", "ide", ("s1",))
+    assert parser(r"%b\ %s\ %HQ")(b"ide s1 ?token=tok1") == LoggedRequest(None, b"/?token=tok1", "", "ide", ("s1",))
+    assert parser("%s%HU 100%%")(b"s1/?token=tok1 100%") == LoggedRequest(None, b"/?token=tok1", "", None, ("s1",))
 
 
 @pytest.mark.parametrize(
@@ -74,21 +74,21 @@ def test_a_custom_format():
 )
 def test_termination_flags(flags, served, by_cookie):
     found = detector()(HTTPLOG.replace(b"----", flags.encode()))
-    assert isinstance(found, Request)
+    assert isinstance(found, LoggedRequest)
     assert (found.served, found.by_cookie) == (served, by_cookie)
 
 
 def test_what_never_reached_a_server():
     line = b'127.0.0.1:1 [22/Nov/2026:13:22:22.296] f1 f1/<NOSRV> -1/-1/-1/-1/0 400 0 - - PR-- 1/1/0/0/0 0/0 "<BADREQ>"'
     found = detector()(line)
-    assert isinstance(found, Request)
+    assert isinstance(found, LoggedRequest)
     assert (found.servers, found.target) == ((), None)
 
 
 def test_a_line_that_was_cut_off_is_unreadable():
     assert detector()(HTTPLOG[:-1]) is None
     found = detector()(HTTPLOG.replace(b" HTTP/1.1", b""))
-    assert isinstance(found, Request)
+    assert isinstance(found, LoggedRequest)
     assert found.target is None
 
 
@@ -133,7 +133,7 @@ def test_a_client_cannot_forge_a_line(target, agent):
         b'127.0.0.1:1 [22/Nov/2026:13:22:21.0] w ide/s1 0/0/0/0/0 200 1 - - ---- 1/1/0/0/0 0/0 {%b} "GET %b HTTP/1.1"'
     )
     found = detector()(line.replace(b".0]", b".000]") % (_encoded(agent.encode(), b'"#{|}'), _encoded(target, b'"#')))
-    assert found == Request(WHEN, target, "127.0.0.1", "ide", ("s1",))
+    assert found == LoggedRequest(WHEN, target, "127.0.0.1", "ide", ("s1",))
 
 
 def _encoded(text, special):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config.model import Token
+from balancer.config.model import TokenConfig
 from balancer.errors import Refused
-from balancer.migrate.logs.entry import Request, seconds
+from balancer.migrate.logs.entry import LoggedRequest, seconds
 from balancer.migrate.logs.nginx import parser
 
 MAIN = (
@@ -24,14 +24,14 @@ WHEN = seconds(b"22/Nov/2026:13:45:10")
 
 
 def test_the_usual_format_with_the_upstream_behind_it():
-    assert parser(MAIN, Token())(LINE) == Request(
+    assert parser(MAIN, TokenConfig())(LINE) == LoggedRequest(
         WHEN - 5, b'/?token=a"b', "127.0.0.1", None, ("10.0.0.1:4001", "[::1]:4002")
     )
 
 
 def test_json():
     line = '{"time":"2026-11-22T13:45:10+01:00","addr":"unix:/run/a.sock","uri":"/é?token=a\\"b\\\\","agent":"\\"}"}'
-    assert parser(JSON, Token())(line.encode()) == Request(
+    assert parser(JSON, TokenConfig())(line.encode()) == LoggedRequest(
         WHEN, '/é?token=a"b\\'.encode(), "", None, ("unix:/run/a.sock",)
     )
 
@@ -47,17 +47,17 @@ def test_json():
     ],
 )
 def test_where_the_token_may_be(layout, line, target):
-    found = parser(layout, Token())(line)
-    assert isinstance(found, Request)
+    found = parser(layout, TokenConfig())(line)
+    assert isinstance(found, LoggedRequest)
     assert (found.target, found.servers) == (target, ("1.2.3.4:80",))
 
 
 def test_tokens_in_headers_and_cookies():
-    found = parser("$upstream_addr $http_x_user", Token(source="header", header="X-User"))(b"1.2.3.4:80 t1")
-    assert isinstance(found, Request)
+    found = parser("$upstream_addr $http_x_user", TokenConfig(source="header", header="X-User"))(b"1.2.3.4:80 t1")
+    assert isinstance(found, LoggedRequest)
     assert (found.target, found.fields) == (b"/", b"X-User: t1\r\n")
-    found = parser("$upstream_addr $cookie_Sid", Token(source="cookie", cookie="Sid"))(b"1.2.3.4:80 t1")
-    assert isinstance(found, Request)
+    found = parser("$upstream_addr $cookie_Sid", TokenConfig(source="cookie", cookie="Sid"))(b"1.2.3.4:80 t1")
+    assert isinstance(found, LoggedRequest)
     assert found.fields == b"Cookie: Sid=t1\r\n"
 
 
@@ -71,8 +71,8 @@ def test_tokens_in_headers_and_cookies():
     ],
 )
 def test_servers_that_were_tried(servers, statuses, expected, served):
-    found = parser("$upstream_addr|$upstream_status|$args", Token())(f"{servers}|{statuses}|token=x".encode())
-    assert isinstance(found, Request)
+    found = parser("$upstream_addr|$upstream_status|$args", TokenConfig())(f"{servers}|{statuses}|token=x".encode())
+    assert isinstance(found, LoggedRequest)
     assert (found.servers, found.served) == (expected, served)
 
 
@@ -87,15 +87,15 @@ def test_servers_that_were_tried(servers, statuses, expected, served):
 )
 def test_formats_that_will_not_do(layout, message):
     with pytest.raises(Refused, match=message):
-        parser(layout, Token())
+        parser(layout, TokenConfig())
 
 
 @given(st.binary(), st.binary())
 def test_a_client_cannot_forge_a_line(query, agent):
     query, target = query.replace(b" ", b"+"), b"/?" + query.replace(b" ", b"+")
     line = b'1.1.1.1 - - [22/Nov/2026:13:45:10 +0000] "GET /?%b HTTP/1.1" 200 2 "-" "%b" 1.2.3.4:80 200 0.000'
-    found = parser(MAIN, Token())(line % (_escaped(query), _escaped(agent)))
-    assert found == Request(WHEN, target, "1.1.1.1", None, ("1.2.3.4:80",))
+    found = parser(MAIN, TokenConfig())(line % (_escaped(query), _escaped(agent)))
+    assert found == LoggedRequest(WHEN, target, "1.1.1.1", None, ("1.2.3.4:80",))
 
 
 @given(st.text(), st.text())
@@ -103,7 +103,9 @@ def test_nor_one_of_json(query, agent):
     line = (
         f'{{"time":"2026-11-22T13:45:10+01:00","addr":"1.2.3.4:80","uri":{_json("/?" + query)},"agent":{_json(agent)}}}'
     )
-    assert parser(JSON, Token())(line.encode()) == Request(WHEN, f"/?{query}".encode(), "", None, ("1.2.3.4:80",))
+    assert parser(JSON, TokenConfig())(line.encode()) == LoggedRequest(
+        WHEN, f"/?{query}".encode(), "", None, ("1.2.3.4:80",)
+    )
 
 
 @given(
@@ -111,7 +113,7 @@ def test_nor_one_of_json(query, agent):
 )
 def test_no_line_makes_it_fail(line):
     for layout in (MAIN, JSON, "escape=json $args $upstream_addr", "escape=none $upstream_addr $msec $args"):
-        parser(layout, Token())(line)
+        parser(layout, TokenConfig())(line)
 
 
 def _escaped(text):

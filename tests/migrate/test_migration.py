@@ -97,7 +97,7 @@ def test_step_by_step(tmp_path, command):
 
         admin = ["--admin", tmp_path / "admin.sock"]
         file.write_text(new.read_text())
-        assert "all of this is in force now" in command("reload", *admin)
+        assert "all of this is active now" in command("reload", *admin)
         assert all(tunnel.lives() for tunnel in tunnels), "a reload cuts nobody off"
         with load(ours) as later:
             pass

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.config.scalars import parse_duration
-from balancer.migrate.toml import Table, duration, literal
+from balancer.migrate.toml import TomlTable, duration, literal
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 KEYS = st.text("abz_-09", min_size=1)
@@ -25,7 +25,7 @@ def test_values_come_back(value):
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4), TEXT)
 def test_no_comment_ends_its_line(values, comment):
-    top = Table("", comment)
+    top = TomlTable("", comment)
     for key, value in values.items():
         top.set(key, value, comment)
     top.element("pool", comment).table("ring", comment).set("points", 1, comment)
@@ -33,7 +33,7 @@ def test_no_comment_ends_its_line(values, comment):
 
 
 def test_looks_as_written_by_hand():
-    top = Table("", "Made from a.cfg.\n\n" + "word " * 30)
+    top = TomlTable("", "Made from a.cfg.\n\n" + "word " * 30)
     top.set("workers", 2, "nbthread")
     top.set("state_dir", None)
     pool = top.element("pool", "backend ide (a.cfg:3)")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.config.model import Backend, Pool, Ring, Token
-from balancer.migrate.logs.entry import Change, Request, seconds
+from balancer.config.model import BackendConfig, PoolConfig, RingConfig, TokenConfig
+from balancer.migrate.logs.entry import Change, LoggedRequest, seconds
 from balancer.migrate.verify import Cause, Verifier
 from balancer.pool.digest import Digest
 from balancer.ring.build import build
@@ -18,8 +18,8 @@ START = seconds(b"21/Nov/2026:23:58:20")  # midnight comes soon
 
 def pool(names=NAMES, token=None, **ring):
     ring = ring or {"algorithm": "haproxy", "hash_type": "consistent"}
-    backends = tuple(Backend(name=name, address=f"10.0.0.{number}:80") for number, name in enumerate(names, 1))
-    return Pool(name="ide", token=Token(**(token or {})), ring=Ring(**ring), backend=backends)
+    backends = tuple(BackendConfig(name=name, address=f"10.0.0.{number}:80") for number, name in enumerate(names, 1))
+    return PoolConfig(name="ide", token=TokenConfig(**(token or {})), ring=RingConfig(**ring), backend=backends)
 
 
 def verifier(given=None):
@@ -31,7 +31,7 @@ def placed(ring, token, lost=()):
 
 
 def request(server, token, when, **more):
-    return Request(when, b"/?token=" + token, "10.9.9.9", "ide", (server,), **more)
+    return LoggedRequest(when, b"/?token=" + token, "10.9.9.9", "ide", (server,), **more)
 
 
 def traffic(ring, outages=(), count=3000, users=300, seed=1, tunnels=False):
@@ -155,10 +155,10 @@ def test_redispatched_passed_on_by_cookie():
     found = verdict([request(second, b"alice", START, redispatched=True), *traffic(ring, count=1000)])
     assert causes(found) == {Cause.REDISPATCHED}
     assert causes(verdict([request(second, b"alice", START, by_cookie=True)])) == {Cause.COOKIE}
-    tried = Request(START, b"/?token=alice", "", None, ("10.0.0.9:80", "a"))
+    tried = LoggedRequest(START, b"/?token=alice", "", None, ("10.0.0.9:80", "a"))
     assert causes(verdict([tried])) != {Cause.PASSED_ON}
     addresses = {each.name: str(each.address) for each in pool().backend}
-    tried = Request(START, b"/?token=alice", "", None, (addresses[owner], addresses[second]))
+    tried = LoggedRequest(START, b"/?token=alice", "", None, (addresses[owner], addresses[second]))
     found = verdict([tried])
     assert causes(found) == {Cause.PASSED_ON}
     assert found.proved
@@ -171,16 +171,16 @@ def test_one_failed_try_tells_an_outage():
     alive = [each for each in traffic(ring) if each.servers != ("b",) or each.when < START + 100]
     alone = [request(placed(ring, user, {"b"}), user, START + 120) for user in users[1:]]
     assert causes(verdict([*alive, *alone])) == {Cause.DIFFERS}
-    tried = Request(START + 118, b"/?token=" + users[0], "", "ide", ("b", placed(ring, users[0], {"b"})))
+    tried = LoggedRequest(START + 118, b"/?token=" + users[0], "", "ide", ("b", placed(ring, users[0], {"b"})))
     assert causes(verdict([*alive, tried, *alone])) == {Cause.PASSED_ON, Cause.SILENT}
 
 
 def test_what_cannot_be_compared():
     found = verdict(
         [
-            Request(START, b"/", "", "ide", ("a",)),
-            Request(START, None, "", "ide", ("a",)),
-            Request(START, b"/?token=x", "", "ide", ()),
+            LoggedRequest(START, b"/", "", "ide", ("a",)),
+            LoggedRequest(START, None, "", "ide", ("a",)),
+            LoggedRequest(START, b"/?token=x", "", "ide", ()),
         ]
     )
     assert found.left_out == {"no token": 1, "the line has no complete request": 1, "no host was tried": 1}
@@ -188,7 +188,7 @@ def test_what_cannot_be_compared():
 
 
 def test_what_would_be_refused_here():
-    twice = Request(START, b"/?token=x&token=y", "", "ide", (build(pool()).owner(b"x"),))
+    twice = LoggedRequest(START, b"/?token=x&token=y", "", "ide", (build(pool()).owner(b"x"),))
     found = verdict([twice])
     assert causes(found) == {Cause.REFUSED}
     assert not found.proved
@@ -210,5 +210,5 @@ def test_tokens_are_nowhere_in_what_comes_of_it():
 
 def test_addresses_where_those_are_hashed():
     found = Verifier(pool(), Digest(b"key"), by_address=True)
-    found.request(Request(START, None, "10.9.9.9", "t", (build(pool()).owner(b"10.9.9.9"),)), "log:1")
+    found.request(LoggedRequest(START, None, "10.9.9.9", "t", (build(pool()).owner(b"10.9.9.9"),)), "log:1")
     assert found.verdict().agreed == 1

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from balancer.config.certificates import read
-from balancer.config.model import Certificate, Tls
+from balancer.config.model import CertificateConfig, TlsConfig
 from balancer.config.settings import TlsSettings
 from balancer.net.contexts import ServerContexts
 
@@ -42,7 +42,7 @@ def make_certificate(tmp_path_factory):
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
         stem = directory / f"{len(list(directory.iterdir()))}"
-        files = Certificate(cert=stem.with_suffix(".crt"), key=stem.with_suffix(".key"))
+        files = CertificateConfig(cert=stem.with_suffix(".crt"), key=stem.with_suffix(".key"))
         files.cert.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         files.key.write_bytes(
             key.private_bytes(
@@ -62,7 +62,7 @@ def certificate(make_certificate):
 @pytest.fixture(scope="session")
 def context(certificate):
     """A listener's TLS context."""
-    tls = Tls(certificates=(certificate,))
+    tls = TlsConfig(certificates=(certificate,))
     return ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default
 
 

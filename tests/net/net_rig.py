@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import trio
 from trio.testing import wait_all_tasks_blocked as settle
 
-from balancer.config.model import Limits
+from balancer.config.model import LimitsConfig
 from balancer.errors import Source
 from balancer.net.admission import Admission
 from balancer.net.engine import Engine, park
@@ -72,7 +72,9 @@ class Job:
 
 def gate_for(engine, connections=100, shared_counters=None, clock=time.monotonic, used=lambda: 0, **limits):
     """A gate; without a board, of the only worker."""
-    return Admission(engine, Limits(max_connections=connections, **limits), shared_counters or a_board(), clock, used)
+    return Admission(
+        engine, LimitsConfig(max_connections=connections, **limits), shared_counters or a_board(), clock, used
+    )
 
 
 def a_board(rows=1):

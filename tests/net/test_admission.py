@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from net_rig import gate_for, pair, parked, passes, running, settle
 
-from balancer.config.model import Limits
+from balancer.config.model import LimitsConfig
 from balancer.config.scalars import Memory
 from balancer.net.admission import REPORT_INTERVAL, client_key
 from balancer.net.connection_limit import HANDSHAKE_TURN
@@ -72,7 +72,7 @@ class TestRooms:
         one, _ = workers(connections=1)
         one.connections.enter()
         assert one.connections.full()
-        one.limits = Limits(max_connections=2)
+        one.limits = LimitsConfig(max_connections=2)
         assert not one.connections.full()
 
 
@@ -121,7 +121,7 @@ class TestClients:
     def test_without_limits_nobody_is_counted(self, workers):
         one, _ = workers()
         assert not one.per_client
-        one.limits = Limits(client_rate="1/s")
+        one.limits = LimitsConfig(client_rate="1/s")
         assert one.per_client
 
     @pytest.mark.parametrize(

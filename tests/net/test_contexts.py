@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.config.certificates import read
-from balancer.config.model import Tls
+from balancer.config.model import TlsConfig
 from balancer.config.settings import TlsSettings
 from balancer.net.contexts import ServerContexts
 
@@ -44,7 +44,7 @@ def certificates(make_certificate):
 
 @pytest.fixture(scope="module")
 def server(certificates):
-    tls = Tls(certificates=tuple(certificates.values()))
+    tls = TlsConfig(certificates=tuple(certificates.values()))
     return ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default
 
 
@@ -82,7 +82,7 @@ def test_whatever_is_asked_for_some_certificate_is_shown(server, by_pem, name):
 
 
 def test_names_of_a_certificate(certificates):
-    exact, nameless = read(Tls(certificates=(certificates["exact"], certificates["nameless"])))
+    exact, nameless = read(TlsConfig(certificates=(certificates["exact"], certificates["nameless"])))
     assert exact.names == ("one.wild.example", "upper.example")
     assert nameless.names == ()
 
@@ -102,7 +102,7 @@ def test_tls_1_2_has_forward_secrecy_and_aead_only(server):
 
 @pytest.mark.parametrize("least", ["1.2", "1.3"])
 def test_older_versions_are_not_spoken(certificate, least):
-    tls = Tls(certificates=(certificate,), min_version=least)
+    tls = TlsConfig(certificates=(certificate,), min_version=least)
     context = ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default
     assert context.minimum_version == {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[least]
     assert context.options & ssl.OP_NO_RENEGOTIATION

@@ -9,7 +9,7 @@ from net_rig import drain, passes, running, settle
 from tls_line import BOTH, V12, V13, Line
 
 from balancer.config.certificates import read
-from balancer.config.model import Tls
+from balancer.config.model import TlsConfig
 from balancer.config.settings import TlsSettings
 from balancer.errors import ProxyError, Source
 from balancer.net.contexts import ServerContexts
@@ -148,7 +148,7 @@ async def test_garbage_ends_the_handshake_with_an_alert_if_it_looks_like_tls(
 
 async def test_a_version_we_do_not_speak_is_answered_with_an_alert(certificate, client_context):
     async with running() as engine:
-        tls = Tls(certificates=(certificate,), min_version="1.3")
+        tls = TlsConfig(certificates=(certificate,), min_version="1.3")
         line = Line(
             engine, ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default, client_context(V12)
         )

@@ -14,8 +14,10 @@ NOW = 1_700_000_000.0
 
 def config(names, ring=None, linger=30.0):
     """A pool of backends of weight 1."""
-    backends = [model.Backend(name=name, address=f"10.0.0.{n}:4000") for n, name in enumerate(names, start=1)]
-    return model.Pool(name="ide", ring=model.Ring(**(ring or {})), backend=tuple(backends), linger=f"{linger}s")
+    backends = [model.BackendConfig(name=name, address=f"10.0.0.{n}:4000") for n, name in enumerate(names, start=1)]
+    return model.PoolConfig(
+        name="ide", ring=model.RingConfig(**(ring or {})), backend=tuple(backends), linger=f"{linger}s"
+    )
 
 
 def steered(settings, changes=(), ring=None):

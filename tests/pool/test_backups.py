@@ -20,9 +20,12 @@ AVAILABLE, DOWN, POORLY = Availability(), Availability("unhealthy", down=True), 
 
 def settings(**ring):
     backends = [
-        model.Backend(name=name, address=f"10.0.0.{n}:1", backup=name in BACKUPS) for n, name in enumerate(NAMES, 1)
+        model.BackendConfig(name=name, address=f"10.0.0.{n}:1", backup=name in BACKUPS)
+        for n, name in enumerate(NAMES, 1)
     ]
-    return model.Pool(name="ide", ring=model.Ring(**ring), health=model.Health(type="tcp"), backend=tuple(backends))
+    return model.PoolConfig(
+        name="ide", ring=model.RingConfig(**ring), health=model.HealthConfig(type="tcp"), backend=tuple(backends)
+    )
 
 
 def open_pool(availabilities, states=(), **ring):

@@ -142,9 +142,9 @@ def calls(work):
 
 def large(number, ring, **more):
     backends = tuple(
-        model.Backend(name=f"h{n}", address=f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}:1") for n in range(number)
+        model.BackendConfig(name=f"h{n}", address=f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}:1") for n in range(number)
     )
-    settings = model.Pool(name="ide", ring=model.Ring(points=16, **ring), backend=backends, **more)
+    settings = model.PoolConfig(name="ide", ring=model.RingConfig(points=16, **ring), backend=backends, **more)
     pool = Pool(pool_settings(settings, BackendTlsSettings()), counted(settings))
     pool.share(SharedCounters(memoryview(bytearray(size(1))), 0))
     return pool
@@ -174,7 +174,7 @@ def test_nor_while_one_has_failed_to_connect():
 
 
 def test_the_cost_of_a_decision_is_linear_in_backends_that_are_down():
-    pool = large(1001, {}, health=model.Health(panic_threshold=0))
+    pool = large(1001, {}, health=model.HealthConfig(panic_threshold=0))
     pool.update_availability({f"h{n}": Availability(reason="down", down=True) for n in range(1000)})
     assert not pool.panic
     assert next(pool.candidates(b"token", 0.0)).backend.name == "h1000"

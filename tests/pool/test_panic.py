@@ -21,7 +21,7 @@ DEGRADED, DRAIN = Availability(requested_state="degraded"), Availability(request
 
 def open_pool(threshold=0.5, changes=(), weights=None):
     settings = config(NAMES)
-    settings = settings.model_copy(update={"health": model.Health(panic_threshold=threshold)})
+    settings = settings.model_copy(update={"health": model.HealthConfig(panic_threshold=threshold)})
     return Pool(settings, steered(settings, changes, build(settings, weights) if weights else None))
 
 

@@ -20,8 +20,12 @@ def attached(framing, body):
 
 UPGRADED_POSTS = {
     "an upgraded POST whose body comes with its head": Playbook(
-        [("client", post(b"Content-Length: 5", *UPGRADE, body=b"hello")), ("a", ATTACHED), ("client", b"stdin\n")]
-        + BOTH_END,
+        [
+            ("client", post(b"Content-Length: 5", *UPGRADE, body=b"hello")),
+            ("a", ATTACHED),
+            ("client", b"stdin\n"),
+            *BOTH_END,
+        ],
         client=ATTACHED,
         end="eof",
         hosts={"a": [(attached(b"Content-Length: 5", b"hello"), "eof")]},

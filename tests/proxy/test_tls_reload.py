@@ -47,10 +47,10 @@ class Site:
         self.number += 1
         names = "abcd"
         ring = build(
-            model.Pool(
+            model.PoolConfig(
                 name="ide",
-                ring=model.Ring(**(ring or {})),
-                backend=tuple(model.Backend(name=name, address="127.0.0.1:9") for name in names),
+                ring=model.RingConfig(**(ring or {})),
+                backend=tuple(model.BackendConfig(name=name, address="127.0.0.1:9") for name in names),
             )
         )
         placement = Placement(

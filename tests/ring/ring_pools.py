@@ -1,6 +1,6 @@
 """Pools to build rings from."""
 
-from balancer.config.model import Backend, Pool, Ring
+from balancer.config.model import BackendConfig, PoolConfig, RingConfig
 
 ALGORITHMS = {
     "ring": {"algorithm": "ring"},
@@ -18,7 +18,7 @@ TOKENS = [b"token-%d" % number for number in range(400)]
 def pool(weights, ring=None, ids=True):
     """A pool of backends by name and weight; each has the id and the address that go with its name."""
     backends = [
-        Backend(
+        BackendConfig(
             name=name,
             address=f"10.0.0.{1 + sum(name.encode()) % 250}:{1000 + int.from_bytes(name.encode()[-2:], 'big') % 60000}",
             weight=float(weight),
@@ -26,4 +26,4 @@ def pool(weights, ring=None, ids=True):
         )
         for name, weight in weights.items()
     ]
-    return Pool(name="ide", ring=Ring(**(ring or {})), backend=tuple(backends))
+    return PoolConfig(name="ide", ring=RingConfig(**(ring or {})), backend=tuple(backends))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ring_pools import TOKENS
 
-from balancer.config.model import Backend, Pool, Ring
+from balancer.config.model import BackendConfig, PoolConfig, RingConfig
 from balancer.errors import Refused
 from balancer.ring.build import build
 from balancer.ring.haproxy import server_ids
@@ -24,10 +24,10 @@ TYPES = st.sampled_from(["consistent", "map-based"])
 def farm(servers, **ring):
     """A pool of servers (weight, id)."""
     backends = [
-        Backend(name=f"s{index}", address=f"192.0.2.{index + 1}:8{index:03}", weight=float(weight), id=number)
+        BackendConfig(name=f"s{index}", address=f"192.0.2.{index + 1}:8{index:03}", weight=float(weight), id=number)
         for index, (weight, number) in enumerate(servers)
     ]
-    return Pool(name="ide", ring=Ring(algorithm="haproxy", **ring), backend=tuple(backends))
+    return PoolConfig(name="ide", ring=RingConfig(algorithm="haproxy", **ring), backend=tuple(backends))
 
 
 def case_name(case):
@@ -96,8 +96,8 @@ def test_servers_are_numbered_as_haproxy_does(given_ids, expected):
 def test_hash_keys(hash_key, key):
     (backend,) = farm([(1, 7)]).backend
     backend = backend.model_copy(update={"guid": "host one"})
-    ring = Ring(algorithm="haproxy", hash_type="consistent", hash_key=hash_key)
-    built = build(Pool(name="ide", ring=ring, backend=(backend,)))
+    ring = RingConfig(algorithm="haproxy", hash_type="consistent", hash_key=hash_key)
+    built = build(PoolConfig(name="ide", ring=ring, backend=(backend,)))
     assert sorted(built.points) == sorted(full_hash((key + node) % 2**32) for node in range(16))
 
 
@@ -110,8 +110,8 @@ def test_hash_keys(hash_key, key):
     ],
 )
 def test_hash_keys_of_other_addresses(address, hash_key, key):
-    ring = Ring(algorithm="haproxy", hash_type="consistent", hash_key=hash_key)
-    built = build(Pool(name="ide", ring=ring, backend=(Backend(name="a", address=address),)))
+    ring = RingConfig(algorithm="haproxy", hash_type="consistent", hash_key=hash_key)
+    built = build(PoolConfig(name="ide", ring=ring, backend=(BackendConfig(name="a", address=address),)))
     assert full_hash(key) in built.points
 
 
@@ -177,7 +177,7 @@ def test_borders_lie_half_way_between_points(position_offset):
     """On every border, and next to it, the owner by arcs is the owner by distance."""
     ring = build(farm([(1, None)] * 4, hash_type="consistent"))
     points = list(zip(ring.points, ring.owners, strict=True))
-    bare = Ring(algorithm="haproxy", hash_type="consistent", function="none")
+    bare = RingConfig(algorithm="haproxy", hash_type="consistent", function="none")
     by_number = build(farm([(1, None)] * 4, **bare.model_dump(include={"hash_type", "function"})))
     for end in (*ring.ends, 0, 2**32 - 2):
         position = (end - 1 + position_offset) % 2**32

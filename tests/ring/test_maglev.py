@@ -3,7 +3,7 @@
 import pytest
 from ring_pools import pool
 
-from balancer.config.model import Ring
+from balancer.config.model import RingConfig
 from balancer.ring.build import build
 
 HOSTS = [f"host-{number:02}" for number in range(20)]
@@ -15,7 +15,7 @@ def table(weights):
 
 def test_shares_are_even_to_a_slot_or_two():
     ring = table(dict.fromkeys(HOSTS, 1))
-    assert len(ring.slots) == Ring().table_size == 65537
+    assert len(ring.slots) == RingConfig().table_size == 65537
     counts = [ring.slots.count(name) for name in HOSTS]
     assert max(counts) - min(counts) <= 1
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ring_pools import TOKENS, pool
 from uhashring import HashRing
 
-from balancer.config.model import Backend, Pool, Ring
+from balancer.config.model import BackendConfig, PoolConfig, RingConfig
 from balancer.errors import Refused
 from balancer.ring.build import build
 from balancer.ring.points import nginx_points
@@ -81,10 +81,10 @@ def test_weights_of_zero_are_as_good_as_absent():
 @pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: f"{len(case['servers'])} servers")
 def test_nginx_places_as_recorded(case):
     backends = [
-        Backend(name=f"host-{index}", address=server["server"], weight=float(server["weight"]))
+        BackendConfig(name=f"host-{index}", address=server["server"], weight=float(server["weight"]))
         for index, server in enumerate(case["servers"])
     ]
-    ring = build(Pool(name="ide", ring=Ring(algorithm="nginx"), backend=tuple(backends)))
+    ring = build(PoolConfig(name="ide", ring=RingConfig(algorithm="nginx"), backend=tuple(backends)))
     assert len(case["picks"]) == len(VECTORS["tokens"])
     assert [ring.owner(token.encode()) for token in VECTORS["tokens"]] == [f"host-{pick}" for pick in case["picks"]]
 
@@ -103,9 +103,9 @@ def test_nginx_takes_only_digits_for_a_port():
 
 
 def test_nginx_refuses_two_backends_that_are_one_server():
-    backends = [Backend(name=name, address="10.0.0.1:80", server="ide:80") for name in "ab"]
+    backends = [BackendConfig(name=name, address="10.0.0.1:80", server="ide:80") for name in "ab"]
     with pytest.raises(Refused, match="same nginx server string"):
-        build(Pool(name="ide", ring=Ring(algorithm="nginx"), backend=tuple(backends)))
+        build(PoolConfig(name="ide", ring=RingConfig(algorithm="nginx"), backend=tuple(backends)))
 
 
 def test_tokens_of_uhashring_are_text_and_ours_are_their_bytes():

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.config.model import Backend, Hashing, Pool, Ring
+from balancer.config.model import BackendConfig, HashingConfig, PoolConfig, RingConfig
 from balancer.ring.build import build
 from balancer.ring.plan import plan
 
 NAMES = ("a", "b", "c", "d", "e")
 TOKENS = [b"%x" % (n * 2654435761) for n in range(4000)]
-BEFORE = Hashing(algorithm="haproxy", hash_type="consistent")
+BEFORE = HashingConfig(algorithm="haproxy", hash_type="consistent")
 
 
 def pool(rehomed=None, **ring):
-    settings = Ring(**ring) if rehomed is None else Ring(before=BEFORE, rehomed=rehomed, **ring)
-    backends = tuple(Backend(name=name, address=f"10.0.0.{n}:80", id=n) for n, name in enumerate(NAMES, 1))
-    return Pool(name="ide", ring=settings, backend=backends)
+    settings = RingConfig(**ring) if rehomed is None else RingConfig(before=BEFORE, rehomed=rehomed, **ring)
+    backends = tuple(BackendConfig(name=name, address=f"10.0.0.{n}:80", id=n) for n, name in enumerate(NAMES, 1))
+    return PoolConfig(name="ide", ring=settings, backend=backends)
 
 
 OLD = build(pool(algorithm="haproxy", hash_type="consistent"))

@@ -1,1 +1,1 @@
-"""What the admin API answers, as types: its description is made from them, and the tests hold every answer to them."""
+"""The answers of the admin API, as types: OpenAPI is made from them, and tests compare every answer with them."""

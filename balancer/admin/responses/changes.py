@@ -1,60 +1,84 @@
-"""What operators have changed, and what they know tokens by."""
+"""Answers to changes, and digests of tokens."""
 
 from typing import Any
 
 from balancer.admin.responses.common import answer
-from balancer.admin.responses.pools import Backend
+from balancer.admin.responses.pools import BackendView
 from balancer.overlay.overlay import Pin
+from balancer.overlay.states import State
 
 
 @answer
 class Made:
-    """A change, as the journal has it."""
+    """A change, as in the journal."""
 
     pool: str
     seq: int
-    """Number of the entry in the journal."""
+    """Number of the journal entry."""
     who: str
     before: str
-    """Fingerprint of the ring."""
+    """Fingerprint of the ring before the change."""
     after: str
     version: str
-    """Of the pool, for ``If-Match``."""
+    """Version of the pool, for ``If-Match``."""
 
 
 @answer
 class BackendChanged(Made):
-    """A change of a backend, and how it is now."""
+    """A changed backend."""
 
-    backend: Backend
+    backend: BackendView
+
+
+@answer
+class CutUserView:
+    """A user with tunnels on a backend that is to be left."""
+
+    digest: str
+    tunnels: int
+
+
+@answer
+class StatePreviewView:
+    """Who would be cut off by a state; nothing was changed."""
+
+    dry_run: bool
+    pool: str
+    backend: str
+    state: State
+    cut_at: float | None
+    """Unix time at which the tunnels that are left are closed; null for never."""
+    users: list[CutUserView]
+    without_token: int
+    """Tunnels without a token."""
 
 
 @answer
 class Pinned(Made):
-    """A pin that was made."""
+    """A new pin."""
 
     digest: str
     prefix: int | None
-    """Length in bytes of the beginning that is pinned; null for a whole token."""
+    """Length of the pinned prefix in bytes; null for a whole token."""
     until: float | None
-    """Unix time; null if it does not end by itself."""
+    """Expiry, Unix time; null if it does not expire."""
 
 
 @answer
 class Unpinned(Made):
-    """A pin that was taken away."""
+    """A pin that was removed."""
 
     digest: str
     prefix: int | None
 
 
 @answer
-class Digest:
-    """What a token is known by."""
+class DigestView:
+    """The digest of a token."""
 
     digest: str
     prefix: int | None
-    """Length in bytes of the beginning that was digested; null for a whole token."""
+    """Length of the digested prefix in bytes; null for a whole token."""
 
 
 @answer
@@ -66,19 +90,19 @@ class Pins:
 
 
 @answer
-class Journal:
+class JournalView:
     """The newest entries of a pool's journal, oldest first."""
 
     pool: str
     kept: bool
-    """Is there a state directory?"""
+    """Whether the journal is kept in a state directory."""
     count: int
     entries: list[dict[str, Any]]
 
 
 @answer
 class Trace:
-    """A request header with which a client is told why it is placed where it is."""
+    """A request header that makes the balancer explain its decision to the client."""
 
     header: str
     value: str

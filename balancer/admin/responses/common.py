@@ -1,4 +1,4 @@
-"""What all answers have in common."""
+"""Parts that all answers share."""
 
 from dataclasses import dataclass
 from typing import TypeVar, dataclass_transform
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 @dataclass_transform()
 def answer(kind: type[T]) -> type[T]:
-    """A type of which no value is ever made; the texts below its fields are part of the description."""
+    """Declare ``kind`` as the type of an answer. No value is made of it; its docstrings become OpenAPI descriptions."""
     return with_config(ConfigDict(use_attribute_docstrings=True))(dataclass(init=False, repr=False, eq=False)(kind))
 
 
 @answer
 class Error:
-    """Why nothing was done."""
+    """Why the request was refused."""
 
     error: str
-    """What was wrong, and what to do; never with a token in it."""
+    """What was wrong, and what to do. Contains no token."""

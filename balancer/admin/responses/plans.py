@@ -1,4 +1,4 @@
-"""What a change would do, and who is not where they belong."""
+"""Plans of changes, and strays."""
 
 from typing import Annotated
 
@@ -6,24 +6,24 @@ from pydantic import Field
 
 from balancer.admin.responses.changes import Made
 from balancer.admin.responses.common import answer
-from balancer.admin.responses.ring import Side
+from balancer.admin.responses.ring import SideView
 from balancer.overlay.overlay import Change
 
 
 @answer
-class Move:
-    """A share of all tokens that changes hands."""
+class MoveView:
+    """A share of all tokens that moves from one backend to another."""
 
     source: Annotated[str, Field(alias="from")]
     to: str
     share: float
     needless: bool
-    """No change of weights asks for it."""
+    """Not required by the change of weights."""
 
 
 @answer
 class UserMove:
-    """Connected users who would belong elsewhere."""
+    """Connected users who would belong to another backend."""
 
     source: Annotated[str, Field(alias="from")]
     to: str
@@ -32,7 +32,7 @@ class UserMove:
 
 @answer
 class PlanUsers:
-    """Whom of the connected users a plan concerns; they stay where they are while connected."""
+    """Connected users that a plan affects; they stay where they are while connected."""
 
     connected: int
     moving: int
@@ -44,7 +44,7 @@ class PlanUsers:
 class RingPlan:
     """What a change does to the ring of a pool."""
 
-    # Texts below fields would be missing from the description of the types that inherit them.
+    # Docstrings of fields would be missing from the types that inherit them.
     pool: str
     id: str
     moved: Annotated[float, Field(description="Share of all tokens.")]
@@ -52,52 +52,52 @@ class RingPlan:
     exact: Annotated[bool, Field(description="Or counted with a sample.")]
     sample: int
     standard_error: float
-    moves: list[Move]
-    before: Side
-    after: Side
+    moves: list[MoveView]
+    before: SideView
+    after: SideView
 
 
 @answer
-class Plan(RingPlan):
-    """What a change would do; nothing has been changed."""
+class PlanView(RingPlan):
+    """What a change would do; nothing was changed."""
 
     based_on: str
-    """Version of the pool."""
+    """Version of the pool that the plan was made on."""
     changes: list[Change]
     users: PlanUsers
 
 
 @answer
-class Applied(Made):
-    """A plan that is in force."""
+class AppliedView(Made):
+    """A plan that was applied."""
 
     plan: str
     changes: list[Change]
 
 
 @answer
-class Settling:
-    """How far sending strays home is."""
+class SettlingView:
+    """Progress of moving strays home."""
 
     rate: float
-    """Users a second."""
+    """Users per second."""
     strays: int
     moved: int
     skipped: int
-    """Left where they are, or gone."""
+    """Users who stayed or have left."""
     done: bool
 
 
 @answer
 class SettlingNow:
-    """Strays being sent home; null if nobody has asked for it."""
+    """Strays being moved home; null if that was not asked for."""
 
-    settling: Settling | None
+    settling: SettlingView | None
 
 
 @answer
-class Stray:
-    """A user who is not where they belong."""
+class StrayView:
+    """A user on another backend than the ring says."""
 
     digest: str
     place: str
@@ -107,9 +107,9 @@ class Stray:
 
 @answer
 class Strays:
-    """Users who are not where they belong."""
+    """Users on another backend than the ring says."""
 
     pool: str
     count: int
-    settling: Settling | None
-    strays: list[Stray]
+    settling: SettlingView | None
+    strays: list[StrayView]

@@ -1,4 +1,4 @@
-"""How pools and their backends are."""
+"""State of pools and their backends."""
 
 from typing import Annotated, Literal
 
@@ -9,151 +9,158 @@ from balancer.overlay.states import State
 
 
 @answer
-class Histogram:
-    """How often something took how long."""
+class HistogramView:
+    """A histogram of durations."""
 
     buckets: dict[str, int]
-    """By the longest time in seconds: all that took no longer."""
+    """Cumulative counts by upper bound in seconds."""
     sum: float
-    """Of all times, in seconds."""
+    """Sum of all durations in seconds."""
 
 
 @answer
-class Ramp:
-    """A weight on its way."""
+class RampView:
+    """A gradual change of a weight."""
 
     start: Annotated[float, Field(alias="from")]
     to: float
     over: float
-    """Seconds from one to the other."""
+    """Duration of the change in seconds."""
     left: float
-    """Seconds that are left of them."""
+    """Seconds left."""
     paused: bool
 
 
 @answer
-class Health:
-    """What probes and traffic say, and the host's agent."""
+class HealthView:
+    """Health by probes, traffic and the host's agent."""
 
     state: Literal["unknown", "up", "down"]
     age: Annotated[float | None, Field(alias="for")]
-    """Seconds since it has been so."""
+    """Seconds since ``up`` last changed."""
     last: str
-    """What the last probe came to."""
+    """Result of the last probe."""
     seconds: float
-    """How long it took."""
+    """Duration of the last probe in seconds."""
     passed: int
-    """Probes since the start; those that did not pass are ``failed``."""
+    """Probes passed since the start."""
     failed: int
     changes: int
-    """Times it came up or went down."""
+    """Changes between up and down."""
     wish: Literal["degraded", "drain", "maint"] | None
-    """What the host asks for."""
+    """State that the host's agent asks for."""
     percent: int
-    """Share of its weight that its agent asks for."""
+    """Percentage of its weight that the agent asks for."""
     ejected: str | None
-    """Why it takes no new users for a while, although it is up."""
+    """Why it is ejected, if it is."""
     ejected_for: float | None
-    """Seconds that are left of it."""
+    """Seconds until the ejection ends."""
     ejections: dict[str, int]
     """Times its traffic showed it to be an outlier: ``ejected``, counted in a ``dry_run``, left in by the ``limit``."""
     points: float
-    """Share of its points on the ring that a slow start gives it by now."""
+    """Share of its ring points that slow start gives it now."""
 
 
 @answer
-class Backend:
-    """One backend: what was decided about it, how it is, what it has served since the start."""
+class BackendView:
+    """A backend: its configuration, state, health and counters since the start."""
 
     name: str
     address: str
-    state: State
+    """Empty for a removed one whose address is not known any more."""
+    state: State | Literal["removed"]
+    """Removed backends are listed while tunnels or requests are left on them."""
     backup: bool
     state_since: float | None
     """Unix time."""
+    cut_at: float | None
+    """Unix time at which the tunnels left on a backend that drains, is in maint or was removed are closed; null for
+    never."""
+    cut_in: float | None
+    """Seconds until then."""
     up: bool
-    """As far as is known."""
+    """Whether it is up; true if unknown."""
     why_down: str | None
-    health: Health | None
-    """Null if it is not probed."""
+    health: HealthView | None
+    """Null without health checks."""
     takes_new: bool
-    """Would a new user be placed there now?"""
+    """Whether it takes new users now."""
     weight: float
-    """In force."""
+    """Active weight."""
     configured_weight: float | None
-    """Null for one that was added live."""
-    ramp: Ramp | None
+    """Null for a backend added at run time."""
+    ramp: RampView | None
     share: float | None
-    """Of all tokens, by the ring; null before it was counted."""
+    """Share of all tokens on the ring; null until counted."""
     users: int
-    """With open tunnels."""
+    """Users with open tunnels."""
     tunnels: int
     sessions: int
-    """Open tunnels, and requests in flight."""
+    """Open tunnels and requests in flight."""
     max_connections: int | None
-    """Of them, so many at most; null if there is no limit."""
+    """Limit of ``sessions``; null without a limit."""
     queued: int
-    """Requests that wait for a place there."""
+    """Requests queued for it."""
     full: int
-    """Requests that found none in time."""
+    """Requests that the queue refused or timed out."""
     requests: int
     connects: int
-    """Connections tried; those that failed are ``connect_errors``."""
+    """Connection attempts; failed ones are in ``connect_errors``."""
     connect_errors: int
     response_errors: int
-    """Requests that reached it and got no proper answer."""
+    """Requests without a valid response."""
     bytes_sent: int
-    """To the backend."""
+    """Bytes sent to the backend."""
     bytes_received: int
 
 
 @answer
-class Pool:
-    """A pool in numbers."""
+class PoolView:
+    """A pool."""
 
     name: str
     version: str
-    """For ``If-Match``."""
+    """Version of the pool, for ``If-Match``."""
     algorithm: str
     fingerprint: str
-    """Of the ring in force."""
+    """Fingerprint of the active ring."""
     backends: int
     healthy: float
-    """Share of them that is healthy."""
+    """Healthy share of the weight."""
     panic: bool
-    """So few are healthy that health is ignored."""
+    """Health is ignored because too few backends are healthy."""
     available: int
     """Backends that take new users."""
     users: int
     tunnels: int
     pins: int
     strays: int | None
-    """Users who are not where they belong; null before they were counted."""
+    """Users on another backend than the ring says; null until counted."""
     decisions: dict[str, int]
-    """Requests and connections placed since the start, by the rule that did."""
+    """Requests and connections placed since the start, by the rule that decided."""
     retries: int
-    """Tries of requests after their first."""
+    """Retries of requests."""
     retries_given_up: dict[Literal["count", "time", "budget"], int]
-    """Requests that failed for want of a retry, by the limit that stood against it."""
+    """Requests that failed because a limit allowed no retry, by limit."""
     refused_by_rate: int
-    """Requests of tokens with too many new connections."""
+    """Requests refused by ``limits.token_rate``."""
     requests: dict[str, int]
-    """Requests since the start, by the class of their answers."""
-    request_seconds: Histogram
+    """Requests since the start, by status class."""
+    request_seconds: HistogramView
 
 
 @answer
-class PoolWithBackends(Pool):
+class PoolWithBackends(PoolView):
     """A pool and its backends."""
 
-    backend: list[Backend]
+    backend: list[BackendView]
 
 
 @answer
-class Pools:
+class PoolsView:
     """All pools."""
 
-    pools: list[Pool]
+    pools: list[PoolView]
 
 
 @answer
@@ -161,4 +168,4 @@ class Backends:
     """The backends of a pool."""
 
     pool: str
-    backends: list[Backend]
+    backends: list[BackendView]

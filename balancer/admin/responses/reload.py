@@ -1,14 +1,14 @@
-"""The configuration in force, its certificates, and reloads."""
+"""The active configuration, its certificates, and reloads."""
 
-from typing import Any
+from typing import Any, Literal
 
 from balancer.admin.responses.common import answer
 from balancer.admin.responses.plans import RingPlan
 
 
 @answer
-class LastReload:
-    """How a reload went."""
+class LastReloadView:
+    """Result of the last reload."""
 
     time: float
     who: str
@@ -18,17 +18,17 @@ class LastReload:
 
 @answer
 class ReloadState:
-    """The configuration in force, and the last reload."""
+    """The active configuration and the last reload."""
 
     generation: int
     since: float
     """Unix time."""
-    last_reload: LastReload | None
+    last_reload: LastReloadView | None
 
 
 @answer
 class ConfigChange:
-    """One thing that a reload changes."""
+    """A change in the configuration."""
 
     kind: str
     key: str
@@ -37,7 +37,7 @@ class ConfigChange:
 
 @answer
 class ReloadUsers:
-    """Whom of the connected users a reload concerns."""
+    """Connected users that a reload affects."""
 
     connected: int
     moving: int
@@ -52,6 +52,18 @@ class ReloadPlan(RingPlan):
 
 
 @answer
+class RemovedHostView:
+    """A backend that a reload removes, and what is left there."""
+
+    pool: str
+    backend: str
+    users: int
+    tunnels: int
+    cut_after: float | Literal["never"]
+    """Seconds after which the tunnels that are left are closed."""
+
+
+@answer
 class Reloaded(ReloadState):
     """What a reload has changed, or would change."""
 
@@ -59,6 +71,7 @@ class Reloaded(ReloadState):
     changes: list[ConfigChange]
     warnings: list[str]
     plans: list[ReloadPlan]
+    removed: list[RemovedHostView]
 
 
 @answer
@@ -72,7 +85,7 @@ class ConfigInForce:
 
 @answer
 class CertificateFacts:
-    """A certificate in force."""
+    """An active certificate."""
 
     listener: str
     file: str
@@ -85,6 +98,6 @@ class CertificateFacts:
 
 @answer
 class Certificates:
-    """Certificates in force."""
+    """The active certificates."""
 
     certificates: list[CertificateFacts]

@@ -1,96 +1,98 @@
-"""Rings, and where a token goes."""
+"""Rings and explanations."""
 
 from balancer.admin.responses.common import answer
 
 
 @answer
-class Load:
-    """A backend's share of all tokens in relation to the share its weight stands for: 1 is fair."""
+class LoadView:
+    """A backend's share of all tokens divided by the share that its weight stands for."""
 
     backend: str
     of_fair: float
 
 
 @answer
-class Loss(Load):
-    """The worst that the loss of one backend can do: the load of its heir."""
+class LossView(LoadView):
+    """The highest load that the loss of one backend puts on another."""
 
     lost: str
 
 
 @answer
-class Side:
-    """A ring in numbers."""
+class SideView:
+    """Figures of a ring."""
 
     fingerprint: str
     weights: dict[str, float]
     shares: dict[str, float]
-    fullest: Load
-    worst_loss: Loss | None
+    fullest: LoadView
+    worst_loss: LossView | None
     """Null with a single backend."""
 
 
 @answer
-class Ring(Side):
-    """The ring in force."""
+class RingView(SideView):
+    """The active ring."""
 
     pool: str
     algorithm: str
     points: dict[str, int]
     balance: str
-    """How even it is, in words."""
+    """How even the shares are, in words."""
 
 
 @answer
-class Candidate:
-    """A backend in a token's order."""
+class CandidateView:
+    """A backend in the order of a token."""
 
     backend: str
     skipped: str | None
-    """Why it is passed over, if it is."""
+    """Why it is skipped, if it is."""
 
 
 @answer
 class Live:
-    """Where a user is connected."""
+    """Where the user is connected."""
 
     place: str
     tunnels: int
 
 
 @answer
-class Explanation:
-    """Where a token goes, or went, and why."""
+class ExplanationView:
+    """Where a token goes or went, and why."""
 
     pool: str
     fingerprint: str
     position: str
     """The token's hash."""
     point: str
-    """The end of its owner's arc, or what stands for it."""
+    """The ring point or slot that owns the token."""
     owner: str
-    candidates: list[Candidate]
+    candidates: list[CandidateView]
     members: int
     """Backends on the ring."""
     rule: str | None
-    """What overrides the ring, in words."""
+    """The rule that overrides the ring, in words."""
     placed: str | None
     if_lost: str | None
-    """Where the token goes if that backend is lost."""
+    """Where the token goes if that backend fails."""
     digest: str
 
 
 @answer
-class ExplanationNow(Explanation):
-    """Where a token goes."""
+class ExplanationNow(ExplanationView):
+    """Where a token goes now."""
 
     live: Live | None
-    """Null for a user who is not connected."""
+    """Null if the user is not connected."""
+    token_from: list[str]
+    """The places in requests where the tokens of the user's open tunnels were found."""
 
 
 @answer
-class ExplanationThen(Explanation):
-    """Where a token went."""
+class ExplanationThen(ExplanationView):
+    """Where a token went in the past."""
 
     at: float
     """Unix time."""

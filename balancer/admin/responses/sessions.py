@@ -11,17 +11,20 @@ class SessionFacts:
     pool: str
     listener: str
     user: str | None
-    """By digest."""
+    """Digest of the user's token."""
     backend: str
     client: str
     since: float
+    """Unix time, by the clock of that moment."""
+    seconds: float
+    """It has been open for so long."""
     bytes_in: int
     bytes_out: int
 
 
 @answer
 class Sessions:
-    """Open tunnels, the oldest first."""
+    """Open tunnels, oldest first."""
 
     count: int
     sessions: list[SessionFacts]

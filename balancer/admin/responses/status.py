@@ -1,10 +1,10 @@
-"""How the daemon is."""
+"""State of the daemon."""
 
 from typing import Any
 
 from balancer.admin.responses.common import answer
-from balancer.admin.responses.pools import Histogram, PoolWithBackends
-from balancer.admin.responses.reload import LastReload
+from balancer.admin.responses.pools import HistogramView, PoolWithBackends
+from balancer.admin.responses.reload import LastReloadView
 from balancer.config.scalars import Level
 
 
@@ -17,27 +17,27 @@ class Alive:
 
 @answer
 class Readiness:
-    """Would a new client be served?"""
+    """Whether a new client would be served."""
 
     ready: bool
     why: str | None
-    """Why not."""
+    """Why the daemon is not ready."""
 
 
 @answer
 class LogLevel:
-    """The least serious messages that are written."""
+    """The log level."""
 
     level: Level
 
 
 @answer
-class Listener:
-    """A listener since the start."""
+class ListenerView:
+    """A listener and its counters since the start."""
 
     connections: int
     open: int
-    """Connections at present."""
+    """Open connections."""
     max_connections: int
     handshake_failures: int
     pool: str
@@ -46,23 +46,23 @@ class Listener:
 
 @answer
 class WorkerFacts:
-    """A process that carries traffic."""
+    """A worker process."""
 
     worker: int
     pid: int
     generation: int
-    """Of the configuration it works by."""
+    """Generation of its configuration."""
     agrees: bool
-    """It has the configuration and the rings that are in force."""
+    """Whether it uses the active configuration and rings."""
     fingerprints: dict[str, str]
-    """Of its rings, by pool."""
+    """Fingerprints of its rings, by pool."""
     connections: int
     tunnels: int
 
 
 @answer
 class Status:
-    """Everything at a glance."""
+    """State of the whole daemon."""
 
     version: str
     uptime: float
@@ -72,25 +72,27 @@ class Status:
     draining: bool
     accepting: bool
     starved: bool
-    """New connections are refused for want of memory."""
+    """New connections are refused because memory is low."""
     connections: int
     max_connections: int
     refused_connections: dict[str, int]
-    """By the limit that refused them."""
+    """Connections refused, by the limit that refused them."""
     crashes: int
-    """Connections ended by a fault of the balancer itself."""
-    loop_lag: Histogram
-    """How late the data plane's tasks get their turn."""
+    """Connections closed by an internal error."""
+    loop_lag: HistogramView
+    """Scheduling delay of data plane tasks."""
     log_lines_dropped: int
-    listeners: dict[str, Listener]
+    listeners: dict[str, ListenerView]
     processes: list[dict[str, Any]]
-    """Control and workers, as the supervisor knows them."""
+    """The control process and the workers, as the supervisor reports them."""
     workers: list[WorkerFacts]
     generation: int
-    """Of the configuration: how often it has changed since the start, counted from 1."""
+    """Generation of the configuration, counted from 1."""
     since: float
     """Unix time of the last change."""
-    last_reload: LastReload | None
+    last_reload: LastReloadView | None
     state_kept: bool
-    """Do changes outlive the daemon?"""
+    """Whether changes survive a restart of the daemon."""
+    removed_pools: dict[str, int]
+    """Tunnels left on pools that were removed, by pool."""
     pools: list[PoolWithBackends]

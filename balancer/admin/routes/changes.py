@@ -1,4 +1,4 @@
-"""What operators can change: pins, states and weights of backends, strays sent home, passes to see decisions."""
+"""Handlers that change something: pins, states and weights of backends, settling strays, trace passes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,21 +10,22 @@ from balancer.admin.server import ApiResponse
 from balancer.admin.views import settling_facts
 from balancer.overlay.entries import Entry
 from balancer.overlay.overlay import Change, Pin, SetState, SetWeight, Steer, Unpin
+from balancer.pool.tracing import Passes
 from balancer.shared.log_level import set_level
 
 TRACE_HEADER = "X-Balancer-Trace"
-"""The request header that carries a pass."""
+"""The request header that carries a trace pass."""
 
 
 async def digest(call: Call) -> ApiResponse:
-    """The digest under which a token, or a beginning of tokens, is known here."""
+    """Return the digest of a token, or of a prefix of tokens."""
     body = call.body(requests.TokenBody)
     found, prefix = call.digest(body.token, prefix=body.prefix)
     return call.answer({"digest": found, "prefix": prefix})
 
 
 async def pin(call: Call) -> ApiResponse:
-    """Bind a token to a backend."""
+    """Pin a token to a backend."""
     body = call.body(requests.PinBody)
     found, prefix = call.digest(body.token, prefix=body.prefix)
     until = None if body.seconds is None else call.services.wall() + body.seconds
@@ -33,8 +34,8 @@ async def pin(call: Call) -> ApiResponse:
 
 
 async def unpin(call: Call) -> ApiResponse:
-    """Take a pin away."""
-    prefix = call.number("prefix", 0, 8192) or None
+    """Remove a pin."""
+    prefix = call.number("prefix", 0, 65536) or None
     found = call.args["digest"]
     pins = call.pool_state.overlay.pins.values()
     if not any((each.digest, each.prefix) == (found, prefix) for each in pins):
@@ -43,12 +44,32 @@ async def unpin(call: Call) -> ApiResponse:
 
 
 async def set_state(call: Call) -> ApiResponse:
-    """Ready, drain or maint."""
-    return await _backend_changed(call, SetState(backend=call.backend, state=call.body(requests.StateBody).state))
+    """Set the state of a backend: ready, drain or maint; with ``dry_run``, only show whose tunnels it would close."""
+    body = call.body(requests.StateBody)
+    change = SetState(backend=call.backend, state=body.state, cut_after=body.cut_after)
+    if not body.dry_run:
+        return await _backend_changed(call, change)
+    cut_at = call.services.controller.try_state(call.pool, change)
+    leases = list(call.pool_state.leases.live()) if body.state != "ready" else []
+    users = [(lease, sum(place == change.backend for place in lease.sessions.values())) for lease in leases]
+    digest = call.services.pools.digest
+    listed = [{"digest": digest(lease.token), "tunnels": tunnels} for lease, tunnels in users if tunnels]
+    nobodys = sum(place == change.backend for place in call.pool_state.leases.without_token.values())
+    return call.answer(
+        {
+            "dry_run": True,
+            "pool": call.pool,
+            "backend": change.backend,
+            "state": body.state,
+            "cut_at": cut_at,
+            "users": listed,
+            "without_token": nobodys if body.state != "ready" else 0,
+        }
+    )
 
 
 async def set_weight(call: Call) -> ApiResponse:
-    """A weight, at once or over a time."""
+    """Set the weight of a backend, at once or gradually."""
     body = call.body(requests.WeightBody)
     return await _backend_changed(call, SetWeight(backend=call.backend, weight=body.weight, over=body.over))
 
@@ -59,26 +80,27 @@ async def steer(call: Call) -> ApiResponse:
 
 
 async def settle(call: Call) -> ApiResponse:
-    """Begin to send strays home; it goes on after the answer."""
+    """Start to move strays home; this goes on after the answer."""
     rate = call.body(requests.SettleBody).rate
     work = await call.nursery.start(partial(call.services.evictions.settle, call.pool, rate))
     return call.answer({"settling": settling_facts(work)}, status=202)
 
 
 async def stop_settling(call: Call) -> ApiResponse:
-    """Leave the other strays where they are."""
+    """Stop moving strays home."""
     call.services.evictions.stop_settling(call.pool)
     return call.answer({"settling": settling_facts(call.services.evictions.settling(call.pool))})
 
 
 async def trace(call: Call) -> ApiResponse:
-    """A pass with which a client is told why it is placed where it is."""
+    """Issue a pass that makes the balancer explain its decisions to one client."""
     until = int(call.services.wall() + call.body(requests.TraceBody).seconds)
-    return call.answer({"header": TRACE_HEADER, "value": call.services.passes.issue(until), "until": until})
+    value = Passes(*call.services.registry.keys.passes).issue(until)
+    return call.answer({"header": TRACE_HEADER, "value": value, "until": until})
 
 
 async def set_log_level(call: Call) -> ApiResponse:
-    """Write more or fewer messages, until the daemon ends."""
+    """Change the log level until the daemon ends."""
     level = call.body(requests.LogLevelBody).level
     set_level(level)
     await call.services.registry.relevel(level)
@@ -87,7 +109,7 @@ async def set_log_level(call: Call) -> ApiResponse:
 
 
 def made(call: Call, entry: Entry) -> dict[str, Any]:
-    """What the journal says of a change, and the version it has led to."""
+    """Return the journal entry of a change and the new version of the pool."""
     return {
         "pool": entry.pool,
         "seq": entry.seq,

@@ -1,4 +1,4 @@
-"""Explanations, past and present, and plans: made, looked at as JSON, text or picture, and applied."""
+"""Handlers that explain placement, and that make, show and apply plans."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +11,7 @@ from balancer.admin import requests
 from balancer.admin.call import ApiError, Call, as_text
 from balancer.admin.routes.changes import made
 from balancer.admin.server import ApiResponse
+from balancer.control.attached_worker import RemoteTunnel
 from balancer.control.evictions import CHUNK
 from balancer.control.plans import LivePlan, live_explanation, past_explanation
 from balancer.errors import Refused
@@ -24,7 +25,7 @@ _CANDIDATES_SHOWN = 8
 
 
 async def explain(call: Call) -> ApiResponse:
-    """Where a token goes, or went, and why. The token comes in the body and does not come back."""
+    """Explain where a token goes or went. The token is in the body and not in the answer."""
     body = call.body(requests.ExplainBody)
     token = await _token(call, body.token)
     digest = call.services.pools.digest(token)
@@ -36,16 +37,19 @@ async def explain(call: Call) -> ApiResponse:
     else:
         found = live_explanation(call.pool_state, token, trio.current_time())
         lease = call.pool_state.leases.get(token, trio.current_time())
+        found_in = _token_from(lease)
         words = f"user digest:{digest}: {_presence(lease)}"
+        if found_in:
+            words += f"\ntoken found in: {', '.join(found_in)}"
         live = {"place": lease.place, "tunnels": len(lease.sessions)} if lease is not None else None
-        about = {"digest": digest, "live": live}
+        about = {"digest": digest, "live": live, "token_from": found_in}
     if call.wants("text/plain"):
         return as_text(f"{words}\n{explain_text(call.pool, _shortened(found))}")
     return call.answer({**explain_json(call.pool, found), **about})
 
 
 async def make(call: Call) -> ApiResponse:
-    """A plan of changes; nothing is changed."""
+    """Plan changes; nothing is changed."""
     body = call.body(requests.PlanBody)
     changes = [_authored(change, call.who) for change in body.changes]
     plan = await call.services.plans.make(call.pool, changes, body.to)
@@ -53,7 +57,7 @@ async def make(call: Call) -> ApiResponse:
 
 
 async def show(call: Call) -> ApiResponse:
-    """A plan that was made before."""
+    """Show a plan."""
     plan = _known(call)
     if call.wants(SVG):
         return ApiResponse(200, (await call.services.plans.picture(plan.plan.id)).encode(), SVG)
@@ -61,7 +65,7 @@ async def show(call: Call) -> ApiResponse:
 
 
 async def apply(call: Call) -> ApiResponse:
-    """Make the changes of a plan, if the ring is still the one it was made on."""
+    """Apply a plan, if the pool has not changed since."""
     plan = _known(call)
     entry = await call.services.plans.apply(plan.plan.id, call.who)
     return call.answer({**made(call, entry), "plan": plan.plan.id, "changes": _changes(plan.changes)})
@@ -75,7 +79,7 @@ def _known(call: Call) -> LivePlan:
 
 
 def _authored(change: Change, who: str) -> Change:
-    """Pins carry their author's name; it is not the author's to choose."""
+    """Set the author of pins, which is not for the client to choose."""
     return change.model_copy(update={"author": who}) if isinstance(change, Pin) else change
 
 
@@ -95,7 +99,7 @@ def _shown(call: Call, plan: LivePlan) -> ApiResponse:
 
 
 def plan_lines(plan: LivePlan) -> list[str]:
-    """A plan for people."""
+    """Return a plan as text."""
     return [plan_text(plan.pool, plan.plan), *_users(plan)]
 
 
@@ -104,7 +108,7 @@ def _changes(changes: Sequence[Change]) -> list[dict[str, Any]]:
 
 
 def _users(plan: LivePlan) -> list[str]:
-    """Whom of the people connected now it concerns."""
+    """Return which connected users a plan affects, as text."""
     moving = sum(plan.moves.values())
     head = f"{moving} of {plan.users} connected users would belong elsewhere, with {plan.tunnels} open tunnels"
     moves = [f"  {a} -> {b}: {users}" for (a, b), users in sorted(plan.moves.items(), key=lambda each: -each[1])]
@@ -114,9 +118,15 @@ def _users(plan: LivePlan) -> list[str]:
 
 
 def _shortened(found: Explanation) -> Explanation:
-    """As many candidates as a reader wants to see: the first, and on to the one that would take over."""
+    """Return the first candidates, up to the one that would take over."""
     usable = [index for index, each in enumerate(found.candidates) if each.skipped is None]
     return replace(found, candidates=found.candidates[: max([_CANDIDATES_SHOWN - 1, *usable[:2]]) + 1])
+
+
+def _token_from(lease: Lease | None) -> list[str]:
+    """The places in requests where the tokens of a user's open tunnels were found."""
+    tunnels = [each for each in lease.sessions if isinstance(each, RemoteTunnel)] if lease is not None else []
+    return sorted({tunnel.opened.token_from for tunnel in tunnels} - {""})
 
 
 def _presence(lease: Lease | None) -> str:
@@ -129,7 +139,7 @@ def _presence(lease: Lease | None) -> str:
 
 
 async def _token(call: Call, text: str) -> bytes:
-    """The token of a body; one given by its digest is looked for among the users who are connected."""
+    """Return the token of a body; a digest is looked up among the connected users."""
     if not text.startswith("digest:"):
         return call.token(text)
     wanted, _ = call.digest(text)

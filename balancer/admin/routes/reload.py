@@ -1,6 +1,7 @@
-"""The configuration in force, its certificates, and how it gives way to the one in the file."""
+"""Handlers for the active configuration, its certificates, and reloads."""
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import trio
@@ -12,7 +13,8 @@ from balancer.admin.server import ApiResponse
 from balancer.admin.views import reload_facts
 from balancer.config.certificates import describe_pem
 from balancer.config.difference import masked
-from balancer.control.reload import Changes
+from balancer.config.scalars import format_duration
+from balancer.control.reload import Changes, RemovedHost
 from balancer.errors import ConfigError
 from balancer.ring.report import plan_json
 
@@ -20,7 +22,7 @@ DAY = 86400.0
 
 
 async def reload(call: Call) -> ApiResponse:
-    """Put the file in force, or with ``dry_run`` say what that would change."""
+    """Reload the configuration file, or with ``dry_run`` show what that would change."""
     body = call.body(requests.ReloadBody)
     reloader = call.services.reloader
     try:
@@ -33,18 +35,18 @@ async def reload(call: Call) -> ApiResponse:
 
 
 async def last(call: Call) -> ApiResponse:
-    """How the last reload went."""
+    """Show the result of the last reload."""
     return call.answer(reload_facts(call.services))
 
 
 async def config(call: Call) -> ApiResponse:
-    """The configuration in force, without its secrets."""
+    """Show the active configuration without its secrets."""
     active = call.services.registry.active
     return call.answer({"generation": active.generation, "since": active.since, "config": masked(active.config)})
 
 
 async def certificates(call: Call) -> ApiResponse:
-    """Certificates in force, and how many days they have left."""
+    """List the active certificates and the days until they expire."""
     active = call.services.registry.active
     found = []
     for listener in active.config.listener:
@@ -76,16 +78,25 @@ def _json(changes: Changes) -> dict[str, Any]:
             }
             for each in changes.plans
         ],
+        "removed": [asdict(each) for each in changes.removed],
     }
+
+
+def _left(host: RemovedHost) -> str:
+    left = f"{host.users} users with {host.tunnels} tunnels are left on it"
+    if host.cut_after == "never":
+        return f"{left}, and may stay"
+    return f"{left}; those still open {format_duration(host.cut_after)} after the reload are closed"
 
 
 def _lines(changes: Changes, *, dry: bool) -> list[str]:
     lines = [f"warning: {each}" for each in changes.warnings]
     lines += [each.text for each in changes.differences]
+    lines += [f"backend {each.backend} of pool {each.pool}: {_left(each)}" for each in changes.removed if each.tunnels]
     for plan in changes.plans:
         lines += ["", *plan_lines(plan)]
     if not changes.differences:
-        lines.append("the configuration is the one in force")
+        lines.append("the file is the active configuration")
     else:
-        lines += ["", "nothing was changed: a dry run" if dry else "all of this is in force now"]
+        lines += ["", "nothing was changed: a dry run" if dry else "all of this is active now"]
     return lines

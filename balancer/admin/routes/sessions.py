@@ -1,6 +1,8 @@
-"""Who is connected where: open tunnels, which an operator may end."""
+"""Handlers that list and close open tunnels."""
 
 from typing import Any
+
+import trio
 
 from balancer.admin.call import ApiError, Call
 from balancer.admin.server import ApiResponse
@@ -10,7 +12,7 @@ _MOST = 100_000
 
 
 async def sessions(call: Call) -> ApiResponse:
-    """Open tunnels, the oldest first: of a ``pool``, a ``backend``, a ``user`` by digest, or all."""
+    """List open tunnels, oldest first: all, or those of a ``pool``, ``backend`` or ``user`` (by digest)."""
     limit = call.number("limit", _LISTED, _MOST)
     wanted = {name: call.request.query[name] for name in ("pool", "backend", "user") if name in call.request.query}
     registry, digest = call.services.registry, call.services.pools.digest
@@ -25,17 +27,18 @@ async def sessions(call: Call) -> ApiResponse:
             "backend": opened.backend,
             "client": opened.client,
             "since": opened.since,
+            "seconds": trio.current_time() - tunnel.since,
             "bytes_in": bytes_in,
             "bytes_out": bytes_out,
         }
         if all(session[name] == value for name, value in wanted.items()):
             found.append(session)
-    found.sort(key=lambda each: each["since"])
+    found.sort(key=lambda each: -each["seconds"])
     return call.answer({"count": len(found), "sessions": found[:limit]})
 
 
 async def close(call: Call) -> ApiResponse:
-    """End a tunnel; its user may come back at once."""
+    """Close a tunnel; its user may reconnect at once."""
     worker, _, number = call.args["session"].partition("-")
     registry = call.services.registry
     attached = registry.workers.get(int(worker)) if worker.isdecimal() else None

@@ -1,5 +1,6 @@
-"""What operators can look at: the daemon, its pools and backends, pins, strays and the journal."""
+"""Handlers that only read: the daemon, pools and backends, pins, strays and the journal."""
 
+import time
 from dataclasses import asdict
 from importlib.metadata import version as installed
 
@@ -14,17 +15,17 @@ from balancer.ring.report import show_json, show_text
 from balancer.shared.log_level import level
 
 _LISTED = 1000
-"""Strays and entries listed at most, unless the client says another number."""
+"""Default of ``limit`` for strays and journal entries."""
 _MOST = 100_000
 
 
 async def health(call: Call) -> ApiResponse:
-    """The process lives."""
+    """Answer while the process lives."""
     return call.answer({"ok": True})
 
 
 async def ready(call: Call) -> ApiResponse:
-    """The daemon accepts connections, and there is a backend to take them."""
+    """Answer whether the daemon accepts connections and has an available backend."""
     services = call.services
     gauges = services.gauges()
     now = trio.current_time()
@@ -41,22 +42,23 @@ async def ready(call: Call) -> ApiResponse:
 
 
 async def metrics(call: Call) -> ApiResponse:
-    """For Prometheus."""
+    """Return the metrics for Prometheus."""
     body, content_type = await call.metrics.exposition(as_openmetrics=call.wants("application/openmetrics-text"))
-    call.services.counters.save()  # before anybody hears of it, so that it never is less afterwards
+    call.services.counters.save()  # counted first, so that the number never falls afterwards
     return ApiResponse(200, body, content_type)
 
 
 async def status(call: Call) -> ApiResponse:
-    """Everything at a glance."""
+    """Show the state of the whole daemon."""
     services = call.services
     return call.answer(
         {
             "version": installed("balancer"),
-            "uptime": services.wall() - services.gauges()["started"],
+            "uptime": time.monotonic() - services.lifecycle.began,
             **services.gauges(),
             **reload_facts(services),
             "state_kept": services.persistent,
+            "removed_pools": services.registry.removed_pools(),
             "pools": [
                 {**call.views.pool(pool_state), "backend": call.views.backends(pool_state)}
                 for pool_state in services.pools.states.values()
@@ -66,23 +68,23 @@ async def status(call: Call) -> ApiResponse:
 
 
 async def pools(call: Call) -> ApiResponse:
-    """All pools."""
+    """List all pools."""
     pool_states = call.services.pools.states.values()
     return call.answer({"pools": [call.views.pool(pool_state) for pool_state in pool_states]})
 
 
 async def pool(call: Call) -> ApiResponse:
-    """One pool."""
+    """Show a pool with its backends."""
     return call.answer(call.views.pool(call.pool_state))
 
 
 async def backends(call: Call) -> ApiResponse:
-    """The backends of a pool."""
+    """List the backends of a pool."""
     return call.answer({"pool": call.pool, "backends": call.views.backends(call.pool_state)})
 
 
 async def ring(call: Call) -> ApiResponse:
-    """The ring in force: shares, points, balance."""
+    """Show the active ring: shares, points, balance."""
     pool_state = call.pool_state
     algorithm = pool_state.config.ring.algorithm
     if call.wants("text/plain"):
@@ -91,13 +93,13 @@ async def ring(call: Call) -> ApiResponse:
 
 
 async def pins(call: Call) -> ApiResponse:
-    """The pins of a pool, by digest."""
+    """List the pins of a pool, by digest."""
     found = [pin.model_dump(mode="json", exclude={"op"}) for pin in call.pool_state.overlay.pins.values()]
     return call.answer({"pool": call.pool, "pins": found})
 
 
 async def strays(call: Call) -> ApiResponse:
-    """Users who are not where they belong, and how far sending them home is."""
+    """List strays, and the progress of moving them home."""
     evictions = call.services.evictions
     found = await evictions.strays(call.pool)
     settling = settling_facts(evictions.settling(call.pool))
@@ -106,7 +108,7 @@ async def strays(call: Call) -> ApiResponse:
 
 
 async def journal(call: Call) -> ApiResponse:
-    """The newest entries of a pool's journal, oldest first."""
+    """Show the newest entries of a pool's journal, oldest first."""
     limit = call.number("limit", _LISTED, _MOST, least=1)
     entries, count = await trio.to_thread.run_sync(call.services.pools.journal.newest, call.pool, limit)
     secret = {"config": {"ring": {"seed"}}}
@@ -116,7 +118,7 @@ async def journal(call: Call) -> ApiResponse:
 
 
 async def events(call: Call) -> ApiResponse:
-    """What changes, as it happens (server-sent events), behind ``Last-Event-ID`` or from the ``last`` few on."""
+    """Stream events (server-sent events) after ``Last-Event-ID``, or starting with the ``last`` ones."""
     found = call.services.events
     seen = call.request.headers.get("last-event-id")
     place = found.newest(call.number("last", 0, KEPT)) if seen is None else found.place_of(seen)
@@ -125,5 +127,5 @@ async def events(call: Call) -> ApiResponse:
 
 
 async def log_level(call: Call) -> ApiResponse:
-    """How serious a message must be to be written."""
+    """Show the log level."""
     return call.answer({"level": level()})

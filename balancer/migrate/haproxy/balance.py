@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import number
+from balancer.migrate.haproxy.variable import Sample, hashed_variable, samples
 from balancer.migrate.haproxy.words import Line
 from balancer.migrate.outcome import Notes
-from balancer.migrate.toml import Table
+from balancer.migrate.toml import TomlTable
 
 _PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
@@ -20,17 +21,23 @@ _HDR = re.compile(r"hdr\(([^()]+)\)")
 _SAMPLE = re.compile(r"(url_param|urlp|req\.hdr|hdr|src|path|req\.cook|cook)(?:\(([^(),]*)\))?")
 _WITHOUT_HASH = ("roundrobin", "static-rr", "leastconn", "first", "random")
 _FUNCTIONS = ("sdbm", "djb2", "wt6", "crc32", "none")
-_LONGEST = 8192
+_LONGEST = 65536
+_OF_PLACES = ("source", "param", "header", "cookie", "duplicates")
 
 
-def write_balance(pool: Table, proxy: Proxy, notes: Notes) -> bool:
-    """Write the tables ``pool.token`` and ``pool.ring``; return whether the backend places by a hash."""
+def write_balance(pool: TomlTable, proxy: Proxy, fronts: Sequence[Proxy], notes: Notes) -> bool:
+    """Write the tables ``pool.token`` and ``pool.ring``; return whether the backend places by a hash.
+
+    ``fronts`` are the proxies that lead to it.
+    """
     line = proxy.last("balance")
     words = list(line.words[1:]) if line else ["roundrobin"]
     at = line or proxy.head
     token = pool.table("token")
     try:
-        hashed = _token(token, words, proxy.mode, at, notes)
+        if variable := hashed_variable(proxy):
+            _places(token, samples(variable, proxy, fronts), at)
+        hashed = bool(variable) or _token(token, words, proxy.mode, at, notes)
         if hashed and proxy.mode == "tcp" and words[0] != "source":
             message = f"haproxy ignores {shown(words[0])} in mode tcp: here each client address has its host"
             notes.remark(at.file, at.number, "balance", message)
@@ -51,7 +58,7 @@ def write_balance(pool: Table, proxy: Proxy, notes: Notes) -> bool:
     return hashed
 
 
-def _token(token: Table, words: Sequence[str], mode: str, line: Line, notes: Notes) -> bool:
+def _token(token: TomlTable, words: Sequence[str], mode: str, line: Line, notes: Notes) -> bool:
     header = _HDR.fullmatch(words[0]) if words else None
     if header:
         _named(token, "header", header[1], line)
@@ -81,7 +88,7 @@ def _token(token: Table, words: Sequence[str], mode: str, line: Line, notes: Not
     return True
 
 
-def _named(token: Table, source: str, name: str, line: Line, takes: str = "first") -> None:
+def _named(token: TomlTable, source: str, name: str, line: Line, takes: str = "first") -> None:
     if source == "query":
         if not _PARAM.fullmatch(name):
             raise ValueError(f"the parameter {shown(name)} is not allowed in pool.token.param")
@@ -100,7 +107,7 @@ def _named(token: Table, source: str, name: str, line: Line, takes: str = "first
     token.set("max_length", _LONGEST, "haproxy has no limit")
 
 
-def _uri(token: Table, words: Sequence[str]) -> None:
+def _uri(token: TomlTable, words: Sequence[str]) -> None:
     rest = iter(words)
     token.set("source", "path", "balance uri")
     for word in rest:
@@ -117,7 +124,25 @@ def _uri(token: Table, words: Sequence[str]) -> None:
                 raise ValueError(f"{shown(word)} is not an option of balance uri")
 
 
-def _sample(token: Table, expression: str, line: Line) -> None:
+def _places(token: TomlTable, found: Sequence[Sample], line: Line) -> None:
+    """Write the places that a variable is set from: the first is the source, the others its fallback."""
+    _sample(token, found[0].expression, found[0].line)
+    if len(found) == 1:
+        return
+    places = []
+    for sample in found[1:]:
+        place = TomlTable("")
+        _sample(place, sample.expression, sample.line)
+        keys = {key: value for key, (value, _) in place.keys.items()}
+        if "source" not in keys and "param" in keys:
+            keys = {"source": "query", **keys}
+        if keys["source"] not in ("query", "header", "cookie"):
+            raise ValueError(f"the value of {shown(sample.expression)} cannot be a fallback here")
+        places.append({key: keys[key] for key in _OF_PLACES if key in keys})
+    token.set("fallback", places, f"{line.words[2]}, in the order in which its values count")
+
+
+def _sample(token: TomlTable, expression: str, line: Line) -> None:
     """Convert ``balance hash`` if its sample has the same bytes as another source."""
     match = _SAMPLE.fullmatch(expression)
     fetch, name = (match[1], match[2]) if match else ("", "")
@@ -135,7 +160,7 @@ def _sample(token: Table, expression: str, line: Line) -> None:
         )
 
 
-def _unplaced(token: Table, algorithm: str, mode: str, line: Line, notes: Notes) -> None:
+def _unplaced(token: TomlTable, algorithm: str, mode: str, line: Line, notes: Notes) -> None:
     """Write a token for a pool without a hash: here every pool has a ring, and the operator chooses its key."""
     if mode == "tcp":
         message = "does not place users; here each client address has its host (pool.token)"
@@ -147,7 +172,7 @@ def _unplaced(token: Table, algorithm: str, mode: str, line: Line, notes: Notes)
     notes.remark(line.file, line.number, f"balance {algorithm}" if line.words[0] == "balance" else "balance", message)
 
 
-def _hash_type(ring: Table, proxy: Proxy) -> None:
+def _hash_type(ring: TomlTable, proxy: Proxy) -> None:
     ring.set(
         "algorithm",
         "haproxy",
@@ -172,7 +197,7 @@ def _hash_type(ring: Table, proxy: Proxy) -> None:
             )
 
 
-def _bound(ring: Table, proxy: Proxy) -> None:
+def _bound(ring: TomlTable, proxy: Proxy) -> None:
     factor = proxy.last("hash-balance-factor")
     if factor is not None and len(factor.words) > 1 and (bound := number(factor.words[1], 0, 65535)):
         if bound <= 100:

@@ -8,7 +8,7 @@ from balancer.config.scalars import shown
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.words import Line
 from balancer.migrate.outcome import Notes
-from balancer.migrate.toml import Table
+from balancer.migrate.toml import TomlTable
 
 _HOST = re.compile(r"\r?\nhost:[ \t]*([^\r\n]+)", re.IGNORECASE)
 _HOST_VALUE = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,253}")
@@ -18,7 +18,7 @@ _STATUSES = range(200, 600)
 _PLAIN = re.compile(r"[A-Za-z0-9 _/:=\"'<>,;!@#&%~-]*")
 
 
-def write_http(health: Table, proxy: Proxy, notes: Notes) -> None:
+def write_http(health: TomlTable, proxy: Proxy, notes: Notes) -> None:
     """Write the request and the expected answer to the table ``health``."""
     line = proxy.last("option httpchk") or proxy.head
     words = line.words[2:]
@@ -72,7 +72,7 @@ def _headers(words: Sequence[str]) -> list[tuple[str, str]]:
     return [(words[at + 1], words[at + 2]) for at, word in enumerate(words[:-2]) if word == "hdr"]
 
 
-def _expect(health: Table, line: Line, notes: Notes) -> None:
+def _expect(health: TomlTable, line: Line, notes: Notes) -> None:
     words = list(line.words[2:])
     while words and words[0] in (
         "comment",

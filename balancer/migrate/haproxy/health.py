@@ -8,10 +8,10 @@ from balancer.config.scalars import shown
 from balancer.migrate.haproxy.check_http import write_http
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import milliseconds
-from balancer.migrate.haproxy.server import Server
+from balancer.migrate.haproxy.server import HaproxyServer
 from balancer.migrate.haproxy.words import Line
 from balancer.migrate.outcome import Notes
-from balancer.migrate.toml import Table, duration
+from balancer.migrate.toml import TomlTable, duration
 
 _INTER = 2000
 _RISE, _FALL = 2, 3
@@ -31,7 +31,9 @@ class Times:
     fall: int
 
 
-def write_health(pool: Table, proxy: Proxy, servers: Sequence[Server], spread: int, notes: Notes) -> Times | None:
+def write_health(
+    pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer], spread: int, notes: Notes
+) -> Times | None:
     """Write ``pool.health``; return what most servers have, or None if none is probed. ``spread`` is in percent."""
     probed = [server for server in servers if server.get("check") is not None]
     if not probed:
@@ -71,7 +73,7 @@ def write_health(pool: Table, proxy: Proxy, servers: Sequence[Server], spread: i
     return common
 
 
-def write_difference(backend: Table, server: Server, common: Times | None, notes: Notes) -> None:
+def write_difference(backend: TomlTable, server: HaproxyServer, common: Times | None, notes: Notes) -> None:
     """Write what differs in the probes of one server."""
     if common is None:
         return
@@ -87,7 +89,7 @@ def write_difference(backend: Table, server: Server, common: Times | None, notes
     table.set("fall", own.fall if own.fall != common.fall else None)
 
 
-def times(server: Server, notes: Notes) -> Times:
+def times(server: HaproxyServer, notes: Notes) -> Times:
     """Return the times of a server's probes; ``fastinter`` is ignored unless it is shorter than ``inter``."""
 
     def given(option: str) -> int | None:
@@ -109,7 +111,7 @@ def _time(text: str, notes: Notes, line: Line) -> int:
         return _INTER
 
 
-def _kind(proxy: Proxy, probed: Sequence[Server]) -> str:
+def _kind(proxy: Proxy, probed: Sequence[HaproxyServer]) -> str:
     options = [line.words[1] for line in proxy.all("option") if len(line.words) > 1]
     chosen = [each for each in options if each in _KINDS or each.partition("-")[0] in _OTHER_KINDS or each == "smtpchk"]
     if chosen[-1:] == ["httpchk"] and proxy.last("option httpchk"):
@@ -119,7 +121,7 @@ def _kind(proxy: Proxy, probed: Sequence[Server]) -> str:
     return "tls" if any(server.get("check-ssl") is not None for server in probed) else "tcp"
 
 
-def _tls(health: Table, proxy: Proxy, probed: Sequence[Server]) -> None:
+def _tls(health: TomlTable, proxy: Proxy, probed: Sequence[HaproxyServer]) -> None:
     tls = health.table("tls")
     if proxy.last("option ssl-hello-chk"):
         tls.set("verify", False, "any answer to a ClientHello is accepted")
@@ -128,7 +130,7 @@ def _tls(health: Table, proxy: Proxy, probed: Sequence[Server]) -> None:
     tls.set("server_name", next((name for server in probed if (name := server.get("check-sni"))), None))
 
 
-def _on_down(health: Table, probed: Iterable[Server], notes: Notes) -> None:
+def _on_down(health: TomlTable, probed: Iterable[HaproxyServer], notes: Notes) -> None:
     actions = [server.options.get("on-marked-down") for server in probed]
     if all(action and action[0] == "shutdown-sessions" for action in actions):
         health.set("on_down", "close", "on-marked-down shutdown-sessions")
@@ -139,7 +141,7 @@ def _on_down(health: Table, probed: Iterable[Server], notes: Notes) -> None:
             notes.remark(action[1].file, action[1].number, "server on-marked-down", message)
 
 
-def _passive(health: Table, probed: Iterable[Server], notes: Notes) -> None:
+def _passive(health: TomlTable, probed: Iterable[HaproxyServer], notes: Notes) -> None:
     observing = [server for server in probed if server.get("observe")]
     if not observing:
         return
@@ -159,7 +161,7 @@ def _passive(health: Table, probed: Iterable[Server], notes: Notes) -> None:
     passive.set("failure_rate", 0.0, "haproxy counts only consecutive failures")
 
 
-def _agent(health: Table, probed: Iterable[Server], notes: Notes) -> None:
+def _agent(health: TomlTable, probed: Iterable[HaproxyServer], notes: Notes) -> None:
     asked = [server for server in probed if server.get("agent-check") is not None]
     ports = Counter(port for server in asked if (port := server.get("agent-port")))
     if not ports:

@@ -15,13 +15,14 @@ from balancer.migrate.haproxy.known_proxy import KEYWORDS
 from balancer.migrate.haproxy.listener import Listeners
 from balancer.migrate.haproxy.pool import Target, usable, write_pool
 from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
-from balancer.migrate.haproxy.route import Rule, rules
-from balancer.migrate.haproxy.server import Server, servers
+from balancer.migrate.haproxy.route import BackendRule, rules
+from balancer.migrate.haproxy.server import HaproxyServer, servers
 from balancer.migrate.haproxy.settings import Globals, bases, global_section, spread, tls_defaults, write_settings
-from balancer.migrate.haproxy.source import SECTIONS, Section, read
+from balancer.migrate.haproxy.source import SECTIONS, HaproxySection, read
+from balancer.migrate.haproxy.variable import hashed_variables, sets
 from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes, Outcome, Surroundings
-from balancer.migrate.toml import Table
+from balancer.migrate.toml import TomlTable
 
 _FORWARDFOR = "exceptions and other header names: X-Forwarded-For always has the client; see listener.trusted"
 _ACTIONS = ("http-request", "redirect", "tcp-request")
@@ -39,7 +40,7 @@ def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome
     notes.check()
 
     names = ", ".join(map(str, paths))
-    top = Table("", f"Made from {names} by `balancer import haproxy`. Comments say where a value comes from.")
+    top = TomlTable("", f"Made from {names} by `balancer import haproxy`. Comments say where a value comes from.")
     known = {proxy.name for proxy in every if proxy.balances}
     _write_proxies(top, settings, active, known, paths[0], surroundings, notes)
     notes.check()
@@ -47,7 +48,7 @@ def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome
 
 
 def _write_proxies(
-    top: Table,
+    top: TomlTable,
     settings: Globals,
     active: Sequence[Proxy],
     known: Set[str],
@@ -75,21 +76,18 @@ def _write_proxies(
         if proxy.name not in pools:
             _tell_unusable(proxy, members[proxy.name], notes)
             continue
+        leading = [each for each in fronts if any(rule.backend == proxy.name for rule in each[2])]
         ports = frozenset(
-            int(address.rpartition(":")[2])
-            for _, bound, chosen in fronts
-            if any(rule.backend == proxy.name for rule in chosen)
-            for bind in bound
-            for address in bind.addresses
+            int(address.rpartition(":")[2]) for _, bound, _ in leading for bind in bound for address in bind.addresses
         )
-        target = Target(surroundings, where, verify, spread_percent, ports)
+        target = Target(surroundings, where, verify, spread_percent, [front for front, _, _ in leading], ports)
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):
         notes.problem(str(first), None, "", "no frontend leads to a server: nothing to import")
 
 
-def _page(fronts: Sequence[tuple[Proxy, list[Bind], list[Rule]]], pools: Mapping[str, str]) -> int | None:
+def _page(fronts: Sequence[tuple[Proxy, list[Bind], list[BackendRule]]], pools: Mapping[str, str]) -> int | None:
     """Return the port of the statistics page, if nothing else uses it."""
     for proxy, bound, chosen in fronts:
         if proxy.all("stats") and not any(rule.backend in pools for rule in chosen):
@@ -110,7 +108,9 @@ def _active(every: Sequence[Proxy], notes: Notes) -> list[Proxy]:
     return found
 
 
-def _check_references(fronts: Sequence[tuple[Proxy, list[Bind], list[Rule]]], known: Set[str], notes: Notes) -> None:
+def _check_references(
+    fronts: Sequence[tuple[Proxy, list[Bind], list[BackendRule]]], known: Set[str], notes: Notes
+) -> None:
     for _, _, chosen in fronts:
         for rule in chosen:
             if rule.backend not in known:
@@ -118,13 +118,13 @@ def _check_references(fronts: Sequence[tuple[Proxy, list[Bind], list[Rule]]], kn
                 notes.problem(rule.line.file, rule.line.number, rule.line.words[0], message)
 
 
-def _tell_unusable(proxy: Proxy, members: Sequence[Server], notes: Notes) -> None:
+def _tell_unusable(proxy: Proxy, members: Sequence[HaproxyServer], notes: Notes) -> None:
     message = "has no active server: not converted" if members else "has no servers: not converted"
     if proxy.kind != "listen" or members:
         notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message)
 
 
-def _tell_sections(sections: Sequence[Section], notes: Notes) -> None:
+def _tell_sections(sections: Sequence[HaproxySection], notes: Notes) -> None:
     for section in sections:
         if section.kind in SECTIONS:
             notes.remark(section.head.file, section.head.number, section.kind, SECTIONS[section.kind])
@@ -135,10 +135,11 @@ def _tell_sections(sections: Sequence[Section], notes: Notes) -> None:
 
 def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
     """Report each line that no module reads."""
+    variables = hashed_variables(every)
     for proxy in every:
         for line in (*proxy.inherited, *proxy.own):
             keyword = keyword_of(line)
-            if keyword is None:
+            if keyword is None or sets(line) in variables:
                 continue
             if line.words[0] in _ACTIONS:
                 tell(line, notes)
@@ -152,5 +153,5 @@ def _left_out(notes: Notes) -> str:
     """Return what has no counterpart as a comment for the end of the file."""
     if not notes.remarks:
         return ""
-    table = Table("", "Not converted, by line:\n" + "\n".join(map(str, notes.remarks)))
+    table = TomlTable("", "Not converted, by line:\n" + "\n".join(map(str, notes.remarks)))
     return f"\n{table}"

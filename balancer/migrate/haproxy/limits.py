@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from balancer.config.model import MAX_CONNECTIONS
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import milliseconds, number
-from balancer.migrate.haproxy.server import Server
+from balancer.migrate.haproxy.server import HaproxyServer
 from balancer.migrate.outcome import Notes
-from balancer.migrate.toml import Table, duration
+from balancer.migrate.toml import TomlTable, duration
 
 _MOST_RETRIES = 1000
 
 
-def write_limits(pool: Table, proxy: Proxy, servers: Sequence[Server], hashed: bool, notes: Notes) -> int:
+def write_limits(pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer], hashed: bool, notes: Notes) -> int:
     """Write the limits and retries of the pool; return the limit of most servers, 0 if there is none."""
     common = Counter(limit(server) for server in servers).most_common(1)[0][0]
     pool.set("max_connections", common or None, "maxconn")
@@ -36,12 +36,12 @@ def write_limits(pool: Table, proxy: Proxy, servers: Sequence[Server], hashed: b
     return common
 
 
-def limit(server: Server) -> int:
+def limit(server: HaproxyServer) -> int:
     """Return the limit of concurrent connections, 0 if there is none."""
     return min(int(server.get("maxconn") or 0), MAX_CONNECTIONS)
 
 
-def _queue(pool: Table, proxy: Proxy, servers: Sequence[Server], notes: Notes) -> None:
+def _queue(pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer], notes: Notes) -> None:
     lengths = [int(server.get("maxqueue") or 0) for server in servers]
     longest = MAX_CONNECTIONS if 0 in lengths else min(max(lengths), MAX_CONNECTIONS)
     pool.set("queue", longest, "maxqueue, the longest of all servers; without it haproxy has no limit")

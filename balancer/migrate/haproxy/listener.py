@@ -12,12 +12,12 @@ from balancer.config.scalars import shown
 from balancer.migrate.haproxy.acl import KEYS, Match
 from balancer.migrate.haproxy.bind import Bind
 from balancer.migrate.haproxy.proxy import Proxy
-from balancer.migrate.haproxy.route import Rule, described, https_only
+from balancer.migrate.haproxy.route import BackendRule, described, https_only
 from balancer.migrate.haproxy.scalars import number
 from balancer.migrate.haproxy.words import Line
 from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes
-from balancer.migrate.toml import Table
+from balancer.migrate.toml import TomlTable
 
 _PRIVATE = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"]
 
@@ -25,14 +25,14 @@ _PRIVATE = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1
 class Listeners:
     """Appends listeners, proxy by proxy; ``pools`` maps backends that became pools to our names."""
 
-    def __init__(self, top: Table, pools: Mapping[str, str], notes: Notes) -> None:
+    def __init__(self, top: TomlTable, pools: Mapping[str, str], notes: Notes) -> None:
         self._top = top
         self._pools = pools
         self._notes = notes
         self._taken: set[str] = set()
         self._bound: dict[str, Bind] = {}
 
-    def write(self, proxy: Proxy, binds: Sequence[Bind], rules: Sequence[Rule]) -> None:
+    def write(self, proxy: Proxy, binds: Sequence[Bind], rules: Sequence[BackendRule]) -> None:
         """Append the listeners of ``proxy``."""
         redirect = https_only(proxy, self._notes)
         for group in _groups(binds):
@@ -48,7 +48,7 @@ class Listeners:
             self._bound_once(group)
             self._write(proxy, group, list(self._known(own)))
 
-    def _readable(self, rule: Rule, proxy: Proxy) -> bool:
+    def _readable(self, rule: BackendRule, proxy: Proxy) -> bool:
         if proxy.mode == "http" or not (rule.match.host or rule.match.path or rule.match.path_prefix):
             return True
         message = "requests are not read in mode tcp: only SNI can choose a route"
@@ -62,7 +62,7 @@ class Listeners:
                     message = f"{address} is bound already in line {other.line}"
                     self._notes.problem(bind.line.file, bind.line.number, "bind", message)
 
-    def _known(self, rules: Sequence[Rule]) -> Iterator[Rule]:
+    def _known(self, rules: Sequence[BackendRule]) -> Iterator[BackendRule]:
         """The rules that lead to a pool."""
         for rule in rules:
             if rule.backend in self._pools:
@@ -71,7 +71,7 @@ class Listeners:
                 message = f"the backend {shown(rule.backend)} is no pool here: its requests go by the rules after this"
                 self._notes.remark(rule.line.file, rule.line.number, rule.line.words[0], message)
 
-    def _write(self, proxy: Proxy, group: Sequence[Bind], rules: list[Rule]) -> None:
+    def _write(self, proxy: Proxy, group: Sequence[Bind], rules: list[BackendRule]) -> None:
         head, first = proxy.head, group[0]
         if not rules:
             where = ", ".join(address for bind in group for address in bind.addresses[:2])
@@ -116,7 +116,7 @@ def _groups(binds: Sequence[Bind]) -> list[list[Bind]]:
     return list(groups.values())
 
 
-def _limit(listener: Table, proxy: Proxy, group: Sequence[Bind], notes: Notes) -> None:
+def _limit(listener: TomlTable, proxy: Proxy, group: Sequence[Bind], notes: Notes) -> None:
     line = proxy.last("maxconn")
     if line is not None and len(line.words) > 1:
         try:
@@ -129,7 +129,7 @@ def _limit(listener: Table, proxy: Proxy, group: Sequence[Bind], notes: Notes) -
             notes.remark(bind.line.file, bind.line.number, "bind maxconn", message)
 
 
-def _proxy_header(listener: Table, proxy: Proxy, bind: Bind, notes: Notes) -> None:
+def _proxy_header(listener: TomlTable, proxy: Proxy, bind: Bind, notes: Notes) -> None:
     expected = [line for line in proxy.all("tcp-request connection") if line.words[2:4] == ("expect-proxy", "layer4")]
     networks = [network for line in expected for network in _sources(line)]
     if "accept-proxy" in bind.options or (expected and not networks):

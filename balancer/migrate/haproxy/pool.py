@@ -12,10 +12,10 @@ from balancer.migrate.haproxy.health import write_difference, write_health
 from balancer.migrate.haproxy.limits import limit, write_limits
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import is_address
-from balancer.migrate.haproxy.server import OPTIONS, Server
+from balancer.migrate.haproxy.server import OPTIONS, HaproxyServer
 from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes, Surroundings
-from balancer.migrate.toml import Table
+from balancer.migrate.toml import TomlTable
 
 _SNI_NAME = re.compile(r"str\((?:'([^']*)'|\"([^\"]*)\"|([^()]*))\)")
 _BY_ID = "\nPlacement depends on the ids of servers: give a new server a new id, and the other users stay."
@@ -33,16 +33,20 @@ class Target:
     """Whether certificates of servers are verified by default (``ssl-server-verify``)."""
     spread: int
     """By how many percent checks are spread."""
+    fronts: Sequence[Proxy]
+    """The proxies that lead to the backend."""
     ports: frozenset[int]
     """Ports of the frontends that use the backend, which are those of servers without a port."""
 
 
-def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], target: Target, notes: Notes) -> None:
+def write_pool(
+    top: TomlTable, name: str, proxy: Proxy, servers: Sequence[HaproxyServer], target: Target, notes: Notes
+) -> None:
     """Append the pool."""
     pool = top.element("pool", f"{proxy.kind} {proxy.name} ({proxy.head})")
     pool.set("name", name, "" if name == proxy.name else f"in place of {proxy.name}")
     _options(servers, notes)
-    hashed = write_balance(pool, proxy, notes)
+    hashed = write_balance(pool, proxy, target.fronts, notes)
     if hashed:
         _hash_key(pool, servers, notes)
         by_id = any(line.words[1:2] == ("consistent",) for line in proxy.all("hash-type")[-1:])
@@ -53,7 +57,7 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
     common_limit = write_limits(pool, proxy, servers, hashed, notes)
     common = write_health(pool, proxy, servers, target.spread, notes)
     taken: set[str] = set()
-    addresses: dict[str, Server] = {}
+    addresses: dict[str, HaproxyServer] = {}
     for server in servers:
         address, comment = _address(server, target, notes)
         if address is None:
@@ -77,26 +81,26 @@ def write_pool(top: Table, name: str, proxy: Proxy, servers: Sequence[Server], t
         write_difference(table, server, common, notes)
 
 
-def usable(servers: Sequence[Server]) -> bool:
+def usable(servers: Sequence[HaproxyServer]) -> bool:
     """Return whether there is an active server."""
     return any(server.weight and server.get("disabled") is None and server.get("backup") is None for server in servers)
 
 
-def _options(servers: Sequence[Server], notes: Notes) -> None:
+def _options(servers: Sequence[HaproxyServer], notes: Notes) -> None:
     for server in servers:
         for option, (_, line) in server.options.items():
             if option in OPTIONS and (message := OPTIONS[option][1]):
                 notes.remark(line.file, line.number, f"server {option}", message)
 
 
-def _backups(proxy: Proxy, servers: Sequence[Server], notes: Notes) -> None:
+def _backups(proxy: Proxy, servers: Sequence[HaproxyServer], notes: Notes) -> None:
     line = proxy.last("option allbackups")
     if line is not None and sum(server.get("backup") is not None for server in servers) > 1:
         message = "uses all backups at once: here the first one that is up gets all users"
         notes.remark(line.file, line.number, "option allbackups", message)
 
 
-def _hash_key(pool: Table, servers: Sequence[Server], notes: Notes) -> None:
+def _hash_key(pool: TomlTable, servers: Sequence[HaproxyServer], notes: Notes) -> None:
     keys = {server.get("hash-key") or "id" for server in servers}
     ring = next(table for table in pool.tables if table.header == "[pool.ring]")
     if keys != {"id"}:
@@ -107,8 +111,8 @@ def _hash_key(pool: Table, servers: Sequence[Server], notes: Notes) -> None:
         ring.set("hash_key", min(keys))
 
 
-def _proxy_header(pool: Table, servers: Sequence[Server], notes: Notes) -> None:
-    def version(server: Server) -> str:
+def _proxy_header(pool: TomlTable, servers: Sequence[HaproxyServer], notes: Notes) -> None:
+    def version(server: HaproxyServer) -> str:
         if any(server.get(word) is not None for word in OPTIONS if word.startswith("send-proxy-v2")):
             return "v2"
         return "off" if server.get("send-proxy") is None else "v1"
@@ -117,7 +121,13 @@ def _proxy_header(pool: Table, servers: Sequence[Server], notes: Notes) -> None:
 
 
 def _one(
-    table: Table, key: str, default: object, servers: Sequence[Server], given: Sequence[str], what: str, notes: Notes
+    table: TomlTable,
+    key: str,
+    default: object,
+    servers: Sequence[HaproxyServer],
+    given: Sequence[str],
+    what: str,
+    notes: Notes,
 ) -> None:
     """Set a key of the pool from its servers, which must agree."""
     common = Counter(given).most_common(1)[0][0]
@@ -129,7 +139,7 @@ def _one(
         table.set(key, common, what)
 
 
-def _tls(pool: Table, servers: Sequence[Server], target: Target, notes: Notes) -> None:
+def _tls(pool: TomlTable, servers: Sequence[HaproxyServer], target: Target, notes: Notes) -> None:
     tls = pool.table("tls")
     over_tls = [server for server in servers if server.get("ssl") is not None]
     if not over_tls:
@@ -160,13 +170,13 @@ def _tls(pool: Table, servers: Sequence[Server], target: Target, notes: Notes) -
         tls.set("key", path)
 
 
-def _sni(server: Server) -> str | None:
+def _sni(server: HaproxyServer) -> str | None:
     found = _SNI_NAME.fullmatch(server.get("sni") or "")
     given = next((each for each in found.groups() if each), None) if found else None
     return given or server.get("verifyhost") or None
 
 
-def _address(server: Server, target: Target, notes: Notes) -> tuple[str | None, str]:
+def _address(server: HaproxyServer, target: Target, notes: Notes) -> tuple[str | None, str]:
     """Return the address as our configuration writes it, and a comment; None if there is none, which is reported."""
 
     def problem(message: str) -> tuple[None, str]:
@@ -200,7 +210,7 @@ def _address(server: Server, target: Target, notes: Notes) -> tuple[str | None, 
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), comment
 
 
-def _check_address(table: Table, server: Server, address: str, notes: Notes) -> None:
+def _check_address(table: TomlTable, server: HaproxyServer, address: str, notes: Notes) -> None:
     host, port = server.get("addr"), server.get("port")
     if server.get("check") is None or (host is None and port is None):
         return
@@ -215,7 +225,7 @@ def _check_address(table: Table, server: Server, address: str, notes: Notes) -> 
     table.set("check_address", f"{f'[{bare}]' if ':' in bare else bare}:{port or own_port}", "addr and port")
 
 
-def _weight(table: Table, server: Server, notes: Notes) -> None:
+def _weight(table: TomlTable, server: HaproxyServer, notes: Notes) -> None:
     if server.get("backup") is not None:
         table.set("backup", True)
         if server.get("disabled") is not None or not server.weight:

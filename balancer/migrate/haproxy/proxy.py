@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.known_proxy import KEYWORDS, OBSOLETE
-from balancer.migrate.haproxy.source import PROXIES, Section
+from balancer.migrate.haproxy.source import PROXIES, HaproxySection
 from balancer.migrate.haproxy.words import Line
 from balancer.migrate.outcome import Notes
 
@@ -67,10 +67,10 @@ class Proxy:
         return found
 
 
-def proxies(sections: Sequence[Section], notes: Notes) -> list[Proxy]:
+def proxies(sections: Sequence[HaproxySection], notes: Notes) -> list[Proxy]:
     """Return the proxies in order, with known keywords only."""
     found: list[Proxy] = []
-    current = _Defaults(Section("defaults", "", Line("", 0, ())), [])
+    current = _Defaults(HaproxySection("defaults", "", Line("", 0, ())), [])
     every: list[_Defaults] = []
     for section in sections:
         if section.kind not in (*PROXIES, "defaults"):
@@ -100,7 +100,7 @@ def proxies(sections: Sequence[Section], notes: Notes) -> list[Proxy]:
 
 @dataclass
 class _Defaults:
-    section: Section
+    section: HaproxySection
     lines: list[Line]
     used: bool = False
 
@@ -114,7 +114,7 @@ def keyword_of(line: Line) -> str | None:
     return None
 
 
-def _known(section: Section, notes: Notes) -> Iterator[Line]:
+def _known(section: HaproxySection, notes: Notes) -> Iterator[Line]:
     for line in section.lines:
         keyword = keyword_of(line)
         old = next((old for old in (" ".join(line.words[:2]), line.words[0]) if old in OBSOLETE), None)

@@ -15,7 +15,7 @@ _MAP = re.compile(r"%\[(.+?),map(_str|_beg|_end|_dom)?\(([^,()]+)(?:,([^,()]+))?
 
 
 @dataclass(frozen=True)
-class Rule:
+class BackendRule:
     """A choice of a pool: the name of haproxy's backend, and what a request must match."""
 
     backend: str
@@ -23,11 +23,11 @@ class Rule:
     line: Line
 
 
-def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
+def rules(proxy: Proxy, notes: Notes) -> list[BackendRule]:
     """Return the choices of a frontend in order; the last one has no condition if there is a default."""
     acls = conditions(proxy, notes)
     used: set[str] = set()
-    found: list[Rule] = []
+    found: list[BackendRule] = []
     for line in proxy.all("use_backend"):
         if len(line.words) < 2:
             notes.problem(line.file, line.number, "use_backend", "the name of a backend is wanted")
@@ -47,9 +47,9 @@ def rules(proxy: Proxy, notes: Notes) -> list[Rule]:
             notes.remark(line.file, line.number, "acl", "belongs to rules that were not converted: not converted")
     default = proxy.last("default_backend")
     if default is not None and len(default.words) > 1:
-        found.append(Rule(default.words[1], Match(), default))
+        found.append(BackendRule(default.words[1], Match(), default))
     elif proxy.kind == "listen":
-        found.append(Rule(proxy.name, Match(), proxy.head))
+        found.append(BackendRule(proxy.name, Match(), proxy.head))
     return list(_merged(found))
 
 
@@ -64,10 +64,10 @@ def conditions(proxy: Proxy, notes: Notes) -> dict[str, list[Sequence[str]]]:
     return acls
 
 
-def _rules(line: Line, acls: dict[str, list[Sequence[str]]]) -> Iterator[Rule]:
+def _rules(line: Line, acls: dict[str, list[Sequence[str]]]) -> Iterator[BackendRule]:
     target, condition = line.words[1], alternatives(line.words[2:], acls)
     if "%[" not in target:
-        yield from (Rule(target, match, line) for match in condition)
+        yield from (BackendRule(target, match, line) for match in condition)
         return
     found = _MAP.fullmatch(target)
     if found is None:
@@ -76,14 +76,14 @@ def _rules(line: Line, acls: dict[str, list[Sequence[str]]]) -> Iterator[Rule]:
     for entry in entries(Path(file)):
         key, _, backend = entry.partition(" ")
         match = values(fetch, ["-m", (how or "_str")[1:]], [key])
-        yield from (Rule(backend.strip(), both, line) for each in condition if (both := each.both(match)))
+        yield from (BackendRule(backend.strip(), both, line) for each in condition if (both := each.both(match)))
     if default is not None:
-        yield from (Rule(default, match, line) for match in condition)
+        yield from (BackendRule(default, match, line) for match in condition)
 
 
-def _merged(found: list[Rule]) -> Iterator[Rule]:
+def _merged(found: list[BackendRule]) -> Iterator[BackendRule]:
     """Merge neighbours with the same backend that differ only in the values of one key."""
-    last: Rule | None = None
+    last: BackendRule | None = None
     for rule in found:
         if last is not None:
             one = _joined(last, rule)
@@ -98,7 +98,7 @@ def _merged(found: list[Rule]) -> Iterator[Rule]:
         yield last
 
 
-def _joined(one: Rule, other: Rule) -> Rule | None:
+def _joined(one: BackendRule, other: BackendRule) -> BackendRule | None:
     differing = [
         field.name for field in fields(Match) if getattr(one.match, field.name) != getattr(other.match, field.name)
     ]
@@ -129,6 +129,6 @@ def https_only(proxy: Proxy, notes: Notes) -> Line | None:
     return None
 
 
-def described(rule: Rule) -> str:
+def described(rule: BackendRule) -> str:
     """Return the position of the rule for a comment."""
     return f"{shown(' '.join(rule.line.words[:1]), 40)[1:-1]} {rule.backend} ({rule.line})"

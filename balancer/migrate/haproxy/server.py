@@ -136,7 +136,7 @@ OPTIONS: dict[str, tuple[int, str]] = {
 
 
 @dataclass(frozen=True)
-class Server:
+class HaproxyServer:
     """A server with all its options, including those of ``default-server``."""
 
     name: str
@@ -160,9 +160,9 @@ class Server:
         return int(self.get("weight") or 1)
 
 
-def servers(proxy: Proxy, notes: Notes) -> list[Server]:
+def servers(proxy: Proxy, notes: Notes) -> list[HaproxyServer]:
     """Return the servers of a proxy in order, with their ids."""
-    found: list[Server] = []
+    found: list[HaproxyServer] = []
     defaults: dict[str, tuple[str, Line]] = {}
     for line in (*proxy.inherited, *proxy.own):
         try:
@@ -171,10 +171,10 @@ def servers(proxy: Proxy, notes: Notes) -> list[Server]:
                     defaults = dict(_merged(defaults, _options(line, 1)))
                 case ["server", name, address, *_]:
                     given = _merged(defaults, _options(line, 3))
-                    found.append(Server(name, line, where(address), given))
+                    found.append(HaproxyServer(name, line, where(address), given))
                 case ["server-template", prefix, count, address, *_]:
                     given = _merged(defaults, _options(line, 4))
-                    found += _template(Server(prefix, line, where(address), given), count)
+                    found += _template(HaproxyServer(prefix, line, where(address), given), count)
                 case ["server" | "server-template", *_]:
                     raise ValueError("expected a name and an address")
         except ValueError as error:
@@ -232,7 +232,7 @@ def _merged(
     return merged
 
 
-def _template(server: Server, count: str) -> Iterator[Server]:
+def _template(server: HaproxyServer, count: str) -> Iterator[HaproxyServer]:
     match = _TEMPLATE.fullmatch(count)
     low, high = (
         (1, int(match[1])) if match and match[2] is None else (int(match[1]), int(match[2])) if match else (1, 0)
@@ -244,9 +244,9 @@ def _template(server: Server, count: str) -> Iterator[Server]:
         yield replace(server, name=f"{server.name}{low + slot}", options=options, slot=slot)
 
 
-def _unique(found: list[Server], notes: Notes) -> None:
-    names: dict[str, Server] = {}
-    numbers: dict[str, Server] = {}
+def _unique(found: list[HaproxyServer], notes: Notes) -> None:
+    names: dict[str, HaproxyServer] = {}
+    numbers: dict[str, HaproxyServer] = {}
     for server in found:
         for what, key, others in (("name", server.name, names), ("id", server.get("id"), numbers)):
             if key is not None and (twin := others.setdefault(key, server)) is not server:

@@ -11,10 +11,10 @@ from balancer.migrate.haproxy.bind import OPTIONS, Bases
 from balancer.migrate.haproxy.known_global import KEYWORDS, meaning
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import milliseconds, number, size
-from balancer.migrate.haproxy.source import Section
+from balancer.migrate.haproxy.source import HaproxySection
 from balancer.migrate.haproxy.words import Line
 from balancer.migrate.outcome import Notes
-from balancer.migrate.toml import Table, duration
+from balancer.migrate.toml import TomlTable, duration
 
 _TIMEOUTS = (
     ("handshake", ("client-hs",), "both"),
@@ -44,7 +44,7 @@ class Globals:
         return line.words[1] if line and len(line.words) > 1 else None
 
 
-def global_section(sections: Sequence[Section], notes: Notes) -> Globals:
+def global_section(sections: Sequence[HaproxySection], notes: Notes) -> Globals:
     """Merge all ``global`` sections, as haproxy does. Unknown keywords are errors."""
     found = Globals()
     for section in sections:
@@ -96,7 +96,7 @@ def tls_defaults(settings: Globals, notes: Notes) -> Sequence[str]:
     return line.words[1:]
 
 
-def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], page: int | None, notes: Notes) -> None:
+def write_settings(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], page: int | None, notes: Notes) -> None:
     """Write everything above the listeners; ``page`` is the port of the statistics page, if nothing else uses it."""
     threads = settings.last("nbthread") or settings.last("nbproc")
     if threads is not None and len(threads.words) > 1:
@@ -115,7 +115,7 @@ def write_settings(top: Table, settings: Globals, proxies: Sequence[Proxy], page
     _timeouts(top, settings, proxies, notes)
 
 
-def _admin(top: Table, settings: Globals, proxies: Sequence[Proxy], page: int | None, notes: Notes) -> None:
+def _admin(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], page: int | None, notes: Notes) -> None:
     admin = top.table("admin")
     comment = "for balancer status, top, backend, ring and the other verbs"
     for line in settings.lines:
@@ -140,7 +140,7 @@ def _log(settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
             notes.remark(line.file, line.number, "log", _SYSLOG)
 
 
-def _timeouts(top: Table, settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
+def _timeouts(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
     """Write one value of each for all proxies: the longest, so that no connection is cut off earlier."""
     table = top.table("timeouts", "one value for the whole daemon: the longest of all sections")
     decided: set[Line] = set()

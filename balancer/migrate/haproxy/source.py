@@ -36,7 +36,7 @@ _ENVIRONMENT = ("setenv", "presetenv", "unsetenv", "resetenv")
 
 
 @dataclass
-class Section:
+class HaproxySection:
     """A section: ``kind`` is its keyword, ``base`` the name after ``from``."""
 
     kind: str
@@ -46,17 +46,17 @@ class Section:
     lines: list[Line] = field(default_factory=list)
 
 
-def read(paths: Sequence[Path], environment: Mapping[str, str], notes: Notes) -> list[Section]:
+def read(paths: Sequence[Path], environment: Mapping[str, str], notes: Notes) -> list[HaproxySection]:
     """Return the sections of all files in order. Errors go to ``notes``."""
-    reader = _Reader(dict(environment), notes)
+    reader = _HaproxyReader(dict(environment), notes)
     for path in paths:
         reader.read(path)
     return reader.sections
 
 
-class _Reader:
+class _HaproxyReader:
     def __init__(self, environment: dict[str, str], notes: Notes) -> None:
-        self.sections: list[Section] = []
+        self.sections: list[HaproxySection] = []
         self._environment = environment
         self._notes = notes
         self._unset: set[str] = set()
@@ -84,7 +84,9 @@ class _Reader:
         if lines[-1]:
             message = "the last line has no line end: the file may be truncated; complete it"
             self._notes.problem(name, len(lines), "", message)
-        self.sections.append(Section("", "", Line(name, 0, ())))  # a file never continues a section of the previous one
+        self.sections.append(
+            HaproxySection("", "", Line(name, 0, ()))
+        )  # a file never continues a section of the previous one
         blocks = Blocks(self._environment, self._notes)
         for number, text in enumerate(lines, 1):
             line = self._words(name, number, text, blocks.taken)
@@ -142,7 +144,7 @@ class _Reader:
         return True
 
     def _section(self, line: Line, kind: str, arguments: list[str]) -> None:
-        section = Section(kind, "", line)
+        section = HaproxySection(kind, "", line)
         if kind in (*PROXIES, "defaults"):
             if arguments and (kind != "defaults" or arguments[0] != "from"):
                 section.name = arguments.pop(0)

@@ -9,7 +9,7 @@ _MONTHS = {name: number for number, name in enumerate(b"Jan Feb Mar Apr May Jun 
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class LoggedRequest:
     """A request; in ``tcp`` mode a connection."""
 
     when: int | None
@@ -42,7 +42,7 @@ class Change:
     up: bool
 
 
-Parse = Callable[[bytes], Request | Change | None]
+Parse = Callable[[bytes], LoggedRequest | Change | None]
 """Parses a line without its end; returns None if it is neither a request nor a change."""
 
 

@@ -12,7 +12,15 @@ from collections.abc import Iterator
 
 from balancer.config.scalars import shown
 from balancer.errors import Refused
-from balancer.migrate.logs.entry import Change, Parse, Request, iso_seconds, request_target, seconds, syslog_seconds
+from balancer.migrate.logs.entry import (
+    Change,
+    LoggedRequest,
+    Parse,
+    iso_seconds,
+    request_target,
+    seconds,
+    syslog_seconds,
+)
 from balancer.migrate.logs.layout import ANY, Field, Optional, Part, compiled
 
 FORMATS = {
@@ -72,18 +80,18 @@ def parser(layout: str) -> Parse:
         raise Refused("the format has no %s, so requests cannot be compared: the name of the server is missing")
     if not names & {"request", "uri", "query", "client"}:
         raise Refused("the format has none of %r, %HU, %HQ and %ci, one of which must contain the token")
-    return _Lines(compiled(parts))
+    return _HaproxyLines(compiled(parts))
 
 
 def detector() -> Parse:
     """Return a parser of lines in any of ``FORMATS``."""
     parsers = [parser(name) for name in FORMATS]
 
-    def parse(line: bytes) -> Request | Change | None:
+    def parse(line: bytes) -> LoggedRequest | Change | None:
         for i, each in enumerate(parsers):
             found = each(line)
             if found is not None:
-                if i and isinstance(found, Request):
+                if i and isinstance(found, LoggedRequest):
                     parsers.insert(0, parsers.pop(i))
                 return found
         return None
@@ -91,12 +99,12 @@ def detector() -> Parse:
     return parse
 
 
-class _Lines:
+class _HaproxyLines:
     def __init__(self, pattern: re.Pattern[bytes]) -> None:
         self._pattern = pattern
         self._year = 1970
 
-    def __call__(self, line: bytes) -> Request | Change | None:
+    def __call__(self, line: bytes) -> LoggedRequest | Change | None:
         header = _SYSLOG.match(line)
         start = header.end() if header else 0
         found = self._pattern.match(line, start)
@@ -109,7 +117,7 @@ class _Lines:
             pass
         return None
 
-    def _request(self, fields: dict[str, bytes | None]) -> Request:
+    def _request(self, fields: dict[str, bytes | None]) -> LoggedRequest:
         server = _text(fields["server"])
         flags = fields.get("flags") or b"----"
         date = fields.get("date")
@@ -117,7 +125,7 @@ class _Lines:
         if date:
             when = seconds(date[:20])
             self._year = int(date[7:11])
-        return Request(
+        return LoggedRequest(
             when=when,
             target=_target(fields),
             client=_text(fields.get("client")).removeprefix("::ffff:"),

@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
-from balancer.config.model import Token
+from balancer.config.model import TokenConfig
 from balancer.config.scalars import shown
 from balancer.errors import Refused
-from balancer.migrate.logs.entry import Change, Parse, Request, iso_seconds, request_target, seconds
+from balancer.migrate.logs.entry import Change, LoggedRequest, Parse, iso_seconds, request_target, seconds
 from balancer.migrate.logs.layout import ANY, Field, Part, compiled
 
 _NAMES = {
@@ -47,7 +47,7 @@ _HEX = re.compile(rb"\\x([0-9A-Fa-f]{2})")
 _UNREACHABLE = ("502", "504")
 
 
-def parser(layout: str, rule: Token) -> Parse:
+def parser(layout: str, rule: TokenConfig) -> Parse:
     """Return a parser of a ``log_format``, which may begin with ``escape=json``; ``rule`` says where tokens are.
 
     Raise ``Refused`` if a needed variable is missing.
@@ -62,10 +62,10 @@ def parser(layout: str, rule: Token) -> Parse:
         )
     if not names & {"request", "uri", "query", "token", "client"}:
         raise Refused("the format has none of $request, $request_uri and $args, one of which must contain the token")
-    return _Lines(compiled(parts), _UNESCAPES[escape], rule)
+    return _NginxLines(compiled(parts), _UNESCAPES[escape], rule)
 
 
-def _token_variable(rule: Token) -> str:
+def _token_variable(rule: TokenConfig) -> str:
     match rule.source:
         case "header":
             return f"http_{(rule.header or '').lower().replace('-', '_')}"
@@ -75,13 +75,13 @@ def _token_variable(rule: Token) -> str:
             return f"arg_{rule.param}"
 
 
-class _Lines:
-    def __init__(self, pattern: re.Pattern[bytes], unescape: Callable[[bytes], bytes], rule: Token) -> None:
+class _NginxLines:
+    def __init__(self, pattern: re.Pattern[bytes], unescape: Callable[[bytes], bytes], rule: TokenConfig) -> None:
         self._pattern = pattern
         self._unescape = unescape
         self._rule = rule
 
-    def __call__(self, line: bytes) -> Request | Change | None:
+    def __call__(self, line: bytes) -> LoggedRequest | Change | None:
         found = self._pattern.match(line)
         if found is None:
             return None
@@ -92,7 +92,7 @@ class _Lines:
             return None
         tried = fields["servers"].decode("latin-1").rpartition(" : ")[2]
         statuses = fields.get("statuses", b"").decode("latin-1").rpartition(" : ")[2]
-        return Request(
+        return LoggedRequest(
             when=when,
             target=self._target(fields),
             client=fields.get("client", b"").decode("latin-1"),

@@ -16,7 +16,7 @@ from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.target import Goals, host_patterns, inherited
 from balancer.migrate.outcome import Notes
-from balancer.migrate.toml import Table
+from balancer.migrate.toml import TomlTable
 
 _PRIVATE = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"]
 _HEADERS = ("host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "upgrade", "connection")
@@ -25,7 +25,7 @@ _HOSTS = ("$host", "$http_host", "${host}", "$host:$server_port", "$host:$proxy_
 
 
 @dataclass(frozen=True)
-class Rule:
+class ProxyRule:
     """Requests by host and path, and the pool they go to."""
 
     pool: str
@@ -35,7 +35,7 @@ class Rule:
     prefix: str = ""
 
 
-def write_listener(top: Table, http: Sequence[Directive], door: Door, goals: Goals, taken: set[str]) -> None:
+def write_listener(top: TomlTable, http: Sequence[Directive], door: Door, goals: Goals, taken: set[str]) -> None:
     """Append the listener of a door, unless it proxies nothing."""
     notes = goals.notes
     sites = {id(server): _rules(server, [*http, server], goals) for server in door.servers}
@@ -68,7 +68,7 @@ def write_listener(top: Table, http: Sequence[Directive], door: Door, goals: Goa
         route.set("pool", rule.pool)
 
 
-def write_tls(tls: Table, http: Sequence[Directive], door: Door, goals: Goals) -> None:
+def write_tls(tls: TomlTable, http: Sequence[Directive], door: Door, goals: Goals) -> None:
     """Append the certificates and TLS versions of all servers of a door."""
     pairs: dict[tuple[str, str], None] = {}
     versions: set[str] = set()
@@ -101,7 +101,7 @@ def write_tls(tls: Table, http: Sequence[Directive], door: Door, goals: Goals) -
     )
 
 
-def _rules(server: Directive, chain: Sequence[Directive], goals: Goals) -> list[Rule]:
+def _rules(server: Directive, chain: Sequence[Directive], goals: Goals) -> list[ProxyRule]:
     """Return what a server proxies, in the order in which our routes must be tried."""
     found = list(_locations(server, chain, goals))
     exact = [rule for rule in found if rule.path]
@@ -110,7 +110,7 @@ def _rules(server: Directive, chain: Sequence[Directive], goals: Goals) -> list[
     return exact + sorted(prefixes, key=lambda rule: (-len(rule.prefix), not rule.host))
 
 
-def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> Iterator[Rule]:
+def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> Iterator[ProxyRule]:
     for location in block.all("location"):
         yield from _locations(location, [*chain, location], goals)
         kind, path = (
@@ -135,12 +135,12 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
             _tell_headers(inner, proxy_pass, goals.notes)
             for host, goal in goals.named(proxy_pass, inner, stream=False):
                 exact = kind == "="
-                yield Rule(goal.name, location, host, path if exact else "", "" if exact or path == "/" else path)
+                yield ProxyRule(goal.name, location, host, path if exact else "", "" if exact or path == "/" else path)
 
 
 def _by_host(
-    default: Directive, others: Sequence[Directive], sites: dict[int, list[Rule]], goals: Goals
-) -> Iterator[Rule]:
+    default: Directive, others: Sequence[Directive], sites: dict[int, list[ProxyRule]], goals: Goals
+) -> Iterator[ProxyRule]:
     """Yield the rules of servers that are chosen by name."""
     named = [(pattern, server) for server in (*others, default) for pattern in _patterns(server, goals.notes)]
     wildcards = any(pattern.startswith("*") for pattern, server in named if server is not default)
@@ -151,7 +151,7 @@ def _by_host(
             continue
         seen.add(pattern)
         for rule in sites[id(server)]:
-            yield Rule(rule.pool, rule.where, rule.host or pattern, rule.path, rule.prefix)
+            yield ProxyRule(rule.pool, rule.where, rule.host or pattern, rule.path, rule.prefix)
 
 
 def _patterns(server: Directive, notes: Notes) -> list[str]:
@@ -163,7 +163,7 @@ def _patterns(server: Directive, notes: Notes) -> list[str]:
     ]
 
 
-def _trust(listener: Table, chain: Sequence[Directive], door: Door, notes: Notes) -> None:
+def _trust(listener: TomlTable, chain: Sequence[Directive], door: Door, notes: Notes) -> None:
     """Write who may send PROXY headers and forwarding headers."""
     networks = []
     for each in inherited(chain, "set_real_ip_from"):

@@ -15,7 +15,7 @@ from balancer.migrate.nginx.source import Directive, read
 from balancer.migrate.nginx.target import Goals, collect
 from balancer.migrate.nginx.upstream import upstream
 from balancer.migrate.outcome import Notes, Outcome, Surroundings
-from balancer.migrate.toml import Table, duration
+from balancer.migrate.toml import TomlTable, duration
 
 _TIMEOUTS = (
     ("head", ("client_header_timeout",)),
@@ -49,7 +49,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
                         notes.problem(each.file, each.line, "upstream", f"{given.name} is defined twice")
                     goals.upstreams[of_stream, given.name] = given
     collect(blocks, goals)
-    top = Table("", f"Made from {paths[0]} by `balancer import nginx`. Comments say where a value comes from.")
+    top = TomlTable("", f"Made from {paths[0]} by `balancer import nginx`. Comments say where a value comes from.")
     _settings(top, root, notes)
     taken: set[str] = set()
     for of_stream, write in ((False, http.write_listener), (True, stream.write_listener)):
@@ -89,7 +89,7 @@ def _every(block: Directive, name: str) -> Iterator[Directive]:
             yield from _every(each, name)
 
 
-def _settings(top: Table, root: Directive, notes: Notes) -> None:
+def _settings(top: TomlTable, root: Directive, notes: Notes) -> None:
     """Write everything above the listeners. The largest of several values counts, so nothing is cut off earlier."""
     processes = root.last("worker_processes")
     if processes is not None and processes.args not in ((), ("auto",)):
@@ -140,5 +140,5 @@ def _left_out(notes: Notes) -> str:
     """Return what has no counterpart as a comment for the end of the file."""
     if not notes.remarks:
         return ""
-    table = Table("", "Not converted, by line:\n" + "\n".join(map(str, notes.remarks)))
+    table = TomlTable("", "Not converted, by line:\n" + "\n".join(map(str, notes.remarks)))
     return f"\n{table}"

@@ -39,11 +39,11 @@ class Directive:
 
 def read(path: Path, notes: Notes) -> Directive:
     """Return the whole configuration as one unnamed block. Errors go to ``notes``."""
-    reader = _Reader(path.absolute().parent, notes)
+    reader = _NginxReader(path.absolute().parent, notes)
     return Directive("", (), str(path), 0, reader.file(path, ()))
 
 
-class _Reader:
+class _NginxReader:
     def __init__(self, base: Path, notes: Notes) -> None:
         self._base = base
         self._notes = notes

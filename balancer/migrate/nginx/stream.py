@@ -7,12 +7,12 @@ from balancer.migrate.nginx.http import write_tls
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.target import Goals, inherited
-from balancer.migrate.toml import Table
+from balancer.migrate.toml import TomlTable
 
 _BY_NAME = ("$ssl_preread_server_name", "${ssl_preread_server_name}")
 
 
-def write_listener(top: Table, stream: Sequence[Directive], door: Door, goals: Goals, taken: set[str]) -> None:
+def write_listener(top: TomlTable, stream: Sequence[Directive], door: Door, goals: Goals, taken: set[str]) -> None:
     """Append the listener of a server."""
     server = door.servers[0]
     chain = [*stream, server]

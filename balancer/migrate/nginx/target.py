@@ -10,7 +10,7 @@ from balancer.migrate.names import own_name
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.upstream import Upstream, single, write_pool
 from balancer.migrate.outcome import Notes, Surroundings
-from balancer.migrate.toml import Table
+from balancer.migrate.toml import TomlTable
 
 _URL = re.compile(r"(https?)://(unix:[^:]+|[^/]+?)(?::(?=/)|(?=/)|$)(/.*)?", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
@@ -110,16 +110,17 @@ class Goals:
             message = f"replaced {shown(here)} by {shown(uri)}; here paths do not change: let the backends accept them"
             self.notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
 
-    def write(self, top: Table, surroundings: Surroundings) -> None:
+    def write(self, top: TomlTable, surroundings: Surroundings) -> None:
         """Append all pools."""
         for goal in self.found.values():
-            pool = write_pool(top, goal.name, goal.upstream, surroundings, self.notes)
+            maps = {name: found for (stream, name), found in self.maps.items() if stream == goal.upstream.stream}
+            pool = write_pool(top, goal.name, goal.upstream, maps, surroundings, self.notes)
             if goal.upstream.stream and _on(inherited(goal.chain, "proxy_protocol")):
                 pool.set("send_proxy", "v1", "proxy_protocol on")
             if goal.tls:
                 self._tls(pool.table("tls"), goal)
 
-    def _tls(self, tls: Table, goal: Goal) -> None:
+    def _tls(self, tls: TomlTable, goal: Goal) -> None:
         tls.set("enabled", True, "https" if not goal.upstream.stream else "proxy_ssl on")
         verify = _on(inherited(goal.chain, "proxy_ssl_verify"))
         tls.set("verify", None if verify else False, "nginx verifies only with proxy_ssl_verify")
