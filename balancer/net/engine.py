@@ -150,6 +150,8 @@ class Engine:
         self.lag = Histogram(LAG_BOUNDS)
         """How late the deadlines were checked, which is how long everything else had to wait for its turn."""
         self.tasks: set[Task] = set()
+        self.with_deadlines: list[Callable[[float], None]] = []
+        """Called with ``now`` whenever the deadlines have been checked."""
         self._clock = clock
         self._epoll = select.epoll()
         self._watches: dict[int, Watch] = {}
@@ -195,6 +197,10 @@ class Engine:
         if watch.fd not in self._watches:
             self._epoll.register(watch.fd, _INTEREST)
         self._watches[watch.fd] = watch
+
+    def watches(self) -> list[Watch]:
+        """Return the watches of all registered descriptors."""
+        return list(self._watches.values())
 
     def forget(self, watch: Watch) -> None:
         """Drop a descriptor that is about to be closed."""
@@ -317,3 +323,8 @@ class Engine:
                 if task.expires <= now:  # the end of another may have moved it
                     task.expires = math.inf
                     self.throw(task, TimedOut())
+            for each in self.with_deadlines:
+                try:
+                    each(now)
+                except Exception:
+                    self.crashed("a check failed; it is made again with the next deadlines")

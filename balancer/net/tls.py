@@ -241,6 +241,7 @@ class TlsTransport(Transport):
         return True
 
     def _shut(self) -> None:
+        self.confirmed = -1  # the end has to be acknowledged as well
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 

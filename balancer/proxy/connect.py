@@ -19,6 +19,7 @@ from contextlib import suppress
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.dial import FRESH, dial
 from balancer.net.engine import Task, TimedOut, park
+from balancer.net.peers import probe_when_silent
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
 from balancer.pool.load import BackendLoad
@@ -261,6 +262,7 @@ class Connector:
     async def _open(self, backend: Backend) -> Transport:
         """Connect, send the PROXY header and shake hands, as configured. Every failure may be retried elsewhere."""
         plain = await dial(self._worker.engine, self._task, backend.address)
+        probe_when_silent(plain.sock, self._worker.timeouts.tcp_keepalive)
         config = self.pool.settings
         try:
             if config.send_proxy != "off":

@@ -348,6 +348,7 @@ class Exchange(Duplex):
         connector.leave()
         if keep:
             transport.sent = transport.received = 0
+            transport.confirmed = -1
             connector.idle[connector.connection_key].put(transport, self.worker.engine.now)
         else:
             transport.close()

@@ -67,7 +67,12 @@ async def _read_request(
                 seen = len(data)
             while not transport.pending():  # as ``recv`` does, without a coroutine for each request
                 await park()
-            more = transport.receive()
+            try:
+                more = transport.receive()
+            except ProxyError:
+                if data:
+                    raise
+                more = b""  # a reset between two requests, or before the first: some probes end so
             if more is None:
                 continue
             if not more:
@@ -78,6 +83,10 @@ async def _read_request(
                 connection.idle = False
                 task.expires = engine.now + worker.timeouts.head
             data += more
+    except ProxyError as error:
+        if not data and error.status == 499:  # the last answer has not arrived
+            return None, b""
+        raise
     except TimedOut:
         if not data:
             raise
