@@ -1,5 +1,6 @@
 """Gauges and counters of the whole daemon, summed over its workers."""
 
+import time
 from typing import Any
 
 from msgspec.structs import asdict
@@ -20,6 +21,9 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
     return {
         "started": lifecycle.started,
         "draining": lifecycle.draining,
+        "lame": lifecycle.lame,
+        "drains_at": _unix(lifecycle.lame_until),
+        "closes_at": _unix(lifecycle.drain_until),
         "accepting": registry.ready.is_set() and bool(registry.workers),
         "connections": gauges.get("connections", 0),
         "max_connections": active.config.limits.max_connections,
@@ -42,3 +46,8 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
             for listener in active.config.listener
         },
     }
+
+
+def _unix(at: float | None) -> float | None:
+    """Return the Unix time of a time on the monotonic clock."""
+    return None if at is None else time.time() + at - time.monotonic()

@@ -22,6 +22,7 @@ from balancer.health.outliers import Outcome
 from balancer.overlay.states import State
 
 _DAEMON_GAUGES = {
+    "lame": ("balancer_lame_duck", "1 while the daemon asks for no new clients."),
     "draining": ("balancer_draining", "1 while the daemon is stopping."),
     "connections": ("balancer_connections", "Open client connections."),
     "max_connections": ("balancer_connections_limit", "Limit of open client connections (limits.max_connections)."),

@@ -21,6 +21,7 @@ _VERBS = {
     "top": "top",
     "events": "events",
     "sessions": "sessions",
+    "drain": "drain",
     "certificates": "sessions",
     "backend": "backend",
     "pin": "pins",

@@ -1,6 +1,7 @@
 """`balancer status`: an overview of the daemon, its listeners, pools and backends."""
 
 import argparse
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -50,7 +51,11 @@ def _status(args: argparse.Namespace) -> str:
 def warnings(found: dict[str, Any]) -> Iterator[str]:
     """Yield a line for everything that needs an operator's attention."""
     if found["draining"]:
-        yield "the daemon is stopping: it accepts no new connections"
+        until = _until(found, "closes_at", "those left are closed")
+        yield f"the daemon is stopping: it accepts no new connections{until}"
+    elif found["lame"]:
+        undo = "" if found["drains_at"] is not None else "; to take them again: balancer drain --cancel"
+        yield f"the daemon asks for no new clients{_until(found, 'drains_at', 'it stops accepting')}{undo}"
     last = found["last_reload"]
     if last is not None and not last["ok"]:
         first, *others = last["problems"]
@@ -82,6 +87,11 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
     for reason, number in found["refused_connections"].items():
         if number:
             yield f"{number} x connection refused: {_REFUSED[reason]}"
+
+
+def _until(found: dict[str, Any], key: str, what: str) -> str:
+    at = found[key]
+    return "" if at is None else f"; {what} at {format_time(at)} (in {format_duration(at - time.time())})"
 
 
 def panic_alarm(pool: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from balancer.config.fields import (
     AmountOfMemory,
     BackendAddress,
     CutAfter,
+    Delay,
     Duration,
     File,
     HostPattern,
@@ -110,6 +111,8 @@ class TimeoutsConfig(Section):
     """For a client, or either side of a tunnel, to accept more of the data waiting to be sent to it."""
     tunnel_idle: Duration = 3600.0
     """Without a byte on a tunnel, or on a streamed response of unknown length."""
+    lame: Delay = 0.0
+    """How long the daemon, told to stop, first asks for no new clients (``/readyz``) and goes on as before."""
     drain: Duration = 600.0
     """How long open tunnels may stay after the daemon or their backend has begun to drain."""
     hang: Duration = 10.0

@@ -64,6 +64,7 @@ class _SavedConfig(msgspec.Struct):
     sockets: int
     level: Level
     began: float
+    lame: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Remembered:
     """When the daemon started, in Unix time."""
     began: float
     """The same on the monotonic clock."""
+    lame: bool
+    """Whether the daemon asks for no new clients."""
 
 
 def dump(remembered: Remembered) -> bytes:
@@ -97,6 +100,7 @@ def dump(remembered: Remembered) -> bytes:
             active.sockets,
             active.level,
             remembered.began,
+            remembered.lame,
         )
     )
 
@@ -125,4 +129,4 @@ def load(data: bytes | None) -> Remembered | None:
         saved.sockets,
         saved.level,
     )
-    return Remembered(active, saved.folder, saved.started, saved.began)
+    return Remembered(active, saved.folder, saved.started, saved.began, saved.lame)

@@ -56,6 +56,7 @@ from balancer.ipc.supervision import (
     Counted,
     Drain,
     Heartbeat,
+    LameDuck,
     LinkEnd,
     Processes,
     ProcessFacts,
@@ -129,6 +130,7 @@ class Control:
         if remembered is not None:
             active, folder, lifecycle = remembered.active, remembered.folder, self._lifecycle
             lifecycle.started, lifecycle.began = remembered.started, remembered.began
+            lifecycle.lame = remembered.lame
             start_logs(os.environ, active.level, active.config.log.format)
             return await self._resume(active), folder
         report = check(self._path, time.time())
@@ -193,6 +195,7 @@ class Control:
             evictions=evictions,
             plans=plans,
             reloader=reloader,
+            activation=activation,
             passes=Passes(journal.key),
             events=events,
             lifecycle=lifecycle,
@@ -238,9 +241,13 @@ class Control:
                     self._note_processes(message.processes)
                 case ReloadNow():
                     self._nursery.start_soon(self._reload)
+                case LameDuck():
+                    self._lifecycle.lame, self._lifecycle.lame_until = True, time.monotonic() + message.seconds
                 case Drain():
                     self._lifecycle.draining = True
                     if self._registry is not None:
+                        patience = self._registry.active.config.timeouts.drain
+                        self._lifecycle.drain_until = time.monotonic() + patience
                         await self._registry.refresh()
                     await self._report()
                     await self._channel.send(Counted())

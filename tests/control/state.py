@@ -149,6 +149,7 @@ def operating(kept):
         evictions=evictions,
         plans=kept.plans,
         reloader=reloader,
+        activation=activation,
         passes=Passes(b"key"),
         events=kept.events,
         lifecycle=Lifecycle(),
