@@ -1,7 +1,7 @@
 """Gauges and counters of the whole daemon, summed over its workers."""
 
 import time
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import asdict
 
@@ -10,6 +10,7 @@ from balancer.control.worker_registry import WorkerRegistry
 from balancer.net.admission import REASONS
 from balancer.net.engine import LAG_BOUNDS
 from balancer.shared.histogram import Histogram
+from balancer.shared.log_loss import Loss
 
 
 def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
         "crashes": counters.get("crashes", 0),
         "loop_lag": lag.plain(),
         "log_lines_dropped": counters.get("log_lines_dropped", 0),
+        "log_lines_lost": {reason: counters.get("log_lines_lost", {}).get(reason, 0) for reason in get_args(Loss)},
         "processes": [asdict(each) for each in lifecycle.processes],
         "workers": registry.facts(),
         "listeners": {

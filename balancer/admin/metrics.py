@@ -100,6 +100,10 @@ class Metrics:
             yield _gauge(name, text, value=gauges[key])
         for key, (name, text) in _DAEMON_COUNTERS.items():
             yield _counter(name, text, value=gauges[key])
+        lost = _counter("balancer_log_lines_lost", "Access log lines lost, by the reason.", labels=["reason"])
+        for reason, number in gauges["log_lines_lost"].items():
+            lost.add(number, reason)
+        yield lost
         yield from self._of_processes(gauges)
         lag = "Scheduling delay of data plane tasks."
         yield _histogram("balancer_event_loop_lag_seconds", lag, {"": gauges["loop_lag"]})

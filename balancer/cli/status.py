@@ -16,6 +16,11 @@ _REFUSED = {
     "client_rate": "one client connected too fast (limits.client_rate)",
     "handshakes": "slow TLS handshake cut off because others were waiting (limits.max_handshakes)",
 }
+_LOST = {
+    "disk_full": "its disk is full; make room",
+    "slow": "its target does not keep up",
+    "failed": "it cannot be written, see the balancer's log",
+}
 _LEAVING = {"drain": "drains in", "maint": "is in maint in", "removed": "was removed from"}
 _STATE_COLOURS = {"ready": "good", "drain": "warning", "maint": "bad", "removed": "warning"}
 
@@ -78,12 +83,11 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
             if backend["state"] != "ready":
                 where = f"{_LEAVING[backend['state']]} pool {pool['name']}"
                 yield f"backend {backend['name']} {where}: {left_text(backend)}"
-    for number, noun in (
-        ("crashes", "connection closed by an internal error: see the balancer's log"),
-        ("log_lines_dropped", "access log line lost: its target does not keep up"),
-    ):
-        if found[number]:
-            yield f"{found[number]} x {noun}"
+    if found["crashes"]:
+        yield f"{found['crashes']} x connection closed by an internal error: see the balancer's log"
+    for reason, number in found["log_lines_lost"].items():
+        if number:
+            yield f"{number} x access log line lost: {_LOST[reason]}"
     for reason, number in found["refused_connections"].items():
         if number:
             yield f"{number} x connection refused: {_REFUSED[reason]}"

@@ -6,6 +6,7 @@ from balancer.admin.responses.common import answer
 from balancer.admin.responses.pools import HistogramView, PoolWithBackends
 from balancer.admin.responses.reload import LastReloadView
 from balancer.config.scalars import Level
+from balancer.shared.log_loss import Loss
 
 
 @answer
@@ -98,6 +99,8 @@ class Status:
     loop_lag: HistogramView
     """Scheduling delay of data plane tasks."""
     log_lines_dropped: int
+    log_lines_lost: dict[Loss, int]
+    """The same by reason."""
     listeners: dict[str, ListenerView]
     processes: list[dict[str, Any]]
     """The control process and the workers, as the supervisor reports them."""
