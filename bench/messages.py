@@ -5,9 +5,17 @@ There are many users, each with a token, so that every backend gets some. The pa
 
 import base64
 import hashlib
+import time
+
+from balancer.config.key_file import derive
+from balancer.http.seal import Seals
 
 _TOKENS = [hashlib.sha256(b"user %d" % user).hexdigest() for user in range(2000)]
 _FEW = 64
+
+COOKIE = "ide_user"
+SECRET = hashlib.sha256(b"the secret of the benchmark").digest()
+_SEALS = Seals([derive(SECRET, "remember")])
 
 MEBIBYTE = bytes(2**20)
 BULK = 100
@@ -57,6 +65,9 @@ def request(kind: str, token: str) -> bytes:
     match kind:
         case "browser":
             line, fields, body = "GET /ide", _BROWSER, b""
+        case "cookie":
+            kept = _SEALS.seal("ide", COOKIE.encode(), token.encode(), time.time()).decode()
+            line, fields, body = "GET /ide", f"{_HOST}Cookie: theme=dark; {COOKIE}={kept}\r\n", b""
         case "post":
             line, fields, body = "POST /ide", f"{_HOST}Content-Length: {len(POSTED)}\r\n", POSTED
         case "chunked":

@@ -19,7 +19,7 @@ from bench.proc import memory
 from bench.process import BenchError, free_ports, server
 from bench.scenarios import Scenario, State
 
-_SMALL = {"get", "many", "steady", "browser", "tls-full", "tls-resumed", "open-close"}
+_SMALL = {"get", "many", "steady", "browser", "cookie", "tls-full", "tls-resumed", "open-close"}
 """Kinds of traffic with plain GET requests only."""
 
 Round = dict[str, Sample]

@@ -34,8 +34,9 @@ class Scenario:
     """One, or two to compare."""
 
     def suits(self, peer: Peer) -> bool:
-        """Return whether the proxy supports the scenario's events."""
-        return all(not state.event or state.event in peer.events for state in self.states)
+        """Return whether the proxy supports the scenario's events and settings."""
+        known = all(not state.event or state.event in peer.events for state in self.states)
+        return known and (peer.remembers or not any(state.setup.remember for state in self.states))
 
 
 _MANY = Setup(backends=500, interval=10)
@@ -89,6 +90,14 @@ SCENARIOS = [
         64,
         "small GET on 64 kept connections, without and with an access log in a file",
         states=(State("no access log"), State("access log", Setup(access_log=True))),
+    ),
+    Scenario(
+        "get-cookie",
+        "cookie",
+        False,
+        64,
+        "small GET with a user's sealed cookie on 64 kept connections, which is forwarded or read",
+        states=(State("remember off"), State("remember on", Setup(remember=True))),
     ),
     Scenario(
         "two-workers",

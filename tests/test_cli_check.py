@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -118,4 +119,15 @@ def test_usage():
 
 def test_version():
     done = balancer("--version")
-    assert (done.returncode, done.stdout) == (0, "balancer 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, f"balancer {version('balancer')}\n")
+
+
+def test_what_moves_users_of_earlier_versions_is_said(tmp_path):
+    pool = '[[pool]]\nname = "ide"\n{}backend = [{{ name = "a", address = "10.0.0.1:1" }}]\n'
+    listener = '[[listener]]\nname = "ide"\nbind = ["127.0.0.1:1"]\npool = "ide"\n'
+    path = tmp_path / "balancer.toml"
+    for more, said in (("", True), ("token.decode = true\n", False), ('ring.algorithm = "haproxy"\n', False)):
+        path.write_text(listener + pool.format(more))
+        done = balancer("check", "--config", path)
+        assert done.returncode == 0
+        assert ("token.decode = false keeps their users where they were" in done.stdout) is said

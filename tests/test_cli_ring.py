@@ -71,7 +71,7 @@ def test_explain_reads_a_token_as_the_data_plane_does(write, run):
     config = write("a.toml", pool_text("a b c", extra="[pool.token]\ndecode = true\nmax_length = 20\n"))
     _, out, _ = run("explain", "%68unter2", "--config", config, "--json")
     assert json.loads(out)["owner"] == ring_of(config).owner(b"hunter2")
-    for token, message in (("x" * 21, "too long"), ("%zz", "escape"), ("", "empty")):
+    for token, message in (("x" * 21, "too long"), ("", "empty")):
         code, out, err = run("explain", token, "--config", config)
         assert (code, out) == (1, "")
         assert message in err

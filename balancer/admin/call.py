@@ -93,7 +93,7 @@ class Call:
     def token(self, text: str) -> bytes:
         """Return what the data plane hashes for this token."""
         try:
-            token = from_operator(text.encode(), token_settings(self.pool_state.config.token))
+            token = from_operator(text.encode(), token_settings(self.pool_state.config))
         except ProxyError as error:
             raise ApiError(400, error.reason) from None
         if token is None:

@@ -167,6 +167,14 @@ class Metrics:
             "Requests and connections placed, by the rule that decided.",
             labels=["pool", "reason"],
         )
+        places = _counter(
+            "balancer_tokens", "Requests by the place where their token was.", labels=["pool", "token_from"]
+        )
+        cookies = _counter(
+            "balancer_remember_cookies",
+            "Cookies that remember users: set, or of no use because they were not ours, too long or contradictory.",
+            labels=["pool", "outcome"],
+        )
         pins = _gauge("balancer_pins", "Pins.", labels=["pool"])
         versions = _gauge("balancer_overlay_version", "Changes by operators.", labels=["pool"])
         panic = _gauge(
@@ -191,13 +199,18 @@ class Metrics:
                 requests.add(count, name, status)
             for reason, count in pool_state.counts.decisions.items():
                 decisions.add(count, name, reason)
+            for place, count in pool_state.counts.places.items():
+                places.add(count, name, place)
+            for outcome, count in pool_state.counts.cookies.items():
+                cookies.add(count, name, outcome)
             pins.add(len(pool_state.overlay.pins), name)
             panic.add(pool_state.panic, name)
             healthy.add(pool_state.healthy, name)
             versions.add(pool_state.overlay.version, name)
             if name in self._views.scan.strays:
                 strays.add(self._views.scan.strays[name], name)
-        yield from (requests, retries, given_up, metered, decisions, pins, versions, panic, healthy, strays)
+        yield from (requests, retries, given_up, metered, decisions, places, cookies)
+        yield from (pins, versions, panic, healthy, strays)
         took = "Time from the first byte of a request to the last byte of the response, or to a tunnel's 101."
         seconds = {
             name: pool_state.counts.traffic.seconds.plain() for name, pool_state in self._services.pools.states.items()

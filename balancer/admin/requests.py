@@ -16,7 +16,7 @@ from balancer.overlay.states import State
 
 T = TypeVar("T", bound=Section)
 
-Token = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+Token = Annotated[str, StringConstraints(min_length=1, max_length=65536)]
 """A token as in the URL, or ``digest:`` and its digest as in the access log."""
 Seconds = Annotated[float, Field(gt=0, le=366 * 86400.0, allow_inf_nan=False)]
 

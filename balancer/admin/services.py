@@ -16,7 +16,6 @@ from balancer.control.pools import Pools
 from balancer.control.reload import Reloader
 from balancer.control.saved_counters import CounterFile
 from balancer.control.worker_registry import WorkerRegistry
-from balancer.pool.tracing import Passes
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,6 @@ class Services:
     plans: Plans
     reloader: Reloader
     activation: Activation
-    passes: Passes
     events: Events
     lifecycle: Lifecycle
     counters: CounterFile

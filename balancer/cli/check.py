@@ -3,13 +3,14 @@
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from balancer.cli.tables import paint
 from balancer.config.load import Report, check
 from balancer.config.model import Config
+from balancer.config.plain import decodes
 from balancer.errors import Problem
 
 
@@ -43,8 +44,17 @@ def _as_text(path: Path, report: Report) -> str:
     warnings = [Problem(each.file, each.line, each.key, f"warning: {each.message}") for each in report.warnings]
     found = f"{_count(report.problems, 'problem')}, {_count(report.warnings, 'warning')}"
     verdict = f"{path}: {found}" + (f"; {_size(report.config)}" if report.config else "")
+    notes = [f"{path}: note: {each}" for each in _notes(report.config)] if report.config else []
     lines = [paint(str(each), "bad") for each in report.problems] + [paint(str(each), "warning") for each in warnings]
-    return "\n".join([*lines, verdict if lines else paint(verdict, "good")])
+    return "\n".join([*lines, *notes, verdict if lines else paint(verdict, "good")])
+
+
+def _notes(config: Config) -> Iterator[str]:
+    """Yield what is right, but moves users who come from an earlier version."""
+    for pool in config.pool:
+        if pool.token.decode is None and pool.token.source != "client_ip" and decodes(pool):
+            text = "tokens with escapes (%7E) are decoded, unlike up to version 0.1"
+            yield f'pool "{pool.name}": {text}; token.decode = false keeps their users where they were'
 
 
 def _size(config: Config) -> str:

@@ -15,7 +15,7 @@ from balancer.errors import ConfigError, Refused
 
 TOKEN_HELP = "the token as in the URL, or - to read it from standard input, or digest:HEX as in the access log"
 T = TypeVar("T")
-_DIGEST = re.compile(r"digest:([0-9a-f]{16})(?:/([0-9]{1,4}))?")
+_DIGEST = re.compile(r"digest:([0-9a-f]{16})(?:/([0-9]{1,5}))?")
 
 Run = Callable[[argparse.Namespace], str]
 """Takes the parsed arguments and returns the text to print."""

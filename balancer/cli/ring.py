@@ -164,7 +164,7 @@ def _only_pool(pools: list[PoolConfig]) -> PoolConfig:
 def _token(pool: PoolConfig, argument: str) -> bytes:
     """What a worker would hash for this token."""
     try:
-        token = from_operator(read_token(argument), token_settings(pool.token))
+        token = from_operator(read_token(argument), token_settings(pool))
     except ProxyError as error:
         raise Refused(error.reason) from None
     if token is None:

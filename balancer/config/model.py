@@ -32,6 +32,8 @@ Array = Annotated[tuple[T, ...], Field(strict=False)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 HttpToken = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")]
+Param = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,64}$")]
+Duplicates = Literal["refuse", "first", "last"]
 
 
 class Section(BaseModel):
@@ -173,31 +175,62 @@ class ListenerConfig(Section):
     """The first that matches selects the pool; without a match it is ``pool``."""
 
 
+class TokenPlaceConfig(Section):
+    """A place that is searched for the token if the places before it have none."""
+
+    source: Literal["query", "header", "cookie", "referer"]
+    """``referer`` is the query of the page that sent the request, if that page is of the same host."""
+    param: Param = "token"
+    """``query``, ``referer``: name of the parameter, matched byte for byte."""
+    header: HttpToken | None = None
+    """``header``: name of the field, case-insensitive."""
+    prefix: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,64}$")] = ""
+    """``header``: what comes before the token, in any case; values without it are not tokens."""
+    cookie: HttpToken | None = None
+    """``cookie``: name of the cookie, matched byte for byte."""
+    duplicates: Duplicates | None = None
+    """As in ``pool.token``; the default is the same as there."""
+
+
 class TokenConfig(Section):
     """Where a request's token is, and what happens to requests without one."""
 
     source: Literal["query", "header", "cookie", "path", "uri", "client_ip"] = "query"
     """``path`` is the request target without its query (haproxy's ``balance uri``), ``uri`` the whole target."""
-    param: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,64}$")] = "token"
+    param: Param = "token"
     """``query``: name of the parameter, matched byte for byte."""
     header: HttpToken | None = None
     """``header``: name of the field, case-insensitive."""
+    prefix: Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,64}$")] = ""
+    """``header``: what comes before the token, in any case; values without it are not tokens."""
     cookie: HttpToken | None = None
     """``cookie``: name of the cookie, matched byte for byte."""
+    fallback: Array[TokenPlaceConfig] = ()
+    """Places that are searched, in this order, for the token of requests that have none at ``source``."""
+    remember: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "off"
+    """Name of a cookie that holds the token from ``source``, encrypted, for requests without any; or ``off``."""
+    remember_same_site: Literal["lax", "none"] = "lax"
+    """``SameSite`` of that cookie; ``none`` is for pages in frames of other sites, and needs TLS."""
     depth: Annotated[int, Field(ge=0, le=1000)] = 0
     """``path``, ``uri``: number of leading path segments that count, as haproxy's ``depth``; 0 is all."""
     leading_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = 0
     """``path``, ``uri``: number of leading bytes that count, as haproxy's ``len``; 0 is all."""
     missing: Literal["reject", "client_ip", "spread"] = "reject"
     """``reject`` answers 400, ``client_ip`` hashes the client's address, ``spread`` rotates over the backends."""
-    duplicates: Literal["refuse", "first", "last"] = "refuse"
+    duplicates: Duplicates | None = None
     """Several values in one request: rejected with 400 if they differ, or the first or last one used.
 
-    With ``first`` and ``last`` a header is a comma-separated list (RFC 9110, 5.3); with ``refuse`` it is one value.
+    The default is ``refuse``, and ``first`` for cookies: browsers send several cookies of one name, the one of the
+    longest path first. With ``first`` and ``last`` a header is a comma-separated list (RFC 9110, 5.3); with ``refuse``
+    it is one value.
     """
-    decode: bool = False
-    """Percent-decode the value before hashing."""
-    max_length: Annotated[int, Field(ge=1, le=8192)] = 512
+    decode: bool | None = None
+    """Percent-decode before hashing, so that equal spellings are one user, and compare ``Host`` as routes do.
+
+    The default is true, but false if ``ring.algorithm`` or ``ring.before.algorithm`` is ``haproxy``, ``nginx`` or
+    ``ketama``, because those place the bytes as received.
+    """
+    max_length: Annotated[int, Field(ge=1, le=65536)] = 8192
     """Length in bytes, as received; requests with longer tokens are rejected with 400."""
     rate: Rate = 0.0
     """New client connections of one token per second; 0 is no limit. The first request on further ones gets 429."""
@@ -419,6 +452,11 @@ class Config(Section):
     workers: Workers = "auto"
     state_dir: File | None = None
     admin: AdminConfig = AdminConfig()
+    key_file: File | None = None
+    """Secret from which all keys are derived: 32 bytes or 64 hex digits; without it, one is made in ``state_dir``.
+
+    A second line holds the previous secret, which is still accepted but no longer used for anything new.
+    """
     log: LogConfig = LogConfig()
     limits: LimitsConfig = LimitsConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()

@@ -12,6 +12,7 @@ from balancer.config.settings import (
     ListenerSettings,
     LogSettings,
     PassiveSettings,
+    PlaceSettings,
     PoolHealthSettings,
     PoolSettings,
     RetrySettings,
@@ -21,6 +22,9 @@ from balancer.config.settings import (
     TokenSettings,
     WorkerSettings,
 )
+
+AS_RECEIVED = ("haproxy", "nginx", "ketama")
+"""Algorithms of balancers that hash tokens without decoding them."""
 
 
 def worker_settings(
@@ -51,7 +55,7 @@ def pool_settings(pool: model.PoolConfig, tls: BackendTlsSettings) -> PoolSettin
     health = pool.health
     return PoolSettings(
         name=pool.name,
-        token=token_settings(pool.token),
+        token=token_settings(pool),
         ring=BoundSettings(pool.ring.bound, pool.ring.hash_balance_factor),
         health=PoolHealthSettings(
             health.panic_threshold, health.on_down, PassiveSettings(health.passive.mode, health.passive.outcomes)
@@ -68,9 +72,31 @@ def pool_settings(pool: model.PoolConfig, tls: BackendTlsSettings) -> PoolSettin
     )
 
 
-def token_settings(token: model.TokenConfig) -> TokenSettings:
-    """Return the same settings as plain values."""
-    return TokenSettings(**dict(token))
+def token_settings(pool: model.PoolConfig) -> TokenSettings:
+    """Return where the tokens of a pool are; what the file leaves open depends on the ring and on the source."""
+    token, decode = pool.token, decodes(pool)
+    places = tuple(
+        PlaceSettings(
+            **{**dict(place), "duplicates": place.duplicates or _duplicates(place.source)},
+            decode=decode,
+            max_length=token.max_length,
+        )
+        for place in token.fallback
+    )
+    duplicates = token.duplicates or _duplicates(token.source)
+    return TokenSettings(**{**dict(token), "fallback": places, "duplicates": duplicates, "decode": decode})
+
+
+def decodes(pool: model.PoolConfig) -> bool:
+    """Return whether tokens are percent-decoded: ``pool.token.decode``, or its default."""
+    if pool.token.decode is not None:
+        return pool.token.decode
+    rings = (pool.ring, pool.ring.before)
+    return not any(ring is not None and ring.algorithm in AS_RECEIVED for ring in rings)
+
+
+def _duplicates(source: str) -> model.Duplicates:
+    return "first" if source == "cookie" else "refuse"
 
 
 def _listener(

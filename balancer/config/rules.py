@@ -8,8 +8,9 @@ from typing import TypeVar
 from balancer.config.finding import Finding, Key
 from balancer.config.model import BackendConfig, Config, ListenerConfig, PoolConfig
 from balancer.config.rules_health import ejection_findings, health_findings
-from balancer.config.rules_pool import tls_findings, token_findings
+from balancer.config.rules_pool import tls_findings
 from balancer.config.rules_ring import hashings, points_findings, ring_findings
+from balancer.config.rules_token import remember_findings, token_findings
 from balancer.config.scalars import Address, shown
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from health_findings(("pool", i), pool)
         yield from ejection_findings(("pool", i, "health"), pool)
         yield from tls_findings(("pool", i), pool)
+    yield from remember_findings(config)
     yield from _unused(config)
 
 
@@ -74,6 +76,12 @@ def _admin(config: Config) -> Iterator[Finding]:
     if listen and not listen.path and not ip_address(listen.host).is_loopback and config.admin.token_file is None:
         message = "would answer anyone who can reach it: set admin.token_file, or listen on 127.0.0.1"
         yield Finding(("admin", "listen"), message, (("admin", "token_file"),))
+    elif listen and not listen.path and not ip_address(listen.host).is_loopback:
+        message = (
+            "sends the token of admin.token_file unencrypted: everyone on the way can read it and take over; "
+            "listen on 127.0.0.1 and come through ssh, or have a listener with TLS in front"
+        )
+        yield Finding(("admin", "listen"), message, warning=True)
 
 
 def _limits(config: Config) -> Iterator[Finding]:

@@ -1,44 +1,9 @@
-"""Rules between the keys of a pool about tokens, and about TLS to its backends."""
+"""Rules about TLS to the backends of a pool."""
 
 from collections.abc import Iterator
 
 from balancer.config.finding import Finding, Key
 from balancer.config.model import PoolConfig
-from balancer.config.scalars import shown
-
-_SOURCES_OF = {
-    "param": ("query",),
-    "header": ("header",),
-    "cookie": ("cookie",),
-    "depth": ("path", "uri"),
-    "leading_bytes": ("path", "uri"),
-    "missing": ("query", "header", "cookie"),
-    "duplicates": ("query", "header", "cookie"),
-    "decode": ("query", "header", "cookie"),
-    "max_length": ("query", "header", "cookie"),
-}
-"""Keys of ``pool.token`` and the sources that use them."""
-_NO_TOKENS = {
-    *("connection", "proxy-connection", "keep-alive", "te", "transfer-encoding", "upgrade", "http2-settings"),
-    *("content-length", "expect"),
-}
-"""Header fields that are not forwarded, or describe how a body is framed."""
-
-
-def token_findings(at: Key, pool: PoolConfig) -> Iterator[Finding]:
-    """Yield findings about tokens; ``at`` is the key of ``pool.token``."""
-    token, source = pool.token, (*at, "source")
-    for key in sorted(token.model_fields_set & _SOURCES_OF.keys()):
-        if token.source not in _SOURCES_OF[key]:
-            message = f"has no effect: it needs source = {' or '.join(map(shown, _SOURCES_OF[key]))}"
-            yield Finding((*at, key), message, (source,), warning=True)
-    for key in ("header", "cookie"):
-        if token.source == key and getattr(token, key) is None:
-            message = f'missing: source = "{key}" needs the name of the {key}'
-            yield Finding((*at, key), message, (source,))
-    if token.header is not None and token.header.lower() in _NO_TOKENS:
-        message = "describes the connection, not the user: use another header"
-        yield Finding((*at, "header"), message, (source,))
 
 
 def tls_findings(pool_at: Key, pool: PoolConfig) -> Iterator[Finding]:

@@ -16,19 +16,28 @@ Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail at a backend."""
 
 
-class TokenSettings(Struct, frozen=True):
-    """Where a request's token is, and what happens without one."""
+class PlaceSettings(Struct, frozen=True):
+    """A place in a request where its token may be, and how it is read there."""
 
-    source: Literal["query", "header", "cookie", "path", "uri", "client_ip"] = "query"
+    source: Literal["query", "header", "cookie", "referer", "path", "uri", "client_ip"] = "query"
     param: str = "token"
     header: str | None = None
+    prefix: str = ""
     cookie: str | None = None
     depth: int = 0
     leading_bytes: int = 0
-    missing: Literal["reject", "client_ip", "spread"] = "reject"
     duplicates: Literal["refuse", "first", "last"] = "refuse"
-    decode: bool = False
-    max_length: int = 512
+    decode: bool = True
+    max_length: int = 8192
+
+
+class TokenSettings(PlaceSettings, frozen=True):
+    """Where a request's token is, and what happens without one."""
+
+    fallback: tuple[PlaceSettings, ...] = ()
+    remember: str = "off"
+    remember_same_site: Literal["lax", "none"] = "lax"
+    missing: Literal["reject", "client_ip", "spread"] = "reject"
     rate: float = 0.0
     burst: int = 50
 
@@ -162,6 +171,20 @@ class TimeoutSettings(Struct, frozen=True):
     tunnel_idle: float = 3600.0
     drain: float = 600.0
     close_spread: float = 30.0
+
+
+class KeySettings(Struct, frozen=True):
+    """Secret keys, one for each purpose. Of several, the first is used; the others are still accepted."""
+
+    digest: bytes = b""
+    """Key of the digests of tokens."""
+    passes: tuple[bytes, ...] = ()
+    """Keys of trace passes."""
+    seals: tuple[bytes, ...] = ()
+    """Keys of remembered tokens, 32 bytes each."""
+
+    def __repr__(self) -> str:
+        return "KeySettings(...)"
 
 
 class LogSettings(Struct, frozen=True):

@@ -6,7 +6,7 @@ process that is started again goes on with what was active, whatever has become 
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from pydantic import ValidationError
@@ -44,6 +44,8 @@ class ActiveConfig:
     """The version of the supervisor's sockets that belongs to it."""
     level: Level
     """Log level."""
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    """The secret of the daemon, and the previous one; without any, the digest key is used."""
 
     def settings(self, slots: Mapping[str, int]) -> WorkerSettings:
         """Return the part that workers need; ``slots`` are the listeners' slots among the shared counters."""
@@ -65,6 +67,7 @@ class _SavedConfig(msgspec.Struct):
     level: Level
     began: float
     lame: bool = False
+    secrets: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def dump(remembered: Remembered) -> bytes:
             active.level,
             remembered.began,
             remembered.lame,
+            active.secrets,
         )
     )
 
@@ -128,5 +132,6 @@ def load(data: bytes | None) -> Remembered | None:
         saved.bound,
         saved.sockets,
         saved.level,
+        saved.secrets,
     )
     return Remembered(active, saved.folder, saved.started, saved.began, saved.lame)

@@ -1,8 +1,9 @@
-"""Read certificates once, in control, so that all workers serve the same ones, also a worker that starts later."""
+"""Read certificates and secrets once, in control, so that all workers use the same, also a worker that starts later."""
 
 import time
 from collections.abc import Mapping
 
+from balancer.config import key_file
 from balancer.config.certificates import describe_pem, read
 from balancer.config.model import CertificateConfig, Config
 from balancer.config.pem import Pem
@@ -26,6 +27,16 @@ def read_certificates(config: Config) -> dict[str, tuple[Pem, ...]]:
             except (ValueError, OSError) as error:
                 raise Refused(f'listener "{listener.name}": {error}') from None
     return found
+
+
+def read_secrets(config: Config) -> tuple[bytes, ...]:
+    """Return what is in ``key_file``, nothing if there is none. Raise ``Refused`` for a file that cannot be used."""
+    if config.key_file is None:
+        return ()
+    try:
+        return key_file.read_secrets(config.key_file)
+    except ValueError as error:
+        raise Refused(f"key_file: {error}") from None
 
 
 def read_backend_certificates(config: Config) -> dict[str, BackendTlsSettings]:

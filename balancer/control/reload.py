@@ -21,7 +21,7 @@ from balancer.config.model import Config
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
-from balancer.control.certificates import read_backend_certificates, read_certificates
+from balancer.control.certificates import read_backend_certificates, read_certificates, read_secrets
 from balancer.control.deadlines import CutAfter, default_cut
 from balancer.control.events import Events
 from balancer.control.placement_controller import PlacementController
@@ -145,9 +145,11 @@ class Reloader:
         backend_tls = await trio.to_thread.run_sync(read_backend_certificates, config)
         changes = await self._changes(config, warnings)
         bound = await self._supervisor.want(addresses_of(config), workers_of(config))
+        secrets = await trio.to_thread.run_sync(read_secrets, config) or (self._controller.own_secret(),)
         level = before.level if config.log.level == before.config.log.level else config.log.level
         now, keys, generation = time.time(), socket_keys(config), before.generation + 1
-        active = ActiveConfig(generation, now, config, certificates, backend_tls, keys, bound, before.sockets, level)
+        sockets = before.sockets
+        active = ActiveConfig(generation, now, config, certificates, backend_tls, keys, bound, sockets, level, secrets)
         async with self._controller.alone():
             try:
                 self._activation.reserve(active)

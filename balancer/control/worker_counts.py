@@ -32,6 +32,10 @@ class PoolCounts:
     def __init__(self) -> None:
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
+        self.places: Counter[str] = Counter()
+        """Requests by the place where their token was."""
+        self.cookies: Counter[str] = Counter()
+        """What became of the cookies that remember users."""
         self.traffic = Traffic()
         self.retries = 0
         self.given_up: dict[str, int] = dict.fromkeys(Limit, 0)
@@ -43,6 +47,8 @@ class PoolCounts:
         """Show these sums; see ``pool.counts``."""
         if counters:
             self.decisions = Counter(counters["decisions"])
+            self.places = Counter(counters.get("places", {}))
+            self.cookies = Counter(counters.get("cookies", {}))
             self.traffic.answers = counters["answers"]
             self.traffic.seconds.counts = counters["seconds"]
             self.traffic.seconds.sum = counters["seconds_sum"]

@@ -18,7 +18,9 @@ from typing import Any
 import msgspec
 import trio
 
+from balancer.config.key_file import derive_keys
 from balancer.config.scalars import Level
+from balancer.config.settings import KeySettings
 from balancer.control.active_config import ActiveConfig
 from balancer.control.attached_worker import AttachedWorker, RemoteTunnel
 from balancer.control.pool_state import PoolState
@@ -87,6 +89,11 @@ class WorkerRegistry:
         self._publisher = Publisher(pools)
         self._slots = Slots()
         self._add_up()
+
+    @property
+    def keys(self) -> KeySettings:
+        """The keys of the active secrets."""
+        return derive_keys(self.active.secrets or (self._secret,), self._secret)
 
     async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
         """Serve a worker's link until it ends."""
@@ -189,9 +196,13 @@ class WorkerRegistry:
             if each.opened.session in traffic.get(each.worker, {})
         ]
 
+    def tunnels(self) -> Iterator[RemoteTunnel]:
+        """Yield all open tunnels."""
+        return (tunnel for worker in self.workers.values() for tunnel in worker.tunnels.values())
+
     def removed_pools(self) -> dict[str, int]:
         """Return the pools that are not configured any more and have tunnels left, with the number of these."""
-        opened = Counter(each.opened.pool for worker in self.workers.values() for each in worker.tunnels.values())
+        opened = Counter(each.opened.pool for each in self.tunnels())
         return {name: number for name, number in opened.items() if name not in self._pools}
 
     async def _ask(self, request: ReportRequest | TrafficRequest) -> dict[AttachedWorker, Message]:
@@ -326,6 +337,7 @@ class WorkerRegistry:
             secret=self._secret,
             level=active.level,
             pools=self._publisher.states(),
+            keys=self.keys,
         )
 
     def _add_up(self) -> None:

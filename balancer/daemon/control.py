@@ -32,7 +32,7 @@ from balancer.control import active_config, saved_counters
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
-from balancer.control.certificates import read_backend_certificates, read_certificates
+from balancer.control.certificates import read_backend_certificates, read_certificates, read_secrets
 from balancer.control.clock import Clock
 from balancer.control.events import Events
 from balancer.control.evictions import Evictions
@@ -69,7 +69,6 @@ from balancer.ipc.supervision import (
     Stop,
 )
 from balancer.ipc.wire import Unreadable
-from balancer.pool.tracing import Passes
 from balancer.proxy.log_target import check_target
 from balancer.store.health_file import HealthFile
 from balancer.store.journal import Journal
@@ -115,7 +114,9 @@ class Control:
             self._nursery.start_soon(self._obey)
             self._nursery.start_soon(self._beat)
             active, folder = await self._begin()
-            journal = await _retry_while_in_use(lambda: _soon(lambda: Journal(Path(folder))))
+            secret = active.secrets[0] if active.secrets else None
+            journal = await _retry_while_in_use(lambda: _soon(lambda: Journal(Path(folder), secret)))
+            active = active if active.secrets else replace(active, secrets=(journal.secret(),))
             if self._discard_newer:
                 journal.discard_newer()
             try:
@@ -148,7 +149,9 @@ class Control:
         sockets = await self._supervisor.commit(config)
         warn_of_descriptors(config)
         keys, level = socket_keys(config), config.log.level
-        return ActiveConfig(1, time.time(), config, certificates, backend_tls, keys, bound, sockets, level), folder
+        secrets = read_secrets(config)
+        active = ActiveConfig(1, time.time(), config, certificates, backend_tls, keys, bound, sockets, level, secrets)
+        return active, folder
 
     async def _resume(self, active: ActiveConfig) -> ActiveConfig:
         """Return the remembered configuration with its sockets: a process that died in a reload left others."""
@@ -196,7 +199,6 @@ class Control:
             plans=plans,
             reloader=reloader,
             activation=activation,
-            passes=Passes(journal.key),
             events=events,
             lifecycle=lifecycle,
             counters=counters,

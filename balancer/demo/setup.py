@@ -127,6 +127,7 @@ certificates = [{{ cert = {_text(setup.certificate.cert)}, key = {_text(setup.ce
 [[pool]]
 name = "ide"
 linger = "100ms"  # so that Reconnect alone returns a user to a restarted host
+token = {{ decode = true }}  # %7E and ~ are one user
 
 [pool.health]
 type = "http"

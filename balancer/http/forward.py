@@ -39,6 +39,10 @@ class RequestWriter:
         name = self._received_id or fresh
         return b"%b %b%b%b%b" % (request.method, request.target, self._before_id, name, self._after_id), name
 
+    def forget(self) -> None:
+        """Prepare the lines of the next request anew, even if it is the one seen last."""
+        self._seen = None
+
     def _prepare(self, request: Request) -> None:
         """Prepare the lines that are the same for all requests with these fields."""
         self._seen = request

@@ -92,6 +92,8 @@ class Request(Head):
         "method",
         "other_claims",
         "request_id",
+        "taken",
+        "taken_by",
         "target",
         "trace",
     )
@@ -116,6 +118,10 @@ class Request(Head):
         self.request_id: bytes | None = None
         self.trace: bytes | None = None
         """Value of X-Balancer-Trace, which requests an explanation of the placement; secret, so never forwarded."""
+        self.taken: dict[bytes, list[bytes]] = {}
+        """Values of cookies that are ours, by name; no backend sees them. See ``balancer.http.remember``."""
+        self.taken_by: object = None
+        """What has removed them from ``fields``."""
         self.other_claims = b""
         """Lines of other forwarding fields, such as X-Forwarded-Port and X-Real-IP."""
 

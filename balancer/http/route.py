@@ -53,7 +53,7 @@ class Routes:
         if found is None:
             if len(self._by_name) >= NAMES_KEPT:
                 self._by_name.clear()
-            name = _plain(host)
+            name = host_name(host)
             found = self._by_name[host, server_name] = tuple(
                 entry
                 for route, entry in self._routes
@@ -62,8 +62,8 @@ class Routes:
         return found
 
 
-def _plain(host: bytes) -> str:
-    """A ``Host`` without its port, in lower case."""
+def host_name(host: bytes) -> str:
+    """Return a ``Host`` without its port and final dot, in lower case."""
     text = host.decode("latin-1").lower()
     name = text[: text.rfind("]") + 1] if text.startswith("[") else text.partition(":")[0]
     return name.rstrip(".")

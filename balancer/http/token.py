@@ -2,10 +2,13 @@
 
 A token is a credential: no message here quotes one, and logs show only ``without_query`` of a target.
 
-The bytes hashed are those that haproxy hashes (verified with 2.6.12): ``balance url_param`` takes the first piece of
-the query that begins with ``NAME=``; ``balance hdr`` the first element of the first field line, ignoring commas inside
-double quotes; ``balance uri`` the target up to the query, cut first to ``len`` bytes and then to ``depth`` path
-segments; its sample ``req.cook`` takes the last cookie of the name.
+The bytes hashed are those that haproxy hashes (verified with 2.6.12), unless they are decoded: ``balance url_param``
+takes the first piece of the query that begins with ``NAME=``; ``balance hdr`` the first element of the first field
+line, ignoring commas inside double quotes; ``balance uri`` the target up to the query, cut first to ``len`` bytes and
+then to ``depth`` path segments; its sample ``req.cook`` takes the last cookie of the name.
+
+Decoding makes equal spellings (RFC 3986, 6.2.2) one token: ``%7E``, ``%7e`` and ``~``. A plus sign stays one, and so
+does a percent sign that begins no escape. A path is decoded after it was cut, so ``%2F`` separates no segments.
 """
 
 import re
@@ -13,41 +16,48 @@ from functools import cache
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
-from balancer.config.settings import TokenSettings
+from balancer.config.settings import PlaceSettings, TokenSettings
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
+from balancer.http.route import host_name
 
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')
 """One element of a comma-separated list, may be empty; a comma between double quotes belongs to the element."""
+_PAGE = re.compile(rb"(?i:https?)://([^/?#@\\]++)(?:/[^?#]*+)?\?([^#]*+)(?:#.*)?")
+"""Host and query of the address of a page."""
+_ICONS = (b"/favicon.ico", b"/robots.txt")
+"""Paths that browsers and crawlers ask for by themselves."""
 
 
-def extract(request: Request, rule: TokenSettings) -> bytes | None:
-    """Return the token of ``request``, or None if it is absent or empty, or if the rule takes no token from requests.
+def extract(request: Request, place: PlaceSettings) -> bytes | None:
+    """Return the token of ``request`` at ``place``, or None if it is absent or empty, or if there are none there.
 
-    Raises ``ProxyError`` with status 400 for a value that is too long, for invalid escapes if they are decoded, and for
-    different values if the rule rejects them. An empty value counts as different from others: it is unknown which of
-    them the backend would use.
+    Raises ``ProxyError`` with status 400 for a value that is too long, and for different values if the place rejects
+    them. An empty value counts as different from others: it is unknown which of them the backend would use.
     """
-    match rule.source:
+    match place.source:
         case "query":
-            values = _parameters(rule.param).findall(request.target.partition(b"?")[2])
+            values = _parameters(place.param).findall(request.target.partition(b"?")[2])
         case "header":
-            values = _fields(request, rule)
+            values = _fields(request, place)
         case "cookie":
-            values = _cookies(request, (rule.cookie or "").encode())
+            values = _cookies(request, (place.cookie or "").encode())
+        case "referer":
+            values = _referred(request, place.param)
         case "path" | "uri":
-            return _cut(request.target, rule)
+            return _cut(request.target, place)
         case "client_ip":
             return None
     if not values:
         return None
-    token = _checked(values[-1 if rule.duplicates == "last" else 0], rule)
-    if len(values) > 1 and rule.duplicates == "refuse":
-        others = map(_decoded, values) if rule.decode else values
-        if any(other != token for other in others):
-            raise _refused("the token is given more than once, with different values")
+    token = _checked(values[-1 if place.duplicates == "last" else 0], place)
+    if len(values) > 1 and place.duplicates == "refuse" and any(_normal(other, place) != token for other in values):
+        raise _refused("the token is given more than once, with different values")
     return token or None
+
+
+_NOT_IN_URL = re.compile(rb"[^!-\"$-~]")
+"""Bytes that no request target has, see ``http.grammar``."""
 
 
 def from_operator(text: bytes, rule: TokenSettings) -> bytes | None:
@@ -63,10 +73,28 @@ def from_operator(text: bytes, rule: TokenSettings) -> bytes | None:
                 return str(ip_address(text.decode())).encode()
             except ValueError:
                 raise _refused("expected an IP address: this pool places clients by address") from None
-        case "query" if b"&" in text:
+        case "query" if b"&" in text and all(place.source in ("query", "referer") for place in rule.fallback):
             raise _refused("a token in a query cannot contain &")
+        case "query" if _NOT_IN_URL.search(text) and all(
+            place.source in ("query", "referer") for place in rule.fallback
+        ):
+            raise _refused("no URL can carry this token: write it as in the URL, with spaces and the like as %20")
         case _:
             return _checked(text, rule) or None
+
+
+def is_preflight(request: Request) -> bool:
+    """Return whether a browser asks if a page of another site may send a request; it never adds credentials (Fetch)."""
+    return (
+        request.method == b"OPTIONS"
+        and bool(request.field(b"origin"))
+        and bool(request.field(b"access-control-request-method"))
+    )
+
+
+def is_icon(request: Request) -> bool:
+    """Return whether a browser or crawler asks for this by itself, without being told to by a page of the user."""
+    return request.target.partition(b"?")[0] in _ICONS
 
 
 def without_query(target: bytes) -> str:
@@ -84,15 +112,24 @@ def _parameters(name: str) -> re.Pattern[bytes]:
     return re.compile(rb"(?:^|&)%b=([^&]*+)" % re.escape(name.encode()))
 
 
-def _fields(request: Request, rule: TokenSettings) -> list[bytes]:
-    values = request.field((rule.header or "").lower().encode())
-    match rule.duplicates:
-        case "refuse":
-            return values
+def _fields(request: Request, place: PlaceSettings) -> list[bytes]:
+    values = request.field((place.header or "").lower().encode())
+    match place.duplicates:
         case "first":
-            return [_ELEMENT.findall(value)[0].rstrip(b" \t") for value in values[:1]]
+            values = [_ELEMENT.findall(value)[0].rstrip(b" \t") for value in values[:1]]
         case "last":
-            return [element for value in values for each in _ELEMENT.findall(value) if (element := each.strip(b" \t"))]
+            values = [
+                element for value in values for each in _ELEMENT.findall(value) if (element := each.strip(b" \t"))
+            ]
+    return _after(place.prefix.lower().encode(), values) if place.prefix else values
+
+
+def _after(prefix: bytes, values: list[bytes]) -> list[bytes]:
+    """What follows ``prefix``; the name of an authentication scheme is in any case, and any number of spaces follows.
+
+    (RFC 9110, 11.1 and 11.4)
+    """
+    return [value[len(prefix) :].lstrip(b" ") for value in values if value[: len(prefix)].lower() == prefix]
 
 
 def _cookies(request: Request, name: bytes) -> list[bytes]:
@@ -101,7 +138,17 @@ def _cookies(request: Request, name: bytes) -> list[bytes]:
     return [value.strip(b" \t") for found, equals, value in pairs if equals and found.strip(b" \t") == name]
 
 
-def _cut(target: bytes, rule: TokenSettings) -> bytes | None:
+def _referred(request: Request, name: str) -> list[bytes]:
+    """Values of the parameter ``name`` of the page that sent the request, if it is of the same host.
+
+    Other sites choose the addresses of their pages, and so could choose a user.
+    """
+    pages = [page for line in request.field(b"referer") if (page := _PAGE.fullmatch(line))]
+    host = host_name(request.host)
+    return [value for page in pages if host_name(page[1]) == host for value in _parameters(name).findall(page[2])]
+
+
+def _cut(target: bytes, rule: PlaceSettings) -> bytes | None:
     """The part of a target that is hashed."""
     if rule.leading_bytes:
         target = target[: rule.leading_bytes]
@@ -109,19 +156,24 @@ def _cut(target: bytes, rule: TokenSettings) -> bytes | None:
         target = target.partition(b"?")[0]
     if rule.depth:
         target = b"/".join(target.split(b"/", rule.depth + 1)[: rule.depth + 1])
-    return target or None
+    return _normal(target, rule) or None
 
 
-def _checked(value: bytes, rule: TokenSettings) -> bytes:
-    if len(value) > rule.max_length:
+def _checked(value: bytes, place: PlaceSettings) -> bytes:
+    if len(value) > place.max_length:
         raise _refused("the token is too long")
-    return _decoded(value) if rule.decode else value
+    return _normal(value, place)
 
 
-def _decoded(value: bytes) -> bytes:
-    if _BAD_ESCAPE.search(value):
-        raise _refused("the token has an invalid percent escape")
-    return unquote_to_bytes(value)
+def _normal(value: bytes, place: PlaceSettings) -> bytes:
+    """The one spelling of a value."""
+    if not place.decode:
+        return value
+    if b"%" in value:
+        value = unquote_to_bytes(value)
+    if place.source == "header" and (place.header or "").lower() == "host":
+        value = host_name(value).encode("latin-1")
+    return value
 
 
 def _refused(reason: str) -> ProxyError:

@@ -15,7 +15,7 @@ from typing import ClassVar
 from msgspec import Struct, field
 
 from balancer.config.scalars import Level
-from balancer.config.settings import WorkerSettings
+from balancer.config.settings import KeySettings, WorkerSettings
 from balancer.health.availability import Availability
 from balancer.health.tally import Tally
 from balancer.ipc.placement import PlacementState
@@ -51,6 +51,8 @@ class Setup(Message, frozen=True):
     level: Level
     """From which level on messages are logged."""
     pools: dict[str, PoolSnapshot]
+    keys: KeySettings = KeySettings()
+    """Keys of other purposes, which earlier releases do not know."""
 
     def __repr__(self) -> str:
         return f"<Setup {self.number}, generation {self.generation}>"
@@ -136,6 +138,8 @@ class Opened(Message, frozen=True):
     listener: str
     since: float
     """Unix time."""
+    token_from: str = ""
+    """The place in the request where the token was."""
 
     def __repr__(self) -> str:  # a token is a credential
         return f"<Opened {self.session} on {self.backend}>"

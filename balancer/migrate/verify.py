@@ -131,7 +131,7 @@ class Verifier:
 
     def __init__(self, pool: PoolConfig, digest: Callable[[bytes], str], *, by_address: bool = False) -> None:
         self._pool = pool
-        self._token = token_settings(pool.token)
+        self._token = token_settings(pool)
         self._digest = digest
         self._by_address = by_address or pool.token.source == "client_ip"
         self._ring: Ring = build(pool)

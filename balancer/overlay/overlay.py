@@ -39,7 +39,7 @@ class Pin(Section):
 
     op: Literal["pin"] = "pin"
     digest: Digest
-    prefix: Annotated[int, Field(ge=1, le=8192)] | None = None
+    prefix: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Length in bytes of the prefix that was digested; absent for a whole token."""
     backend: Name
     until: Annotated[float, Field(allow_inf_nan=False)] | None = None

@@ -26,6 +26,8 @@ def pool_counters(pool: Pool) -> Counts:
     """Return what only grows of a pool."""
     return {
         "decisions": dict(pool.decisions),
+        "places": dict(pool.places),
+        "cookies": dict(pool.cookies),
         "answers": list(pool.traffic.answers),
         "seconds": list(pool.traffic.seconds.counts),
         "seconds_sum": pool.traffic.seconds.sum,

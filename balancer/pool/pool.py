@@ -16,6 +16,8 @@ from balancer.shared.counters import CellGroup, Kind, SharedCounters
 
 OWNERS_KEPT = 4096
 """Size of the cache of owners. It is cleared when full, as clients may send any tokens."""
+MAX_CACHED_TOKEN = 2048
+"""Bytes of the longest token that is kept in a cache: full ones take 8 MiB at most."""
 
 
 def _assign_slot(backend: Backend, load: BackendLoad[Any] | None) -> None:
@@ -46,6 +48,10 @@ class Pool(Selection[Backend]):
         self._shared_counters: SharedCounters | None = None
         self.decisions: Counter[str] = Counter()
         """Requests and connections placed, by reason."""
+        self.places: Counter[str] = Counter()
+        """Requests by the place where their token was; ``none`` for those without one."""
+        self.cookies: Counter[str] = Counter()
+        """What became of the cookies that remember users; see ``balancer.proxy.remembering``."""
         self.traffic = Traffic()
         self.retries = Retries()
         self.refused = 0
@@ -169,9 +175,11 @@ class Pool(Selection[Backend]):
     def _own(self, token: bytes) -> Decision[Backend]:
         """Return the decision for the token's owner, and cache it: hashing costs ten times as much as a look-up."""
         owned = self._owned
-        if len(owned) >= OWNERS_KEPT:
-            owned.clear()
-        decision = owned[token] = Decision(self.backends[self.placement.ring.owner(token)], "owner", ())
+        decision = Decision(self.backends[self.placement.ring.owner(token)], "owner", ())
+        if len(token) <= MAX_CACHED_TOKEN:
+            if len(owned) >= OWNERS_KEPT:
+                owned.clear()
+            owned[token] = decision
         return decision
 
     def carried(self, name: str) -> int:

@@ -41,6 +41,8 @@ class Record:
     """Seconds spent waiting for a place at a backend that was full."""
     method = target = request_id = b""
     digest = ""
+    token_from = ""
+    """The place in the request where the token was."""
     backend = ""
     reason = ""
     skipped: tuple[tuple[str, str], ...] = ()
@@ -107,7 +109,7 @@ class AccessLog:
             f',"first_byte_ms":{f"{(first - connected) * 1000:.1f}" if first else "null"}'
             f',"total_ms":{(now - began) * 1000:.1f}'
             f',"tls":"{tls}","request_id":{_quote(record.request_id.decode("latin-1"))}'
-            f',"token":"{record.digest}","ended":{_quote(record.ended)},"by":"{record.by}"}}\n'
+            f',"token":"{record.digest}","token_from":"{record.token_from}","ended":{_quote(record.ended)},"by":"{record.by}"}}\n'
         )
         # One buffer: thousands of strings that wait would push everything else out of the processor's cache.
         self._lines += line.encode()

@@ -9,6 +9,7 @@ from typing import Literal
 
 from balancer.errors import ProxyError
 from balancer.http.forward import RequestWriter
+from balancer.http.head import Request
 from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Task, TimedOut
@@ -90,6 +91,12 @@ class Connection:
         self.trusted = self.listener.trusts(address)
         """Its ``X-Forwarded-*`` and ``X-Request-ID`` fields are believed."""
         self.writer = RequestWriter(self.address_bytes, self.listener.scheme, self.trusted)
+
+    def is_secure(self, request: Request) -> bool:
+        """Return whether the browser sent ``request`` over TLS: to us, or to a balancer that we trust."""
+        if self.trusted and request.forwarded_proto is not None:
+            return request.forwarded_proto.lower() == b"https"
+        return self.listener.scheme == b"https"
 
     def proxy_header(self, version: Literal["v1", "v2"]) -> bytes:
         """Return the PROXY header that introduces this client to a backend."""

@@ -11,7 +11,10 @@ then activated, which cannot fail. If the preparation fails, nothing has changed
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from balancer.config.settings import ListenerSettings, PoolSettings
@@ -48,6 +51,9 @@ from balancer.proxy.serve import handler
 from balancer.proxy.worker_state import WorkerState
 from balancer.shared.log_level import set_level
 
+if TYPE_CHECKING:
+    from balancer.proxy.remembering import Remembering
+
 logger = logging.getLogger("balancer.worker")
 
 Post = Callable[[Message], None]
@@ -61,6 +67,7 @@ class _PreparedUpdate:
     """Of listeners."""
     backend_tls: dict[str, TlsToBackends]
     """Of pools that speak TLS to their backends."""
+    remembering: "Remembering | None"
     placements: dict[str, Placement]
     """Of pools."""
 
@@ -154,7 +161,9 @@ class ControlClient:
         wanted = [key for each in settings.listener for key in each.socket_keys if key not in present]
         sockets = await self._sockets.take([] if self.worker.draining else wanted, setup.sockets)
         self._digest = digest
-        self.worker.configure(settings.limits, settings.timeouts, setup.secret)
+        keys = msgspec.structs.replace(setup.keys, digest=setup.secret)
+        self.worker.configure(settings.limits, settings.timeouts, keys)
+        self.worker.remembering = prepared.remembering
         pools = {each.name: self._pool(each, setup.pools[each.name], prepared) for each in settings.pool}
         for name in self.worker.pools.keys() - pools.keys():
             self.worker.removed_pools[name] = self.worker.pools[name]
@@ -189,7 +198,7 @@ class ControlClient:
             snapshot = setup.pools[pool.name]
             placements[pool.name] = placement_of(snapshot.placement, digest)
             placements[pool.name].prepare(snapshot.availabilities)
-        return _PreparedUpdate(contexts, backend_tls, placements)
+        return _PreparedUpdate(contexts, backend_tls, _remembering(setup), placements)
 
     def _pool(self, config: PoolSettings, snapshot: PoolSnapshot, prepared: _PreparedUpdate) -> Pool:
         placement = prepared.placements[config.name]
@@ -290,3 +299,12 @@ class ControlClient:
         await trio.sleep(self.worker.timeouts.drain)
         await self.worker.close_slowly("its listener has been removed", [listener])
         self._removed.discard(listener)
+
+
+def _remembering(setup: Setup) -> "Remembering | None":
+    """What remembers users, if a pool asks for it; a module of its own, because of the memory it takes."""
+    names = {pool.token.remember for pool in setup.settings.pool} - {"off"}
+    if not names:
+        return None
+    made: Remembering = import_module("balancer.proxy.remembering").Remembering(names, setup.keys.seals)
+    return made

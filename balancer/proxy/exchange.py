@@ -88,6 +88,8 @@ class Exchange(Duplex):
             check_request(request)
         if request.body > worker.max_body > 0:
             raise ProxyError(Source.CLIENT, 413, TOO_LONG)
+        if worker.remembering is not None:
+            worker.remembering.take(request, connection.writer)
         head, self.record.request_id = connection.writer.write(request, worker.next_request_id())
         self.explain = request.trace is not None and self.may_see(request.trace)
         if connection.listener.routes is not None:
@@ -159,6 +161,8 @@ class Exchange(Duplex):
                 interim += 1
                 if interim > MAX_INTERIM:
                     raise ProxyError(Source.BACKEND, 502, "too many interim responses")
+                if worker.remembering is not None:
+                    self._remember(response)
                 passed_on, _ = response_head(response, request.minor, True)
                 if passed_on:
                     self.answered = True
@@ -171,6 +175,8 @@ class Exchange(Duplex):
         request, backend = self.request, self.backend
         assert backend is not None
         self.record.status = response.status
+        if self.worker.remembering is not None:
+            self._remember(response)
         draining = self.connection.listener.draining
         keep = request.keep_alive and not draining and (self.upload is None or self.upload.done)
         head, framing = response_head(response, request.minor, keep)
@@ -195,6 +201,13 @@ class Exchange(Duplex):
         if not keep or framing == UNTIL_CLOSE:
             return None
         return self.upload.rest if self.upload is not None else self.early
+
+    def _remember(self, response: Response) -> None:
+        """Keep our cookies out of a response, and add one that is to remember the user."""
+        remembering, connection = self.worker.remembering, self.connection
+        assert remembering is not None
+        token = self.token if self.remembers else None
+        remembering.answer(self.pool, self.request, response, token, secure=connection.is_secure(self.request))
 
     def _explained(self, head: bytes) -> bytes:
         """Return the head with the decision added to its fields."""
@@ -240,6 +253,8 @@ class Exchange(Duplex):
         """Relay bytes both ways after 101."""
         backend = self.backend
         assert backend is not None
+        if self.worker.remembering is not None:
+            self._remember(response)
         head, _ = response_head(response, self.request.minor, True)
         if self.explain:
             head = self._explained(head)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
-from balancer.http.token import extract
+from balancer.http.token import extract, is_icon, is_preflight
 from balancer.net.admission import client_key
 from balancer.net.dial import IdleConnections
 from balancer.pool.backend import Backend
@@ -31,6 +31,8 @@ class Stream:
     token: bytes | None = None
     """The key that it is placed by; None if the pool spreads requests without a token. A default of the class, not of
     each object: one attribute less to set for each request."""
+    remembers = False
+    """The browser may keep the token in a cookie: it came from where the pool looks first."""
 
     def __init__(self, connection: Connection, record: Record) -> None:
         self.connection = connection
@@ -58,20 +60,42 @@ class Stream:
     def find_token(self, request: Request) -> None:
         """Set ``token`` to the key of ``request``. Raise ``ProxyError`` if it is missing, or comes too often."""
         connection, rule = self.connection, self.pool.settings.token
-        token = connection.address_bytes if rule.source == "client_ip" else extract(request, rule)
+        place: str = rule.source
+        token = connection.address_bytes if place == "client_ip" else extract(request, rule)
         if token is None:
-            match rule.missing:
-                case "reject":
-                    raise ProxyError(Source.CLIENT, 400, "the token is missing")
-                case "spread":
-                    return
-                case "client_ip":
-                    token = connection.address_bytes
+            token, place = self._find_elsewhere(request)
+        elif rule.remember != "off":
+            self.remembers = True
+        self.pool.places[place] += 1
+        if token is None:
+            return
         if self.worker.log.enabled:
-            self.record.digest = self.worker.digest(token)
+            self.record.digest, self.record.token_from = self.worker.digest(token), place
         if rule.rate and not connection.metered:
             self._meter(token)
         self.token = token
+
+    def _find_elsewhere(self, request: Request) -> tuple[bytes | None, str]:
+        """Return the token of a request that has none at ``source``, and the place where it was found.
+
+        Without a token, and ``none``, if any backend will do.
+        """
+        rule, connection, remembering = self.pool.settings.token, self.connection, self.worker.remembering
+        for place in rule.fallback:
+            token = extract(request, place)
+            if token is not None:
+                return token, place.source
+        if rule.remember != "off" and remembering is not None:
+            token = remembering.token(self.pool, request, secure=connection.is_secure(request))
+            if token is not None:
+                return token, "remember"
+        if rule.missing == "spread" or is_preflight(request):
+            return None, "none"
+        if rule.missing == "client_ip":
+            return connection.address_bytes, "client_ip"
+        if is_icon(request):  # the request of a browser, not of a page: no fault of anyone's
+            raise ProxyError(Source.INTERNAL, 404, "there is none for requests without a token")
+        raise ProxyError(Source.CLIENT, 400, "the token is missing")
 
     def _meter(self, token: bytes) -> None:
         """Count a new connection of this token. Raise 429 if there are too many."""
@@ -103,7 +127,9 @@ class Stream:
         record = self.record
         skipped = "".join(f"; skipped={name} ({why})" for name, why in record.skipped)
         ring = self.pool.placement.ring.fingerprint
-        return f"X-Balancer-Decision: {record.reason}; backend={record.backend}; ring={ring}{skipped}\r\n".encode()
+        found = f"; token_from={record.token_from}" if record.token_from else ""
+        line = f"X-Balancer-Decision: {record.reason}; backend={record.backend}; ring={ring}{found}{skipped}\r\n"
+        return line.encode()
 
     def blame(self, backend: Backend, outcome: Outcome) -> bool:
         """Count a failure that is not the client's against ``backend``; return whether such failures count here."""

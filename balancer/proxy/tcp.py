@@ -26,7 +26,7 @@ async def serve_tcp(connection: Connection, early: bytes) -> None:
         record.head = worker.engine.now
         stream.token = key.encode()
         if worker.log.enabled:
-            record.digest = worker.digest(stream.token)
+            record.digest, record.token_from = worker.digest(stream.token), listener.config.key
         connector = Connector(stream)
         backend = await connector.connect()
         await tunnel(stream, backend, connector.backend, to_backend=early)

@@ -40,7 +40,8 @@ async def tunnel(
         stream.log("open")
     connection, pool = stream.connection, stream.pool
     listener = connection.listener.config.name
-    entry = Tunnel(task, connection.address, listener, pool, stream.token, backend, transport, time.time())
+    token, now = stream.token, time.time()
+    entry = Tunnel(task, connection.address, listener, pool, token, backend, transport, now, record.token_from)
     worker.tunnel_registry.open(entry)
     try:
         task.expires = worker.engine.now + worker.timeouts.idle

@@ -31,6 +31,8 @@ class Tunnel:
     """To the backend."""
     since: float
     """Unix time."""
+    token_from: str = ""
+    """The place in the request where the token was."""
     number: int = 0
     lease: Lease | None = None
 
@@ -94,6 +96,7 @@ def _opened(tunnel: Tunnel) -> Opened:
         tunnel.client,
         tunnel.listener,
         tunnel.since,
+        tunnel.token_from,
     )
 
 

@@ -5,17 +5,16 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from balancer.config.settings import LimitSettings, TimeoutSettings
+from balancer.config.settings import KeySettings, LimitSettings, TimeoutSettings
 from balancer.net.admission import Admission
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
-from balancer.pool.digest import Digest
+from balancer.pool.digest import CachedDigest
 from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import AccessLog
@@ -26,8 +25,8 @@ from balancer.shared.buckets import Metered
 from balancer.shared.counters import SharedCounters
 from balancer.shared.sketch import SketchCells
 
-DIGESTS_KEPT = 4096
-"""Size of the cache of digests of tokens; to compute one for each line of the access log is a sixth of its cost."""
+if TYPE_CHECKING:
+    from balancer.proxy.remembering import Remembering
 
 
 class ClientConnection(Protocol):
@@ -63,19 +62,21 @@ class WorkerState:
         """Set when the last connection has ended during a drain."""
         self.draining = False
         self.next_request_id: Callable[[], bytes] = _request_ids()
-        self._secret: bytes | None = None
-        self.configure(LimitSettings(), TimeoutSettings(), b"")
+        self.remembering: Remembering | None = None
+        """Keeps tokens in cookies; None if no pool does."""
+        self._keys: KeySettings | None = None
+        self.configure(LimitSettings(), TimeoutSettings(), KeySettings())
 
-    def configure(self, limits: LimitSettings, timeouts: TimeoutSettings, secret: bytes) -> None:
-        """Use these limits and timeouts from now on; ``secret`` is the key of digests and trace passes."""
+    def configure(self, limits: LimitSettings, timeouts: TimeoutSettings, keys: KeySettings) -> None:
+        """Use these limits, timeouts and keys from now on."""
         self.timeouts = timeouts
         self.max_head = limits.max_head_bytes
         self.max_body = limits.max_body_bytes
         self.admission.limits = limits
-        if secret != self._secret:
-            self._secret = secret
-            self.digest = lru_cache(DIGESTS_KEPT)(Digest(secret))
-            self.passes = Passes(secret)
+        if keys != self._keys:
+            self._keys = keys
+            self.digest = CachedDigest(keys.digest)
+            self.passes = Passes(*keys.passes)
 
     def remove(self, connection: ClientConnection) -> None:
         """Stop counting a connection that has ended."""

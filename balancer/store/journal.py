@@ -3,8 +3,9 @@
 ``journal.jsonl`` is the truth: one line per change, appended and fsynced before the change is acknowledged. A line that
 the power, or kill -9, cut short was never acknowledged and is dropped. ``overlay.json`` is the sum of the lines up to
 a number, replaced atomically; damaged or lost, it is made again from the journal. A file that cannot be read is set
-aside under a name that says so, a line that cannot be read stays where it is: nothing is deleted. ``digest.key`` is the
-key of the token digests.
+aside under a name that says so, a line that cannot be read stays where it is: nothing is deleted. ``secret.key`` is
+the secret of the daemon, unless ``key_file`` names another; ``digest.key`` is the key of the token digests, derived
+from the secret once and kept, because pins and logs have digests.
 
 The journal grows for years, so nothing reads it as a whole. A start reads it backwards, to the first line that
 ``overlay.json`` has; the newest lines are found the same way. To look back, there are sums in
@@ -21,6 +22,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from balancer.config.key_file import SECRET_BYTES, derive
 from balancer.errors import InUse, Refused, disk_reason
 from balancer.overlay.entries import Entry, RingRecord
 from balancer.overlay.overlay import Overlay
@@ -41,8 +43,11 @@ class Journal:
     ``append`` and ``save`` are called one after another; the others at any time.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Make and lock the directory. Raises ``Refused`` when another daemon holds it or it cannot be used."""
+    def __init__(self, folder: Path, secret: bytes | None = None) -> None:
+        """Make and lock the directory; ``secret`` is used in place of its own.
+
+        Raises ``Refused`` when another daemon holds it or it cannot be used.
+        """
         self.folder = folder
         self._path = folder / "journal.jsonl"
         self._state_path = folder / "overlay.json"
@@ -53,7 +58,9 @@ class Journal:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Refused(f"state_dir {folder}: {disk_reason(error)}; make it writable for the daemon's user") from None
+            file = isinstance(error, FileExistsError | NotADirectoryError)
+            advice = "it has to be a directory" if file else "make it writable for the daemon's user"
+            raise Refused(f"state_dir {folder}: {disk_reason(error)}; {advice}") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -65,11 +72,14 @@ class Journal:
             os.close(self._lock)
             raise Refused(f"{self._path}: {disk_reason(error)}; make room, or the file writable") from None
         try:
-            self.key = self._load_key()
+            self.key = self._load_digest_key(secret)
             """The key of the token digests, made at the first start."""
         except OSError as error:
             self.close()
             raise Refused(f"{folder / 'digest.key'}: {disk_reason(error)}; make room, or the file readable") from None
+        except Refused:
+            self.close()
+            raise
 
     def close(self) -> None:
         os.close(self._fd)
@@ -89,6 +99,21 @@ class Journal:
                 f"{self.folder}: {error}: start the version again that ran here last, or start this one with "
                 "--discard-newer, which keeps a copy and forgets what this version does not understand"
             ) from None
+
+    def secret(self) -> bytes:
+        """Return the directory's own secret, made when it is first needed. Raises ``Refused``."""
+        path = self.folder / "secret.key"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                secret = path.read_bytes()
+                if len(secret) == SECRET_BYTES:
+                    return secret
+                set_aside(path, "is not a secret of 32 bytes; cookies and trace passes made with it are not accepted")
+            secret = os.urandom(SECRET_BYTES)
+            replace_file(path, secret)
+        except OSError as error:
+            raise Refused(f"{path}: {disk_reason(error)}; make room, or the file readable") from None
+        return secret
 
     def append(self, *entries: Entry) -> None:
         """Write lines; they are on the disk when this returns. Raises ``Refused`` if the disk does not take them."""
@@ -268,14 +293,14 @@ class Journal:
     def _line_number(self, begin: int) -> int:
         return 1 + sum(1 for _ in lines_from(self._fd, 0, begin))
 
-    def _load_key(self) -> bytes:
+    def _load_digest_key(self, secret: bytes | None) -> bytes:
         path = self.folder / "digest.key"
         with contextlib.suppress(FileNotFoundError):
             key = path.read_bytes()
             if len(key) == 32:
                 return key
             set_aside(path, "is not a key of 32 bytes; digests in old logs and pins no longer match")
-        key = os.urandom(32)
+        key = derive(self.secret() if secret is None else secret, "digest")
         replace_file(path, key)
         return key
 

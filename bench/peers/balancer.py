@@ -4,6 +4,7 @@ import sys
 
 from balancer.cli.client import Client, Unreachable
 from balancer.errors import Refused
+from bench.messages import COOKIE, SECRET
 from bench.peers.peer import Peer, Site
 from bench.peers.requests import scrape
 from bench.process import BenchError
@@ -11,6 +12,7 @@ from bench.process import BenchError
 _CONFIGURATION = """
 workers = {workers}
 state_dir = "{folder}"
+key_file = "{folder}/secret.key"
 [admin]
 socket = "{socket}"
 listen = "127.0.0.1:{admin}"
@@ -29,6 +31,7 @@ pool = "ide"
 certificates = [{{ cert = "{certificate}", key = "{key}" }}]
 [[pool]]
 name = "ide"
+token = {{ remember = "{remember}", max_length = 2048 }}
 [pool.health]
 type = "http"
 path = "/"
@@ -60,7 +63,9 @@ def _configure(site: Site, weight: float) -> None:
         workers=site.setup.workers,
         interval=site.setup.interval,
         log=site.access_log if site.setup.access_log else "off",
+        remember=COOKIE if site.setup.remember else "off",
     )
+    (site.folder / "secret.key").write_bytes(SECRET)
     for number, port in enumerate(site.backends):
         text += _BACKEND.format(number=number, port=port, weight=1.0 if number else weight)
     (site.folder / "balancer.toml").write_text(text)
@@ -97,5 +102,6 @@ BALANCER = Peer(
     "(.+)",
     _command,
     {"reload": _reload, "swap": _swap, "scrape": _scrape},
+    remembers=True,
 )
 """Its program is the Python that has it installed."""

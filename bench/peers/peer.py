@@ -22,6 +22,8 @@ class Setup:
     interval: int = 2
     """Seconds between two health checks of a backend."""
     access_log: bool = False
+    remember: bool = False
+    """Whether users are remembered in cookies."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Peer:
     """Writes the configuration, and returns the command that runs the program at a path in the foreground."""
     events: Mapping[str, Event] = field(default_factory=dict)
     """The supported events, by the names that scenarios use."""
+    remembers: bool = False
+    """Whether it can remember users in the cookies of ``bench.messages``."""
 
     def path(self) -> str | None:
         """Return the path of the program, or None if it is not installed."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from importlib.metadata import version
 from xml.etree import ElementTree
 
 import pytest
@@ -80,7 +81,7 @@ class TestStatus:
     def test_for_people(self, run, daemon):
         done(run, "backend", "drain", "ide-02")
         out = done(run, "status")
-        assert f"balancer 0.1.0 at {daemon.socket}, up " in out
+        assert f"balancer {version('balancer')} at {daemon.socket}, up " in out
         assert "2 of 3 backends take new users; 0 users with 0 tunnels, 0 pins" in out
         assert re.search(r"^  ide-02 +127\.0\.0\.1:\d+ +drain +up +1 ", out, re.MULTILINE)
         assert "\x1b" not in out  # no terminal, no colour
@@ -259,7 +260,7 @@ class TestLooking:
         home = daemon.place("secret-1")
         tunnels("secret-1")
         out = done(run, "ring", "explain", "-", stdin=b"secret-1\n")
-        assert f": 1 open tunnel, on {home}\n" in out
+        assert f": 1 open tunnel, on {home}\ntoken found in: query\n" in out
         assert f"this user's next connection goes to {home}; if that host is lost, to " in out
         found = json.loads(done(run, "ring", "explain", "secret-1", "--json"))
         assert found["live"] == {"place": home, "tunnels": 1}

@@ -96,7 +96,10 @@ def test_the_line_of_a_problem_behind_windows_line_ends(tmp_path):
         ),
         (('"t"', '""'), '22: pool "ide" > token > param: expected 1 to 64 letters, digits, '),
         (('param = "t"', "max_length = 0"), '22: pool "ide" > token > max_length: expected at least 1, not 0'),
-        (('param = "t"', "max_length = 9000"), '22: pool "ide" > token > max_length: expected at most 8192, not 9000'),
+        (
+            ('param = "t"', "max_length = 65537"),
+            '22: pool "ide" > token > max_length: expected at most 65536, not 65537',
+        ),
         (('param = "t"', "decode = 1"), '22: pool "ide" > token > decode: expected true or false, not 1'),
         (('param = "t"', "max_length = 1.0"), '22: pool "ide" > token > max_length: expected a whole number, not 1.0'),
         (

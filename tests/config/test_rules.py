@@ -465,7 +465,7 @@ FINE = {
     "trusted alone": [('key = "sni"', 'trusted = ["10.0.0.0/8"]')],
     "routes": [route('host = ["a", "*.b.", "[::1]"]', 'path = ["/"]', of="ide"), route('sni = ["a"]')],
     "a header": [token('source = "header"', 'header = "X-User"', 'duplicates = "last"')],
-    "a path": [token('source = "path"', "depth = 2", "leading_bytes = 3")],
+    "a path": [token('source = "path"', "depth = 2")],
     "TLS to backends": [tls("enabled = true", 'server_name = "a"'), ("10.0.0.1:4001", "unix:/s")],
     "a name for one of them": [tls("enabled = true"), ("10.0.0.1:4001", 'unix:/s"\nserver_name = "a')],
     "PROXY headers": [('name = "ide"\n[pool.ring]', 'name = "ide"\nsend_proxy = "v2"\n[pool.ring]')],

@@ -28,7 +28,6 @@ from balancer.control.reload import Reloader
 from balancer.control.saved_counters import CounterFile
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.overlay.overlay import Pin
-from balancer.pool.tracing import Passes
 from balancer.store.journal import Journal
 from balancer.store.memory_file import MemoryFile
 
@@ -150,7 +149,6 @@ def operating(kept):
         plans=kept.plans,
         reloader=reloader,
         activation=activation,
-        passes=Passes(b"key"),
         events=kept.events,
         lifecycle=Lifecycle(),
         counters=CounterFile(memory, kept.registry, kept.pools.states, evictions),

@@ -122,7 +122,8 @@ class TestExplain:
         assert (found["rule"], found["placed"]) == ("lease", home)
         assert found["live"] == {"place": home, "tunnels": 1}
         text = daemon.ask("POST", "./explain", {"token": "secret-2"}, Accept="text/plain").text
-        assert f": 1 open tunnel, on {home}\n" in text
+        assert f": 1 open tunnel, on {home}\ntoken found in: query\n" in text
+        assert found["token_from"] == ["query"]
         by_digest = daemon.ask("POST", "./explain", {"token": f"digest:{found['digest']}"})
         assert by_digest.json == found
 

@@ -6,10 +6,11 @@ messages, and so must what the backend answered and what the client gets. Whatev
 """
 
 import re
+from urllib.parse import unquote_to_bytes
 
 import h11
 
-from balancer.config.model import TokenConfig
+from balancer.config.settings import TokenSettings
 from balancer.errors import ProxyError, Source
 from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.http.forward import RequestWriter, response_head
@@ -63,7 +64,7 @@ def token(data: bytes) -> None:
     """A request target: the first byte chooses the rule, the token is what haproxy's ``url_param`` finds."""
     choice = data[0] if data else 0
     duplicates = "first" if choice & 1 else "refuse"
-    rule = TokenConfig(duplicates=duplicates, decode=bool(choice & 2), max_length=64)
+    rule = TokenSettings(duplicates=duplicates, decode=bool(choice & 2), max_length=64)
     target = data[1:]
     shown = without_query(target)
     assert shown.isascii()
@@ -74,10 +75,10 @@ def token(data: bytes) -> None:
         found = extract(Request(b"GET", target, 1), rule)
     except ProxyError as error:
         assert (error.source, error.status) == (Source.CLIENT, 400)
-        assert any(len(value) > 64 for value in values) or len(set(values)) > 1 or rule.decode
+        assert any(len(value) > 64 for value in values) or len(set(values)) > 1
         return
-    if not rule.decode:
-        assert found == ((values[0] or None) if values else None)
+    wanted = unquote_to_bytes(values[0]) if values and rule.decode else values[0] if values else None
+    assert found == (wanted or None)
 
 
 def upgrade(data: bytes) -> None:

@@ -303,6 +303,7 @@ def host():
     played.close()
 
 
+@pytest.mark.timeout(600)  # it waits a moment for each step, whatever the machine does beside
 @pytest.mark.parametrize("examples", [15, pytest.param(500, marks=pytest.mark.soak)])
 def test_hostile_clients_and_a_hostile_host(tmp_path, host, examples):
     listeners = [listener(), listener("proxied", proxy_protocol="accept", trusted=["127.0.0.1"])]

@@ -5,8 +5,9 @@ import urllib.parse
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from balancer.config.model import TokenConfig
+from balancer.config.settings import TokenSettings
 from balancer.errors import ProxyError, Source
 from balancer.http import token
 from balancer.http.head import Request, parse_request
@@ -15,7 +16,7 @@ EXTRACTED = {
     b"/?token=alice": b"alice",
     b"/x/y?a=b&token=alice&c": b"alice",
     b"/?token=a=b?c;d#": b"a=b?c;d#",
-    b"/?token=a+b%20c": b"a+b%20c",
+    b"/?token=a+b%20c": b"a+b c",
     b"/?x?token=alice": None,
     b"/?Token=alice": None,
     b"/?xtoken=alice": None,
@@ -44,7 +45,7 @@ def carried(rule, *lines):
 
 
 def test_extract():
-    assert {target: extract(target, TokenConfig()) for target in EXTRACTED} == EXTRACTED
+    assert {target: extract(target, TokenSettings()) for target in EXTRACTED} == EXTRACTED
 
 
 @pytest.mark.parametrize(
@@ -52,38 +53,39 @@ def test_extract():
 )
 def test_different_values_are_refused_unless_the_first_is_to_be_taken(target):
     with pytest.raises(ProxyError) as caught:
-        extract(target, TokenConfig())
+        extract(target, TokenSettings())
     assert (caught.value.source, caught.value.status) == (Source.CLIENT, 400)
     first = target.partition(b"=")[2].partition(b"&")[0]
-    assert extract(target, TokenConfig(duplicates="first")) == (first or None)
+    assert extract(target, TokenSettings(duplicates="first")) == (first or None)
 
 
 def test_decoding():
-    rule = TokenConfig(decode=True)
+    rule = TokenSettings(decode=True)
     assert extract(b"/?token=al%69ce+%C3%A4", rule) == b"alice+\xc3\xa4"
     assert extract(b"/?token=al%69ce&token=alice", rule) == b"alice"
-    for bad in (b"%", b"a%2", b"%zz", b"%+1", b"%%41"):
-        with pytest.raises(ProxyError, match="escape"):
-            extract(b"/?token=" + bad, rule)
-        assert extract(b"/?token=" + bad, TokenConfig()) == bad
+    assert extract(b"/?token=%7Ea&token=%7ea&token=~a", rule) == b"~a"
+    for odd in (b"%", b"a%2", b"%zz", b"%+1"):
+        assert extract(b"/?token=" + odd, rule) == odd
+    assert extract(b"/?token=%%41", rule) == b"%A"
+    assert extract(b"/?token=al%69ce", TokenSettings(decode=False)) == b"al%69ce"
 
 
 def test_length_is_bounded_as_received():
-    assert extract(b"/?token=abcd", TokenConfig(max_length=4)) == b"abcd"
+    assert extract(b"/?token=abcd", TokenSettings(max_length=4)) == b"abcd"
     with pytest.raises(ProxyError, match="too long"):
-        extract(b"/?token=abcde", TokenConfig(max_length=4))
+        extract(b"/?token=abcde", TokenSettings(max_length=4))
     with pytest.raises(ProxyError, match="too long"):
-        extract(b"/?token=%41bc", TokenConfig(max_length=4, decode=True))
+        extract(b"/?token=%41bc", TokenSettings(max_length=4, decode=True))
 
 
 def test_errors_do_not_quote_the_token():
-    for target in (b"/?token=SECRET%zz", b"/?token=SECRET&token=SECRETS", b"/?token=" + b"SECRET" * 200):
+    for target in (b"/?token=SECRET&token=SECRETS", b"/?token=" + b"SECRET" * 2000):
         with pytest.raises(ProxyError) as caught:
-            extract(target, TokenConfig(decode=True))
+            extract(target, TokenSettings(decode=True))
         assert "SECRET" not in f"{caught.value!r} {caught.value}"
 
 
-def plainly(target: bytes, rule: TokenConfig):
+def plainly(target: bytes, rule: TokenSettings):
     """The rule, said as simply as it can be."""
     values = []
     for piece in target.split(b"?", 1)[1].split(b"&") if b"?" in target else []:
@@ -97,19 +99,13 @@ def plainly(target: bytes, rule: TokenConfig):
     if len(values[0]) > rule.max_length:
         return "refused"
     if rule.decode:
-        if any(
-            len(rest) < 2 or set(rest[:2]) - set(b"0123456789abcdefABCDEF")
-            for v in values
-            for rest in v.split(b"%")[1:]
-        ):
-            return "refused"
         values = [urllib.parse.unquote_to_bytes(value) for value in values]
     if len(set(values)) > 1:
         return "refused"
     return values[0] or None
 
 
-HEADER = TokenConfig(source="header", header="X-User")
+HEADER = TokenSettings(source="header", header="X-User")
 LISTS = {
     # As haproxy 2.6.12 reads them for `balance hdr(X-User)`; None is its round robin.
     (b"X-User: alice",): b"alice",
@@ -130,16 +126,16 @@ LISTS = {
 
 
 def test_headers():
-    first = HEADER.model_copy(update={"duplicates": "first"})
+    first = replace(HEADER, duplicates="first")
     assert {lines: carried(first, *lines) for lines in LISTS} == LISTS
-    last = HEADER.model_copy(update={"duplicates": "last"})
+    last = replace(HEADER, duplicates="last")
     assert carried(last, b"X-User: a, b", b'X-User: c,"d, e" ,') == b'"d, e"'
     assert carried(HEADER, b"X-User: Mozilla (KHTML, like Gecko)") == b"Mozilla (KHTML, like Gecko)"
     assert carried(HEADER, b"X-User: a", b"X-User: a") == b"a"
     with pytest.raises(ProxyError, match="different values"):
         carried(HEADER, b"X-User: a", b"X-User: b")
     with pytest.raises(ProxyError, match="too long"):
-        carried(HEADER, b"X-User: " + b"a" * 513)
+        carried(HEADER, b"X-User: " + b"a" * 8193)
 
 
 @pytest.mark.parametrize(
@@ -153,11 +149,11 @@ def test_headers():
     ],
 )
 def test_headers_that_do_not_just_pass(name, line):
-    value = carried(TokenConfig(source="header", header=name), *([line] if name != "Host" else []))
+    value = carried(TokenSettings(source="header", header=name), *([line] if name != "Host" else []))
     assert value == line.partition(b": ")[2]
 
 
-COOKIE = TokenConfig(source="cookie", cookie="sid")
+COOKIE = TokenSettings(source="cookie", cookie="sid", duplicates="refuse")
 
 
 def test_cookies():
@@ -168,8 +164,8 @@ def test_cookies():
     assert carried(COOKIE, b"Cookie: sid=") is None
     assert carried(COOKIE) is None
     two = (b"Cookie: sid=a; sid=b", b"Cookie: sid=c")
-    assert carried(COOKIE.model_copy(update={"duplicates": "first"}), *two) == b"a"
-    assert carried(COOKIE.model_copy(update={"duplicates": "last"}), *two) == b"c"
+    assert carried(replace(COOKIE, duplicates="first"), *two) == b"a"
+    assert carried(replace(COOKIE, duplicates="last"), *two) == b"c"
     with pytest.raises(ProxyError, match="different values"):
         carried(COOKIE, *two)
 
@@ -177,7 +173,10 @@ def test_cookies():
 @pytest.mark.parametrize(
     ("keys", "target", "token"),
     [
-        ({"source": "path"}, b"/a%20b/c;d?x=1", b"/a%20b/c;d"),
+        ({"source": "path"}, b"/a%20b/c;d?x=1", b"/a b/c;d"),
+        ({"source": "path", "decode": False}, b"/a%20b/c;d?x=1", b"/a%20b/c;d"),
+        ({"source": "path", "depth": 1}, b"/a%2Fb/c", b"/a/b"),
+        ({"source": "uri"}, b"/a%3Fb?x=%7e", b"/a?b?x=~"),
         ({"source": "path"}, b"*", b"*"),
         ({"source": "uri"}, b"/a?x=1", b"/a?x=1"),
         ({"source": "uri"}, b"/a?", b"/a?"),
@@ -193,30 +192,28 @@ def test_cookies():
     ],
 )
 def test_targets_and_addresses(keys, target, token):
-    assert extract(target, TokenConfig(**keys)) == token
+    assert extract(target, TokenSettings(**keys)) == token
 
 
 def test_what_operators_name():
-    assert token.from_operator(b"al%69ce", TokenConfig(decode=True)) == b"alice"
+    assert token.from_operator(b"al%69ce", TokenSettings(decode=True)) == b"alice"
     assert token.from_operator(b"a, b", HEADER) == b"a, b"
     assert token.from_operator(b"", COOKIE) is None
-    assert token.from_operator(b"/a/b/c?d", TokenConfig(source="path", depth=1)) == b"/a"
-    assert token.from_operator(b"2001:DB8:0::1", TokenConfig(source="client_ip")) == b"2001:db8::1"
+    assert token.from_operator(b"/a/b/c?d", TokenSettings(source="path", depth=1)) == b"/a"
+    assert token.from_operator(b"2001:DB8:0::1", TokenSettings(source="client_ip")) == b"2001:db8::1"
     for bad in (b"alice", b"\xff"):
         with pytest.raises(ProxyError, match="expected an IP address"):
-            token.from_operator(bad, TokenConfig(source="client_ip"))
+            token.from_operator(bad, TokenSettings(source="client_ip"))
     with pytest.raises(ProxyError, match="too long"):
-        token.from_operator(b"abc", TokenConfig(max_length=2))
+        token.from_operator(b"abc", TokenSettings(max_length=2))
     with pytest.raises(ProxyError, match="cannot contain &"):
-        token.from_operator(b"a&b", TokenConfig())
+        token.from_operator(b"a&b", TokenSettings())
 
 
 @given(st.binary(max_size=20).map(lambda raw: bytes(b'a," \\\t'[byte % 6] for byte in raw)))
 def test_any_list_has_a_first_and_a_last_element(value):
     value = value.strip(b" \t")
-    found = [
-        carried(HEADER.model_copy(update={"duplicates": which}), b"X-User: " + value) for which in ("first", "last")
-    ]
+    found = [carried(replace(HEADER, duplicates=which), b"X-User: " + value) for which in ("first", "last")]
     for element in found:
         assert element is None or (element in value and element == element.strip(b" \t"))
     assert (found[1] is None) == (not value.strip(b" \t,"))
@@ -229,7 +226,7 @@ pieces = st.lists(
     st.sampled_from([b"t", b"=", b"&", b"?", b"%41", b"%", b"A", b"", b"t=", b"&t=", b"ab", b"+"]), max_size=12
 )
 rules = st.builds(
-    TokenConfig,
+    TokenSettings,
     param=st.sampled_from(["t", "tt"]),
     duplicates=st.sampled_from(["refuse", "first"]),
     decode=st.booleans(),

@@ -6,10 +6,12 @@ from balancer.config.settings import (
     BackendSettings,
     BackendTlsSettings,
     BoundSettings,
+    KeySettings,
     LimitSettings,
     ListenerSettings,
     LogSettings,
     PassiveSettings,
+    PlaceSettings,
     PoolHealthSettings,
     PoolSettings,
     RetrySettings,
@@ -60,7 +62,24 @@ SETTINGS = WorkerSettings(
     pool=(
         PoolSettings(
             name="ide",
-            token=TokenSettings("header", "t", "x-token", "session", 1, 2, "spread", "last", True, 100, 2.0, 3),
+            token=TokenSettings(
+                source="header",
+                param="t",
+                header="x-token",
+                prefix="Bearer ",
+                cookie="session",
+                depth=1,
+                leading_bytes=2,
+                duplicates="last",
+                decode=False,
+                max_length=100,
+                fallback=(PlaceSettings(source="referer", param="u"),),
+                remember="user",
+                remember_same_site="none",
+                missing="spread",
+                rate=2.0,
+                burst=3,
+            ),
             ring=BoundSettings(1.25, 150),
             health=PoolHealthSettings(0.5, "close", PassiveSettings("on", ("connect", "5xx"))),
             tls=BackendTlsSettings(True, True, b"authority", "name", _PEM),
@@ -80,7 +99,10 @@ SETTINGS = WorkerSettings(
 )
 OPENED = m.Opened(7, "ide", b"\xfftoken", "a", "10.0.0.9", "web", 1_700_000_000.5)
 SAMPLES = [
-    m.Setup(1, 2, SETTINGS, 3, b"secret", "info", {"ide": m.PoolSnapshot(PLACEMENT, AVAILABILITIES, PLACES)}),
+    m.Setup(
+        *(1, 2, SETTINGS, 3, b"secret", "info", {"ide": m.PoolSnapshot(PLACEMENT, AVAILABILITIES, PLACES)}),
+        keys=KeySettings(passes=(b"pass", b"former"), seals=(b"seal",)),
+    ),
     m.Update(4, "ide", PLACEMENT, AVAILABILITIES, PLACES),
     m.End((7, 8), "the drain of a is over", 30.0),
     m.ReportRequest(5),

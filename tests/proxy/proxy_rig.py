@@ -17,6 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from balancer.config.scalars import Address
 from balancer.config.settings import (
     BackendSettings,
+    KeySettings,
     LimitSettings,
     ListenerSettings,
     PoolSettings,
@@ -181,7 +182,7 @@ class Heart:
         self.board = a_board()
         self.worker = WorkerState(engine, self.log, self.board)
         limits = LimitSettings(**{"max_connections_per_client": 1000, **limits})
-        self.worker.configure(limits, TimeoutSettings(**timeouts), b"secret")
+        self.worker.configure(limits, TimeoutSettings(**timeouts), KeySettings(b"secret"))
         self.worker.next_request_id = lambda: REQUEST_ID
         self.hosts = {name: Host(folder / name) for name in names}
         self.clients = []

@@ -86,6 +86,8 @@ class ExplanationNow(ExplanationView):
 
     live: Live | None
     """Null if the user is not connected."""
+    token_from: list[str]
+    """The places in requests where the tokens of the user's open tunnels were found."""
 
 
 @answer

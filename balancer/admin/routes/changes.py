@@ -11,6 +11,7 @@ from balancer.admin.views import settling_facts
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry
 from balancer.overlay.overlay import Change, Pin, SetState, SetWeight, Steer, Unpin
+from balancer.pool.tracing import Passes
 from balancer.shared.log_level import set_level
 
 TRACE_HEADER = "X-Balancer-Trace"
@@ -35,7 +36,7 @@ async def pin(call: Call) -> ApiResponse:
 
 async def unpin(call: Call) -> ApiResponse:
     """Remove a pin."""
-    prefix = call.number("prefix", 0, 8192) or None
+    prefix = call.number("prefix", 0, 65536) or None
     found = call.args["digest"]
     pins = call.pool_state.overlay.pins.values()
     if not any((each.digest, each.prefix) == (found, prefix) for each in pins):
@@ -95,7 +96,8 @@ async def stop_settling(call: Call) -> ApiResponse:
 async def trace(call: Call) -> ApiResponse:
     """Issue a pass that makes the balancer explain its decisions to one client."""
     until = int(call.services.wall() + call.body(requests.TraceBody).seconds)
-    return call.answer({"header": TRACE_HEADER, "value": call.services.passes.issue(until), "until": until})
+    value = Passes(*call.services.registry.keys.passes).issue(until)
+    return call.answer({"header": TRACE_HEADER, "value": value, "until": until})
 
 
 async def set_log_level(call: Call) -> ApiResponse:

@@ -11,6 +11,7 @@ from balancer.admin import requests
 from balancer.admin.call import ApiError, Call, as_text
 from balancer.admin.routes.changes import made
 from balancer.admin.server import ApiResponse
+from balancer.control.attached_worker import RemoteTunnel
 from balancer.control.evictions import CHUNK
 from balancer.control.plans import LivePlan, live_explanation, past_explanation
 from balancer.errors import Refused
@@ -36,9 +37,12 @@ async def explain(call: Call) -> ApiResponse:
     else:
         found = live_explanation(call.pool_state, token, trio.current_time())
         lease = call.pool_state.leases.get(token, trio.current_time())
+        found_in = _token_from(lease)
         words = f"user digest:{digest}: {_presence(lease)}"
+        if found_in:
+            words += f"\ntoken found in: {', '.join(found_in)}"
         live = {"place": lease.place, "tunnels": len(lease.sessions)} if lease is not None else None
-        about = {"digest": digest, "live": live}
+        about = {"digest": digest, "live": live, "token_from": found_in}
     if call.wants("text/plain"):
         return as_text(f"{words}\n{explain_text(call.pool, _shortened(found))}")
     return call.answer({**explain_json(call.pool, found), **about})
@@ -117,6 +121,12 @@ def _shortened(found: Explanation) -> Explanation:
     """Return the first candidates, up to the one that would take over."""
     usable = [index for index, each in enumerate(found.candidates) if each.skipped is None]
     return replace(found, candidates=found.candidates[: max([_CANDIDATES_SHOWN - 1, *usable[:2]]) + 1])
+
+
+def _token_from(lease: Lease | None) -> list[str]:
+    """The places in requests where the tokens of a user's open tunnels were found."""
+    tunnels = [each for each in lease.sessions if isinstance(each, RemoteTunnel)] if lease is not None else []
+    return sorted({tunnel.opened.token_from for tunnel in tunnels} - {""})
 
 
 def _presence(lease: Lease | None) -> str:

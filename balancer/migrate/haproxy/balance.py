@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import number
+from balancer.migrate.haproxy.variable import Sample, hashed_variable, samples
 from balancer.migrate.haproxy.words import Line
 from balancer.migrate.outcome import Notes
 from balancer.migrate.toml import TomlTable
@@ -20,17 +21,23 @@ _HDR = re.compile(r"hdr\(([^()]+)\)")
 _SAMPLE = re.compile(r"(url_param|urlp|req\.hdr|hdr|src|path|req\.cook|cook)(?:\(([^(),]*)\))?")
 _WITHOUT_HASH = ("roundrobin", "static-rr", "leastconn", "first", "random")
 _FUNCTIONS = ("sdbm", "djb2", "wt6", "crc32", "none")
-_LONGEST = 8192
+_LONGEST = 65536
+_OF_PLACES = ("source", "param", "header", "cookie", "duplicates")
 
 
-def write_balance(pool: TomlTable, proxy: Proxy, notes: Notes) -> bool:
-    """Write the tables ``pool.token`` and ``pool.ring``; return whether the backend places by a hash."""
+def write_balance(pool: TomlTable, proxy: Proxy, fronts: Sequence[Proxy], notes: Notes) -> bool:
+    """Write the tables ``pool.token`` and ``pool.ring``; return whether the backend places by a hash.
+
+    ``fronts`` are the proxies that lead to it.
+    """
     line = proxy.last("balance")
     words = list(line.words[1:]) if line else ["roundrobin"]
     at = line or proxy.head
     token = pool.table("token")
     try:
-        hashed = _token(token, words, proxy.mode, at, notes)
+        if variable := hashed_variable(proxy):
+            _places(token, samples(variable, proxy, fronts), at)
+        hashed = bool(variable) or _token(token, words, proxy.mode, at, notes)
         if hashed and proxy.mode == "tcp" and words[0] != "source":
             message = f"haproxy ignores {shown(words[0])} in mode tcp: here each client address has its host"
             notes.remark(at.file, at.number, "balance", message)
@@ -115,6 +122,24 @@ def _uri(token: TomlTable, words: Sequence[str]) -> None:
                 pass  # absolute URLs have been rewritten to their path
             case _:
                 raise ValueError(f"{shown(word)} is not an option of balance uri")
+
+
+def _places(token: TomlTable, found: Sequence[Sample], line: Line) -> None:
+    """Write the places that a variable is set from: the first is the source, the others its fallback."""
+    _sample(token, found[0].expression, found[0].line)
+    if len(found) == 1:
+        return
+    places = []
+    for sample in found[1:]:
+        place = TomlTable("")
+        _sample(place, sample.expression, sample.line)
+        keys = {key: value for key, (value, _) in place.keys.items()}
+        if "source" not in keys and "param" in keys:
+            keys = {"source": "query", **keys}
+        if keys["source"] not in ("query", "header", "cookie"):
+            raise ValueError(f"the value of {shown(sample.expression)} cannot be a fallback here")
+        places.append({key: keys[key] for key in _OF_PLACES if key in keys})
+    token.set("fallback", places, f"{line.words[2]}, in the order in which its values count")
 
 
 def _sample(token: TomlTable, expression: str, line: Line) -> None:

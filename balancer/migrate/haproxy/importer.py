@@ -19,6 +19,7 @@ from balancer.migrate.haproxy.route import BackendRule, rules
 from balancer.migrate.haproxy.server import HaproxyServer, servers
 from balancer.migrate.haproxy.settings import Globals, bases, global_section, spread, tls_defaults, write_settings
 from balancer.migrate.haproxy.source import SECTIONS, HaproxySection, read
+from balancer.migrate.haproxy.variable import hashed_variables, sets
 from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes, Outcome, Surroundings
 from balancer.migrate.toml import TomlTable
@@ -75,14 +76,11 @@ def _write_proxies(
         if proxy.name not in pools:
             _tell_unusable(proxy, members[proxy.name], notes)
             continue
+        leading = [each for each in fronts if any(rule.backend == proxy.name for rule in each[2])]
         ports = frozenset(
-            int(address.rpartition(":")[2])
-            for _, bound, chosen in fronts
-            if any(rule.backend == proxy.name for rule in chosen)
-            for bind in bound
-            for address in bind.addresses
+            int(address.rpartition(":")[2]) for _, bound, _ in leading for bind in bound for address in bind.addresses
         )
-        target = Target(surroundings, where, verify, spread_percent, ports)
+        target = Target(surroundings, where, verify, spread_percent, [front for front, _, _ in leading], ports)
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):
@@ -137,10 +135,11 @@ def _tell_sections(sections: Sequence[HaproxySection], notes: Notes) -> None:
 
 def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
     """Report each line that no module reads."""
+    variables = hashed_variables(every)
     for proxy in every:
         for line in (*proxy.inherited, *proxy.own):
             keyword = keyword_of(line)
-            if keyword is None:
+            if keyword is None or sets(line) in variables:
                 continue
             if line.words[0] in _ACTIONS:
                 tell(line, notes)

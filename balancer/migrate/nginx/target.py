@@ -113,7 +113,8 @@ class Goals:
     def write(self, top: TomlTable, surroundings: Surroundings) -> None:
         """Append all pools."""
         for goal in self.found.values():
-            pool = write_pool(top, goal.name, goal.upstream, surroundings, self.notes)
+            maps = {name: found for (stream, name), found in self.maps.items() if stream == goal.upstream.stream}
+            pool = write_pool(top, goal.name, goal.upstream, maps, surroundings, self.notes)
             if goal.upstream.stream and _on(inherited(goal.chain, "proxy_protocol")):
                 pool.set("send_proxy", "v1", "proxy_protocol on")
             if goal.tls:

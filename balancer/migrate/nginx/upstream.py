@@ -15,11 +15,12 @@ from balancer.config.scalars import shown
 from balancer.migrate.names import own_name
 from balancer.migrate.nginx.scalars import host_and_port, is_address, joined, milliseconds, number
 from balancer.migrate.nginx.source import Directive
+from balancer.migrate.nginx.variable import Maps, places
 from balancer.migrate.outcome import Notes, Surroundings
 from balancer.migrate.toml import TomlTable
 
-_LONGEST = 8192
-_KEY = re.compile(r"\$(?:\{([a-z0-9_]+)\}|([A-Za-z0-9_]+))")
+_LONGEST = 65536
+_FIRST = {"duplicates": "first"}
 _PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _METHODS = ("hash", "ip_hash", "least_conn", "random")
 _UNPLACED = "does not place users; here requests with the parameter below have a fixed host, the others rotate"
@@ -87,12 +88,14 @@ def single(text: str, directive: Directive, stream: bool, port: int) -> Upstream
     return Upstream(text, directive, stream, [NginxServer(text, directive)], default_port=port)
 
 
-def write_pool(top: TomlTable, name: str, given: Upstream, surroundings: Surroundings, notes: Notes) -> TomlTable:
-    """Append the pool; the caller adds the settings of the location."""
+def write_pool(
+    top: TomlTable, name: str, given: Upstream, maps: Maps, surroundings: Surroundings, notes: Notes
+) -> TomlTable:
+    """Append the pool; the caller adds the settings of the location. ``maps`` are those of its block."""
     kind = "upstream" if given.directive.name == "upstream" else "proxy_pass to"
     pool = top.element("pool", f"{kind} {given.name} ({given.directive})")
     pool.set("name", name, "" if name == given.name else f"in place of {given.name}")
-    hashed = _method(pool, given, notes)
+    hashed = _method(pool, given, maps, notes)
     taken: set[str] = set()
     addresses: dict[str, NginxServer] = {}
     for server in given.servers:
@@ -132,13 +135,13 @@ def _instead(method: str, servers: Sequence[NginxServer]) -> str:
     )
 
 
-def _method(pool: TomlTable, given: Upstream, notes: Notes) -> bool:
+def _method(pool: TomlTable, given: Upstream, maps: Maps, notes: Notes) -> bool:
     """Write ``pool.token`` and ``pool.ring``; return whether nginx's ring places users."""
     method, token, ring = given.method, pool.table("token"), pool.table("ring")
     where = method or given.directive
     if method is not None and method.name == "hash" and len(method.args) in (1, 2):
         if method.args[1:] == ("consistent",):
-            if _key(token, method, given.stream, notes):
+            if _key(token, method, given.stream, maps, notes):
                 ring.set("algorithm", "nginx", f"hash ... consistent ({method})")
             return True
         message = (
@@ -168,32 +171,47 @@ def _method(pool: TomlTable, given: Upstream, notes: Notes) -> bool:
     return False
 
 
-def _key(token: TomlTable, method: Directive, stream: bool, notes: Notes) -> bool:
+def _key(token: TomlTable, method: Directive, stream: bool, maps: Maps, notes: Notes) -> bool:
     key = method.args[0]
-    match = _KEY.fullmatch(key)
-    variable = (match[1] or match[2]) if match else ""
-    if variable == "remote_addr" or (stream and variable == "ssl_preread_server_name"):
-        token.set("source", "client_ip", f"hash {key}" if variable == "remote_addr" else "")
-        return True
-    if variable == "request_uri" and not stream:
-        token.set("source", "uri", f"hash {key}")
-        return True
-    if variable.startswith("arg_") and not stream and _PARAM.fullmatch(variable[4:]):
-        token.set("param", variable[4:], f"hash {key}, nginx ignores the case of the name, here it matters")
-    elif variable.startswith("http_") and not stream:
-        token.set("source", "header", f"hash {key}")
-        token.set("header", variable[5:].replace("_", "-"))
-    elif variable.startswith("cookie_") and not stream:
-        token.set("source", "cookie", f"hash {key}")
-        token.set("cookie", variable[7:])
-    else:
-        message = f"the value of {shown(key)} cannot be computed here, so users would be placed elsewhere"
-        notes.problem(method.file, method.line, "hash", message)
+    try:
+        first, *others = places(key, maps)
+        if first.variable == "remote_addr" or (stream and first.variable == "ssl_preread_server_name"):
+            token.set("source", "client_ip", f"hash {key}" if first.variable == "remote_addr" else "")
+            return True
+        if first.variable == "request_uri" and not stream:
+            token.set("source", "uri", f"hash {key}")
+            return True
+        comments = {
+            "source": f"hash {key}",
+            "param": f"hash {key}, nginx ignores the case of the name, here it matters",
+        }
+        for name, value in _place(first.variable, stream).items():
+            if name != "source" or value != "query":
+                token.set(name, value, comments.get(name, ""))
+        if others:
+            fallback = [{**_place(each.variable, stream), **_FIRST} for each in others]
+            token.set("fallback", fallback, f"map, in the order in which they are tried ({others[0].where})")
+    except ValueError as error:
+        notes.problem(method.file, method.line, "hash", str(error))
         return False
     token.set("missing", "spread", "requests without it have no user; nginx sends them all to one server")
     token.set("duplicates", "first", "as in nginx")
     token.set("max_length", _LONGEST, "nginx has no limit")
     return True
+
+
+def _place(variable: str, stream: bool) -> dict[str, str]:
+    """The keys of a place; raise ``ValueError`` for a variable that is not found in requests."""
+    kind, _, name = variable.partition("_")
+    if kind == "arg" and not stream and _PARAM.fullmatch(name):
+        return {"source": "query", "param": name}
+    if kind == "http" and not stream and name:
+        return {"source": "header", "header": name.replace("_", "-")}
+    if kind == "cookie" and not stream and name:
+        return {"source": "cookie", "cookie": name}
+    raise ValueError(
+        f"the value of {shown('$' + variable)} cannot be computed here, so users would be placed elsewhere"
+    )
 
 
 def _server(directive: Directive, notes: Notes) -> NginxServer | None:
