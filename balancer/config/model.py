@@ -12,6 +12,7 @@ from balancer.config.fields import (
     AmountOfMemory,
     BackendAddress,
     CutAfter,
+    Delay,
     Duration,
     File,
     HostPattern,
@@ -114,6 +115,8 @@ class TimeoutsConfig(Section):
     """Silence of a client or a backend after which it is probed; after three unanswered probes the connection ends."""
     tunnel_idle: Duration = 3600.0
     """Without a byte on a tunnel, or on a streamed response of unknown length."""
+    lame: Delay = 0.0
+    """How long the daemon, told to stop, first asks for no new clients (``/readyz``) and goes on as before."""
     drain: Duration = 600.0
     """How long open tunnels may stay after the daemon or their backend has begun to drain."""
     hang: Duration = 10.0
