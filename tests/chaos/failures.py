@@ -298,7 +298,7 @@ def flaps(stage: Stage) -> str:
 
 @failure(
     "A host is drained",
-    "No new users. Connected users can open further tabs there. After `timeouts.drain` tunnels end with code 1012.",
+    "No new users. Connected users can open further tabs there. After its `--cut-after` tunnels end with code 1012.",
     metric="balancer_backend_takes_new",
     log="the drain of host-0 is over",
     timeouts={"drain": "2s", "close_spread": "500ms"},

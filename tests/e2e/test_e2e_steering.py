@@ -137,7 +137,9 @@ def test_a_drain_cuts_nobody_off_before_its_time_and_moves_whom_it_said(loop, tm
             assert all(await asyncio.gather(*(tab.answers() for tab in tabs + third)))
             assert not any(tab.code for tab in tabs + third), "cut off before the drain time"
             ide.daemon.configure(timeouts={"drain": "1s", "close_spread": "1s"})
-            await ide.command("reload")  # which means: now
+            await ide.command("reload")
+            assert not any(tab.code for tab in tabs + third), "the drain ends when it was said to"
+            await ide.command("backend", "drain", drained, "--cut-after", "1s")
 
             leaving = [tab for tab in tabs + third if tab.host == drained]
             await asyncio.gather(*(tab.closed() for tab in leaving))

@@ -96,7 +96,7 @@ async def _converse(data: bytes) -> bytes:
         return server.ApiResponse(status, text.encode(), "application/json")
 
     async with trio.open_nursery() as nursery:
-        with trio.fail_after(2 * server.PATIENCE):
+        with trio.fail_after(2 * server.CLIENT_TIMEOUT):
             nursery.start_soon(server.converse, ours, answer, trio.Semaphore(1))
             await theirs.send_all(data)
             await theirs.send_eof()
