@@ -117,11 +117,13 @@ def test_two_users_each_on_one_host_also_after_a_pin_a_drain_and_a_restart(lab, 
             assert hosts_of(daemon, lab.digest(ALICE), begin) == {homes[ALICE]}
             lab.admin("PUT", f"backends/{other}/state", {"state": "ready"})
             assert alice.failed == bob.failed == []
+            alice.tab.call("Page.close")  # a daemon that stops waits for open tunnels
         with lab.daemon() as daemon:
             alice.failed.clear()
             tab = alice.lab(url(daemon, ALICE))
             assert works(lab, tab, "restarted") == other, "the pin is in the journal"
             assert hosts_of(daemon, lab.digest(ALICE)) == {other}
+            tab.call("Page.close")
 
 
 def test_in_a_frame_of_another_site(lab, tmp_path):
