@@ -23,8 +23,9 @@ PROBES = 3
 """Unanswered probes after which a silent connection is given up."""
 _SLICES = 10
 """Checks of the deadlines in which all connections are looked at once."""
-_INFO = struct.Struct("=24xI92xQ16xI")
-"""``struct tcp_info`` of linux/tcp.h: ``tcpi_unacked``, ``tcpi_bytes_acked`` and ``tcpi_notsent_bytes``."""
+_INFO = struct.Struct("=3xB20xI28xI60xQ16xI")
+"""``struct tcp_info`` of linux/tcp.h: ``tcpi_probes``, ``tcpi_unacked``, ``tcpi_last_ack_recv`` (in ms),
+``tcpi_bytes_acked`` and ``tcpi_notsent_bytes``."""
 
 
 def probe_when_silent(sock: socket.socket, seconds: float) -> None:
@@ -38,7 +39,10 @@ def probe_when_silent(sock: socket.socket, seconds: float) -> None:
 
 
 class PeerWatch:
-    """Ends connections whose peer has acknowledged nothing of what it was sent for ``timeout`` seconds."""
+    """Ends connections whose peer has acknowledged nothing of what it was sent for ``timeout`` seconds.
+
+    One that answers and takes no more is there: deadlines for slow readers are kept elsewhere.
+    """
 
     def __init__(self, engine: Engine, timeout: float) -> None:
         self.timeout = timeout
@@ -67,7 +71,7 @@ class PeerWatch:
         except OSError:
             transport.confirmed = transport.sent
             return
-        unacknowledged, acknowledged, unsent = _INFO.unpack(info)
+        probes, unacknowledged, silent_ms, acknowledged, unsent = _INFO.unpack(info)
         if not (unacknowledged or unsent or transport.unsent is not None):
             transport.confirmed = transport.sent
             self._waiting.pop(transport, None)
@@ -75,7 +79,9 @@ class PeerWatch:
         known, since = self._waiting.get(transport, (-1, now))
         if known != acknowledged:
             self._waiting[transport] = acknowledged, now
-        elif now - since >= self.timeout and transport.task is not None:
+        elif now - since < self.timeout or silent_ms < self.timeout * 1000 or transport.task is None:
+            pass
+        elif unacknowledged or probes > 1:  # else its window is full: one that is there and reads slowly answers probes
             self._end(transport)
 
     def _end(self, transport: Transport) -> None:

@@ -109,7 +109,10 @@ class TestProxyHeaders:
     def test_the_client_is_not_trusted_for_its_proxy(self, daemon, backend):
         with daemon.connect("behind") as client:
             client.send(V1 + get("/?token=secret-1", "X-Forwarded-For: 9.9.9.9"))
-            assert backend.accept().request()["x-forwarded-for"] == "192.0.2.7"
+            peer = backend.accept()
+            assert peer.request()["x-forwarded-for"] == "192.0.2.7"
+            peer.send(answer())
+            assert client.response().status == 200
 
     def test_strangers_headers_are_no_requests(self, daemon, backend):
         for header in V1, v2("192.0.2.7", "192.0.2.1"):

@@ -5,7 +5,7 @@ import socket
 import pytest
 from net_rig import Job, parked, passes, running, settle, tcp_pair
 
-from balancer.errors import ProxyError, Source
+from balancer.errors import Source
 from balancer.net.peers import PROBES, PeerWatch, probe_when_silent
 from balancer.net.send_progress import acknowledged
 from balancer.net.transport import PlainTransport
@@ -23,21 +23,17 @@ async def stuck(transport):
         await settle()
 
 
-@pytest.mark.parametrize(("source", "status"), [(Source.CLIENT, 499), (Source.BACKEND, 504)])
-async def test_one_that_acknowledges_nothing(clock, source, status):
+async def test_one_that_is_there_and_does_not_read(clock):
+    """It answers; those that vanish are in ``test_e2e_vanished``."""
     async with running() as engine:
         PeerWatch(engine, 5.0)
         ours, peer = tcp_pair()
         with peer:
             job = Job(engine, lambda _: parked())
-            transport = PlainTransport(engine, ours, source, job.task)
+            transport = PlainTransport(engine, ours, Source.CLIENT, job.task)
             await stuck(transport)
-            await seconds(clock, 4.5)
+            await seconds(clock, 30)
             assert not job.ended.is_set()
-            await seconds(clock, 2)
-            with pytest.raises(ProxyError, match="acknowledged nothing") as caught:
-                await job.outcome()
-            assert (caught.value.source, caught.value.status) == (source, status)
             transport.close()
 
 
