@@ -38,7 +38,7 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
         "workers": registry.facts(),
         "listeners": {
             listener.name: {
-                **{"connections": 0, "handshake_failures": 0, "open": 0},
+                **{"connections": 0, "handshake_failures": 0, "silent": 0, "open": 0},
                 **counters.get("listeners", {}).get(listener.name, {}),
                 **gauges.get("listeners", {}).get(listener.name, {}),
                 "max_connections": listener.max_connections,

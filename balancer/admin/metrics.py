@@ -38,6 +38,7 @@ _DAEMON_COUNTERS = {
 _LISTENER_COUNTERS = {
     "connections": ("balancer_listener_connections", "Connections accepted."),
     "handshake_failures": ("balancer_handshake_failures", "Connections whose PROXY header or TLS handshake failed."),
+    "silent": ("balancer_silent_connections", "Connections that ended without a byte, as probes do."),
 }
 _LISTENER_GAUGES = {
     "open": ("balancer_listener_open_connections", "Open connections."),

@@ -110,7 +110,9 @@ class TimeoutsConfig(Section):
     idle: Duration = 60.0
     """Between requests on a kept connection, and between bytes of a request body."""
     send: Duration = 30.0
-    """For a client, or either side of a tunnel, to accept more of the data waiting to be sent to it."""
+    """For a client or a backend to acknowledge more of what was sent to it; one that vanished acknowledges nothing."""
+    tcp_keepalive: Duration = 60.0
+    """Silence of a client or a backend after which it is probed; after three unanswered probes the connection ends."""
     tunnel_idle: Duration = 3600.0
     """Without a byte on a tunnel, or on a streamed response of unknown length."""
     lame: Delay = 0.0

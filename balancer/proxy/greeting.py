@@ -19,24 +19,33 @@ async def greet(connection: Connection, plain: PlainTransport) -> bytes:
     try:
         if listener.config.proxy_protocol == "accept" and connection.trusted:
             early = await _read_proxy_header(connection, plain)
+            connection.silence = plain.received - len(early)
         if listener.tls is not None:
             connection.transport = tls = TlsTransport(plain, listener.tls, early)
+            connection.silence = -1 if early else 0
             early = b""
             await tls.handshake()
             connection.tls_version = tls.version
             connection.tls_seconds = engine.now - began
             connection.server_name = tls.server_name
     except (ProxyError, TimedOut) as error:
-        listener.handshake_failures += 1
-        if worker.log.enabled:
-            record = Record(began)
-            record.by = Source.CLIENT
-            record.ended = str(error) or "the handshake took too long"
-            connection.log("handshake", record, listener.pool)
+        if not connection.silent:
+            _note_failure(connection, error, began)
         raise
     finally:
         worker.admission.handshakes.end(plain)
     return early
+
+
+def _note_failure(connection: Connection, error: ProxyError | TimedOut, began: float) -> None:
+    """Count and log a handshake that failed."""
+    listener = connection.listener
+    listener.handshake_failures += 1
+    if connection.worker.log.enabled:
+        record = Record(began)
+        record.by = Source.CLIENT
+        record.ended = str(error) or "the handshake took too long"
+        connection.log("handshake", record, listener.pool)
 
 
 async def _read_proxy_header(connection: Connection, plain: PlainTransport) -> bytes:

@@ -21,6 +21,7 @@ async def serve_tcp(connection: Connection, early: bytes) -> None:
         if listener.tls is None and (listener.routes is not None or listener.config.key == "sni"):
             connection.server_name, early = await _peek(connection, early)
         stream.follow_routes(None)
+        connection.served = True
         if listener.config.key == "sni":
             key = connection.server_name or connection.address
         record.head = worker.engine.now
@@ -49,7 +50,7 @@ async def serve_tcp(connection: Connection, early: bytes) -> None:
             elif record.by is Source.BACKEND:
                 stream.blame(state, "reset")
             backend.close()
-        if worker.log.enabled:
+        if worker.log.enabled and not connection.silent:
             stream.log("close")
 
 

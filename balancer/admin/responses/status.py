@@ -50,6 +50,8 @@ class ListenerView:
     """Open connections."""
     max_connections: int
     handshake_failures: int
+    silent: int
+    """Connections that ended without a byte, as probes do."""
     pool: str
     bind: list[str]
 
