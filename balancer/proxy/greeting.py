@@ -8,13 +8,6 @@ from balancer.net.transport import PlainTransport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connection import Connection
 
-_TEXT = b"This port speaks HTTPS: use https:// (or wss://) instead of http:// (ws://).\n"
-_PLAIN_HTTP = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
-    % (len(_TEXT), _TEXT)
-)
-"""The answer to a client that speaks plain HTTP to a listener with TLS."""
-
 
 async def greet(connection: Connection, plain: PlainTransport) -> bytes:
     """Read the PROXY header and shake hands, within ``timeouts.handshake``; return bytes read beyond that."""
@@ -31,14 +24,7 @@ async def greet(connection: Connection, plain: PlainTransport) -> bytes:
             connection.transport = tls = TlsTransport(plain, listener.tls, early)
             connection.silence = -1 if early else 0
             early = b""
-            try:
-                await tls.handshake()
-            except ProxyError as error:
-                if not str(error).endswith("http request"):  # OpenSSL's reason
-                    raise
-                connection.transport = plain
-                await plain.send(_PLAIN_HTTP)
-                raise ProxyError(Source.CLIENT, 400, "plain HTTP was sent to a TLS port") from None
+            await tls.handshake()
             connection.tls_version = tls.version
             connection.tls_seconds = engine.now - began
             connection.server_name = tls.server_name

@@ -3,6 +3,6 @@
 import sys
 from pathlib import Path
 
-sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("control", "e2e")]
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("control", "e2e", "daemon")]
 
 from admin_rig import authority, daemon, hosts, nothing_crashes, tunnels  # noqa: F401

@@ -85,7 +85,7 @@ def test_in_the_words_of_the_file():
     texts = [each.text for each in differences(config(), config(linger="1m", backend=two, ring={"seed": SEED}))]
     assert texts == [
         'pool "ide" > ring > seed: changes (secret)',
-        'pool "ide" > linger: 30.0 -> 60.0',
+        'pool "ide" > linger: 30s -> 1m',
         'pool "ide" > backend "a" > address: "10.0.0.1:1" -> "10.0.0.9:1"',
         'pool "ide" > backend "b": added',
     ]

@@ -460,7 +460,6 @@ FINE = {
     "one port of two addresses": [("127.0.0.1:444", "127.0.0.2:443")],
     "any free port, twice": [("127.0.0.1:444", "127.0.0.1:0"), ("127.0.0.1:443", "127.0.0.1:0")],
     "a wildcard of the other family": [("127.0.0.1:443", "127.0.0.2:443"), ("127.0.0.1:444", "[::]:444")],
-    "admin with a token": [("127.0.0.1:9600", '0.0.0.0:9600"\ntoken_file = "/t')],
     "PROXY headers from a network": [('key = "sni"', 'proxy_protocol = "accept"\ntrusted = ["10.0.0.0/8"]')],
     "trusted alone": [('key = "sni"', 'trusted = ["10.0.0.0/8"]')],
     "routes": [route('host = ["a", "*.b.", "[::1]"]', 'path = ["/"]', of="ide"), route('sni = ["a"]')],

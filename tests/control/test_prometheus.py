@@ -74,7 +74,10 @@ PLAIN = {
     "balancer_listener_open_connections": "traffic",
     "balancer_pins": "a setting",
     "balancer_ring_points": "a setting",
+    "balancer_silent_connections_total": "probes of others",
     "balancer_settled_users_total": "an operator has moved them",
+    "balancer_remember_cookies_total": "traffic",
+    "balancer_tokens_total": "traffic",
     "balancer_worker_connections": "traffic",
 }
 """Metrics in no rule and no panel: none of them says that something is wrong."""

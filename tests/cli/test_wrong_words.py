@@ -1,0 +1,92 @@
+"""What an operator gets who typed something wrong, or has a broken file beside a daemon that runs well."""
+
+import time
+from pathlib import Path
+
+import pytest
+from process_rig import command
+
+from balancer.cli.client import configured_address
+from balancer.config.load import check
+from balancer.config.repeated import repeated
+from balancer.config.scalars import parse_duration, shown_duration
+from balancer.errors import Refused
+from balancer.proxy.log_target import check_target
+from balancer.store.journal import Journal
+
+
+def test_sessions_of_what_does_not_exist(daemon):
+    for option, value in (("--backend", "ide-99"), ("--pool", "none")):
+        out, code = command(daemon, "sessions", option, value)
+        assert (code, f'there is no {option[2:]} "{value}"; there are ' in out) == (1, True)
+    assert command(daemon, "sessions", "--backend", "ide-01")[1] == 0
+
+
+@pytest.mark.parametrize("token", ["two words", "caf\u00e9", "a#b", "tab\there"])
+def test_a_pin_of_a_token_that_no_url_can_carry(daemon, token):
+    out, code = command(daemon, "pin", token, "ide-01")
+    assert (code, "no URL can carry this token" in out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [(("backend", "drain", "x", "--nope"), "balancer backend drain"), (("status", "--nope"), "balancer status")],
+)
+def test_an_unknown_option_is_answered_with_the_usage_of_its_verb(daemon, words, usage):
+    out, code = command(daemon, *words)
+    assert code == 2
+    assert out.startswith(f"usage: {usage} ")
+    assert "unrecognized arguments: --nope" in out
+
+
+@pytest.mark.parametrize("broken", ["listener = [", "workers = 1\nworkers = 2\n"])
+@pytest.mark.parametrize(
+    "form", ['admin = {{ socket = "{}" }}\n', '[admin]\nsocket = "{}"  # here\n', 'admin.socket = "{}"\n']
+)
+def test_a_broken_file_beside_a_daemon(tmp_path, broken, form, capsys):
+    path = tmp_path / "balancer.toml"
+    path.write_text(form.format("run/admin.sock") + broken)
+    assert configured_address(path) == str(tmp_path / "run/admin.sock")
+    assert "is invalid" in capsys.readouterr().err
+    path.write_text(broken)
+    with pytest.raises(Refused, match="balancer check"):
+        configured_address(path)
+
+
+def test_what_stands_twice_is_named_with_its_first_place(tmp_path):
+    path = tmp_path / "balancer.toml"
+    path.write_text("workers = 1\n[timeouts]\ndrain = '1s'\nidle = '1s'\ndrain = '2s'\n")
+    (problem,) = check(path, time.time()).problems
+    assert (problem.line, '"drain" stands here for the second time (see line 3)' in problem.message) == (5, True)
+    assert repeated("[a]\nx = 1\n[b]\nx = 1\n", 4) is None
+    assert repeated("[[p]]\nx = 1\n[[p]]\nx = 1\n", 4) is None
+    assert repeated("[a]\nx = 1\n[a]\n", 3) == ("[a]", 1)
+
+
+def test_advice_fits(tmp_path):
+    with pytest.raises(Refused, match="give the path of a file, such as"):
+        check_target(tmp_path)
+    with pytest.raises(Refused, match="make the directory"):
+        check_target(tmp_path / "none" / "access.log")
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(Refused, match="it has to be a directory"):
+        Journal(file)
+
+
+@pytest.mark.parametrize("text", ["250ms", "20s", "90s", "1m", "1h", "36h", "2d", "1.5s"])
+def test_durations_as_one_would_write_them(text):
+    assert parse_duration(shown_duration(parse_duration(text))) == parse_duration(text)
+    assert shown_duration(parse_duration("60s")) == "1m"
+
+
+def test_a_token_in_the_clear_is_warned_of(tmp_path):
+    path = tmp_path / "balancer.toml"
+    path.write_text(
+        'admin = { listen = "0.0.0.0:9600", token_file = "t" }\n'
+        'listener = [{ name = "a", bind = ["127.0.0.1:1"], pool = "p" }]\n'
+        'pool = [{ name = "p", backend = [{ name = "b", address = "127.0.0.1:2" }] }]\n'
+    )
+    assert any("unencrypted" in each.message for each in check(path, time.time()).warnings)
+    Path(path).write_text(path.read_text().replace("0.0.0.0", "127.0.0.1"))
+    assert not any("unencrypted" in each.message for each in check(path, time.time()).warnings)
