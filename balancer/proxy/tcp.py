@@ -18,9 +18,9 @@ async def serve_tcp(connection: Connection, early: bytes) -> None:
     backend = None
     try:
         key = connection.address
-        if listener.tls is None and (listener.routes is not None or listener.config.key == "sni"):
+        if listener.tls is None and (listener.rules is not None or listener.config.key == "sni"):
             connection.server_name, early = await _peek(connection, early)
-        stream.follow_routes(None)
+        stream.follow_rules(None)
         if listener.config.key == "sni":
             key = connection.server_name or connection.address
         record.head = worker.engine.now

@@ -1,13 +1,13 @@
 """Routes: the rule spelled out plainly, and hosts in every spelling a client may choose."""
 
 import pytest
+from balancer.http.route import Routes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.config.model import RouteConfig
 from balancer.http import route
 from balancer.http.head import Request
-from balancer.http.route import Routes
 
 
 def chosen(routes, target=b"/", host=b"ide.example", server_name=""):
