@@ -9,8 +9,9 @@ import errno
 from dataclasses import dataclass
 from enum import StrEnum
 
+DISK_FULL = "the disk is full"
 _DISK = {
-    errno.ENOSPC: "the disk is full",
+    errno.ENOSPC: DISK_FULL,
     errno.EDQUOT: "the disk quota is used up",
     errno.EIO: "the disk reports an input/output error",
     errno.EROFS: "the file system is read-only",

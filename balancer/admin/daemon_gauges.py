@@ -1,6 +1,7 @@
 """Gauges and counters of the whole daemon, summed over its workers."""
 
-from typing import Any
+import time
+from typing import Any, get_args
 
 from msgspec.structs import asdict
 
@@ -9,6 +10,7 @@ from balancer.control.worker_registry import WorkerRegistry
 from balancer.net.admission import REASONS
 from balancer.net.engine import LAG_BOUNDS
 from balancer.shared.histogram import Histogram
+from balancer.shared.log_loss import Loss
 
 
 def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, Any]:
@@ -20,6 +22,9 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
     return {
         "started": lifecycle.started,
         "draining": lifecycle.draining,
+        "lame": lifecycle.lame,
+        "drains_at": _unix(lifecycle.lame_until),
+        "closes_at": _unix(lifecycle.drain_until),
         "accepting": registry.ready.is_set() and bool(registry.workers),
         "connections": gauges.get("connections", 0),
         "max_connections": active.config.limits.max_connections,
@@ -28,11 +33,12 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
         "crashes": counters.get("crashes", 0),
         "loop_lag": lag.plain(),
         "log_lines_dropped": counters.get("log_lines_dropped", 0),
+        "log_lines_lost": {reason: counters.get("log_lines_lost", {}).get(reason, 0) for reason in get_args(Loss)},
         "processes": [asdict(each) for each in lifecycle.processes],
         "workers": registry.facts(),
         "listeners": {
             listener.name: {
-                **{"connections": 0, "handshake_failures": 0, "open": 0},
+                **{"connections": 0, "handshake_failures": 0, "silent": 0, "open": 0},
                 **counters.get("listeners", {}).get(listener.name, {}),
                 **gauges.get("listeners", {}).get(listener.name, {}),
                 "max_connections": listener.max_connections,
@@ -42,3 +48,8 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
             for listener in active.config.listener
         },
     }
+
+
+def _unix(at: float | None) -> float | None:
+    """Return the Unix time of a time on the monotonic clock."""
+    return None if at is None else time.time() + at - time.monotonic()

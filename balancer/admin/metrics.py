@@ -22,6 +22,7 @@ from balancer.health.outliers import Outcome
 from balancer.overlay.states import State
 
 _DAEMON_GAUGES = {
+    "lame": ("balancer_lame_duck", "1 while the daemon asks for no new clients."),
     "draining": ("balancer_draining", "1 while the daemon is stopping."),
     "connections": ("balancer_connections", "Open client connections."),
     "max_connections": ("balancer_connections_limit", "Limit of open client connections (limits.max_connections)."),
@@ -37,6 +38,7 @@ _DAEMON_COUNTERS = {
 _LISTENER_COUNTERS = {
     "connections": ("balancer_listener_connections", "Connections accepted."),
     "handshake_failures": ("balancer_handshake_failures", "Connections whose PROXY header or TLS handshake failed."),
+    "silent": ("balancer_silent_connections", "Connections that ended without a byte, as probes do."),
 }
 _LISTENER_GAUGES = {
     "open": ("balancer_listener_open_connections", "Open connections."),
@@ -99,6 +101,10 @@ class Metrics:
             yield _gauge(name, text, value=gauges[key])
         for key, (name, text) in _DAEMON_COUNTERS.items():
             yield _counter(name, text, value=gauges[key])
+        lost = _counter("balancer_log_lines_lost", "Access log lines lost, by the reason.", labels=["reason"])
+        for reason, number in gauges["log_lines_lost"].items():
+            lost.add(number, reason)
+        yield lost
         yield from self._of_processes(gauges)
         lag = "Scheduling delay of data plane tasks."
         yield _histogram("balancer_event_loop_lag_seconds", lag, {"": gauges["loop_lag"]})

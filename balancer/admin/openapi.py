@@ -47,7 +47,11 @@ class Operation:
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/healthz"): Operation(status.Alive),
-    ("GET", "/readyz"): Operation(status.Readiness, unavailable=status.Readiness),
+    ("GET", "/readyz"): Operation(
+        status.Readiness,
+        unavailable=status.Readiness,
+        words={"pool": "answer for this pool alone"},
+    ),
     ("GET", "/metrics"): Operation(others=(TEXT, "application/openmetrics-text")),
     ("GET", "/v1/openapi.json"): Operation(dict[str, Any]),
     ("GET", "/v1/status"): Operation(status.Status),
@@ -64,6 +68,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         words={"pool": "only this pool", "backend": "only this backend", "user": "only this user, by digest"},
     ),
     ("DELETE", "/v1/sessions/{session}"): Operation(sessions.SessionEnded),
+    ("PUT", "/v1/drain"): Operation(status.DrainView, requests.DrainBody),
     ("GET", "/v1/log-level"): Operation(status.LogLevel),
     ("PUT", "/v1/log-level"): Operation(status.LogLevel, requests.LogLevelBody),
     ("GET", "/v1/pools"): Operation(pools.PoolsView),
@@ -200,7 +205,7 @@ def _refusals(method: str, path: str, operation: Operation) -> list[int]:
     statuses += [400] if operation.body is not None or operation.query or changes else []
     statuses += [401] if path not in _PUBLIC else []
     statuses += [403] if changes else []
-    statuses += [404] if "{" in path else []
+    statuses += [404] if "{" in path or "pool" in (operation.words or {}) else []
     statuses += [409] if changes or "{plan}" in path else []
     statuses += [412] if changes and "{" in path else []
     return sorted(statuses)

@@ -102,6 +102,12 @@ class LogLevelBody(Section):
     level: Level
 
 
+class DrainBody(Section):
+    """Whether to ask for no new clients."""
+
+    drain: bool
+
+
 class SettleBody(Section):
     """How fast to move users."""
 

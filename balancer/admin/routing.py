@@ -24,6 +24,7 @@ ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/metrics": {"GET": views.metrics},
     "/v1/openapi.json": {"GET": description},
     "/v1/status": {"GET": views.status},
+    "/v1/drain": {"PUT": changes.drain},
     "/v1/log-level": {"GET": views.log_level, "PUT": changes.set_log_level},
     "/v1/events": {"GET": views.events},
     "/v1/reload": {"GET": reload.last, "POST": reload.reload},

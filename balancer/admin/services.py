@@ -6,6 +6,7 @@ from typing import Any
 
 from balancer.admin.daemon_gauges import daemon_gauges
 from balancer.config.model import Config
+from balancer.control.activation import Activation
 from balancer.control.events import Events
 from balancer.control.evictions import Evictions
 from balancer.control.lifecycle import Lifecycle
@@ -27,6 +28,7 @@ class Services:
     evictions: Evictions
     plans: Plans
     reloader: Reloader
+    activation: Activation
     events: Events
     lifecycle: Lifecycle
     counters: CounterFile

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ DEFAULT = "/run/balancer/admin.sock"
 TOKEN_VARIABLE = "BALANCER_ADMIN_TOKEN"
 ANSWER_TIMEOUT = 60.0
 """Seconds the daemon may take to answer; plans of large rings take several."""
+_SOCKET = re.compile(r"""\bsocket[ \t]*=[ \t]*["']([^"'\n]+)["']""")
 _NOT_ADMIN_API = "the answer is not from the balancer's admin API"
 
 
@@ -153,10 +155,20 @@ def configured_address(path: Path) -> str | None:
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, ValidationError):
-        raise Refused(f"{path} is invalid: run `balancer check --config {path}`") from None
+        found = _SOCKET.search(_admin_part(path.read_text(errors="replace")))
+        if found is None:
+            raise Refused(f"{path} is invalid: run `balancer check --config {path}`") from None
+        print(f"{path} is invalid (balancer check says why); asking at the admin socket it names", file=sys.stderr)
+        return str(path.absolute().parent / found[1])
     if admin.socket is not None:
         return str(admin.socket)
     return f"http://{admin.listen}" if admin.listen is not None and admin.listen.port else None
+
+
+def _admin_part(text: str) -> str:
+    """Return the lines of a file that may have the admin socket, whatever is wrong with the others."""
+    table = re.search(r"^[ \t]*\[admin\][^\n]*\n((?:(?![ \t]*\[)[^\n]*\n?)*)", text, re.MULTILINE)
+    return "\n".join([*re.findall(r"^[ \t]*admin\b[^\n]*", text, re.MULTILINE), table[1] if table else ""])
 
 
 def _author() -> str:

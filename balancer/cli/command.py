@@ -21,6 +21,7 @@ _VERBS = {
     "top": "top",
     "events": "events",
     "sessions": "sessions",
+    "drain": "drain",
     "certificates": "sessions",
     "backend": "backend",
     "pin": "pins",
@@ -49,7 +50,10 @@ def main() -> int:
 
 def _run() -> int:
     try:
-        args = _parser(sys.argv[1:]).parse_args()
+        parser = _parser(sys.argv[1:])
+        args, unknown = parser.parse_known_args()
+        if unknown:
+            _innermost(parser, sys.argv[1:]).error(f"unrecognized arguments: {' '.join(unknown)}")
         code: int = args.run(args)
         return code
     finally:
@@ -83,6 +87,16 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
             import_module("balancer.cli.completion").add(verbs, parser)
     for module in modules:
         import_module(f"balancer.cli.{module}").add(verbs)
+    return parser
+
+
+def _innermost(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of the verb, or of its own verb, that the words name: its usage is the one that helps."""
+    for word in words:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction) and word in action.choices:
+                parser = action.choices[word]
+                break
     return parser
 
 

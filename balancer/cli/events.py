@@ -66,7 +66,7 @@ def _colour(event: dict[str, Any]) -> str:
             return "bad" if event["down"] else "warning" if event.get("wish") or event.get("ejected") else "good"
         case "panic":
             return "bad" if event["panic"] else "good"
-        case "gap" | "drained" | "cut":
+        case "gap" | "drained" | "cut" | "drain":
             return "warning"
         case _:
             return ""

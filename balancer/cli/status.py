@@ -1,6 +1,7 @@
 """`balancer status`: an overview of the daemon, its listeners, pools and backends."""
 
 import argparse
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,11 @@ _REFUSED = {
     "client_limit": "too many connections of one client (limits.max_connections_per_client)",
     "client_rate": "one client connected too fast (limits.client_rate)",
     "handshakes": "slow TLS handshake cut off because others were waiting (limits.max_handshakes)",
+}
+_LOST = {
+    "disk_full": "its disk is full; make room",
+    "slow": "its target does not keep up",
+    "failed": "it cannot be written, see the balancer's log",
 }
 _LEAVING = {"drain": "drains in", "maint": "is in maint in", "removed": "was removed from"}
 _STATE_COLOURS = {"ready": "good", "drain": "warning", "maint": "bad", "removed": "warning"}
@@ -50,7 +56,11 @@ def _status(args: argparse.Namespace) -> str:
 def warnings(found: dict[str, Any]) -> Iterator[str]:
     """Yield a line for everything that needs an operator's attention."""
     if found["draining"]:
-        yield "the daemon is stopping: it accepts no new connections"
+        until = _until(found, "closes_at", "those left are closed")
+        yield f"the daemon is stopping: it accepts no new connections{until}"
+    elif found["lame"]:
+        undo = "" if found["drains_at"] is not None else "; to take them again: balancer drain --cancel"
+        yield f"the daemon asks for no new clients{_until(found, 'drains_at', 'it stops accepting')}{undo}"
     last = found["last_reload"]
     if last is not None and not last["ok"]:
         first, *others = last["problems"]
@@ -73,15 +83,19 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
             if backend["state"] != "ready":
                 where = f"{_LEAVING[backend['state']]} pool {pool['name']}"
                 yield f"backend {backend['name']} {where}: {left_text(backend)}"
-    for number, noun in (
-        ("crashes", "connection closed by an internal error: see the balancer's log"),
-        ("log_lines_dropped", "access log line lost: its target does not keep up"),
-    ):
-        if found[number]:
-            yield f"{found[number]} x {noun}"
+    if found["crashes"]:
+        yield f"{found['crashes']} x connection closed by an internal error: see the balancer's log"
+    for reason, number in found["log_lines_lost"].items():
+        if number:
+            yield f"{number} x access log line lost: {_LOST[reason]}"
     for reason, number in found["refused_connections"].items():
         if number:
             yield f"{number} x connection refused: {_REFUSED[reason]}"
+
+
+def _until(found: dict[str, Any], key: str, what: str) -> str:
+    at = found[key]
+    return "" if at is None else f"; {what} at {format_time(at)} (in {format_duration(at - time.time())})"
 
 
 def panic_alarm(pool: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from balancer.config.model import Config
-from balancer.config.scalars import shown
+from balancer.config.scalars import shown, shown_duration
 
 MASK = "***"
 """Shown in place of a secret, which is a field with ``repr=False``."""
@@ -68,7 +68,15 @@ def _models(at: str, old: BaseModel, new: BaseModel) -> Iterator[Difference]:
         elif not field.repr:
             yield Difference("changes", f"{key}: changes (secret)", key)
         else:
-            yield Difference("changes", f"{key}: {_value(before)} -> {_value(after)}", key)
+            yield Difference("changes", f"{key}: {_written(old, name)} -> {_written(new, name)}", key)
+
+
+def _written(model: BaseModel, name: str) -> str:
+    """The value of a field, as one would write it in the file: durations with their unit."""
+    value = getattr(model, name)
+    if isinstance(value, float) and isinstance(model.model_dump(mode="json", include={name})[name], str):
+        return shown_duration(value)
+    return _value(value)
 
 
 def _members(at: str, name: str, old: tuple[BaseModel, ...], new: tuple[BaseModel, ...]) -> Iterator[Difference]:

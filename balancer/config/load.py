@@ -14,6 +14,7 @@ from balancer.config import certificates, key_file, messages, rules
 from balancer.config.finding import Finding, Key
 from balancer.config.locate import lines, nearest
 from balancer.config.model import Config
+from balancer.config.repeated import repeated
 from balancer.config.salvage import repair
 from balancer.config.scalars import shown
 from balancer.errors import ConfigError, Problem
@@ -75,6 +76,8 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         line = int(match[1]) if match and match[1] else None
         end = " at the end of the file" if match and line is None else ""
         message = f"is not TOML: {what[: match.start()] if match else what}{end}"
+        if line is not None and (twice := repeated(text, line)) is not None:
+            message += f": {shown(twice[0])} stands here for the second time (see line {twice[1]})"
         raise ConfigError([Problem(str(path), line, "", message)]) from None
 
 

@@ -12,6 +12,7 @@ from balancer.config.fields import (
     AmountOfMemory,
     BackendAddress,
     CutAfter,
+    Delay,
     Duration,
     File,
     HostPattern,
@@ -110,9 +111,13 @@ class TimeoutsConfig(Section):
     idle: Duration = 60.0
     """Between requests on a kept connection, and between bytes of a request body."""
     send: Duration = 30.0
-    """For a client, or either side of a tunnel, to accept more of the data waiting to be sent to it."""
+    """For a client or a backend to acknowledge more of what was sent to it; one that vanished acknowledges nothing."""
+    tcp_keepalive: Duration = 60.0
+    """Silence of a client or a backend after which it is probed; after three unanswered probes the connection ends."""
     tunnel_idle: Duration = 3600.0
     """Without a byte on a tunnel, or on a streamed response of unknown length."""
+    lame: Delay = 0.0
+    """How long the daemon, told to stop, first asks for no new clients (``/readyz``) and goes on as before."""
     drain: Duration = 600.0
     """How long open tunnels may stay after the daemon or their backend has begun to drain."""
     hang: Duration = 10.0

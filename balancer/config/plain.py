@@ -51,7 +51,7 @@ def worker_settings(
         ),
         pool=tuple(pool_settings(each, backend_tls.get(each.name, BackendTlsSettings())) for each in config.pool),
         limits=LimitSettings(**dict(config.limits)),
-        timeouts=TimeoutSettings(**{name: value for name, value in dict(config.timeouts).items() if name != "hang"}),
+        timeouts=TimeoutSettings(**config.timeouts.model_dump(exclude={"hang", "lame"})),
         log=LogSettings(access=str(config.log.access), format=config.log.format),
     )
 

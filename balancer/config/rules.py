@@ -76,6 +76,12 @@ def _admin(config: Config) -> Iterator[Finding]:
     if listen and not listen.path and not ip_address(listen.host).is_loopback and config.admin.token_file is None:
         message = "would answer anyone who can reach it: set admin.token_file, or listen on 127.0.0.1"
         yield Finding(("admin", "listen"), message, (("admin", "token_file"),))
+    elif listen and not listen.path and not ip_address(listen.host).is_loopback:
+        message = (
+            "sends the token of admin.token_file unencrypted: everyone on the way can read it and take over; "
+            "listen on 127.0.0.1 and come through ssh, or have a listener with TLS in front"
+        )
+        yield Finding(("admin", "listen"), message, warning=True)
 
 
 def _limits(config: Config) -> Iterator[Finding]:

@@ -75,6 +75,13 @@ def format_duration(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def shown_duration(seconds: float) -> str:
+    """Return a duration as one would write it in the file: exactly, in the largest unit that makes a whole number."""
+    units = [unit for unit, size in _UNITS.items() if seconds >= size and round(seconds / size, 6).is_integer()]
+    unit = units[-1] if units else "s"
+    return f"{seconds / _UNITS[unit]:g}{unit}"
+
+
 @dataclass(frozen=True)
 class Address:
     """The address of a socket: ``host`` and ``port``, or the ``path`` of a Unix socket (then ``host`` is empty)."""

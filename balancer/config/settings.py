@@ -75,7 +75,7 @@ class Answer(Struct, frozen=True, tag=True):
     """Answer here."""
 
     status: int
-    type: str
+    content_type: str
     body: bytes
 
 
@@ -212,6 +212,7 @@ class TimeoutSettings(Struct, frozen=True):
     response: float = 60.0
     idle: float = 60.0
     send: float = 30.0
+    tcp_keepalive: float = 60.0
     tunnel_idle: float = 3600.0
     drain: float = 600.0
     close_spread: float = 30.0

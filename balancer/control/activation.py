@@ -6,6 +6,7 @@ from balancer.control.active_config import ActiveConfig, Remembered, dump
 from balancer.control.events import Events
 from balancer.control.lifecycle import Lifecycle
 from balancer.control.worker_registry import WorkerRegistry
+from balancer.errors import Refused
 from balancer.store.memory_file import MemoryFile
 
 logger = logging.getLogger("balancer")
@@ -31,8 +32,21 @@ class Activation:
         """Have a control process that is started again go on with ``active``. Raise ``OSError``."""
         self._memory.save(self._dump(active))
 
+    def be_lame(self, who: str, *, lame: bool) -> None:
+        """Ask for no new clients, or for new ones again. Raise ``OSError``."""
+        if self._lifecycle.draining or self._lifecycle.lame_until is not None:
+            raise Refused("the daemon is stopping")
+        changed = lame != self._lifecycle.lame
+        self._lifecycle.lame = lame
+        self.remember(self._registry.active)
+        if changed:
+            text = "the daemon asks for no new clients" if lame else "the daemon takes new clients again"
+            logger.info("%s, by %s", text, who)
+            self._events.emit("drain", f"{text}, by {who}", drain=lame, who=who)
+
     def _dump(self, active: ActiveConfig) -> bytes:
-        return dump(Remembered(active, self._folder, self._lifecycle.started, self._lifecycle.began))
+        lifecycle = self._lifecycle
+        return dump(Remembered(active, self._folder, lifecycle.started, lifecycle.began, lifecycle.lame))
 
     def activate(self, active: ActiveConfig) -> None:
         """Send ``active`` to all workers; a worker that rejects it gets it again later."""

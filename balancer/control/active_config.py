@@ -66,6 +66,7 @@ class _SavedConfig(msgspec.Struct):
     sockets: int
     level: Level
     began: float
+    lame: bool = False
     secrets: tuple[bytes, ...] = ()
 
 
@@ -80,6 +81,8 @@ class Remembered:
     """When the daemon started, in Unix time."""
     began: float
     """The same on the monotonic clock."""
+    lame: bool
+    """Whether the daemon asks for no new clients."""
 
 
 def dump(remembered: Remembered) -> bytes:
@@ -100,6 +103,7 @@ def dump(remembered: Remembered) -> bytes:
             active.sockets,
             active.level,
             remembered.began,
+            remembered.lame,
             active.secrets,
         )
     )
@@ -130,4 +134,4 @@ def load(data: bytes | None) -> Remembered | None:
         saved.level,
         saved.secrets,
     )
-    return Remembered(active, saved.folder, saved.started, saved.began)
+    return Remembered(active, saved.folder, saved.started, saved.began, saved.lame)

@@ -39,6 +39,7 @@ Kind = Literal[
     "cut",
     "health",
     "panic",
+    "drain",
     "listener",
     "certificate",
     "reload",

@@ -14,6 +14,12 @@ class Lifecycle:
     """Unix time."""
     began: float = field(default_factory=time.monotonic)
     """The same on the monotonic clock, which all processes share."""
+    lame: bool = False
+    """It asks for no new clients."""
+    lame_until: float | None = None
+    """When the drain begins, on the monotonic clock, once the daemon was told to stop."""
     draining: bool = False
+    drain_until: float | None = None
+    """When what is left is closed, on the monotonic clock, while it drains."""
     processes: tuple[ProcessFacts, ...] = ()
     """As the supervisor reports them."""

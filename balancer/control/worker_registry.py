@@ -196,9 +196,13 @@ class WorkerRegistry:
             if each.opened.session in traffic.get(each.worker, {})
         ]
 
+    def tunnels(self) -> Iterator[RemoteTunnel]:
+        """Yield all open tunnels."""
+        return (tunnel for worker in self.workers.values() for tunnel in worker.tunnels.values())
+
     def removed_pools(self) -> dict[str, int]:
         """Return the pools that are not configured any more and have tunnels left, with the number of these."""
-        opened = Counter(each.opened.pool for worker in self.workers.values() for each in worker.tunnels.values())
+        opened = Counter(each.opened.pool for each in self.tunnels())
         return {name: number for name, number in opened.items() if name not in self._pools}
 
     async def _ask(self, request: ReportRequest | TrafficRequest) -> dict[AttachedWorker, Message]:

@@ -56,6 +56,7 @@ from balancer.ipc.supervision import (
     Counted,
     Drain,
     Heartbeat,
+    LameDuck,
     LinkEnd,
     Processes,
     ProcessFacts,
@@ -130,6 +131,7 @@ class Control:
         if remembered is not None:
             active, folder, lifecycle = remembered.active, remembered.folder, self._lifecycle
             lifecycle.started, lifecycle.began = remembered.started, remembered.began
+            lifecycle.lame = remembered.lame
             start_logs(os.environ, active.level, active.config.log.format)
             return await self._resume(active), folder
         report = check(self._path, time.time())
@@ -196,6 +198,7 @@ class Control:
             evictions=evictions,
             plans=plans,
             reloader=reloader,
+            activation=activation,
             events=events,
             lifecycle=lifecycle,
             counters=counters,
@@ -240,9 +243,13 @@ class Control:
                     self._note_processes(message.processes)
                 case ReloadNow():
                     self._nursery.start_soon(self._reload)
+                case LameDuck():
+                    self._lifecycle.lame, self._lifecycle.lame_until = True, time.monotonic() + message.seconds
                 case Drain():
                     self._lifecycle.draining = True
                     if self._registry is not None:
+                        patience = self._registry.active.config.timeouts.drain
+                        self._lifecycle.drain_until = time.monotonic() + patience
                         await self._registry.refresh()
                     await self._report()
                     await self._channel.send(Counted())

@@ -15,11 +15,12 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from balancer.config.scalars import MAX_WORKERS, Address
+from balancer.config.scalars import MAX_WORKERS, Address, format_duration
 from balancer.daemon.child import ChildOwner, ChildProcess
 from balancer.daemon.logs import start_logs
 from balancer.daemon.sockets import Sockets
@@ -32,6 +33,7 @@ from balancer.ipc.supervision import (
     Counted,
     Drain,
     EndNow,
+    LameDuck,
     Ready,
     Reloaded,
     Reloading,
@@ -78,6 +80,12 @@ class Supervisor(ChildOwner):
         self._control = ChildProcess("control", "balancer.daemon.control", arguments, memory, self)
         self._workers = Workers(self._control, self._sockets, shared_counters, shared)
         self._files = [*memory, shared_counters]
+        self._lame = 0.0
+        """Seconds for which no new clients are asked for before a drain."""
+        self._drain_at = 0.0
+        """When that time is up."""
+        self._why = ""
+        """Why the daemon ends."""
         self._reload_owed = False
         """A reload was requested while control was not running."""
 
@@ -107,12 +115,18 @@ class Supervisor(ChildOwner):
         self._sockets.close()
         for fd in self._files:
             os.close(fd)
+        if status:
+            logger.error("the daemon has ended: control refused to start (%s)", self._control.last_end)
+        else:
+            logger.info("the daemon has ended: %s", self._why)
         return status
 
     async def child_started(self, child: ChildProcess) -> None:
         await self._workers.link_all()
         if child.starts > 1:
             logger.info("control restarted (pid %s)", child.pid)
+        if self._phase == "lame":
+            await child.tell(LameDuck(max(0.0, self._drain_at - trio.current_time())))
         if self._reload_owed:
             self._reload_owed = False
             await child.tell(ReloadNow())
@@ -131,6 +145,7 @@ class Supervisor(ChildOwner):
                 self._sockets.give_up()
             case CommitSockets():
                 start_logs(os.environ, message.log_level, message.log_format)
+                self._lame = message.lame
                 if self._phase != "draining":
                     self._control.hang = message.hang
                     await self._workers.commit(message.workers, message.hang)
@@ -168,6 +183,8 @@ class Supervisor(ChildOwner):
                     self._reload_owed = True
                 continue
             break
+        self._why = signal.Signals(number).name
+        hurried = self._lame > 0 and await self._be_lame(signals)
         self._phase = "draining"
         self._control.wanted = False
         await self._control.tell(Drain())
@@ -181,16 +198,31 @@ class Supervisor(ChildOwner):
         )
         self._notify()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._hurry, signals)
+            nursery.start_soon(partial(self._hurry, signals, now=hurried))
             if any(worker.pid is not None for worker in self._workers.all):
                 await self._workers.idle.wait()
             nursery.cancel_scope.cancel()
 
-    async def _hurry(self, signals: AsyncIterator[int]) -> None:
+    async def _be_lame(self, signals: AsyncIterator[int]) -> bool:
+        """Ask for no new clients for a while before the drain; return whether a signal cut that short."""
+        self._phase, self._drain_at = "lame", trio.current_time() + self._lame
+        await self._control.tell(LameDuck(self._lame))
+        logger.info("%s: asking for no new clients; the drain begins in %s", self._why, format_duration(self._lame))
+        self._notify()
+        with trio.move_on_at(self._drain_at):
+            async for number in signals:
+                if number != signal.SIGHUP:
+                    return True
+                await self._control.tell(ReloadNow())
+        return False
+
+    async def _hurry(self, signals: AsyncIterator[int], *, now: bool) -> None:
         """Close what is open at a second signal."""
-        async for number in signals:
-            if number != signal.SIGHUP:
-                break
+        if not now:
+            async for number in signals:
+                if number != signal.SIGHUP:
+                    break
+        self._why += ", and a second signal"
         logger.info("second signal: closing what is still open")
         await self._workers.tell(EndNow())
         await trio.sleep(GOODBYE_TIMEOUT)

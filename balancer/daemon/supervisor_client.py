@@ -39,7 +39,7 @@ class SupervisorClient(SocketSource):
 
     async def commit(self, config: Config) -> int:
         log = config.log
-        question = CommitSockets(workers_of(config), config.timeouts.hang, log.level, log.format)
+        question = CommitSockets(workers_of(config), config.timeouts.hang, log.level, log.format, config.timeouts.lame)
         return (await self._ask(question, SocketsCommitted)).version
 
     async def abort(self) -> None:

@@ -16,7 +16,7 @@ from balancer.config.scalars import shown
 
 logger = logging.getLogger("balancer.systemd")
 
-Phase = Literal["starting", "serving", "draining"]
+Phase = Literal["starting", "serving", "lame", "draining"]
 """What the daemon does."""
 
 FIRST_DESCRIPTOR = 3
@@ -72,7 +72,7 @@ class Manager:
         to listen.
         """
         words = ["WATCHDOG=1"] if alive and self._watchdog else []
-        if phase == "draining":
+        if phase in ("lame", "draining"):
             words += ["STOPPING=1", f"EXTEND_TIMEOUT_USEC={EXTEND_TIMEOUT * 1e6:.0f}"]
         elif phase == "serving":
             words += ["READY=1"]

@@ -2,8 +2,10 @@
 
 Facts. Request smuggling exploits differences in how two servers read a chunk's size line: white space, signs, ``0x``,
 bare LF and extensions. Here a size is 1 to 16 hexadecimal digits, directly followed by CRLF or by an extension of
-bounded length, which is dropped. Uploads are forwarded in new chunks. Responses are forwarded in the chunks they came
-in, after the same strict check of sizes: repacking 8 KiB from chunks of 1 KiB costs 10 µs, a fifth of such a request.
+bounded length, which is dropped. Old servers pad the size with blanks (Apache 1.3, small devices): these are dropped
+where a backend sent them, as browsers, haproxy and nginx do, and refused from clients. Uploads are forwarded in new
+chunks. Responses are forwarded in the chunks they came in, after the same check of sizes: repacking 8 KiB from chunks
+of 1 KiB costs 10 µs, a fifth of such a request.
 """
 
 import re
@@ -15,9 +17,12 @@ from balancer.http.head import drop_special
 LAST_CHUNK = b"0\r\n\r\n"
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r\n")
+_PADDED_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16}+)([\t ]{0,255}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+)\r\n")
+"""The same as a backend may send it."""
 _NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16}+)\r\n")
 """The fast path: from the end of a chunk's data to the start of the next, without extension or trailer."""
 _SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+")
+_PADDED_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+[\t ]{0,255}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+")
 
 # What comes next in the input.
 _SIZE_LINE, _DATA, _DATA_END, _TRAILERS = range(4)
@@ -47,6 +52,8 @@ class Chunked:
         "_max_trailers",
         "_pending",
         "_seen",
+        "_size",
+        "_size_begun",
         "_source",
         "done",
         "rest",
@@ -55,6 +62,8 @@ class Chunked:
 
     def __init__(self, source: Source, *, framed: bool = False, max_trailers: int = 8192) -> None:
         self._source = source
+        padded = source is Source.BACKEND
+        self._size, self._size_begun = (_PADDED_SIZE, _PADDED_SIZE_BEGUN) if padded else (_SIZE, _SIZE_BEGUN)
         self._framed = framed
         self._max_trailers = max_trailers
         self._expects = _SIZE_LINE
@@ -108,13 +117,13 @@ class Chunked:
                 position += 2
                 expects = _SIZE_LINE
             if expects == _SIZE_LINE:
-                size = _SIZE.match(data, position)
+                size = self._size.match(data, position)
                 if size is None:
-                    if _SIZE_BEGUN.fullmatch(data, position) is None:
+                    if self._size_begun.fullmatch(data, position) is None:
                         raise self._fault("a malformed chunk size")
                     break
                 position = size.end()
-                if framed and size[2] is not None:
+                if framed and size[2]:
                     parts += (data[begun : size.end(1)], b"\r\n")
                     begun = position
                 left = int(size[1], 16)

@@ -12,16 +12,19 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 
 _FIELD_LINES = rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+"
 
-REQUEST = re.compile(rb"(" + TOKEN + rb") ([!-\"$-~]++) HTTP/1\.([01])\r\n" + _FIELD_LINES + rb"\r\n")
+REQUEST = re.compile(rb"(" + TOKEN + rb") ([!-\"$-~]++) HTTP/1\.([0-9])\r\n" + _FIELD_LINES + rb"\r\n")
 """A whole request head: method, target, minor version. The target has no ``#`` and no byte outside visible ASCII."""
 
 RESPONSE = re.compile(
-    rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?+\r\n" + _FIELD_LINES + rb"\r\n"
+    rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?+\r\n" + _FIELD_LINES + rb"\r\n"
 )
 """A whole response head: minor version, status, reason. Many servers omit the space before an empty reason."""
 
 FIELDS = re.compile(_FIELD_LINES)
 """Any number of field lines, each with its CRLF."""
+
+CODED_AND_CHUNKED = re.compile(rb"(?:(?!chunked\b)" + TOKEN + rb"[\t ]*+,[\t ,]*+)++chunked")
+"""A Transfer-Encoding, in lower case, of other codings under a final chunked (RFC 9112, 6.3)."""
 
 HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?+")
 """Host and optional port (RFC 3986, 3.2.2 and 3.2.3): no user information, not empty."""

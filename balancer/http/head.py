@@ -154,8 +154,9 @@ class Response(Head):
 def parse_request(raw: bytes) -> Request:
     """Parse exactly one request head, including its final blank line.
 
-    Raises ``ProxyError``: 400 for malformed or ambiguous heads (RFC 9112, 3.2 and 6.3), 501 for CONNECT, 505 for
-    versions other than 1.0 and 1.1.
+    Raises ``ProxyError``: 400 for malformed or ambiguous heads (RFC 9112, 3.2 and 6.3), 501 for CONNECT and for
+    transfer codings other than chunked, 505 for major versions other than 1. Higher minor versions are read as 1.1, the
+    highest we support (RFC 9110, 2.5).
     """
     request = _read_request(raw) or _read_request(normalise.normalise_request(raw))
     if request is None:
@@ -209,7 +210,7 @@ def _read_request(raw: bytes) -> Request | None:
         raise _client("CONNECT is not supported", 501)
     if target[0] != 0x2F and (target != b"*" or method != b"OPTIONS"):
         return None
-    request = Request(method, target, 1 if minor == b"1" else 0)
+    request = Request(method, target, 0 if minor == b"0" else 1)
     request.fields, special = _split_fields(raw, grammar.REQUEST_SPECIAL)
     host = special.get(b"host")
     if host is not None:
@@ -236,7 +237,7 @@ def _read_response(raw: bytes, method: bytes) -> Response | None:
         return None
     minor, digits, reason = line.groups(b"")
     status = int(digits)
-    response = Response(status, 1 if minor == b"1" else 0, reason)
+    response = Response(status, 0 if minor == b"0" else 1, reason)
     response.body = UNTIL_CLOSE
     response.fields, special = _split_fields(raw, grammar.RESPONSE_SPECIAL)
     if not _apply_framing(response, special, _backend):
@@ -304,8 +305,12 @@ def _apply_framing(head: Head, special: dict[bytes, bytes], fault: Callable[[str
             raise fault("both Content-Length and Transfer-Encoding")
         if head.minor == 0:
             raise fault("Transfer-Encoding in HTTP/1.0")
-        if special[b"transfer-encoding"].lower() != b"chunked":
-            raise fault("a Transfer-Encoding other than chunked")
+        coding = special[b"transfer-encoding"].lower()
+        if coding != b"chunked":
+            error = fault("a Transfer-Encoding other than chunked")
+            if error.source is Source.CLIENT and grammar.CODED_AND_CHUNKED.fullmatch(coding):
+                error.status = 501  # well framed, but in codings that we do not know (RFC 9112, 6.1)
+            raise error
         head.body = CHUNKED
     elif length is not None:
         if not length.isdigit() or len(length) > 19 or int(length) > _MAX_LENGTH:

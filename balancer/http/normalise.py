@@ -24,7 +24,7 @@ def rejection(raw: bytes) -> ProxyError:
     start, _, fields = raw.partition(b"\r\n")
     if start.count(b" ") != 2:
         return _bad("a malformed request line: method, target and version, separated by single spaces")
-    if _VERSION.fullmatch(start) and not start.endswith((b" HTTP/1.0", b" HTTP/1.1")):
+    if _VERSION.fullmatch(start) and start[-3:-1] != b"1.":
         return _bad("only HTTP/1.0 and HTTP/1.1 are supported", 505)
     if grammar.FIELDS.fullmatch(fields, 0, len(fields) - 2) is None:
         return _bad("a malformed field: a name, a colon right after it, a value")

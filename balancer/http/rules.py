@@ -97,6 +97,8 @@ class Rules:
             rule.denies and any(each.paths or each.prefixes for each in (rule.when, *rule.unless))
             for rule in self._rules
         )
+        self.by_server_name = any(each.sni for rule in self._rules for each in (rule.when, *rule.unless))
+        """Whether a rule asks for the server name."""
         self._by_name: dict[tuple[bytes, str], tuple[_Named, ...]] = {}
 
     def of_request(self, request: Request, server_name: str, address: str) -> Action | None:

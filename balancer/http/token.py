@@ -56,6 +56,10 @@ def extract(request: Request, place: PlaceSettings) -> bytes | None:
     return token or None
 
 
+_NOT_IN_URL = re.compile(rb"[^!-\"$-~]")
+"""Bytes that no request target has, see ``http.grammar``."""
+
+
 def from_operator(text: bytes, rule: TokenSettings) -> bytes | None:
     """Return the token for a value, target or address that an operator gives; None if it is empty.
 
@@ -71,6 +75,10 @@ def from_operator(text: bytes, rule: TokenSettings) -> bytes | None:
                 raise _refused("expected an IP address: this pool places clients by address") from None
         case "query" if b"&" in text and all(place.source in ("query", "referer") for place in rule.fallback):
             raise _refused("a token in a query cannot contain &")
+        case "query" if _NOT_IN_URL.search(text) and all(
+            place.source in ("query", "referer") for place in rule.fallback
+        ):
+            raise _refused("no URL can carry this token: write it as in the URL, with spaces and the like as %20")
         case _:
             return _checked(text, rule) or None
 

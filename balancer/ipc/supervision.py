@@ -64,6 +64,14 @@ class Stop(Message, frozen=True):
     TYPE: ClassVar[int] = 45
 
 
+class LameDuck(Message, frozen=True):
+    """Ask for no new clients, but go on as before: the drain begins in so many seconds."""
+
+    TYPE: ClassVar[int] = 50
+
+    seconds: float
+
+
 class ProcessFacts(Struct, frozen=True):
     """A process of the daemon, for operators."""
 
@@ -156,6 +164,8 @@ class CommitSockets(Message, frozen=True):
     """Seconds."""
     log_level: Level
     log_format: Literal["text", "json"]
+    lame: float = 0.0
+    """Seconds."""
 
 
 class Ready(Message, frozen=True):
@@ -191,7 +201,17 @@ class Counted(Message, frozen=True):
 
 
 TO_CHILD = Vocabulary(
-    ListeningFds, LinkEnd, Drain, EndNow, ReloadNow, Stop, Processes, SocketsGranted, SocketsRefused, SocketsCommitted
+    ListeningFds,
+    LinkEnd,
+    Drain,
+    EndNow,
+    ReloadNow,
+    Stop,
+    Processes,
+    SocketsGranted,
+    SocketsRefused,
+    SocketsCommitted,
+    LameDuck,
 )
 TO_SUPERVISOR = Vocabulary(
     Heartbeat,

@@ -54,7 +54,8 @@ SPELL = 0.003
 
 _IN = select.EPOLLIN
 _OUT = select.EPOLLOUT
-_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_GONE = select.EPOLLHUP | select.EPOLLERR
+_HUNG_UP = select.EPOLLRDHUP | _GONE
 _INTEREST = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
@@ -82,7 +83,7 @@ class Task:
 class Watch(ABC):
     """What the kernel last reported of one descriptor, and the task to wake when it reports more."""
 
-    __slots__ = ("fd", "hung_up", "readable", "task", "writable")
+    __slots__ = ("fd", "gone", "hung_up", "readable", "task", "writable")
 
     def __init__(self, fd: int, task: Task | None) -> None:
         self.fd = fd
@@ -90,6 +91,9 @@ class Watch(ABC):
         self.readable = False
         self.writable = False
         self.hung_up = False
+        """The peer sends no more: it has closed, or only ended its side."""
+        self.gone = False
+        """The peer takes no more either: it has reset the connection, or both sides have ended."""
 
     @abstractmethod
     def close(self) -> None:
@@ -146,6 +150,8 @@ class Engine:
         self.lag = Histogram(LAG_BOUNDS)
         """How late the deadlines were checked, which is how long everything else had to wait for its turn."""
         self.tasks: set[Task] = set()
+        self.with_deadlines: list[Callable[[float], None]] = []
+        """Called with ``now`` whenever the deadlines have been checked."""
         self._clock = clock
         self._epoll = select.epoll()
         self._watches: dict[int, Watch] = {}
@@ -191,6 +197,10 @@ class Engine:
         if watch.fd not in self._watches:
             self._epoll.register(watch.fd, _INTEREST)
         self._watches[watch.fd] = watch
+
+    def watches(self) -> list[Watch]:
+        """Return the watches of all registered descriptors."""
+        return list(self._watches.values())
 
     def forget(self, watch: Watch) -> None:
         """Drop a descriptor that is about to be closed."""
@@ -250,8 +260,10 @@ class Engine:
                 watch.readable = True
             if mask & _OUT:
                 watch.writable = True
-            if mask & _GONE:
+            if mask & _HUNG_UP:
                 watch.readable = watch.writable = watch.hung_up = True
+                if mask & _GONE:
+                    watch.gone = True
             task = watch.task
             if task is not None and not task.queued:
                 task.queued = True
@@ -311,3 +323,8 @@ class Engine:
                 if task.expires <= now:  # the end of another may have moved it
                     task.expires = math.inf
                     self.throw(task, TimedOut())
+            for each in self.with_deadlines:
+                try:
+                    each(now)
+                except Exception:
+                    self.crashed("a check failed; it is made again with the next deadlines")

@@ -69,41 +69,39 @@ async def relay(
     sent, answered = frames or (None, None)
     up, down = Flow(client, backend, sent), Flow(backend, client, answered)
     task.expires = engine.now + idle
-    while not (up.ended and down.ended and client.unsent is None and backend.unsent is None):
-        try:
+    try:
+        while not (up.ended and down.ended and client.unsent is None and backend.unsent is None):
             moved = up.move()
             moved = down.move() or moved
-        except ProxyError:
-            client.abort()
-            backend.abort()
-            raise
-        if first is None and (up.ended or down.ended):
-            first = Source.CLIENT if up.ended else Source.BACKEND
-        if moved:
-            task.expires = engine.now + idle
-            if task.spent >= TURN_BYTES:
-                await engine.give_way()
-            # A second look at two sides that have nothing to say would cost 15 % of a small message.
-            if up.ended or down.ended or client.pending() or backend.pending():
-                continue
-        if client.unsent is None and backend.unsent is None:
-            progress = None
-            await park()
-        else:
-            if progress is None:
-                progress = SendProgress((client, backend), engine.now + send_timeout)
-            silent = task.expires
-            task.expires = min(silent, progress.until)
-            try:
-                await park()
-            except TimedOut:
-                if engine.now >= silent:
-                    raise
-                if (stalled := progress.stalled()) is not None:
-                    client.abort()
-                    backend.abort()
-                    raise ProxyError(stalled.source, 504, f"the {stalled.source} stopped reading") from None
+            if first is None and (up.ended or down.ended):
+                first = Source.CLIENT if up.ended else Source.BACKEND
+            if moved:
+                task.expires = engine.now + idle
+                if task.spent >= TURN_BYTES:
+                    await engine.give_way()
+                # A second look at two sides that have nothing to say would cost 15 % of a small message.
+                if up.ended or down.ended or client.pending() or backend.pending():
+                    continue
+            if client.unsent is None and backend.unsent is None:
                 progress = None
-            task.expires = silent
+                await park()
+            else:
+                if progress is None:
+                    progress = SendProgress((client, backend), engine.now + send_timeout)
+                silent = task.expires
+                task.expires = min(silent, progress.until)
+                try:
+                    await park()
+                except TimedOut:
+                    if engine.now >= silent:
+                        raise
+                    if (stalled := progress.stalled()) is not None:
+                        raise ProxyError(stalled.source, 504, f"the {stalled.source} stopped reading") from None
+                    progress = None
+                task.expires = silent
+    except ProxyError:
+        client.abort()
+        backend.abort()
+        raise
     assert first is not None
     return first

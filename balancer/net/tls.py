@@ -67,7 +67,8 @@ class TlsTransport(Transport):
         )
         super().__init__(plain.engine, plain.sock, plain.source, plain.task)
         plain.fd = -1  # only now, when nothing can fail any more: until here the socket is closed with ``plain``
-        self.readable, self.writable, self.hung_up = plain.readable, plain.writable, plain.hung_up
+        self.readable, self.writable = plain.readable, plain.writable
+        self.hung_up, self.gone = plain.hung_up, plain.gone
         self._raw: bytes | memoryview = b""
         """Ciphertext that OpenSSL has not been given yet."""
         self._more = False
@@ -240,6 +241,7 @@ class TlsTransport(Transport):
         return True
 
     def _shut(self) -> None:
+        self.confirmed = -1  # the end has to be acknowledged as well
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 

@@ -25,7 +25,7 @@ _OPERATION = TURN_BYTES // 16
 class Transport(Watch):
     """One side of a connection. ``source`` names the side in errors; ``task`` is woken by its events."""
 
-    __slots__ = ("engine", "finished", "received", "sent", "size", "sock", "source", "unsent")
+    __slots__ = ("confirmed", "engine", "finished", "received", "sent", "size", "sock", "source", "unsent")
 
     def __init__(self, engine: Engine, sock: socket.socket, source: Source, task: Task | None) -> None:
         super().__init__(sock.fileno(), task)
@@ -38,6 +38,8 @@ class Transport(Watch):
         """We have sent our end of stream."""
         self.received = 0
         self.sent = 0
+        self.confirmed = 0
+        """What ``sent`` was when the peer had last acknowledged all of it (see ``net.peers``); -1 if unknown."""
         engine.watch(self)
 
     @abstractmethod
@@ -197,5 +199,6 @@ class PlainTransport(Transport):
     def send_eof(self) -> None:
         if not self.finished:
             self.finished = True
+            self.confirmed = -1  # the end has to be acknowledged as well
             with suppress(OSError):  # the peer may be gone altogether: the next read says so
                 self.sock.shutdown(socket.SHUT_WR)

@@ -7,14 +7,17 @@ the data plane. What cannot be kept or written is dropped and counted. Tokens ap
 import json
 import logging
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import trio
 
+from balancer.errors import DISK_FULL
 from balancer.http.token import without_query
 from balancer.proxy.log_target import LogTarget
+from balancer.shared.log_loss import Loss
 
 logger = logging.getLogger("balancer.worker")
 
@@ -25,6 +28,7 @@ FLUSH_INTERVAL = 0.2
 GOODBYE_TIMEOUT = 1.0
 """Seconds for the last lines."""
 
+SLOW = "it does not take lines as fast as they come"
 _quote = json.encoder.encode_basestring_ascii
 
 
@@ -66,7 +70,7 @@ class AccessLog:
     def __init__(self, target: str | Path) -> None:
         self.target = target
         self.enabled = target != "off"
-        self.dropped = 0
+        self.dropped: Counter[Loss] = Counter()
         """Lines lost because the writer could not keep up or could not write."""
         self._told = -1.0
         """The ``now`` of the line written last, and its time of day."""
@@ -85,7 +89,7 @@ class AccessLog:
     def write(self, event: str, record: Record, *, client: str, listener: str, pool: str, tls: str, now: float) -> None:
         """Note one event (``request``, ``open``, ``close``) about ``record``."""
         if len(self._lines) + self._leaving > MAX_BUFFERED:
-            self._lose(1, "it does not take lines as fast as they come")
+            self._lose(1, SLOW)
             return
         if now != self._told:  # requests of one turn share it
             self._told, self._time = now, _clock(time.time())
@@ -146,7 +150,7 @@ class AccessLog:
                 self._problem, self._lost = "", 0
 
     def _lose(self, lines: int, reason: str) -> None:
-        self.dropped += lines
+        self.dropped["disk_full" if reason == DISK_FULL else "slow" if reason == SLOW else "failed"] += lines
         self._lost += lines
         if reason != self._problem:
             self._problem = reason

@@ -19,6 +19,7 @@ from contextlib import suppress
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.dial import FRESH, dial
 from balancer.net.engine import Task, TimedOut, park
+from balancer.net.peers import probe_when_silent
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
 from balancer.pool.load import BackendLoad
@@ -113,7 +114,7 @@ class Connector:
         no retry is allowed.
         """
         self._reuse_since = math.inf  # fresh ones only
-        if self._connection.transport.hung_up:
+        if self._connection.transport.gone:
             raise error  # there is no client any more that could get the answer
         elsewhere = error.retry is Retry.ELSEWHERE
         if elsewhere or not self.reused:
@@ -168,7 +169,7 @@ class Connector:
             while not (queue[0] is task and backend.enter()):
                 if engine.now >= until:
                     return False
-                if self._connection.transport.hung_up:
+                if self._connection.transport.gone:
                     raise ProxyError(Source.CLIENT, 499, "the client left while it waited for its backend")
                 task.expires = engine.now if queue[0] is task else until
                 with suppress(TimedOut):
@@ -261,6 +262,7 @@ class Connector:
     async def _open(self, backend: Backend) -> Transport:
         """Connect, send the PROXY header and shake hands, as configured. Every failure may be retried elsewhere."""
         plain = await dial(self._worker.engine, self._task, backend.address)
+        probe_when_silent(plain.sock, self._worker.timeouts.tcp_keepalive)
         config = self.pool.settings
         try:
             if config.send_proxy != "off":

@@ -41,6 +41,7 @@ class Connection:
         "proxy",
         "served",
         "server_name",
+        "silence",
         "task",
         "tls_seconds",
         "tls_version",
@@ -81,8 +82,15 @@ class Connection:
         """It is between two requests: nothing is lost by closing it now."""
         self.served = False
         """It has carried a request."""
+        self.silence = 0
+        """Bytes received when the client itself has said nothing yet: a PROXY header is not its own; -1 if it has."""
         self.metered = False
         """It has been counted as a new connection of its user."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether the client has sent no byte, as probes of a balancer in front do."""
+        return not self.served and self.transport.received == self.silence
 
     def identify(self, address: str) -> None:
         """Set the client's IP ``address``: that of the peer, or what a PROXY header says."""

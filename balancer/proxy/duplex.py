@@ -55,7 +55,9 @@ class Duplex(Stream):
             elif upload.pump():
                 self._await_backend()
                 continue
-            if self.client.hung_up and (upload is None or upload.done):
+            # One that has only ended its side (RFC 9293, 3.6) waits for the answer. Whether it does, or has closed,
+            # only shows when it is sent something; haproxy goes on likewise.
+            if self.client.gone and (upload is None or upload.done):
                 raise ProxyError(Source.CLIENT, 499, "the client left before the answer was complete")
             return None
 

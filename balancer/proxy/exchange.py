@@ -41,6 +41,8 @@ class Exchange(Duplex):
     """The response is to explain why this backend was chosen."""
     own_answer: Redirect | Answer | None = None
     """What a rule answers in the place of a backend."""
+    informed = False
+    """An interim response has been sent: a final one of our own may follow, but not those of another backend."""
     blamed = False
     """The error that is being handled has been counted against the backend."""
 
@@ -133,7 +135,7 @@ class Exchange(Duplex):
 
     def _replayable(self) -> bool:
         """Return whether all of the request is still in memory, and nothing of an answer has reached the client."""
-        return not self.answered and (self.upload is None or self.upload.complete_at_first)
+        return not (self.answered or self.informed) and (self.upload is None or self.upload.complete_at_first)
 
     async def _send(self, backend: Transport, head: bytes) -> tuple[Response, bytes]:
         """Send the head and the first bytes of the body at once; return the head of the answer and what came after it.
@@ -176,7 +178,7 @@ class Exchange(Duplex):
                     self._remember(response)
                 passed_on, _ = response_head(response, request.minor, True)
                 if passed_on:
-                    self.answered = True
+                    self.informed = True
                     await self._to_client(passed_on)
             if len(data) > worker.max_head:
                 raise ProxyError(Source.BACKEND, 502, "the head of the response is too long")
@@ -193,8 +195,8 @@ class Exchange(Duplex):
         head, framing = response_head(response, request.minor, keep)
         if self.explain:
             head = self._explained(head)
-        self.answered = True
         if response.body == len(rest):  # all of it has come: most answers are small
+            self.answered = True
             if not self.client.transmit(head + rest):
                 await self._flush_client()
             clean = True
@@ -227,6 +229,7 @@ class Exchange(Duplex):
     async def _copy_length(self, send: bytes, left: int, data: bytes) -> bool:
         """Relay a body of known length after ``send``; return false if the backend sent more than it announced."""
         client = self.client
+        self.answered = True
         while True:
             piece = data if len(data) <= left else data[:left]
             left -= len(piece)
@@ -241,7 +244,8 @@ class Exchange(Duplex):
         """Relay a chunked body after ``send``, unframed for HTTP/1.0; return false if more than the body came."""
         decoder = Chunked(Source.BACKEND, framed=framing == CHUNKED)
         while True:
-            send += decoder.feed(data)
+            send += decoder.feed(data)  # while nothing has been sent, a body that cannot be read is answered 502
+            self.answered = True
             if send:
                 await self._to_client(send)
             if decoder.done:
@@ -251,6 +255,7 @@ class Exchange(Duplex):
 
     async def _copy_until_close(self, send: bytes, framing: int, data: bytes) -> None:
         """Relay a body after ``send`` that ends with the backend's connection."""
+        self.answered = True
         while True:
             await self._to_client(send + (chunk(data) if framing == CHUNKED else data))
             send = b""
@@ -261,9 +266,10 @@ class Exchange(Duplex):
             await self._to_client(last_chunk(b""))
 
     async def _tunnel(self, response: Response, rest: bytes) -> None:
-        """Relay bytes both ways after 101."""
+        """Relay bytes both ways after 101, which takes effect behind the body of the request (RFC 9110, 7.8)."""
         backend = self.backend
         assert backend is not None
+        early = await self._behind_body(backend)
         if self.worker.remembering is not None:
             self._remember(response)
         head, _ = response_head(response, self.request.minor, True)
@@ -275,16 +281,31 @@ class Exchange(Duplex):
         frames = None
         if is_websocket(self.request):
             frames = Frames(), Frames()
-            frames[0].feed(self.early)
+            frames[0].feed(early)
             frames[1].feed(rest)
         await tunnel(
             self,
             backend,
             self.connector.backend,
             to_client=head + rest,
-            to_backend=self.early,
+            to_backend=early,
             frames=frames,
         )
+
+    async def _behind_body(self, backend: Transport) -> bytes:
+        """Hand the backend the whole request; return the bytes that have come after it."""
+        upload = self.upload
+        self._await_backend()
+        while backend.unsent is not None or not (upload is None or upload.done):
+            moved = backend.flush() if upload is None else upload.pump()
+            if upload is not None and upload.refused:
+                raise ProxyError(Source.BACKEND, 502, "the backend closed before it had read the request")
+            if moved:
+                self._await_backend()
+                await backend.take_turn()
+            else:
+                await park()
+        return self.early if upload is None else upload.rest
 
     def _blame(self, error: ProxyError) -> None:
         """Count a failure against the backend that was asked."""
@@ -349,6 +370,7 @@ class Exchange(Duplex):
         connector.leave()
         if keep:
             transport.sent = transport.received = 0
+            transport.confirmed = -1
             connector.idle[connector.connection_key].put(transport, self.worker.engine.now)
         else:
             transport.close()

@@ -8,6 +8,13 @@ from balancer.net.transport import PlainTransport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connection import Connection
 
+_TEXT = b"This port speaks HTTPS: use https:// (or wss://) instead of http:// (ws://).\n"
+_PLAIN_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(_TEXT), _TEXT)
+)
+"""The answer to a client that speaks plain HTTP to a listener with TLS."""
+
 
 async def greet(connection: Connection, plain: PlainTransport) -> bytes:
     """Read the PROXY header and shake hands, within ``timeouts.handshake``; return bytes read beyond that."""
@@ -19,24 +26,40 @@ async def greet(connection: Connection, plain: PlainTransport) -> bytes:
     try:
         if listener.config.proxy_protocol == "accept" and connection.trusted:
             early = await _read_proxy_header(connection, plain)
+            connection.silence = plain.received - len(early)
         if listener.tls is not None:
             connection.transport = tls = TlsTransport(plain, listener.tls, early)
+            connection.silence = -1 if early else 0
             early = b""
-            await tls.handshake()
+            try:
+                await tls.handshake()
+            except ProxyError as error:
+                if not str(error).endswith("http request"):  # OpenSSL's reason
+                    raise
+                connection.transport = plain
+                await plain.send(_PLAIN_HTTP)
+                raise ProxyError(Source.CLIENT, 400, "plain HTTP was sent to a TLS port") from None
             connection.tls_version = tls.version
             connection.tls_seconds = engine.now - began
             connection.server_name = tls.server_name
     except (ProxyError, TimedOut) as error:
-        listener.handshake_failures += 1
-        if worker.log.enabled:
-            record = Record(began)
-            record.by = Source.CLIENT
-            record.ended = str(error) or "the handshake took too long"
-            connection.log("handshake", record, listener.pool)
+        if not connection.silent:
+            _note_failure(connection, error, began)
         raise
     finally:
         worker.admission.handshakes.end(plain)
     return early
+
+
+def _note_failure(connection: Connection, error: ProxyError | TimedOut, began: float) -> None:
+    """Count and log a handshake that failed."""
+    listener = connection.listener
+    listener.handshake_failures += 1
+    if connection.worker.log.enabled:
+        record = Record(began)
+        record.by = Source.CLIENT
+        record.ended = str(error) or "the handshake took too long"
+        connection.log("handshake", record, listener.pool)
 
 
 async def _read_proxy_header(connection: Connection, plain: PlainTransport) -> bytes:

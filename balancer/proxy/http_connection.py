@@ -59,13 +59,20 @@ async def _read_request(
             if data and data != b"\r":
                 end = find_end(data, seen)
                 if end > limit or (end < 0 and len(data) > limit):
+                    if b"\r\n" not in data[:limit]:  # not even the first line ends within it
+                        raise ProxyError(Source.CLIENT, 414, "the request target is too long")
                     raise ProxyError(Source.CLIENT, 431, "the request head is too long")
                 if end > 0:
                     return reader.read(data[:end]), data[end:]
                 seen = len(data)
             while not transport.pending():  # as ``recv`` does, without a coroutine for each request
                 await park()
-            more = transport.receive()
+            try:
+                more = transport.receive()
+            except ProxyError:
+                if data:
+                    raise
+                more = b""  # a reset between two requests, or before the first: some probes end so
             if more is None:
                 continue
             if not more:
@@ -76,6 +83,10 @@ async def _read_request(
                 connection.idle = False
                 task.expires = engine.now + worker.timeouts.head
             data += more
+    except ProxyError as error:
+        if not data and error.status == 499:  # the last answer has not arrived
+            return None, b""
+        raise
     except TimedOut:
         if not data:
             raise

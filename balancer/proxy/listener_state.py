@@ -32,10 +32,11 @@ class ListenerState:
         "pools",
         "rules",
         "scheme",
+        "silent",
         "tls",
     )
 
-    COUNTERS = ("connections", "handshake_failures")
+    COUNTERS = ("connections", "handshake_failures", "silent")
     """What only grows, to be added up over workers."""
 
     def __init__(
@@ -51,6 +52,8 @@ class ListenerState:
         """Accepted since the start."""
         self.handshake_failures = 0
         """Of them, those whose PROXY header or TLS handshake failed."""
+        self.silent = 0
+        """Of them, those that ended without a byte from the client."""
         self.draining = False
         """It accepts no new clients, and its connections end when they can."""
         self.acceptors: dict[str, list[Acceptor]] = {}

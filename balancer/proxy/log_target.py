@@ -6,6 +6,7 @@ thread that hangs in a write is left behind, and with it the descriptor: closed 
 of a client's connection, which the rest of the lines would then be written to.
 """
 
+import errno
 import fcntl
 import os
 import threading
@@ -26,8 +27,23 @@ def check_target(target: str | Path) -> None:
         try:
             os.close(_open(target, os.O_NONBLOCK))  # a pipe that nobody reads must not hold us up
         except OSError as error:
-            reason = f"log.access: {target}: {disk_reason(error)}; make it writable for the daemon's user"
-            raise Refused(reason) from None
+            raise Refused(f"log.access: {target}: {disk_reason(error)}; {_advice(target, error)}") from None
+
+
+def _advice(path: Path, error: OSError) -> str:
+    match error.errno:
+        case errno.EISDIR:
+            return f"give the path of a file, such as {path / 'access.log'}"
+        case errno.ENOENT:
+            return f"make the directory {path.parent}"
+        case errno.ENOTDIR:
+            return "a part of the path is a file: give the path of a directory's file"
+        case errno.ENOSPC | errno.EDQUOT:
+            return "make room"
+        case errno.ENXIO:
+            return "start the program that reads this pipe first"
+        case _:
+            return "make it writable for the daemon's user"
 
 
 def _open(path: Path, flags: int = 0) -> int:

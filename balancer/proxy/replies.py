@@ -1,5 +1,8 @@
 """The proxy's own answers: short, plain, and never quoting what the client sent."""
 
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from balancer.http.websocket import REFUSAL_FIELDS
@@ -21,8 +24,15 @@ def reply(
         f"HTTP/1.1 {status} {phrase}\r\n"
         "Content-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\n"
+        f"Date: {_date(int(time.time()))}\r\n"
         "Cache-Control: no-store\r\n"
     ).encode()
     fields = b"Retry-After: %d\r\n" % retry_after if status in _RETRYABLE else REFUSAL_FIELDS.get(status, b"")
     connection = b"" if keep_alive else b"Connection: close\r\n"
     return head + fields + connection + b"\r\n" + (b"" if head_only else body)
+
+
+@lru_cache(1)
+def _date(seconds: int) -> str:
+    """Return the value of Date (RFC 9110, 6.6.1)."""
+    return formatdate(seconds, usegmt=True)

@@ -14,7 +14,8 @@ def counters(worker: WorkerState, listeners: Mapping[str, ListenerState]) -> Cou
     return {
         "refused_connections": dict(worker.admission.refused),
         "crashes": worker.engine.crashes,
-        "log_lines_dropped": worker.log.dropped,
+        "log_lines_dropped": worker.log.dropped.total(),
+        "log_lines_lost": dict(worker.log.dropped),
         "loop_lag": list(worker.engine.lag.counts),
         "loop_lag_sum": worker.engine.lag.sum,
         "listeners": {

@@ -17,7 +17,7 @@ def rule_answer(action: Redirect | Answer, request: Request, scheme: bytes, *, k
         fields = b"Location: %b\r\nCache-Control: no-store\r\n" % _location(action, request, scheme)
     else:
         status, body = action.status, action.body
-        fields = b"Content-Type: %b\r\n" % action.type.encode()
+        fields = b"Content-Type: %b\r\n" % action.content_type.encode()
     length = b"" if status in _BODILESS else b"Content-Length: %d\r\n" % len(body)
     connection = b"" if keep_alive else b"Connection: close\r\n"
     line = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode()

@@ -7,6 +7,7 @@ from typing import Any
 
 from balancer.errors import ProxyError, Source
 from balancer.net.engine import TimedOut
+from balancer.net.peers import probe_when_silent
 from balancer.net.transport import PlainTransport, reset
 from balancer.proxy.connection import Connection
 from balancer.proxy.greeting import greet
@@ -35,6 +36,7 @@ def handler(worker: WorkerState, listener: ListenerState) -> Callable[[socket.so
                 admission.depart(cells)
             raise
         connection = Connection(worker, listener, transport, peer, cells)
+        probe_when_silent(sock, worker.timeouts.tcp_keepalive)
         if listener.tls is not None:
             admission.handshakes.begin(transport)
         connection.task = transport.task = worker.engine.spawn(_serve(connection, transport))
@@ -54,6 +56,8 @@ async def _serve(connection: Connection, plain: PlainTransport) -> None:
     except (ProxyError, TimedOut):
         pass  # logged where it happened; here it only ends the connection
     finally:
+        if connection.silent:
+            connection.listener.silent += 1
         connection.transport.close()
         if connection.own_idle is not None:
             for connections in connection.own_idle.values():

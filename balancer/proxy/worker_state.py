@@ -14,6 +14,7 @@ from balancer.config.settings import KeySettings, LimitSettings, TimeoutSettings
 from balancer.net.admission import Admission
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Closed, Engine, Task
+from balancer.net.peers import PeerWatch
 from balancer.pool.digest import CachedDigest
 from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
@@ -65,11 +66,13 @@ class WorkerState:
         self.remembering: Remembering | None = None
         """Keeps tokens in cookies; None if no pool does."""
         self._keys: KeySettings | None = None
+        self._peers = PeerWatch(engine, math.inf)
         self.configure(LimitSettings(), TimeoutSettings(), KeySettings())
 
     def configure(self, limits: LimitSettings, timeouts: TimeoutSettings, keys: KeySettings) -> None:
         """Use these limits, timeouts and keys from now on."""
         self.timeouts = timeouts
+        self._peers.timeout = timeouts.send
         self.max_head = limits.max_head_bytes
         self.max_body = limits.max_body_bytes
         self.admission.limits = limits

@@ -58,7 +58,9 @@ class Journal:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Refused(f"state_dir {folder}: {disk_reason(error)}; make it writable for the daemon's user") from None
+            file = isinstance(error, FileExistsError | NotADirectoryError)
+            advice = "it has to be a directory" if file else "make it writable for the daemon's user"
+            raise Refused(f"state_dir {folder}: {disk_reason(error)}; {advice}") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -148,6 +148,7 @@ def operating(kept):
         evictions=evictions,
         plans=kept.plans,
         reloader=reloader,
+        activation=activation,
         events=kept.events,
         lifecycle=Lifecycle(),
         counters=CounterFile(memory, kept.registry, kept.pools.states, evictions),

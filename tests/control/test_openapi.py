@@ -67,6 +67,8 @@ def test_every_operation_answers_as_described(daemon, hosts, tunnels):
     assert daemon.ask("GET", "./ring", Accept="text/plain").status == daemon.ask("GET", "./ring").status == 200
     assert daemon.ask("HEAD", "/v1/events").status == 200
     daemon.ask("PUT", "/v1/log-level", {"level": "info"})
+    assert daemon.ask("PUT", "/v1/drain", {"drain": False}).status == 200
+    assert daemon.ask("PUT", "./backends/ide-01/state", {"state": "drain", "dry_run": True}).json["dry_run"]
     daemon.ask("PUT", "./backends/ide-01/weight", {"weight": 2, "over": 60})
     assert daemon.backend("ide-01")["ramp"]["to"] == 2
     daemon.ask("POST", "./backends/ide-01/ramp", {"action": "pause"})

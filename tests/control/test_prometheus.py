@@ -57,6 +57,38 @@ def daemon(tmp_path_factory, authority, hosts):
             end.close()
 
 
+PLAIN = {
+    "balancer_backend_connects_total": "traffic",
+    "balancer_backend_requests_total": "traffic",
+    "balancer_backend_sessions": "traffic",
+    "balancer_backend_weight": "a setting",
+    "balancer_backend_cut_timestamp_seconds": "a setting",
+    "balancer_build_info": "what is running",
+    "balancer_config_generation": "how often it was reloaded",
+    "balancer_config_last_change_timestamp_seconds": "when it was reloaded",
+    "balancer_draining": "an operator has stopped it",
+    "balancer_health_check_seconds": "what a probe took",
+    "balancer_health_checks_total": "changes of health say more",
+    "balancer_journal_sequence": "counts changes of operators",
+    "balancer_listener_connections_total": "traffic",
+    "balancer_listener_open_connections": "traffic",
+    "balancer_pins": "a setting",
+    "balancer_ring_points": "a setting",
+    "balancer_settled_users_total": "an operator has moved them",
+    "balancer_worker_connections": "traffic",
+}
+"""Metrics in no rule and no panel: none of them says that something is wrong."""
+
+
+def test_every_metric_that_says_that_something_is_wrong_is_looked_at(daemon):
+    asked = " ".join([*rule_queries(), *dashboard_queries()])
+    names = re.findall(r"^# TYPE (balancer_\w+) ", daemon.ask("GET", "/metrics").text, re.MULTILINE)
+    assert len(names) > 40
+    unseen = {name for name in names if name not in asked}
+    assert unseen - PLAIN.keys() == set(), "give it a rule in conf/alerts.yml or a panel in conf/grafana.json"
+    assert PLAIN.keys() - unseen == set(), "no exception is needed any more"
+
+
 @needs_promtool
 def test_rules_are_quiet_and_loud_when_they_should_be(tmp_path):
     for path in (CONF / "alerts.yml", *(HERE / name for name in TESTS)):

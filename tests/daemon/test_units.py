@@ -100,3 +100,8 @@ def test_runs_without_memory_that_is_written_and_executed(tmp_path, backend):
             peer.send(answer(b"here"))
             assert client.response().body == b"here"
         unit.stop()
+
+
+def test_a_reload_waits_for_its_result():
+    (command,) = [section(SERVICE, "Service")["ExecReload"]]
+    assert command == f"{COMMAND} reload --config /etc/balancer/balancer.toml"

@@ -1,12 +1,15 @@
 """Daemons shared by the tests of a module, and backends the tests play themselves."""
 
 import contextlib
+import sys
+from pathlib import Path
 
 import pytest
 from authority import Authority
 from harness import Daemon
 from wire import Backend
 
+sys.path.append(str(Path(__file__).parents[1] / "migrate"))
 _running = []
 
 

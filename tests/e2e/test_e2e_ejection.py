@@ -139,8 +139,9 @@ def test_one_client_cannot_eject_a_host_nor_can_failures_between_answers(rig):
 
 def test_clients_that_leave_are_no_failures(rig):
     rig.hosts["left"][0].way = "hang"
-    with rig.connect("left") as peer:
-        peer.send(get(f"/?token={rig.owned()}"))
+    peer = rig.connect("left")
+    peer.send(get(f"/?token={rig.owned()}"))
+    peer.reset()
     assert rig.daemon.logged(listener="left", status=499)["by"] == "client"
 
 

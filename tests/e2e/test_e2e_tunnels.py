@@ -148,8 +148,11 @@ class TestOpening:
     @pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c", "H2C"])
     def test_but_never_to_h2c(self, backend, client, upgrade):
         client.send(get("/?token=secret-1", "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {upgrade}"))
-        request = backend.accept().head()
+        peer = backend.accept()
+        request = peer.head()
         assert request["upgrade"] is request["connection"] is None
+        peer.send(answer())
+        assert client.response().status == 200
 
 
 class TestEnding:

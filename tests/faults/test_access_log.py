@@ -9,7 +9,7 @@ import threading
 import pytest
 from admin_rig import NAMES, AdminDaemon
 from harness import Daemon, pool
-from process_rig import served
+from process_rig import command, served
 from scrape import counters
 from wire import Backend, answer, eventually, get
 
@@ -65,6 +65,17 @@ def test_a_full_disk_is_called_one(tmp_path, backend):
             peer.send(answer())
             assert client.response().status == 200
         daemon.stderr.wait_for(lambda line: "access log /dev/full: the disk is full; lines are lost" in line)
+
+
+def test_status_and_the_metric_call_it_one_too(tmp_path):
+    hosts = [Backend() for _ in NAMES]
+    with AdminDaemon(tmp_path, hosts, log={"access": "/dev/full"}) as daemon:
+        served(daemon, hosts)
+        lost = ("balancer_log_lines_lost_total", ("reason", "disk_full"))
+        eventually(lambda: counters(daemon.socket).get(lost, 0) == 1)
+        assert "1 x access log line lost: its disk is full; make room" in command(daemon, "status")[0]
+    for host in hosts:
+        host.close()
 
 
 def test_a_target_that_fails_and_works_again(tmp_path, at_once):

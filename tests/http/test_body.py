@@ -139,7 +139,7 @@ def test_no_data_is_no_chunk():
 
 
 MALFORMED = [
-    *(b"\r\n", b" 5\r\nhello", b"5 \r\nhello", b"5\t;a\r\nhello", b"+5\r\nhello", b"-5\r\nhello", b"0x5\r\nhello"),
+    *(b"\r\n", b" 5\r\nhello", b"5 5\r\nhello", b"5 \n", b"+5\r\nhello", b"-5\r\nhello", b"0x5\r\nhello"),
     *(b"5\nhello\r\n", b"5\rhello", b"g\r\n", b"5_0\r\n", b";a\r\n", b"5,\r\n", b"\xd9\xa5\r\n", b"5\x00\r\n"),
     *(
         b"00000000000000005\r\nhello",
@@ -172,6 +172,22 @@ def test_malformed_bodies_are_refused(source, status):
     for raw in MALFORMED:
         for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
             assert outcome(pieces, source) == (source, status), raw
+
+
+PADDED = [
+    b"5 \r\nhello\r\n0\t \r\n\r\n",
+    b"5" + b" " * 255 + b"\r\nhello\r\n0\r\n\r\n",
+    b"5\t;a\r\nhello\r\n0 ;b\r\n\r\n",
+]
+
+
+def test_padded_sizes_are_put_right_where_a_backend_sent_them():
+    for raw in PADDED:
+        for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
+            assert outcome(pieces, Source.BACKEND) == (b"hello", True, b"", b"")
+            assert outcome(pieces, Source.BACKEND, framed=True) == (b"5\r\nhello\r\n0\r\n\r\n", True, b"", b"")
+            assert outcome(pieces) == (Source.CLIENT, 400)
+    assert outcome([b"5" + b" " * 256 + b"\r\nhello"], Source.BACKEND) == (Source.BACKEND, 502)
 
 
 def test_limits_are_exact():

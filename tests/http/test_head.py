@@ -198,7 +198,11 @@ def test_length_is_written_canonically():
         (b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n", 501),
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
         (b"PRI * HTTP/2.0\r\n\r\n", 505),
-        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: Chunked\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 1\r\n\r\n", 400),
+        (b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 400),
         (b"GET / HTTP/0.9\r\n\r\n", 505),
     ],
 )
@@ -206,6 +210,16 @@ def test_other_refusals(raw, status):
     with pytest.raises(ProxyError) as caught:
         head.parse_request(raw)
     assert (caught.value.source, caught.value.status) == (Source.CLIENT, status)
+
+
+@pytest.mark.parametrize("version", [b"1.2", b"1.9"])
+def test_higher_minor_versions_are_read_as_1_1(version):
+    request = head.parse_request(b"GET / HTTP/%b\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n" % version)
+    assert (request.minor, request.keep_alive, request.upgrade) == (1, True, b"x")
+    absolute = head.parse_request(b"GET http://b/c HTTP/%b\r\nHost: a\r\n\r\n" % version)
+    assert (absolute.minor, absolute.host, absolute.target) == (1, b"b", b"/c")
+    response = head.parse_response(b"HTTP/%b 200 OK\r\nContent-Length: 5\r\n\r\n" % version, b"GET")
+    assert (response.minor, response.keep_alive) == (1, True)
 
 
 def test_field_finds_all_values_in_any_case():

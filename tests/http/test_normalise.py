@@ -262,7 +262,7 @@ def test_time_is_linear_in_hostile_bytes():
             "a malformed request line: method, target and version, separated by single spaces",
         ),
         (b"GET / HTTP/2.0\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are supported"),
-        (b"GET / HTTP/1.2\r\n\r\n", 505, "only HTTP/1.0 and HTTP/1.1 are supported"),
+        (b"GET / HTTP/1.2\r\nHost : a\r\n\r\n", 400, "a malformed field: a name, a colon right after it, a value"),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "a malformed field: a name, a colon right after it, a value"),
         (b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400, "an invalid character in the request line"),
         (b"GET /\xff HTTP/1.1\r\n\r\n", 400, "an invalid character in the request line"),

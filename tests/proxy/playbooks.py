@@ -1,7 +1,7 @@
 """The playbooks of the data plane: requests, uploads, tunnels, and what goes wrong with them."""
 
 from playbook import Act, Playbook
-from proxy_rig import CLIENT, REQUEST_ID
+from proxy_rig import CLIENT, DATE, REQUEST_ID
 
 from balancer.config.settings import RetrySettings, TokenSettings
 
@@ -42,7 +42,9 @@ def error(status, reason, keep=False):
         400: (b"Bad Request", b""),
         408: (b"Request Timeout", b""),
         413: (b"Request Entity Too Large", b""),
+        414: (b"Request-URI Too Long", b""),
         431: (b"Request Header Fields Too Large", b""),
+        501: (b"Not Implemented", b""),
         502: (b"Bad Gateway", b""),
         503: (b"Service Unavailable", b"Retry-After: 1\r\n"),
         504: (b"Gateway Timeout", b""),
@@ -50,8 +52,8 @@ def error(status, reason, keep=False):
     body = b"%d %b: %b\n" % (status, phrase, reason)
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
-        b"Cache-Control: no-store\r\n%b%b\r\n%b"
-        % (status, phrase, len(body), fields, b"" if keep else b"Connection: close\r\n", body)
+        b"Date: %b\r\nCache-Control: no-store\r\n%b%b\r\n%b"
+        % (status, phrase, len(body), DATE.encode(), fields, b"" if keep else b"Connection: close\r\n", body)
     )
 
 

@@ -10,6 +10,7 @@ import tempfile
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -29,6 +30,7 @@ from balancer.net.listen import Acceptor
 from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
+from balancer.proxy import replies
 from balancer.proxy.accesslog import AccessLog
 from balancer.proxy.listener_state import ListenerState, prepare_contexts
 from balancer.proxy.serve import handler
@@ -39,6 +41,8 @@ from balancer.shared.counters import Kind, SharedCounters, size
 CLIENT = "192.0.2.7"
 """The address that clients seem to come from."""
 REQUEST_ID = b"0000000000000000"
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+"""The Date of the balancer's own answers."""
 HELD = (Kind.CONNECTIONS, Kind.HANDSHAKES, Kind.LISTENER, Kind.ACTIVE, Kind.USERS, Kind.QUEUED)
 """Shared counters that are zero when nothing is open."""
 
@@ -305,8 +309,9 @@ async def heart(
         await nursery.start(engine.run)
         rig = Heart(folder, clock, engine, names, dict(listener), dict(pool), dict(limits), dict(timeouts), log)
         try:
-            yield rig
-            await rig.close()
+            with patch.object(replies, "_date", lambda _: DATE):
+                yield rig
+                await rig.close()
             rig.assert_nothing_left()
             assert rig.crashes is None or engine.crashes == rig.crashes
         finally:

@@ -1,11 +1,12 @@
 """State of the daemon."""
 
-from typing import Any
+from typing import Any, Literal
 
 from balancer.admin.responses.common import answer
 from balancer.admin.responses.pools import HistogramView, PoolWithBackends
 from balancer.admin.responses.reload import LastReloadView
 from balancer.config.scalars import Level
+from balancer.shared.log_loss import Loss
 
 
 @answer
@@ -22,6 +23,15 @@ class Readiness:
     ready: bool
     why: str | None
     """Why the daemon is not ready."""
+    asks_for: Literal["drain"] | None
+    """What it asks of the balancer in front of it, as in the header ``Balancer-Health``."""
+
+
+@answer
+class DrainView:
+    """Whether the daemon asks for no new clients."""
+
+    drain: bool
 
 
 @answer
@@ -40,6 +50,8 @@ class ListenerView:
     """Open connections."""
     max_connections: int
     handshake_failures: int
+    silent: int
+    """Connections that ended without a byte, as probes do."""
     pool: str
     bind: list[str]
 
@@ -70,6 +82,13 @@ class Status:
     started: float
     """Unix time."""
     draining: bool
+    """It is stopping."""
+    lame: bool
+    """It asks for no new clients (``balancer drain``), and serves those who come."""
+    drains_at: float | None
+    """Unix time at which the drain begins, once the daemon was told to stop."""
+    closes_at: float | None
+    """Unix time at which the connections that are left are closed, while it is stopping."""
     accepting: bool
     starved: bool
     """New connections are refused because memory is low."""
@@ -82,6 +101,8 @@ class Status:
     loop_lag: HistogramView
     """Scheduling delay of data plane tasks."""
     log_lines_dropped: int
+    log_lines_lost: dict[Loss, int]
+    """The same by reason."""
     listeners: dict[str, ListenerView]
     processes: list[dict[str, Any]]
     """The control process and the workers, as the supervisor reports them."""

@@ -8,6 +8,7 @@ from balancer.admin import requests
 from balancer.admin.call import ApiError, Call
 from balancer.admin.server import ApiResponse
 from balancer.admin.views import settling_facts
+from balancer.errors import Refused
 from balancer.overlay.entries import Entry
 from balancer.overlay.overlay import Change, Pin, SetState, SetWeight, Steer, Unpin
 from balancer.pool.tracing import Passes
@@ -106,6 +107,16 @@ async def set_log_level(call: Call) -> ApiResponse:
     await call.services.registry.relevel(level)
     call.services.events.emit("log-level", f"messages from {level} on are written", level=level, who=call.who)
     return call.answer({"level": level})
+
+
+async def drain(call: Call) -> ApiResponse:
+    """Ask the balancer in front of this one for no new clients, or for new ones again; nothing else changes."""
+    wanted = call.body(requests.DrainBody).drain
+    try:
+        call.services.activation.be_lame(call.who, lame=wanted)
+    except OSError as error:
+        raise Refused(f"this cannot be remembered: {error.strerror}") from None
+    return call.answer({"drain": wanted})
 
 
 def made(call: Call, entry: Entry) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Handlers that list and close open tunnels."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import trio
 
 from balancer.admin.call import ApiError, Call
 from balancer.admin.server import ApiResponse
+from balancer.config.scalars import shown
 
 _LISTED = 1000
 _MOST = 100_000
@@ -33,8 +35,21 @@ async def sessions(call: Call) -> ApiResponse:
         }
         if all(session[name] == value for name, value in wanted.items()):
             found.append(session)
+    _refuse_unknown(call, wanted, {tunnel.opened.backend for tunnel in call.services.registry.tunnels()})
     found.sort(key=lambda each: -each["seconds"])
     return call.answer({"count": len(found), "sessions": found[:limit]})
+
+
+def _refuse_unknown(call: Call, wanted: Mapping[str, str], used: set[str]) -> None:
+    """Raise ``ApiError`` for a pool or a backend that does not exist: no tunnels there would be a misleading answer."""
+    states = call.services.pools.states
+    if wanted.get("pool", "") not in {"", *states, *call.services.registry.removed_pools()}:
+        raise ApiError(404, f"there is no pool {shown(wanted['pool'])}; there are {', '.join(states)}")
+    named = wanted.get("pool")
+    pools = [pool for name, pool in states.items() if named in (None, name)]
+    known = sorted({backend for pool in pools for backend in (*pool.backends, *pool.removed)})
+    if wanted.get("backend", "") not in {"", *known, *used}:
+        raise ApiError(404, f"there is no backend {shown(wanted['backend'])}; there are {', '.join(known)}")
 
 
 async def close(call: Call) -> ApiResponse:

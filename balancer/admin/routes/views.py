@@ -1,19 +1,22 @@
 """Handlers that only read: the daemon, pools and backends, pins, strays and the journal."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version as installed
 
 import trio
 
-from balancer.admin.call import Call, as_text
+from balancer.admin.call import ApiError, Call, as_text
 from balancer.admin.server import ApiResponse
 from balancer.admin.views import reload_facts, settling_facts
+from balancer.config.scalars import shown
 from balancer.control.compute import compute
 from balancer.control.events import KEPT, EventReader
 from balancer.ring.report import show_json, show_text
 from balancer.shared.log_level import level
 
+HEALTH = "Balancer-Health"
+"""The header in which a host tells what it asks for; see ``balancer.probes.http``."""
 _LISTED = 1000
 """Default of ``limit`` for strays and journal entries."""
 _MOST = 100_000
@@ -25,11 +28,16 @@ async def health(call: Call) -> ApiResponse:
 
 
 async def ready(call: Call) -> ApiResponse:
-    """Answer whether the daemon accepts connections and has an available backend."""
-    services = call.services
-    gauges = services.gauges()
-    now = trio.current_time()
-    served = any(pool.takes_new(name, now) for pool in services.pools.states.values() for name in pool.backends)
+    """Return whether the daemon accepts connections, and the ``pool`` (without one, any pool) has a backend for them.
+
+    A daemon that asks for a drain is ready and says so in the header that health checks look at.
+    """
+    services, name = call.services, call.request.query.get("pool")
+    if name is not None and name not in services.pools.states:
+        raise ApiError(404, f"there is no pool {shown(name)}; there are {', '.join(services.pools.states)}")
+    gauges, now = services.gauges(), trio.current_time()
+    pools = services.pools.states.values() if name is None else [services.pools.states[name]]
+    served = any(pool.takes_new(backend, now) for pool in pools for backend in pool.backends)
     if gauges["draining"]:
         why = "the daemon is stopping"
     elif not gauges["accepting"]:
@@ -37,8 +45,10 @@ async def ready(call: Call) -> ApiResponse:
     elif gauges["starved"]:
         why = "new connections are refused for want of memory (limits.memory)"
     else:
-        why = "" if served else "no backend is available"
-    return call.answer({"ready": not why, "why": why or None}, status=503 if why else 200)
+        why = "" if served else "no backend is available" + (f" in pool {name}" if name is not None else "")
+    asks_for = "drain" if gauges["lame"] else None
+    answer = call.answer({"ready": not why, "why": why or None, "asks_for": asks_for}, status=503 if why else 200)
+    return replace(answer, headers=(*answer.headers, (HEALTH, asks_for))) if asks_for else answer
 
 
 async def metrics(call: Call) -> ApiResponse:
