@@ -41,6 +41,11 @@ def parse_log_target(value: object, info: ValidationInfo) -> Path | str:
     return value if value in ("stdout", "off") and isinstance(value, str) else parse_file(value, info)
 
 
+def as_array(value: object) -> object:
+    """Return the array of a single table, which stands for it."""
+    return [value] if isinstance(value, dict) else value
+
+
 def _written_rate(rate: float, info: SerializationInfo) -> float | str:
     """Return a number a second; where it is to be read again, as the file would have it."""
     if not info.round_trip:

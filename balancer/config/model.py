@@ -6,7 +6,7 @@ Loaded paths are absolute; in the file they may be relative to the file's direct
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from balancer.config.fields import (
     AmountOfMemory,
@@ -22,6 +22,7 @@ from balancer.config.fields import (
     Status,
     UrlPath,
     Workers,
+    as_array,
 )
 from balancer.config.scalars import Level, LogFormat, Memory
 
@@ -158,6 +159,60 @@ class RouteConfig(Section):
     pool: Name
 
 
+class ConditionConfig(Section):
+    """Which requests are meant: those that match a value of each key that is set."""
+
+    host: Array[HostPattern] = ()
+    """Hosts of the request, as in ``listener.route``."""
+    path: Array[UrlPath] = ()
+    """Whole paths without the query."""
+    path_prefix: Array[UrlPath] = ()
+    """Beginnings of paths."""
+    sni: Array[HostPattern] = ()
+    """Server names of the TLS handshake; in ``tcp`` mode the only key beside ``client``."""
+    method: Array[HttpToken] = ()
+    """Methods, case-sensitive (RFC 9110, 9.1)."""
+    query: Array[Param] = ()
+    """Query parameters that are present, with or without a value."""
+    header: dict[HttpToken, Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,256}$")] | Literal[True]] = {}
+    """Header fields, each with the value it must have, or ``true`` if it only must be present."""
+    client: Array[Network] = ()
+    """Networks of the client's address, after a PROXY header."""
+
+
+class RedirectConfig(Section):
+    """Where a redirected client goes: ``location`` as it stands, or the same URL with parts replaced."""
+
+    location: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,2048}$")] | None = None
+    scheme: Literal["http", "https"] | None = None
+    host: ServerName | None = None
+    """Host, with or without a port; without it, the request's."""
+    prefix: UrlPath | None = None
+    """What is put before the path, the query included."""
+    code: Literal[301, 302, 303, 307, 308] = 302
+
+
+class AnswerConfig(Section):
+    """A response of the balancer's own."""
+
+    status: Annotated[int, Field(ge=200, le=599)] = 200
+    type: Annotated[str, StringConstraints(pattern=r"^[ -~]{1,128}$")] = "text/plain; charset=utf-8"
+    text: Annotated[str, StringConstraints(max_length=65536)] = ""
+
+
+class RuleConfig(ConditionConfig):
+    """What happens to requests that match: exactly one of ``deny``, ``redirect``, ``answer`` and ``pool``."""
+
+    unless: Annotated[tuple[ConditionConfig, ...], Field(strict=False, alias="not"), BeforeValidator(as_array)] = ()
+    """Requests that do not match although the keys above do."""
+    deny: Annotated[int, Field(ge=400, le=599)] | None = None
+    """Refuse with this status; in ``tcp`` mode the connection is closed."""
+    redirect: RedirectConfig | None = None
+    answer: AnswerConfig | None = None
+    pool: Name | None = None
+    """Send them to this pool."""
+
+
 class ListenerConfig(Section):
     """Addresses that clients connect to, and the pool behind them."""
 
@@ -173,6 +228,8 @@ class ListenerConfig(Section):
     trusted: Array[Network] = ()
     """Networks whose PROXY header, ``X-Forwarded-*`` and ``X-Request-ID`` are trusted."""
     tls: TlsConfig | None = None
+    rule: Array[RuleConfig] = ()
+    """The first that matches decides; without a match requests go on to the routes."""
     route: Array[RouteConfig] = ()
     """The first that matches selects the pool; without a match it is ``pool``."""
 

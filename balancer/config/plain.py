@@ -5,9 +5,13 @@ from collections.abc import Mapping, Sequence
 from balancer.config import model
 from balancer.config.pem import Pem
 from balancer.config.settings import (
+    Action,
+    Answer,
     BackendSettings,
     BackendTlsSettings,
     BoundSettings,
+    ConditionSettings,
+    Deny,
     LimitSettings,
     ListenerSettings,
     LogSettings,
@@ -15,11 +19,13 @@ from balancer.config.settings import (
     PlaceSettings,
     PoolHealthSettings,
     PoolSettings,
+    Redirect,
     RetrySettings,
-    RouteSettings,
+    RuleSettings,
     TimeoutSettings,
     TlsSettings,
     TokenSettings,
+    ToPool,
     WorkerSettings,
 )
 
@@ -112,7 +118,32 @@ def _listener(
         max_connections=listener.max_connections,
         trusted=tuple(map(str, listener.trusted)),
         tls=TlsSettings(tuple(certificates), tls.min_version) if tls is not None else None,
-        route=tuple(RouteSettings(**dict(route)) for route in listener.route),
+        rule=(*map(_rule, listener.rule), *map(_route, listener.route)),
         socket_keys=tuple(keys),
         slot=slot,
     )
+
+
+def _rule(rule: model.RuleConfig) -> RuleSettings:
+    return RuleSettings(_action(rule), _condition(rule), tuple(map(_condition, rule.unless)))
+
+
+def _route(route: model.RouteConfig) -> RuleSettings:
+    when = ConditionSettings(host=route.host, path=route.path, path_prefix=route.path_prefix, sni=route.sni)
+    return RuleSettings(ToPool(route.pool), when)
+
+
+def _condition(condition: model.ConditionConfig) -> ConditionSettings:
+    given = {name: getattr(condition, name) for name in ConditionSettings.__struct_fields__}
+    return ConditionSettings(**{**given, "client": tuple(map(str, condition.client))})
+
+
+def _action(rule: model.RuleConfig) -> Action:
+    if rule.deny is not None:
+        return Deny(rule.deny)
+    if rule.redirect is not None:
+        return Redirect(**dict(rule.redirect))
+    if rule.answer is not None:
+        return Answer(rule.answer.status, rule.answer.type, rule.answer.text.encode())
+    assert rule.pool is not None
+    return ToPool(rule.pool)

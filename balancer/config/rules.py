@@ -1,13 +1,13 @@
 """Rules between the keys of a configuration; the form of each value is checked by the model."""
 
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import TypeVar
 
 from balancer.config.finding import Finding, Key
 from balancer.config.model import BackendConfig, Config, ListenerConfig, PoolConfig
 from balancer.config.rules_health import ejection_findings, health_findings
+from balancer.config.rules_listener import reference_findings, rule_findings
 from balancer.config.rules_pool import tls_findings
 from balancer.config.rules_ring import hashings, points_findings, ring_findings
 from balancer.config.rules_token import remember_findings, token_findings
@@ -26,8 +26,8 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _limits(config)
     for i, listener in enumerate(config.listener):
         yield from _listener(("listener", i), listener)
-        yield from _reference(("listener", i, "pool"), listener.pool, config.pool)
-        yield from _routes(("listener", i), listener, config.pool)
+        yield from reference_findings(("listener", i, "pool"), listener.pool, config.pool)
+        yield from rule_findings(("listener", i), listener, config.pool)
     yield from _repeats((("pool", i, "name"), each.name) for i, each in enumerate(config.pool))
     for i, pool in enumerate(config.pool):
         yield from _pool_limits(("pool", i), pool)
@@ -123,36 +123,13 @@ def _listener(at: Key, listener: ListenerConfig) -> Iterator[Finding]:
         yield Finding((*at, "bind"), message, reads, warning=True)
 
 
-def _routes(at: Key, listener: ListenerConfig, pools: tuple[PoolConfig, ...]) -> Iterator[Finding]:
-    for i, route in enumerate(listener.route):
-        key = (*at, "route", i)
-        yield from _reference((*key, "pool"), route.pool, pools)
-        if not (route.host or route.path or route.path_prefix or route.sni):
-            yield Finding(key, "matches everything: add host, path, path_prefix or sni")
-        if listener.mode == "tcp":
-            for name in sorted(route.model_fields_set & {"host", "path", "path_prefix"}):
-                message = 'mode "tcp" does not read requests: routes can only use sni'
-                yield Finding((*key, name), message, ((*at, "mode"),))
-        elif route.sni and listener.tls is None:
-            message = "needs TLS: add a tls table to the listener, or use host"
-            yield Finding((*key, "sni"), message, ((*at, "mode"), (*at, "tls")))
-
-
-def _reference(at: Key, name: str, pools: tuple[PoolConfig, ...]) -> Iterator[Finding]:
-    names = [pool.name for pool in pools]
-    if name not in names:
-        close = get_close_matches(name, names, 1)
-        hint = f"did you mean {shown(close[0])}?" if close else f"existing pools: {', '.join(map(shown, names[:8]))}"
-        reads = tuple(("pool", i, "name") for i in range(len(pools)))
-        yield Finding(at, f"no pool is named {shown(name)}; {hint}", reads)
-
-
 def _unused(config: Config) -> Iterator[Finding]:
     used = {listener.pool for listener in config.listener}
     used |= {route.pool for listener in config.listener for route in listener.route}
+    used |= {rule.pool for listener in config.listener for rule in listener.rule if rule.pool is not None}
     if not used <= {pool.name for pool in config.pool}:
         return  # an unknown pool is reported already; it may be a misspelling of the unused one
-    reads = tuple(("listener", i, key) for i in range(len(config.listener)) for key in ("pool", "route"))
+    reads = tuple(("listener", i, key) for i in range(len(config.listener)) for key in ("pool", "route", "rule"))
     for i, pool in enumerate(config.pool):
         if pool.name not in used:
             yield Finding(("pool", i, "name"), "no listener uses this pool", reads, warning=True)

@@ -124,4 +124,8 @@ def _spelling(at: Key, pool: PoolConfig) -> Iterator[Finding]:
 
 
 def _leads(listener: ListenerConfig, pool: PoolConfig) -> bool:
-    return pool.name in (listener.pool, *(route.pool for route in listener.route))
+    return pool.name in (
+        listener.pool,
+        *(route.pool for route in listener.route),
+        *(rule.pool for rule in listener.rule),
+    )

@@ -42,14 +42,58 @@ class TokenSettings(PlaceSettings, frozen=True):
     burst: int = 50
 
 
-class RouteSettings(Struct, frozen=True):
-    """Which requests go to another pool than the listener's."""
+class ConditionSettings(Struct, frozen=True):
+    """Which requests are meant: those that match a value of each field that is not empty."""
 
-    pool: str
     host: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
     path_prefix: tuple[str, ...] = ()
     sni: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+    header: dict[str, str | bool] = {}
+    client: tuple[str, ...] = ()
+
+
+class Deny(Struct, frozen=True, tag=True):
+    """Refuse the request."""
+
+    status: int
+
+
+class Redirect(Struct, frozen=True, tag=True):
+    """Send the client somewhere else: to ``location``, or to the same URL with parts replaced."""
+
+    code: int = 302
+    location: str | None = None
+    scheme: str | None = None
+    host: str | None = None
+    prefix: str | None = None
+
+
+class Answer(Struct, frozen=True, tag=True):
+    """Answer here."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class ToPool(Struct, frozen=True, tag=True):
+    """Send the request to this pool."""
+
+    name: str
+
+
+Action = Deny | Redirect | Answer | ToPool
+
+
+class RuleSettings(Struct, frozen=True):
+    """What happens to requests that match ``when`` and none of ``unless``."""
+
+    action: Action
+    when: ConditionSettings
+    unless: tuple[ConditionSettings, ...] = ()
 
 
 class TlsSettings(Struct, frozen=True):
@@ -70,7 +114,7 @@ class ListenerSettings(Struct, frozen=True):
     max_connections: int = 0
     trusted: tuple[str, ...] = ()
     tls: TlsSettings | None = None
-    route: tuple[RouteSettings, ...] = ()
+    rule: tuple[RuleSettings, ...] = ()
     socket_keys: tuple[str, ...] = ()
     """Keys of its sockets in the supervisor."""
     slot: int = 0

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 from balancer.config.settings import PlaceSettings, TokenSettings
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
-from balancer.http.route import host_name
+from balancer.http.rules import host_name
 
 _ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')
 """One element of a comma-separated list, may be empty; a comma between double quotes belongs to the element."""

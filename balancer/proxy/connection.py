@@ -102,9 +102,13 @@ class Connection:
 
     def is_secure(self, request: Request) -> bool:
         """Return whether the browser sent ``request`` over TLS: to us, or to a balancer that we trust."""
+        return self.scheme(request) == b"https"
+
+    def scheme(self, request: Request) -> bytes:
+        """Return the scheme of the URL that the client asked for: ``http`` or ``https``."""
         if self.trusted and request.forwarded_proto is not None:
-            return request.forwarded_proto.lower() == b"https"
-        return self.listener.scheme == b"https"
+            return b"https" if request.forwarded_proto.lower() == b"https" else b"http"
+        return self.listener.scheme
 
     def proxy_header(self, version: Literal["v1", "v2"]) -> bytes:
         """Return the PROXY header that introduces this client to a backend."""

@@ -5,6 +5,7 @@ token → candidates → idle or new backend connection → send → answer (or 
 A request is sent again only as long as nothing of an answer has reached the client, and all of it is still in memory.
 """
 
+from balancer.config.settings import Answer, Redirect
 from balancer.errors import ProxyError, Retry, Source
 from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.http.fast_response import read_fast_response
@@ -19,6 +20,7 @@ from balancer.proxy.connect import Connector
 from balancer.proxy.connection import Connection
 from balancer.proxy.duplex import Duplex
 from balancer.proxy.replies import reply
+from balancer.proxy.rule_answers import rule_answer
 from balancer.proxy.tunnel import tunnel
 from balancer.proxy.upload import TOO_LONG, Upload
 
@@ -37,6 +39,8 @@ class Exchange(Duplex):
     # Defaults of the class, not of each object: most requests change few of them.
     explain = False
     """The response is to explain why this backend was chosen."""
+    own_answer: Redirect | Answer | None = None
+    """What a rule answers in the place of a backend."""
     informed = False
     """An interim response has been sent: a final one of our own may follow, but not those of another backend."""
     blamed = False
@@ -54,6 +58,8 @@ class Exchange(Duplex):
         record = self.record
         try:
             head = self._begin()
+            if head is None:
+                return await self._answer()
             connector = self.connector
             backend = connector.kept(idempotent=self.request.method in IDEMPOTENT) or await connector.connect()
             self.backend = backend
@@ -83,8 +89,11 @@ class Exchange(Duplex):
             if self.worker.log.enabled:
                 self.log("close" if record.status == 101 else "request")
 
-    def _begin(self) -> bytes:
-        """Check the request and choose its pool and token; return the head as it goes to the backend."""
+    def _begin(self) -> bytes | None:
+        """Check the request and choose its pool and token; return the head as it goes to the backend.
+
+        None if a rule answers the request, with ``own_answer``.
+        """
         connection, request, worker = self.connection, self.request, self.worker
         if is_websocket(request):
             check_request(request)
@@ -94,8 +103,10 @@ class Exchange(Duplex):
             worker.remembering.take(request, connection.writer)
         head, self.record.request_id = connection.writer.write(request, worker.next_request_id())
         self.explain = request.trace is not None and self.may_see(request.trace)
-        if connection.listener.routes is not None:
-            self.follow_routes(request)
+        if connection.listener.rules is not None:
+            self.own_answer = self.follow_rules(request)
+            if self.own_answer is not None:
+                return None
         self.find_token(request)
         self.connector = Connector(self)
         return head
@@ -331,6 +342,17 @@ class Exchange(Duplex):
         if not keep:
             return None
         return self.upload.rest if self.upload is not None else self.early
+
+    async def _answer(self) -> bytes | None:
+        """Answer as a rule says; return as ``run`` does."""
+        action, request, connection = self.own_answer, self.request, self.connection
+        assert action is not None
+        keep = request.keep_alive and not request.body and not connection.listener.draining
+        answer = rule_answer(action, request, connection.scheme(request), keep_alive=keep)
+        self.record.status = action.code if isinstance(action, Redirect) else action.status
+        self.answered = True
+        await connection.respond(answer)
+        return self.early if keep else None
 
     def _settle(self, *, keep: bool = False) -> None:
         """Keep the backend connection for other requests, or close it; count what it carried."""

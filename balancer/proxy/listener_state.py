@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 
 from balancer.config.settings import ListenerSettings
-from balancer.http.route import Routes
+from balancer.http.rules import Rules
 from balancer.net.connection_limit import ConnectionLimit
 from balancer.net.contexts import ServerContexts
 from balancer.net.listen import Acceptor
@@ -30,7 +30,7 @@ class ListenerState:
         "handshake_failures",
         "pool",
         "pools",
-        "routes",
+        "rules",
         "scheme",
         "silent",
         "tls",
@@ -67,9 +67,9 @@ class ListenerState:
         self.config = config
         self.pools = pools
         self.pool = pools[config.pool]
-        """Where clients go unless a route says otherwise."""
+        """Where clients go unless a rule says otherwise."""
         self.connection_limit.limit = config.max_connections
-        self.routes = Routes(config.route) if config.route else None
+        self.rules = Rules(config.rule) if config.rule else None
         self.scheme = b"https" if config.tls else b"http"
         self._networks = tuple(map(ip_network, config.trusted))
         self._contexts = contexts

@@ -9,6 +9,7 @@ from collections import defaultdict
 from math import ceil
 from typing import Literal
 
+from balancer.config.settings import Answer, Deny, Redirect, ToPool
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
 from balancer.http.token import extract, is_icon, is_preflight
@@ -41,21 +42,30 @@ class Stream:
         self.client = connection.transport
         """The side of the client."""
         self.pool = connection.listener.pool
-        """Where it belongs, unless a route says otherwise; a reload may have changed it since the last request."""
+        """Where it belongs, unless a rule says otherwise; a reload may have changed it since the last request."""
         self.record = record
 
-    def follow_routes(self, request: Request | None) -> None:
-        """Choose the pool by the routes of the listener, if it has any; without a request, by the server name alone."""
+    def follow_rules(self, request: Request | None) -> Redirect | Answer | None:
+        """Choose the pool by the rules of the listener, if it has any; without a request, by name and client alone.
+
+        Return what to answer instead. Raise ``ProxyError`` if a rule denies.
+        """
         connection = self.connection
-        listener = connection.listener
-        if listener.routes is None:
-            return
+        rules = connection.listener.rules
+        if rules is None:
+            return None
         if request is None:
-            name = listener.routes.of_connection(connection.server_name)
+            action = rules.of_connection(connection.server_name, connection.address)
         else:
-            name = listener.routes.of_request(request, connection.server_name)
-        if name is not None:
-            self.pool = listener.pools[name]
+            action = rules.of_request(request, connection.server_name, connection.address)
+        match action:
+            case ToPool():
+                self.pool = connection.listener.pools[action.name]
+            case Deny():
+                raise ProxyError(Source.INTERNAL, action.status, "a rule of the listener denies this")
+            case Redirect() | Answer():
+                return action
+        return None
 
     def find_token(self, request: Request) -> None:
         """Set ``token`` to the key of ``request``. Raise ``ProxyError`` if it is missing, or comes too often."""

@@ -18,9 +18,10 @@ async def serve_tcp(connection: Connection, early: bytes) -> None:
     backend = None
     try:
         key = connection.address
-        if listener.tls is None and (listener.routes is not None or listener.config.key == "sni"):
+        named = listener.config.key == "sni" or (listener.rules is not None and listener.rules.by_server_name)
+        if listener.tls is None and named:
             connection.server_name, early = await _peek(connection, early)
-        stream.follow_routes(None)
+        stream.follow_rules(None)
         connection.served = True
         if listener.config.key == "sni":
             key = connection.server_name or connection.address

@@ -8,7 +8,15 @@ from typing import get_args
 import pytest
 
 from balancer.config.load import check, load
-from balancer.config.model import CertificateConfig, Config, HashingConfig, Section
+from balancer.config.model import (
+    AnswerConfig,
+    CertificateConfig,
+    ConditionConfig,
+    Config,
+    HashingConfig,
+    RedirectConfig,
+    Section,
+)
 from balancer.demo.certificate import CertificateFiles
 from balancer.demo.setup import make_setup
 
@@ -18,6 +26,8 @@ REFERENCE = (CONF.parent / "docs/configuration.md").read_text()
 PLACEHOLDER = "this is the placeholder of the source tree, whose key is public: use a certificate of your own"
 NOW = 1_907_712_000.0
 
+INLINE = (CertificateConfig, HashingConfig, ConditionConfig, RedirectConfig, AnswerConfig)
+"""Tables that are written in one line, with the key above them."""
 BLOCK = re.compile(r"((?:^# .*\n)+)^(?:# )?([a-z0-9_]+) = (.+)$", re.MULTILINE)
 TABLE = re.compile(r"^\[+([a-z.]+)\]+", re.MULTILINE)
 
@@ -81,10 +91,10 @@ def keys(section, table=""):
     """(table, key) of every key of the model."""
     for name, field in section.model_fields.items():
         inner = table_model(field.annotation)
-        if inner and inner not in (CertificateConfig, HashingConfig):
+        if inner and inner not in INLINE:
             yield from keys(inner, f"{table}.{name}".strip("."))
         else:
-            yield table, name
+            yield table, field.alias or name
 
 
 def test_every_key_is_documented():

@@ -3,9 +3,12 @@
 from balancer.config.pem import Pem
 from balancer.config.scalars import Address, Memory
 from balancer.config.settings import (
+    Answer,
     BackendSettings,
     BackendTlsSettings,
     BoundSettings,
+    ConditionSettings,
+    Deny,
     KeySettings,
     LimitSettings,
     ListenerSettings,
@@ -14,11 +17,13 @@ from balancer.config.settings import (
     PlaceSettings,
     PoolHealthSettings,
     PoolSettings,
+    Redirect,
     RetrySettings,
-    RouteSettings,
+    RuleSettings,
     TimeoutSettings,
     TlsSettings,
     TokenSettings,
+    ToPool,
     WorkerSettings,
 )
 from balancer.health.availability import Availability
@@ -43,6 +48,22 @@ PLACEMENT = PlacementState(
 )
 AVAILABILITIES = {"a": Availability(), "b": Availability("unhealthy: status 500", True, "ejected: 5 in a row", "drain")}
 PLACES = {b"\xfftoken": ("a", True), b"other": None}
+WHEN = ConditionSettings(
+    ("ide.example",),
+    ("/x",),
+    ("/y",),
+    ("sni.example",),
+    ("GET",),
+    ("token",),
+    {"X-A": "1", "X-B": True},
+    ("10.0.0.0/8",),
+)
+RULES = (
+    RuleSettings(ToPool("ide"), WHEN, (ConditionSettings(method=("POST",)),)),
+    RuleSettings(Deny(403), ConditionSettings()),
+    RuleSettings(Redirect(301, "/x", "https", "ide.example", "/y"), ConditionSettings()),
+    RuleSettings(Answer(200, "text/plain", b"ok"), ConditionSettings()),
+)
 SETTINGS = WorkerSettings(
     listener=(
         ListenerSettings(
@@ -54,7 +75,7 @@ SETTINGS = WorkerSettings(
             max_connections=7,
             trusted=("10.0.0.0/8",),
             tls=TlsSettings((_PEM,), "1.3"),
-            route=(RouteSettings("ide", ("ide.example",), ("/x",), ("/y",), ("sni.example",)),),
+            rule=RULES,
             socket_keys=("127.0.0.1:443",),
             slot=3,
         ),
