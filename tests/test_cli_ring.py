@@ -62,7 +62,7 @@ def test_explain(write, run):
 
 def test_explain_as_json(write, run):
     config = write("a.toml", pool_text("a b c"))
-    code, out, _ = run("explain", "t\udce9", "--config", config, "--json")
+    code, out, _ = run("explain", "t%e9", "--config", config, "--json")
     assert code == 0
     assert [each["backend"] for each in json.loads(out)["candidates"]] == list(ring_of(config).order(b"t\xe9"))
 

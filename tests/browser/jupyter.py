@@ -9,6 +9,7 @@ import time
 import urllib.request
 import venv
 
+import pytest
 from devtools import Browser
 from wire import free_port
 
@@ -38,7 +39,8 @@ def jupyterlab(folder):
         return INSTALLED
     venv.create(folder, with_pip=True)
     python = folder / "bin/python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "jupyterlab"], check=True)
+    if subprocess.run([python, "-m", "pip", "install", "-q", "jupyterlab"], check=False).returncode:
+        pytest.skip("JupyterLab cannot be installed from pip")
     return str(python)
 
 

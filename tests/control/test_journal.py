@@ -215,7 +215,7 @@ def test_one_daemon_at_a_time(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(Refused, match="make it writable"):
+    with pytest.raises(Refused, match="it has to be a directory"):
         Journal(tmp_path / "file" / "state")
 
 

@@ -135,7 +135,7 @@ class TestListeners:
         assert added[0] == f'listener "new" opens 127.0.0.1:{port}'
         client = Tunnel(daemon, hosts, "secret-2", client=daemon.at(port))
         with closing(client):
-            patient = {"timeouts": {"drain": "2s"}}
+            patient = {"timeouts": {"drain": "2s", "close_spread": "1s"}}
             gone = daemon.reload(lambda config: config.update(patient))
             assert gone[0] == f'listener "new" closes 127.0.0.1:{port}; open connections are kept'
             with pytest.raises(ConnectionRefusedError):
