@@ -304,7 +304,10 @@ class TestPools:
             old.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")  # begun before, ended after
             assert client.response().status == 200
             client.send(get("/?token=secret-1"))
-            elsewhere.accept().request()
+            new = elsewhere.accept()
+            new.request()
+            new.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")  # or it would be sent to another host
+            assert client.response().status == 200
             assert old.ended()
 
     def test_the_rule_of_the_token(self, daemon, hosts):
