@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import ConditionConfig, ListenerConfig, PoolConfig, RouteConfig, RuleConfig
+from balancer.config.model import ConditionConfig, ListenerConfig, PoolConfig, RouteConfig
 from balancer.config.scalars import shown
 
 _ACTIONS = ("deny", "redirect", "answer", "pool")
@@ -30,7 +30,7 @@ def rule_findings(at: Key, listener: ListenerConfig, pools: tuple[PoolConfig, ..
                 yield Finding((*key, "redirect"), "leads nowhere: set location, scheme, host or prefix")
         yield from _conditions(key, at, listener, rule)
         for j, condition in enumerate(rule.unless):
-            if not condition.model_fields_set:
+            if not _given(condition):
                 yield Finding((*key, "not", j), "matches everything, so the rule matches nothing")
             yield from _conditions((*key, "not", j), at, listener, condition)
         if listener.mode == "tcp" and (rule.redirect is not None or rule.answer is not None):
@@ -41,13 +41,17 @@ def rule_findings(at: Key, listener: ListenerConfig, pools: tuple[PoolConfig, ..
 
 
 def _conditions(key: Key, at: Key, listener: ListenerConfig, condition: ConditionConfig) -> Iterator[Finding]:
-    given = {name for name in ConditionConfig.model_fields if getattr(condition, name)}
+    given = _given(condition)
     if listener.mode == "tcp":
         for name in sorted(given - {"sni", "client"}):
             message = 'mode "tcp" does not read requests: rules can only use sni and client'
             yield Finding((*key, name), message, ((*at, "mode"),))
     elif condition.sni and listener.tls is None:
         yield Finding((*key, "sni"), "needs TLS: add a tls table to the listener, or use host", ((*at, "tls"),))
+
+
+def _given(condition: ConditionConfig) -> set[str]:
+    return {name for name in ConditionConfig.model_fields if getattr(condition, name)}
 
 
 def _unreachable(at: Key, listener: ListenerConfig) -> Iterator[Finding]:
@@ -72,8 +76,6 @@ def _covers(earlier: ConditionConfig | RouteConfig, later: ConditionConfig | Rou
     if not _hosts_cover(earlier.host, later.host) or not _hosts_cover(earlier.sni, later.sni):
         return False
     if earlier.path or earlier.path_prefix:
-        if _denies(later) and not _denies(earlier):
-            return False  # it compares normalized paths, the earlier one does not
         if not (later.path or later.path_prefix):
             return False
         whole = all(path in earlier.path or path.startswith(earlier.path_prefix) for path in later.path)
@@ -88,10 +90,6 @@ def _covers(earlier: ConditionConfig | RouteConfig, later: ConditionConfig | Rou
             and (not earlier.client or (bool(more.client) and set(more.client) <= set(earlier.client)))
         )
     return True
-
-
-def _denies(rule: ConditionConfig | RouteConfig) -> bool:
-    return isinstance(rule, RuleConfig) and rule.deny is not None
 
 
 def _hosts_cover(earlier: tuple[str, ...], later: tuple[str, ...]) -> bool:

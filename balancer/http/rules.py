@@ -1,10 +1,11 @@
 """Decide by the rules of a listener what happens to a request or connection.
 
 Facts. A rule that keeps clients out must see a path as the host will: ``/%61dmin``, ``//admin`` and ``/x/../admin`` may
-all be ``/admin`` there. nginx compares normalized paths, haproxy the bytes as received. Here rules that deny compare
-the path normalized (RFC 3986, 6.2.2: escapes of unreserved bytes decoded, dot segments removed; slashes merged), and a
-listener that has such a rule refuses what servers read in different ways: encoded slashes, backslashes and zero bytes.
-All other rules compare paths byte for byte as received, as haproxy does.
+all be ``/admin`` there. nginx compares normalized paths, haproxy the bytes as received. Here a listener with a rule
+that denies by path compares the path normalized (RFC 3986, 6.2.2: escapes of unreserved bytes decoded, dot segments
+removed; slashes merged), in all its rules: else ``/public/../admin`` would pass by a rule for ``/public`` in front of
+the one that denies. It refuses what servers read in different ways: encoded slashes, backslashes and zero bytes. All
+other listeners compare paths byte for byte as received, as haproxy does.
 
 Hosts are compared without case, port and final dot (RFC 3986, 3.2.2; RFC 9110, 4.2.3).
 """
@@ -12,13 +13,14 @@ Hosts are compared without case, port and final dot (RFC 3986, 3.2.2; RFC 9110, 
 import re
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
+from typing import NamedTuple
 
 from balancer.config.settings import Action, ConditionSettings, Deny, RuleSettings
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
 
 KEPT = 1024
-"""Size of the caches by host and by address. They are cleared when full, as clients may send any."""
+"""Size of the cache by host and server name. It is cleared when full, as clients may send any."""
 _AMBIGUOUS = re.compile(rb"(?i:%2f|%5c|%00)|\\")
 _UNRESERVED = re.compile(rb"%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aAeE])")
 _SLASHES = re.compile(rb"//+")
@@ -61,45 +63,33 @@ class _Condition:
         return any(parsed in network for network in self.client)
 
 
-class _Rule:
+class _Rule(NamedTuple):
     """One rule, compiled."""
 
-    __slots__ = ("action", "denies", "unless", "when")
+    action: Action
+    when: _Condition
+    unless: tuple[_Condition, ...]
 
-    def __init__(self, settings: RuleSettings) -> None:
-        self.action = settings.action
-        self.denies = isinstance(settings.action, Deny)
-        self.when = _Condition(settings.when)
-        self.unless = tuple(map(_Condition, settings.unless))
-
-    def of_host(self, host: str, server_name: str) -> "_Named | None":
-        """Return the rule with the conditions left to check for this host; None if it cannot match."""
+    def of_host(self, host: str, server_name: str) -> "_Rule | None":
+        """Return the rule with the exceptions left to check for this host; None if it cannot match."""
         if not self.when.names(host, server_name):
             return None
-        return _Named(self, [each for each in self.unless if each.names(host, server_name)])
-
-
-class _Named:
-    """A rule whose host and server name match."""
-
-    __slots__ = ("action", "denies", "unless", "when")
-
-    def __init__(self, rule: _Rule, unless: list[_Condition]) -> None:
-        self.action, self.denies, self.when, self.unless = rule.action, rule.denies, rule.when, unless
+        return self._replace(unless=tuple(each for each in self.unless if each.names(host, server_name)))
 
 
 class Rules:
     """The rules of a listener, in order; the first that matches decides."""
 
     def __init__(self, rules: Iterable[RuleSettings]) -> None:
-        self._rules = [_Rule(rule) for rule in rules]
-        self._strict = any(
-            rule.denies and any(each.paths or each.prefixes for each in (rule.when, *rule.unless))
+        self._rules = [_Rule(rule.action, _Condition(rule.when), tuple(map(_Condition, rule.unless))) for rule in rules]
+        self._normalizes = any(
+            isinstance(rule.action, Deny) and any(each.paths or each.prefixes for each in (rule.when, *rule.unless))
             for rule in self._rules
         )
+        """Whether a rule denies by path."""
         self.by_server_name = any(each.sni for rule in self._rules for each in (rule.when, *rule.unless))
         """Whether a rule asks for the server name."""
-        self._by_name: dict[tuple[bytes, str], tuple[_Named, ...]] = {}
+        self._by_name: dict[tuple[bytes, str], tuple[_Rule, ...]] = {}
 
     def of_request(self, request: Request, server_name: str, address: str) -> Action | None:
         """Return what the first matching rule does, or None.
@@ -107,10 +97,10 @@ class Rules:
         ``server_name`` is empty if the client sent none. Raise ``ProxyError`` (400) for a path that servers read in
         different ways, if a rule denies by path.
         """
-        raw = request.target.partition(b"?")[0]
-        normal = normalized_path(raw) if self._strict else raw
+        path = request.target.partition(b"?")[0]
+        if self._normalizes:
+            path = normalized_path(path)
         for rule in self._named(request.host, server_name):
-            path = normal if rule.denies else raw
             if rule.when.matches(request, path, address) and not any(
                 each.matches(request, path, address) for each in rule.unless
             ):
@@ -126,7 +116,7 @@ class Rules:
                 return rule.action
         return None
 
-    def _named(self, host: bytes, server_name: str) -> tuple[_Named, ...]:
+    def _named(self, host: bytes, server_name: str) -> tuple[_Rule, ...]:
         """Return the rules whose hosts and server names match."""
         found = self._by_name.get((host, server_name))
         if found is None:

@@ -7,8 +7,12 @@ from http import HTTPStatus
 
 from balancer.http.websocket import REFUSAL_FIELDS
 
+_TEXT = "text/plain; charset=utf-8"
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_UNREGISTERED = "Error"
+"""Of a status that an operator has chosen and nobody has registered, such as nginx's 444."""
 _RETRYABLE = (429, 503)
+_BODILESS = (204, 304)
 
 
 def reply(
@@ -18,18 +22,31 @@ def reply(
 
     ``retry_after`` is in seconds, for statuses after which the client may try again.
     """
-    phrase = _PHRASES[status]
-    body = f"{status} {phrase}: {reason}\n".encode()
-    head = (
-        f"HTTP/1.1 {status} {phrase}\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        f"Date: {_date(int(time.time()))}\r\n"
-        "Cache-Control: no-store\r\n"
-    ).encode()
-    fields = b"Retry-After: %d\r\n" % retry_after if status in _RETRYABLE else REFUSAL_FIELDS.get(status, b"")
+    body = f"{status} {_phrase(status)}: {reason}\n".encode()
+    more = b"Retry-After: %d\r\n" % retry_after if status in _RETRYABLE else REFUSAL_FIELDS.get(status, b"")
+    fields = b"Cache-Control: no-store\r\n" + more
+    return own_response(status, _TEXT, body, fields, head_only=head_only, keep_alive=keep_alive)
+
+
+def own_response(
+    status: int, content_type: str, body: bytes, fields: bytes, *, head_only: bool, keep_alive: bool
+) -> bytes:
+    """Return a complete response with these ``fields``, each line with its CRLF; ``head_only`` is as in ``reply``.
+
+    A ``content_type`` that is empty is not written, nor are the body and length of a status that has none (RFC 9110,
+    15.3.5 and 15.4.5).
+    """
+    bodiless = status in _BODILESS
+    kind = f"Content-Type: {content_type}\r\n" if content_type else ""
+    length = "" if bodiless else f"Content-Length: {len(body)}\r\n"
+    date = f"Date: {_date(int(time.time()))}\r\n"
+    head = f"HTTP/1.1 {status} {_phrase(status)}\r\n{kind}{length}{date}".encode()
     connection = b"" if keep_alive else b"Connection: close\r\n"
-    return head + fields + connection + b"\r\n" + (b"" if head_only else body)
+    return head + fields + connection + b"\r\n" + (b"" if head_only or bodiless else body)
+
+
+def _phrase(status: int) -> str:
+    return _PHRASES.get(status, _UNREGISTERED)
 
 
 @lru_cache(1)

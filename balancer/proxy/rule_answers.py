@@ -1,28 +1,20 @@
 """Responses that rules give in the place of a backend: redirects and answers of the configuration."""
 
-from http import HTTPStatus
-
 from balancer.config.settings import Answer, Redirect
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
-
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
-_BODILESS = (204, 304)
+from balancer.proxy.replies import own_response
 
 
 def rule_answer(action: Redirect | Answer, request: Request, scheme: bytes, *, keep_alive: bool) -> bytes:
     """Return the response of a rule. Raise ``ProxyError`` if there is no host to redirect to."""
     if isinstance(action, Redirect):
-        status, body = action.code, b""
+        status, content_type, body = action.code, "", b""
         fields = b"Location: %b\r\nCache-Control: no-store\r\n" % _location(action, request, scheme)
     else:
-        status, body = action.status, action.body
-        fields = b"Content-Type: %b\r\n" % action.content_type.encode()
-    length = b"" if status in _BODILESS else b"Content-Length: %d\r\n" % len(body)
-    connection = b"" if keep_alive else b"Connection: close\r\n"
-    line = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode()
-    shown = b"" if request.method == b"HEAD" or status in _BODILESS else body
-    return line + fields + length + connection + b"\r\n" + shown
+        status, content_type, body, fields = action.status, action.content_type, action.body, b""
+    head_only = request.method == b"HEAD"
+    return own_response(status, content_type, body, fields, head_only=head_only, keep_alive=keep_alive)
 
 
 def _location(action: Redirect, request: Request, scheme: bytes) -> bytes:

@@ -8,6 +8,8 @@ NAMES = ["ide", "api"]
 RULES = [
     {"path": ["/ping"], "answer": {"type": "application/json", "text": '{"up": true}'}},
     {"path_prefix": ["/admin"], "not": {"client": ["10.0.0.0/8"]}, "deny": 403},
+    {"path": ["/public"], "answer": {"text": "for all"}},
+    {"path": ["/odd"], "deny": 444},
     {"path": ["/gone"], "answer": {"status": 204}},
     {"path": ["/old"], "redirect": {"location": "https://ide.example/new", "code": 301}},
     {"path_prefix": ["/secure"], "redirect": {"scheme": "https", "code": 308}},
@@ -77,12 +79,21 @@ def test_answers_to_head_have_no_body(daemon):
 
 
 @pytest.mark.parametrize(
-    "path", ["/admin", "/%61dmin/x", "//admin", "/a/../admin", "/./admin", "/admin?token=secret-1"]
+    "path", ["/admin", "/%61dmin/x", "//admin", "/a/../admin", "/public/../admin", "/./admin", "/admin?token=secret-1"]
 )
 def test_denied_by_path_in_every_spelling(daemon, path):
     with daemon.connect() as client:
         client.send(get(path))
         assert client.response().status == 403
+
+
+def test_a_status_that_is_not_registered(daemon):
+    with daemon.connect() as client:
+        client.send(get("/odd"))
+        assert client.response().status == 444
+    with daemon.connect() as client:
+        client.send(get("/ping"))
+        assert "date" in dict(client.response().fields)
 
 
 @pytest.mark.parametrize("path", ["/a%2f..%2fadmin", "/a%5cadmin", "/%00"])

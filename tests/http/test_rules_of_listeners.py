@@ -187,6 +187,16 @@ def test_rules_are_asked_in_order():
     assert asked(rules, "GET /x HTTP/1.1\r\nHost: a") == Deny(401)
 
 
+def test_no_rule_in_front_lets_a_denied_path_pass():
+    for action in (ToPool("ide"), Answer(200, "text/plain", b"")):
+        public = RuleSettings(action, ConditionSettings(path_prefix=("/public",)))
+        rules = Rules([public, RuleSettings(Deny(403), ConditionSettings(path_prefix=("/admin",)))])
+        assert asked(rules, "GET /public/../admin HTTP/1.1\r\nHost: a") == Deny(403)
+        assert asked(rules, "GET /public/x HTTP/1.1\r\nHost: a") == action
+        assert asked(rules, "GET /%70ublic HTTP/1.1\r\nHost: a") == action
+        assert asked(Rules([public]), "GET /%70ublic HTTP/1.1\r\nHost: a") is None
+
+
 @pytest.mark.parametrize("path", ["/a%2fb", "/a%2Fadmin", "/a%5Cb", "/a\\b", "/a%00"])
 def test_paths_that_hosts_read_in_different_ways_are_refused_where_a_path_is_denied(path):
     with pytest.raises(ProxyError, match="encoded slash"):
