@@ -145,7 +145,7 @@ def left_text(backend: dict[str, Any]) -> str:
 
 
 def closes_text(backend: dict[str, Any]) -> str:
-    """Return when what is left on a backend is closed, in a word; empty for one that takes users."""
+    """Return when the remaining tunnels of a backend are closed, for a table; empty for a backend that takes users."""
     if backend["state"] == "ready":
         return ""
     if backend["cut_at"] is None:

@@ -3,8 +3,8 @@
 Some facts. The system's clock may be set forward or back at any time, by an operator or by NTP at the start of a
 machine, while CLOCK_MONOTONIC only ever goes on (clock_gettime(2)). People think in Unix time, and it is what outlives
 a restart; so times are kept in it. But a step of the clock must neither end a ramp nor run one again. So this clock
-goes on as before until ``take_step`` says how far the system's clock has jumped, and with the answer whoever keeps
-times moves all of them along.
+goes on as before until ``take_step`` returns how far the system's clock has jumped; the caller then moves all stored
+times by as much.
 """
 
 import time

@@ -138,6 +138,6 @@ def _block(id_: str, event: Event) -> str:
 
 
 def _gap(lost: int | None) -> str:
-    """Return the piece that says how many events are missing; None if unknown."""
+    """Return the piece that says how many events are missing; ``lost`` is None if that is unknown."""
     text = "the daemon has started again; events may be missing" if lost is None else f"{lost} events are missing here"
     return f"event: {GAP}\ndata: {to_json({'kind': GAP, 'text': text, 'lost': lost}).decode()}\n\n"

@@ -1,8 +1,8 @@
 """Move users on purpose: at the end of a drain, off a failed backend, or home, at a limited rate.
 
 A user is moved as a whole: all tunnels on a backend are ended together and the lease with them, so that the tabs come
-back together, somewhere else. The daemon moves nobody by itself before a drain's time is up, nor off a backend that is
-down unless ``on_down = "close"`` says so.
+back together, somewhere else. Without an operator, users are moved only when a drain's time is up, or off a backend
+that is down if ``on_down = "close"``.
 """
 
 import logging
@@ -82,7 +82,7 @@ class Evictions:
                             nursery.start_soon(self._empty, pool_state, name, backend, why)
 
     async def strays(self, pool: str) -> list[Stray]:
-        """Yield the strays of a pool."""
+        """Return the strays of a pool."""
         pool_state = self._pools.get(pool)
         return [
             Stray(self._pools.digest(lease.token), lease.place, home, len(lease.sessions))
@@ -113,7 +113,7 @@ class Evictions:
                         await trio.sleep(1 / rate)
                     else:
                         work.skipped += 1
-        except Exception:  # nobody waits for the result
+        except Exception:  # the request was answered before: only the log can tell
             logger.exception("settling the strays of %s failed", pool)
         finally:
             work.done = True

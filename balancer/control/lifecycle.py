@@ -20,6 +20,6 @@ class Lifecycle:
     """When the drain begins, on the monotonic clock, once the daemon was told to stop."""
     draining: bool = False
     drain_until: float | None = None
-    """When what is left is closed, on the monotonic clock, while it drains."""
+    """While it drains: when the remaining connections are closed, on the monotonic clock."""
     processes: tuple[ProcessFacts, ...] = ()
     """As the supervisor reports them."""

@@ -50,10 +50,6 @@ class PlacementController:
         self._clock = clock
         self._lock = trio.Lock()
 
-    def own_secret(self) -> bytes:
-        """Return the secret in the state directory. Raise ``Refused``."""
-        return self.pools.journal.secret()
-
     async def change(self, pool: str, changes: Sequence[Change], who: str, only_at: str | None = None) -> Entry:
         """Make ``changes``, all or none, and return their entry in the journal.
 

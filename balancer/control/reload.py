@@ -64,7 +64,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class RemovedHost:
-    """A backend that a reload removes, and what is left there."""
+    """A backend that a reload removes, and the users and tunnels still on it."""
 
     pool: str
     backend: str
@@ -145,7 +145,7 @@ class Reloader:
         backend_tls = await trio.to_thread.run_sync(read_backend_certificates, config)
         changes = await self._changes(config, warnings)
         bound = await self._supervisor.want(addresses_of(config), workers_of(config))
-        secrets = await trio.to_thread.run_sync(read_secrets, config) or (self._controller.own_secret(),)
+        secrets = await trio.to_thread.run_sync(read_secrets, config) or (self._controller.pools.journal.secret(),)
         level = before.level if config.log.level == before.config.log.level else config.log.level
         now, keys, generation = time.time(), socket_keys(config), before.generation + 1
         sockets = before.sockets

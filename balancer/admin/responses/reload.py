@@ -53,7 +53,7 @@ class ReloadPlan(RingPlan):
 
 @answer
 class RemovedHostView:
-    """A backend that a reload removes, and what is left there."""
+    """A backend that a reload removes, and the users and tunnels still on it."""
 
     pool: str
     backend: str
