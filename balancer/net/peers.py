@@ -1,4 +1,6 @@
-"""Peers that vanish: a host that was cut off, a laptop that was closed. They send nothing that says so, so we ask the kernel.
+"""Peers that vanish: a host that was cut off, a laptop that was closed.
+
+They send nothing that says so, so we ask the kernel.
 
 Two cases, and what we chose:
 

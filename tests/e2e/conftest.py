@@ -53,6 +53,20 @@ def hosts():
 
 
 @pytest.fixture(scope="module")
+def homes(request, hosts):
+    """One backend for each pool of the module's daemon, which are its ``NAMES``."""
+    return [hosts() for _ in request.module.NAMES]
+
+
+@pytest.fixture
+def backends(homes):
+    """These backends, without connections of other tests."""
+    yield homes
+    for each in homes:
+        each.forget()
+
+
+@pytest.fixture(scope="module")
 def home(hosts):
     """The backend of a module's daemon, where one is enough."""
     return hosts()

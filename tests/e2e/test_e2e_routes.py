@@ -13,18 +13,6 @@ BY_NAME = {"sni": ["names.example", "*.names.example"], "pool": "names"}
 
 
 @pytest.fixture(scope="module")
-def homes(hosts):
-    return [hosts() for _ in NAMES]
-
-
-@pytest.fixture
-def backends(homes):
-    yield homes
-    for each in homes:
-        each.forget()
-
-
-@pytest.fixture(scope="module")
 def daemon(start, homes, authority):
     tls = {"certificates": [authority.issue("ide.example", "*.names.example")]}
     listeners = [

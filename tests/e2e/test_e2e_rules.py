@@ -21,18 +21,6 @@ RULES = [
 
 
 @pytest.fixture(scope="module")
-def homes(hosts):
-    return [hosts() for _ in NAMES]
-
-
-@pytest.fixture
-def backends(homes):
-    yield homes
-    for each in homes:
-        each.forget()
-
-
-@pytest.fixture(scope="module")
 def daemon(start, homes):
     behind = {"proxy_protocol": "accept", "trusted": ["127.0.0.0/8"]}
     listeners = [
