@@ -11,7 +11,7 @@ import timeit
 from collections.abc import Callable
 from time import process_time
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
 from balancer.config.scalars import Address
 from balancer.ring.base import Ring
 from balancer.ring.build import build
@@ -21,17 +21,17 @@ _TOKENS = {
     32: b"1f55100ef18d74be2405dca65b216d3c",
     64: b"1f55100ef18d74be2405dca65b216d3ced54b0d799ef56db9b27dc1107469a5d",
 }
-_RINGS: dict[str, tuple[model.RingConfig, float | None]] = {
-    "ring": (model.RingConfig(), 3.0),
-    "ring, blake2b": (model.RingConfig(hash="blake2b", seed="a long random text"), 3.0),
-    "ketama": (model.RingConfig(algorithm="ketama"), 3.0),
-    "haproxy": (model.RingConfig(algorithm="haproxy"), 3.0),
-    "haproxy consistent": (model.RingConfig(algorithm="haproxy", hash_type="consistent"), 3.0),
-    "haproxy consistent crc32": (model.RingConfig(algorithm="haproxy", hash_type="consistent", function="crc32"), 3.0),
-    "haproxy consistent wt6": (model.RingConfig(algorithm="haproxy", hash_type="consistent", function="wt6"), None),
-    "nginx": (model.RingConfig(algorithm="nginx"), 3.0),
-    "maglev": (model.RingConfig(algorithm="maglev"), 2.0),
-    "rendezvous": (model.RingConfig(algorithm="rendezvous"), None),
+_RINGS: dict[str, tuple[RingConfig, float | None]] = {
+    "ring": (RingConfig(), 3.0),
+    "ring, blake2b": (RingConfig(hash="blake2b", seed="a long random text"), 3.0),
+    "ketama": (RingConfig(algorithm="ketama"), 3.0),
+    "haproxy": (RingConfig(algorithm="haproxy"), 3.0),
+    "haproxy consistent": (RingConfig(algorithm="haproxy", hash_type="consistent"), 3.0),
+    "haproxy consistent crc32": (RingConfig(algorithm="haproxy", hash_type="consistent", function="crc32"), 3.0),
+    "haproxy consistent wt6": (RingConfig(algorithm="haproxy", hash_type="consistent", function="wt6"), None),
+    "nginx": (RingConfig(algorithm="nginx"), 3.0),
+    "maglev": (RingConfig(algorithm="maglev"), 2.0),
+    "rendezvous": (RingConfig(algorithm="rendezvous"), None),
 }
 """Settings, and the target in microseconds for the first candidate, if there is one."""
 _BUILD_TARGET = 300.0
@@ -82,12 +82,12 @@ def _by_size() -> None:
         print(f"{name:30}" + "".join(f"{each:>9,.1f}" for each in times))
 
 
-def _pool(settings: model.RingConfig, backends: int) -> model.PoolConfig:
-    return model.PoolConfig(
+def _pool(settings: RingConfig, backends: int) -> PoolConfig:
+    return PoolConfig(
         name="ide",
         ring=settings,
         backend=tuple(
-            model.BackendConfig(name=f"ide-{number:03}", address=Address("10.0.0.1", 1024 + number))
+            BackendConfig(name=f"ide-{number:03}", address=Address("10.0.0.1", 1024 + number))
             for number in range(backends)
         ),
     )

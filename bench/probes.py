@@ -14,7 +14,9 @@ from random import Random
 
 import trio
 
-from balancer.config import model
+from balancer.config.listener import ListenerConfig
+from balancer.config.model import Config
+from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig, RingConfig
 from balancer.config.scalars import Address
 from balancer.control.active_config import ActiveConfig
 from balancer.control.events import Events
@@ -50,19 +52,17 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def _config(kind: str, count: int, ports: list[int]) -> model.Config:
-    health = model.HealthConfig.model_validate({"type": kind, "path": "/", "interval": "2s"})
+def _config(kind: str, count: int, ports: list[int]) -> Config:
+    health = HealthConfig.model_validate({"type": kind, "path": "/", "interval": "2s"})
     hosts = tuple(
-        model.BackendConfig(name=f"ide-{number:03}", address=Address("127.0.0.1", ports[number % len(ports)]))
+        BackendConfig(name=f"ide-{number:03}", address=Address("127.0.0.1", ports[number % len(ports)]))
         for number in range(count)
     )
-    pool = model.PoolConfig(name="ide", ring=model.RingConfig(points=1), health=health, backend=hosts)
-    return model.Config(
-        listener=(model.ListenerConfig(name="ide", bind=(Address("127.0.0.1"),), pool="ide"),), pool=(pool,)
-    )
+    pool = PoolConfig(name="ide", ring=RingConfig(points=1), health=health, backend=hosts)
+    return Config(listener=(ListenerConfig(name="ide", bind=(Address("127.0.0.1"),), pool="ide"),), pool=(pool,))
 
 
-async def _measure(config: model.Config, seconds: float) -> tuple[int, int, float, float]:
+async def _measure(config: Config, seconds: float) -> tuple[int, int, float, float]:
     """Number of probes, number of failed ones, elapsed seconds, and seconds of CPU time."""
     with tempfile.TemporaryDirectory() as folder:
         events = Events(time.time)

@@ -14,8 +14,8 @@ from balancer.admin.metrics import Metrics
 from balancer.admin.server import ApiRequest, ApiResponse
 from balancer.admin.services import Services
 from balancer.admin.views import Views
-from balancer.config.model import Section
 from balancer.config.plain import token_settings
+from balancer.config.section import Section
 from balancer.control.pool_state import PoolState
 from balancer.errors import ProxyError, Refused
 from balancer.http.token import from_operator

@@ -15,7 +15,7 @@ from pydantic.json_schema import JsonSchemaMode
 from balancer.admin import requests
 from balancer.admin.responses import changes, common, plans, pools, reload, ring, sessions, status
 from balancer.admin.server import ApiResponse
-from balancer.config.model import Section
+from balancer.config.section import Section
 
 TEXT = "text/plain"
 SVG = "image/svg+xml"

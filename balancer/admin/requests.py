@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from balancer.config.model import Array, Name, Section
 from balancer.config.scalars import Level
+from balancer.config.section import Array, Name, Section
 from balancer.errors import Refused
 from balancer.overlay.entries import RingRecord
 from balancer.overlay.overlay import MAX_WEIGHT, Change, Text

@@ -10,8 +10,9 @@ from balancer.cli import ring_live, verify
 from balancer.cli.client import Client, Unreachable, configured_address
 from balancer.cli.live import add_verb, as_json, daemon, read_token
 from balancer.config.load import load
-from balancer.config.model import Config, PoolConfig
+from balancer.config.model import Config
 from balancer.config.plain import token_settings
+from balancer.config.pool import PoolConfig
 from balancer.errors import ProxyError, Refused
 from balancer.http.token import from_operator
 from balancer.ring import report

@@ -11,7 +11,8 @@ from pathlib import Path
 from balancer.cli import verify_against
 from balancer.cli.live import as_json, run_verb
 from balancer.config.load import load
-from balancer.config.model import Config, PoolConfig
+from balancer.config.model import Config
+from balancer.config.pool import PoolConfig
 from balancer.errors import Refused
 from balancer.migrate import verify_report
 from balancer.migrate.logs import haproxy, nginx

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from balancer.cli.live import argument
 from balancer.cli.tables import parse_rate
-from balancer.config.model import PoolConfig, TokenConfig
+from balancer.config.pool import PoolConfig, TokenConfig
 from balancer.errors import Refused
 from balancer.migrate.logs.entry import LoggedRequest
 from balancer.migrate.verify import Verifier

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import CertificateConfig, Config, TlsConfig
+from balancer.config.listener import CertificateConfig, TlsConfig
+from balancer.config.model import Config
 from balancer.config.pem import Pem
 from balancer.config.scalars import shown
 

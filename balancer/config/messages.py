@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from balancer.config.finding import Finding
-from balancer.config.model import Config, Section
+from balancer.config.model import Config
 from balancer.config.scalars import shown
+from balancer.config.section import Section
 
 _EXPECTED = {
     "bool_type": "true or false",

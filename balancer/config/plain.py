@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from balancer.config import model
+from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig, RuleConfig
+from balancer.config.model import Config
 from balancer.config.pem import Pem
+from balancer.config.pool import PoolConfig
+from balancer.config.section import Duplicates
 from balancer.config.settings import (
     Action,
     Answer,
@@ -34,7 +37,7 @@ AS_RECEIVED = ("haproxy", "nginx", "ketama")
 
 
 def worker_settings(
-    config: model.Config,
+    config: Config,
     certificates: Mapping[str, Sequence[Pem]],
     backend_tls: Mapping[str, BackendTlsSettings],
     socket_keys: Mapping[str, Sequence[str]],
@@ -56,7 +59,7 @@ def worker_settings(
     )
 
 
-def pool_settings(pool: model.PoolConfig, tls: BackendTlsSettings) -> PoolSettings:
+def pool_settings(pool: PoolConfig, tls: BackendTlsSettings) -> PoolSettings:
     """Return what a worker needs of a pool; ``tls`` holds the contents of its certificate files."""
     health = pool.health
     return PoolSettings(
@@ -78,7 +81,7 @@ def pool_settings(pool: model.PoolConfig, tls: BackendTlsSettings) -> PoolSettin
     )
 
 
-def token_settings(pool: model.PoolConfig) -> TokenSettings:
+def token_settings(pool: PoolConfig) -> TokenSettings:
     """Return where the tokens of a pool are; what the file leaves open depends on the ring and on the source."""
     token, decode = pool.token, decodes(pool)
     places = tuple(
@@ -93,7 +96,7 @@ def token_settings(pool: model.PoolConfig) -> TokenSettings:
     return TokenSettings(**{**dict(token), "fallback": places, "duplicates": duplicates, "decode": decode})
 
 
-def decodes(pool: model.PoolConfig) -> bool:
+def decodes(pool: PoolConfig) -> bool:
     """Return whether tokens are percent-decoded: ``pool.token.decode``, or its default."""
     if pool.token.decode is not None:
         return pool.token.decode
@@ -101,12 +104,12 @@ def decodes(pool: model.PoolConfig) -> bool:
     return not any(ring is not None and ring.algorithm in AS_RECEIVED for ring in rings)
 
 
-def _duplicates(source: str) -> model.Duplicates:
+def _duplicates(source: str) -> Duplicates:
     return "first" if source == "cookie" else "refuse"
 
 
 def _listener(
-    listener: model.ListenerConfig, certificates: Sequence[Pem], keys: Sequence[str], slot: int
+    listener: ListenerConfig, certificates: Sequence[Pem], keys: Sequence[str], slot: int
 ) -> ListenerSettings:
     tls = listener.tls
     return ListenerSettings(
@@ -124,21 +127,21 @@ def _listener(
     )
 
 
-def _rule(rule: model.RuleConfig) -> RuleSettings:
+def _rule(rule: RuleConfig) -> RuleSettings:
     return RuleSettings(_action(rule), _condition(rule), tuple(map(_condition, rule.unless)))
 
 
-def _route(route: model.RouteConfig) -> RuleSettings:
+def _route(route: RouteConfig) -> RuleSettings:
     when = ConditionSettings(host=route.host, path=route.path, path_prefix=route.path_prefix, sni=route.sni)
     return RuleSettings(ToPool(route.pool), when)
 
 
-def _condition(condition: model.ConditionConfig) -> ConditionSettings:
+def _condition(condition: ConditionConfig) -> ConditionSettings:
     given = {name: getattr(condition, name) for name in ConditionSettings.__struct_fields__}
     return ConditionSettings(**{**given, "client": tuple(map(str, condition.client))})
 
 
-def _action(rule: model.RuleConfig) -> Action:
+def _action(rule: RuleConfig) -> Action:
     if rule.deny is not None:
         return Deny(rule.deny)
     if rule.redirect is not None:

@@ -5,7 +5,9 @@ from ipaddress import ip_address
 from typing import TypeVar
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import BackendConfig, Config, ListenerConfig, PoolConfig
+from balancer.config.listener import ListenerConfig
+from balancer.config.model import Config
+from balancer.config.pool import BackendConfig, PoolConfig
 from balancer.config.rules_health import ejection_findings, health_findings
 from balancer.config.rules_listener import reference_findings, rule_findings
 from balancer.config.rules_pool import tls_findings

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import BackendConfig, BackendHealthConfig, HealthConfig, HealthTlsConfig, PoolConfig
+from balancer.config.pool import BackendConfig, BackendHealthConfig, HealthConfig, HealthTlsConfig, PoolConfig
 from balancer.config.scalars import shown
 
 _PROBES_OF = {

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import ConditionConfig, ListenerConfig, PoolConfig, RouteConfig
+from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig
+from balancer.config.pool import PoolConfig
 from balancer.config.scalars import shown
 
 _ACTIONS = ("deny", "redirect", "answer", "pool")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import PoolConfig
+from balancer.config.pool import PoolConfig
 
 
 def tls_findings(pool_at: Key, pool: PoolConfig) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import isqrt
 
 from balancer.config.finding import Finding, Key
-from balancer.config.model import BackendConfig, HashingConfig, PoolConfig
+from balancer.config.pool import BackendConfig, HashingConfig, PoolConfig
 from balancer.config.scalars import shown
 
 _ALGORITHMS_OF = {

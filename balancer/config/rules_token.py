@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 from balancer.config.cookie import SECURE_PREFIX, longest_token
 from balancer.config.finding import Finding, Key
-from balancer.config.model import Config, ListenerConfig, PoolConfig, TokenConfig, TokenPlaceConfig
+from balancer.config.listener import ListenerConfig
+from balancer.config.model import Config
 from balancer.config.plain import decodes
+from balancer.config.pool import PoolConfig, TokenConfig, TokenPlaceConfig
 from balancer.config.scalars import shown
 
 _ANYWHERE = ("query", "header", "cookie")

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from balancer.config import key_file
 from balancer.config.certificates import describe_pem, read
-from balancer.config.model import CertificateConfig, Config
+from balancer.config.listener import CertificateConfig
+from balancer.config.model import Config
 from balancer.config.pem import Pem
 from balancer.config.settings import BackendTlsSettings, TlsSettings
 from balancer.errors import Refused

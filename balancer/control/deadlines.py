@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from balancer.config.model import Config, PoolConfig
+from balancer.config.model import Config
+from balancer.config.pool import PoolConfig
 from balancer.control.pool_state import PoolState
 
 CutAfter = float | Literal["never"]

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from balancer.config import model
+from balancer.config.model import Config
+from balancer.config.pool import PoolConfig
 from balancer.config.scalars import format_duration
 from balancer.control.clock import Clock
 from balancer.control.compute import compute
@@ -102,7 +103,7 @@ class PlacementController:
             return change.model_copy(update={"cut_after": cut_after})
         return change
 
-    async def reconfigure(self, config: model.Config, who: str) -> Callable[[], None]:
+    async def reconfigure(self, config: Config, who: str) -> Callable[[], None]:
         """Prepare what ``config`` says of pools; calling what is returned activates it, and cannot fail.
 
         It is in the journal by then. Raise ``Refused``, and nothing has changed, for a pool that cannot be had.
@@ -155,7 +156,7 @@ class PlacementController:
             yield
 
     async def ring_of(
-        self, state: PoolState, overlay: Overlay, config: model.PoolConfig | None = None, *, effective: bool = False
+        self, state: PoolState, overlay: Overlay, config: PoolConfig | None = None, *, effective: bool = False
     ) -> Ring:
         """Return the ring that ``overlay``, and another configuration of the pool, would make now.
 

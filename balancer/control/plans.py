@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from balancer.config import model
+from balancer.config.pool import PoolConfig
 from balancer.control.compute import compute
 from balancer.control.evictions import CHUNK
 from balancer.control.placement import make_placement
@@ -121,7 +121,7 @@ class Plans:
         self._plans.pop(plan_id, None)
         return entry
 
-    async def _rings(self, pool_state: PoolState, overlay: Overlay, config: model.PoolConfig) -> tuple[Ring, Ring]:
+    async def _rings(self, pool_state: PoolState, overlay: Overlay, config: PoolConfig) -> tuple[Ring, Ring]:
         """Return the ring of an overlay, and the one of the backends that take new users."""
         ring = await self._controller.ring_of(pool_state, overlay, config)
         if not overlay.states:
@@ -129,7 +129,7 @@ class Plans:
         return ring, await self._controller.ring_of(pool_state, overlay, config, effective=True)
 
 
-def _configured(pool_state: PoolState, target: RingRecord | None) -> model.PoolConfig:
+def _configured(pool_state: PoolState, target: RingRecord | None) -> PoolConfig:
     """Return the configuration of the pool with the ring and backends of another one."""
     if target is None:
         return pool_state.config

@@ -10,8 +10,8 @@ from math import ceil
 
 import trio
 
-from balancer.config import model
 from balancer.config.plain import pool_settings
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
 from balancer.config.scalars import Address
 from balancer.config.settings import BackendTlsSettings
 from balancer.control.worker_counts import BackendCounts, PoolCounts, backend_counts
@@ -69,7 +69,7 @@ class PoolState(Selection[BackendState]):
 
     def __init__(
         self,
-        config: model.PoolConfig,
+        config: PoolConfig,
         overlay: Overlay,
         ring: Ring,
         weights: Mapping[str, float],
@@ -103,7 +103,7 @@ class PoolState(Selection[BackendState]):
         """Weights in the configuration."""
         return configured_weights(self.config)
 
-    def configure(self, config: model.PoolConfig) -> None:
+    def configure(self, config: PoolConfig) -> None:
         """Use another configuration of the same pool."""
         self.config = config
         self.settings = pool_settings(config, BackendTlsSettings())
@@ -164,7 +164,7 @@ class PoolState(Selection[BackendState]):
         """Return what counts against the bound of a backend: its users; as in haproxy, its streams."""
         return self.leases.users[name] if self.settings.ring.bound else self.backends[name].counts.active
 
-    def live_weights(self, overlay: Overlay, now: float, config: model.PoolConfig | None = None) -> dict[str, float]:
+    def live_weights(self, overlay: Overlay, now: float, config: PoolConfig | None = None) -> dict[str, float]:
         """Return the weights for ``overlay``, and another configuration of the pool, at Unix time ``now``.
 
         They are what operators want, times what agents ask for and as much as a slow start gives by now; unless that
@@ -180,7 +180,7 @@ class PoolState(Selection[BackendState]):
         usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())
         return asked if usable else weights
 
-    def _warmth(self, health: HealthTracker, ring: model.RingConfig) -> float:
+    def _warmth(self, health: HealthTracker, ring: RingConfig) -> float:
         """Return the share of its points that a backend has in its current health.
 
         haproxy's map is made anew when a server is lost or comes back, so that nearly everybody moves; a balancer that
@@ -193,7 +193,7 @@ class PoolState(Selection[BackendState]):
         return health.warmth(trio.current_time())
 
 
-def configured_weights(config: model.PoolConfig) -> dict[str, float]:
+def configured_weights(config: PoolConfig) -> dict[str, float]:
     """Return the weights in a configuration."""
     return {backend.name: backend.weight for backend in config.backend}
 
@@ -206,22 +206,22 @@ def _scaled(weight: float, share: float, algorithm: str) -> float:
     return float(ceil(scaled)) if algorithm == "haproxy" else scaled
 
 
-def extended(config: model.PoolConfig, overlay: Overlay) -> model.PoolConfig:
+def extended(config: PoolConfig, overlay: Overlay) -> PoolConfig:
     """Return the pool with the backends that were added at run time."""
     configured = {backend.name for backend in config.backend}
     added = tuple(
-        model.BackendConfig(name=add.name, address=add.address, weight=add.weight)
+        BackendConfig(name=add.name, address=add.address, weight=add.weight)
         for add in overlay.added.values()
         if add.name not in configured
     )
     return config.model_copy(update={"backend": config.backend + added}) if added else config
 
 
-def addresses(config: model.PoolConfig, overlay: Overlay) -> dict[str, Address]:
+def addresses(config: PoolConfig, overlay: Overlay) -> dict[str, Address]:
     """Return the addresses of all backends of a pool."""
     return {backend.name: backend.address for backend in extended(config, overlay).backend}
 
 
-def backups(config: model.PoolConfig) -> tuple[str, ...]:
+def backups(config: PoolConfig) -> tuple[str, ...]:
     """Return the backup backends, in the order of the configuration."""
     return tuple(backend.name for backend in config.backend if backend.backup)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from balancer.config import model
+from balancer.config.model import Config
+from balancer.config.pool import PoolConfig
 from balancer.control.placement import make_placement
 from balancer.control.pool_state import PoolState, RemovedBackend, addresses, backups, configured_weights, extended
 from balancer.errors import Refused
@@ -24,7 +25,7 @@ logger = logging.getLogger("balancer.state")
 class Pools:
     """Pool states by name. ``clock`` returns Unix time."""
 
-    def __init__(self, config: model.Config, journal: Journal, clock: Callable[[], float]) -> None:
+    def __init__(self, config: Config, journal: Journal, clock: Callable[[], float]) -> None:
         """Start from the journal; a ring that differs from the journal's is noted there."""
         self.states: dict[str, PoolState] = {}
         self.digest = Digest(journal.key)
@@ -62,7 +63,7 @@ class Pools:
 
     def placement(
         self,
-        config: model.PoolConfig,
+        config: PoolConfig,
         overlay: Overlay,
         ring: Ring,
         now: float,
@@ -75,7 +76,7 @@ class Pools:
             ring, where, overlay, self.digest, now, weights=wanted, backups=backups(config), slots=slots
         )
 
-    def put(self, config: model.PoolConfig, ring: Ring, weights: Mapping[str, float], now: float) -> None:
+    def put(self, config: PoolConfig, ring: Ring, weights: Mapping[str, float], now: float) -> None:
         """Give a pool this configuration and ring; one that is not there yet comes into being."""
         pool = self.states.get(config.name)
         if pool is None and (former := self.removed.pop(config.name, None)) is not None and len(former.leases):
@@ -120,7 +121,7 @@ class Pools:
         pool.removed |= {each: RemovedBackend(str(backend.address), now) for each, backend in pool.backends.items()}
         self.gone[name] = pool.overlay
 
-    def _open(self, config: model.PoolConfig, overlay: Overlay, now: float) -> None:
+    def _open(self, config: PoolConfig, overlay: Overlay, now: float) -> None:
         """Open a pool at the start; the ring is built here, as nothing is served yet."""
         configured = configured_weights(config)
         weights: Mapping[str, float] = overlay.live_weights(configured, now)
@@ -136,7 +137,7 @@ class Pools:
         self.put(config, ring, weights, now)
         self._note_config(config, ring, now)
 
-    def _note_config(self, config: model.PoolConfig, ring: Ring, now: float) -> None:
+    def _note_config(self, config: PoolConfig, ring: Ring, now: float) -> None:
         """Journal the configuration of a ring if it is not what the journal knows.
 
         A disk that does not take it is no reason not to serve: the next start tries again.

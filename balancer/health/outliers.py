@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from balancer.config import model
+from balancer.config.pool import HealthConfig, PassiveConfig
 from balancer.health.ejection import Ejection
 from balancer.health.tally import Tally
 from balancer.health.tracker import HealthTracker
@@ -49,7 +49,7 @@ class _Suspect:
         self.spared = Ejection()
         """How long it would be out without the dry run or the limit; meanwhile it is not checked again."""
 
-    def add(self, tally: Tally, rules: model.PassiveConfig, now: float) -> str:
+    def add(self, tally: Tally, rules: PassiveConfig, now: float) -> str:
         """Add a tally; return why the backend should be ejected, or an empty string."""
         if not self.ends:
             self.ends = now + rules.interval
@@ -79,7 +79,7 @@ class _Suspect:
 class Outliers:
     """Finds the outliers of one pool, by the settings in ``config``."""
 
-    def __init__(self, config: model.HealthConfig) -> None:
+    def __init__(self, config: HealthConfig) -> None:
         self.config = config
         self._suspects: dict[str, _Suspect] = {}
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
-from balancer.config import model
+from balancer.config.pool import BackendHealthConfig, HealthConfig, PoolConfig
 from balancer.health.availability import UNKNOWN, Availability, RequestedState
 from balancer.health.ejection import Ejection
 from balancer.health.results import AgentReport, Mode, Result, Verdict
@@ -54,7 +54,7 @@ SLOW_STEPS = 20
 """Steps of a slow start, as haproxy's: each is a new ring."""
 
 
-def probed(pool: model.PoolConfig, backends: Iterable[str]) -> list[str]:
+def probed(pool: PoolConfig, backends: Iterable[str]) -> list[str]:
     """Return those of ``backends`` that are probed; they need not be in the configuration."""
     if pool.health.type == "off":
         return []
@@ -62,14 +62,14 @@ def probed(pool: model.PoolConfig, backends: Iterable[str]) -> list[str]:
     return [name for name in backends if name not in left_alone]
 
 
-def unprobed(pool: model.PoolConfig, backends: Iterable[str]) -> dict[str, Availability]:
+def unprobed(pool: PoolConfig, backends: Iterable[str]) -> dict[str, Availability]:
     """Return the availability of backends that are new: those that are probed are unknown at first."""
     return dict.fromkeys(probed(pool, backends), UNKNOWN)
 
 
-def judged_by(pool: model.PoolConfig, backend: str) -> model.HealthConfig:
+def judged_by(pool: PoolConfig, backend: str) -> HealthConfig:
     """Return the health settings of a backend: those of its pool, except for its own."""
-    own = next((each.health for each in pool.backend if each.name == backend), model.BackendHealthConfig())
+    own = next((each.health for each in pool.backend if each.name == backend), BackendHealthConfig())
     return pool.health.model_copy(update=own.model_dump(exclude_none=True))
 
 
@@ -101,7 +101,7 @@ class HealthTracker:
         "text",
     )
 
-    def __init__(self, config: model.HealthConfig, checks: Checks | None = None) -> None:
+    def __init__(self, config: HealthConfig, checks: Checks | None = None) -> None:
         self.checks = Checks() if checks is None else checks
         self._requested_state: RequestedState = ""
         self._out = False
@@ -121,7 +121,7 @@ class HealthTracker:
         self._reset_agent()
         self.configure(config)
 
-    def configure(self, config: model.HealthConfig) -> None:
+    def configure(self, config: HealthConfig) -> None:
         """Use other settings. Probes begin anew; the state stays until they contradict it."""
         self._config = config
         self._needed = {"first": 1, "rise": config.rise, "fall": config.fall}

@@ -17,8 +17,8 @@ from enum import StrEnum
 from functools import lru_cache
 from itertools import takewhile
 
-from balancer.config.model import PoolConfig
 from balancer.config.plain import token_settings
+from balancer.config.pool import PoolConfig
 from balancer.errors import ProxyError, Refused
 from balancer.http.head import Request as Head
 from balancer.http.token import extract

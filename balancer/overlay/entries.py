@@ -1,6 +1,7 @@
 """Entries of the journal: what changed in a pool, when, and by whom. Pure."""
 
-from balancer.config.model import BackendConfig, Name, RingConfig, Section
+from balancer.config.pool import BackendConfig, RingConfig
+from balancer.config.section import Name, Section
 from balancer.overlay.overlay import Change
 
 FORMAT = 1

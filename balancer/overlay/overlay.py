@@ -17,7 +17,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, StringConstraints
 
 from balancer.config.fields import BackendAddress
-from balancer.config.model import Name, Section
+from balancer.config.section import Name, Section
 from balancer.errors import Refused
 from balancer.overlay.states import State
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import h11
 
-from balancer.config import model
+from balancer.config.pool import HealthConfig
 from balancer.health.availability import RequestedState
 from balancer.health.results import Result
 from balancer.probes.connection import ProbeConnection, ProbeFailed
@@ -17,13 +17,13 @@ MAX_BODY = 16384
 """Bytes of the body in which the expected text is looked for."""
 
 
-def health_request(config: model.HealthConfig, host: str) -> h11.Request:
+def health_request(config: HealthConfig, host: str) -> h11.Request:
     """What is asked; the same object may be sent any number of times."""
     headers = [("Host", host), ("User-Agent", "balancer-health"), ("Connection", "close")]
     return h11.Request(method=config.method, target=config.path, headers=headers)
 
 
-async def ask_http(link: ProbeConnection, config: model.HealthConfig, request: h11.Request) -> Result:
+async def ask_http(link: ProbeConnection, config: HealthConfig, request: h11.Request) -> Result:
     """Send the request and judge the answer. Raises ``ProbeFailed``."""
     wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
     await link.send((wire.send(request) or b"") + (wire.send(h11.EndOfMessage()) or b""))

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import h11
 import trio
 
-from balancer.config import model
+from balancer.config.pool import PoolConfig
 from balancer.config.scalars import Address
 from balancer.health.results import Result
 from balancer.http.proxy_protocol import ProxyHeader, write
@@ -23,7 +23,7 @@ class Probe:
     of another address than the traffic's goes without both, as in haproxy; only type ``tls`` always is TLS.
     """
 
-    def __init__(self, pool: model.PoolConfig) -> None:
+    def __init__(self, pool: PoolConfig) -> None:
         self.config = pool
         self._config = pool.health
         self._hello = b"" if pool.send_proxy == "off" else write(ProxyHeader(), pool.send_proxy)

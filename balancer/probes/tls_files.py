@@ -1,7 +1,7 @@
 """The certificates that a pool's TLS settings name, read from their files."""
 
-from balancer.config.model import BackendTlsConfig, HealthTlsConfig
 from balancer.config.pem import Pem
+from balancer.config.pool import BackendTlsConfig, HealthTlsConfig
 from balancer.config.settings import BackendTlsSettings
 
 

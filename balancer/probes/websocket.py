@@ -10,7 +10,7 @@ from base64 import b64encode
 
 import trio
 
-from balancer.config import model
+from balancer.config.pool import HealthConfig
 from balancer.errors import ProxyError
 from balancer.health.results import Result
 from balancer.http.frames import CLOSE, LONGEST_CONTROL, NORMAL, PING, PONG, client_frame, next_frame
@@ -28,7 +28,7 @@ _REQUEST = (
 )
 
 
-async def ask_websocket(link: ProbeConnection, config: model.HealthConfig, host: str) -> Result:
+async def ask_websocket(link: ProbeConnection, config: HealthConfig, host: str) -> Result:
     """Open a WebSocket on ``path``, ping, wait for the pong, say goodbye. Raises ``ProbeFailed``."""
     key = b64encode(os.urandom(16)).decode()
     request = _REQUEST.format(path=config.path, host=host, key=key).encode()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from balancer.config.model import PoolConfig
+from balancer.config.pool import PoolConfig
 from balancer.errors import Refused
 from balancer.ring.base import Ring
 from balancer.ring.circle import Circle

@@ -9,7 +9,7 @@ declaration. ``balance source`` hashes the address as a number, whatever functio
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, ip_address
 
-from balancer.config.model import PoolConfig
+from balancer.config.pool import PoolConfig
 from balancer.errors import Refused
 from balancer.ring.base import Ring
 from balancer.ring.haproxy_hash import full_hash, token_hash, xxh32

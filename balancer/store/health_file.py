@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from balancer.config.fields import BackendAddress
-from balancer.config.model import Name, Section
+from balancer.config.section import Name, Section
 from balancer.errors import disk_reason
 from balancer.health.results import Verdict
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from balancer.config.model import Name, Section
+from balancer.config.section import Name, Section
 from balancer.overlay.entries import FORMAT, Entry, RingRecord
 from balancer.overlay.overlay import Overlay
 from balancer.overlay.replay import replayed

@@ -7,16 +7,11 @@ from typing import get_args
 
 import pytest
 
+from balancer.config.listener import AnswerConfig, CertificateConfig, ConditionConfig, RedirectConfig
 from balancer.config.load import check, load
-from balancer.config.model import (
-    AnswerConfig,
-    CertificateConfig,
-    ConditionConfig,
-    Config,
-    HashingConfig,
-    RedirectConfig,
-    Section,
-)
+from balancer.config.model import Config
+from balancer.config.pool import HashingConfig
+from balancer.config.section import Section
 from balancer.demo.certificate import CertificateFiles
 from balancer.demo.setup import make_setup
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config.model import BackendHealthConfig
+from balancer.config.pool import BackendHealthConfig
 from balancer.config.scalars import (
     Address,
     Memory,

@@ -11,7 +11,9 @@ import trio
 import trio.testing
 
 from balancer.admin.services import Services
-from balancer.config import model
+from balancer.config.listener import ListenerConfig
+from balancer.config.model import Config, TimeoutsConfig
+from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig, RingConfig
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
@@ -39,17 +41,17 @@ def config(weights=None, ring=None, pools=("ide",), health=None):
     """Pools of the same backends, with a listener."""
     weights = weights or {"a": 1.0, "b": 1.0, "c": 1.0}
     backends = tuple(
-        model.BackendConfig(name=name, address=f"10.0.{n // 250}.{n % 250 + 1}:4000", weight=weight)
+        BackendConfig(name=name, address=f"10.0.{n // 250}.{n % 250 + 1}:4000", weight=weight)
         for n, (name, weight) in enumerate(weights.items())
     )
     settings = {
-        "ring": model.RingConfig(**(ring or {})),
-        "health": model.HealthConfig(**(health or {})),
+        "ring": RingConfig(**(ring or {})),
+        "health": HealthConfig(**(health or {})),
         "backend": backends,
     }
-    return model.Config(
-        listener=(model.ListenerConfig(name="ide", bind=("127.0.0.1:0",), pool=pools[0]),),
-        pool=tuple(model.PoolConfig(name=name, **settings) for name in pools),
+    return Config(
+        listener=(ListenerConfig(name="ide", bind=("127.0.0.1:0",), pool=pools[0]),),
+        pool=tuple(PoolConfig(name=name, **settings) for name in pools),
     )
 
 
@@ -105,7 +107,7 @@ class Kept:
 
     def evictions(self, end, drain=1.0, spread=1.0):
         """Evictions whose ends of tunnels ``end`` gets to know."""
-        timeouts = model.TimeoutsConfig(drain=f"{drain}s", close_spread=f"{spread}s")
+        timeouts = TimeoutsConfig(drain=f"{drain}s", close_spread=f"{spread}s")
         active = self.registry.active
         self.registry.active = replace(active, config=active.config.model_copy(update={"timeouts": timeouts}))
         self.registry.end = end

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from state import START, TOKEN, journal, journaled, keeping, pin
 
-from balancer.config.model import BackendConfig, RingConfig
+from balancer.config.pool import BackendConfig, RingConfig
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry, RingRecord
 from balancer.overlay.overlay import Add, Overlay, Pin, Remove, SetState, SetWeight, Steer, Unpin

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from state import START, journal
 
-from balancer.config.model import BackendConfig, RingConfig
+from balancer.config.pool import BackendConfig, RingConfig
 from balancer.errors import Refused
 from balancer.overlay.entries import FORMAT, Entry, RingRecord
 from balancer.overlay.overlay import Overlay, Pin, SetState, SetWeight

@@ -13,7 +13,9 @@ from probed import hosting, silent, status
 from state import START, Kept, until
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from balancer.config import model
+from balancer.config.listener import ListenerConfig
+from balancer.config.model import Config
+from balancer.config.pool import BackendConfig, BackendHealthConfig, HealthConfig, PoolConfig
 from balancer.control.prober import AT_ONCE, FIRST_RESULTS_TIMEOUT
 from balancer.health.results import Verdict
 from balancer.overlay.overlay import Add, Remove
@@ -41,15 +43,13 @@ def everything_is_logged(caplog):
 
 def config(addresses, check=None, own=None, **health):
     backends = tuple(
-        model.BackendConfig(
-            name=name, address=address, check_address=(check or {}).get(name), **(own or {}).get(name, {})
-        )
+        BackendConfig(name=name, address=address, check_address=(check or {}).get(name), **(own or {}).get(name, {}))
         for name, address in addresses.items()
     )
-    settings = model.HealthConfig(**{"type": "http", "interval": f"{INTERVAL:g}s", "rise": 2, "fall": 2, **health})
-    return model.Config(
-        listener=(model.ListenerConfig(name="web", bind=("127.0.0.1:0",), pool="ide"),),
-        pool=(model.PoolConfig(name="ide", health=settings, backend=backends),),
+    settings = HealthConfig(**{"type": "http", "interval": f"{INTERVAL:g}s", "rise": 2, "fall": 2, **health})
+    return Config(
+        listener=(ListenerConfig(name="web", bind=("127.0.0.1:0",), pool="ide"),),
+        pool=(PoolConfig(name="ide", health=settings, backend=backends),),
     )
 
 
@@ -216,7 +216,7 @@ async def test_somewhere_else_is_probed(clock):
 
 async def test_one_backend_is_left_alone_and_one_falls_sooner(clock):
     async with hosting(status(500)) as a, hosting(status(200)) as b, hosting(status(200)) as c:
-        own = {"a": {"check": False}, "b": {"health": model.BackendHealthConfig(fall=1)}}
+        own = {"a": {"check": False}, "b": {"health": BackendHealthConfig(fall=1)}}
         settings = config({"a": a.address, "b": b.address, "c": c.address}, own=own)
         async with probing(settings, clock) as site:
             assert (a.visits, site.health("a")) == (0, None)

@@ -14,7 +14,7 @@ from probed import hosting, repeats, says, silent, slow, status
 from websockets.sync.server import serve as serve_websockets
 from websockets.utils import accept_key
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig
 from balancer.config.scalars import Address
 from balancer.health.results import Result
 from balancer.probes.probe import Probe
@@ -22,9 +22,9 @@ from balancer.probes.probe import Probe
 
 def pool(address, backend=(), of=(), **keys):
     """A pool of one backend; ``backend`` and ``of`` are further keys of it and of the pool."""
-    host = model.BackendConfig(**{"name": "host", "address": str(address), **dict(backend)})
-    health = model.HealthConfig(**{"type": "http", "timeout": "20s", **keys})
-    return model.PoolConfig(name="ide", health=health, backend=(host,), **dict(of))
+    host = BackendConfig(**{"name": "host", "address": str(address), **dict(backend)})
+    health = HealthConfig(**{"type": "http", "timeout": "20s", **keys})
+    return PoolConfig(name="ide", health=health, backend=(host,), **dict(of))
 
 
 async def probe(where, /, **keys):

@@ -10,7 +10,7 @@ import pytest
 from harness import Daemon, listener, pool
 from wire import Peer, eventually, get, nobody
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig, PoolConfig
 from balancer.ring.build import build
 
 PASSIVE = {"mode": "on", "consecutive": 3, "failure_rate": 0.0, "clients": 2}
@@ -87,8 +87,8 @@ class Rig:
             pools.append(pool(*addresses, name=name, health=health, **keys))
         fronts = [listener(name, pool=name, mode="tcp" if name == "tcp" else "http") for name in POOLS]
         self.daemon = stack.enter_context(Daemon(folder, listeners=fronts, pool=pools, timeouts={"response": "200ms"}))
-        members = tuple(model.BackendConfig(name=f"host-{n}", address=f"127.0.0.1:{n + 1}") for n in range(2))
-        self.ring = build(model.PoolConfig(name="any", backend=members))
+        members = tuple(BackendConfig(name=f"host-{n}", address=f"127.0.0.1:{n + 1}") for n in range(2))
+        self.ring = build(PoolConfig(name="any", backend=members))
         self._numbers = itertools.count()
 
     def connect(self, name, address="127.0.0.1"):

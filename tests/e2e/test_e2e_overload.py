@@ -9,7 +9,7 @@ from harness import listener, pool
 from scrape import metric
 from wire import PATIENCE, answer, get, nobody
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig, PoolConfig
 from balancer.ring.build import build
 
 UPGRADE = (
@@ -24,8 +24,8 @@ AGREED = (
 )
 
 
-PAIR = model.PoolConfig(
-    name="pair", backend=tuple(model.BackendConfig(name=f"host-{n}", address=f"127.0.0.1:{n + 1}") for n in range(2))
+PAIR = PoolConfig(
+    name="pair", backend=tuple(BackendConfig(name=f"host-{n}", address=f"127.0.0.1:{n + 1}") for n in range(2))
 )
 
 

@@ -7,7 +7,7 @@ import re
 import trio
 import trio.testing
 
-from balancer.config import model
+from balancer.config.pool import HealthConfig
 from balancer.health.results import Result
 from balancer.probes.agent import parse_report
 from balancer.probes.connection import MAX_ANSWER, ProbeFailed
@@ -17,12 +17,12 @@ from balancer.probes.websocket import ask_websocket
 KEY = re.compile(rb"Sec-WebSocket-Key: (\S+)\r\n", re.IGNORECASE)
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _HTTP = [
-    model.HealthConfig(type="http", drain_on_404=True),
-    model.HealthConfig(type="http", expect_body="well"),
-    model.HealthConfig(type="http", method="HEAD"),
-    model.HealthConfig(type="http", expect_status=("404", "5xx")),
+    HealthConfig(type="http", drain_on_404=True),
+    HealthConfig(type="http", expect_body="well"),
+    HealthConfig(type="http", method="HEAD"),
+    HealthConfig(type="http", expect_status=("404", "5xx")),
 ]
-_WEBSOCKET = model.HealthConfig(type="websocket", drain_on_404=True)
+_WEBSOCKET = HealthConfig(type="websocket", drain_on_404=True)
 _WORDS = re.compile(r"[ -~]{1,120}")
 
 

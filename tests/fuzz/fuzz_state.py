@@ -14,8 +14,11 @@ import trio
 import trio.testing
 
 from balancer.admin import requests, server
+from balancer.config.listener import ListenerConfig
 from balancer.config.load import check
-from balancer.config.model import BackendConfig, Config, ListenerConfig, PoolConfig, RingConfig, Section
+from balancer.config.model import Config
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
+from balancer.config.section import Section
 from balancer.control.pools import Pools
 from balancer.errors import Refused
 from balancer.overlay.entries import Entry

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from samples import PLACEMENT, SETTINGS
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
 from balancer.ipc.messages import TO_WORKER, PoolSnapshot, Setup
 from balancer.ipc.placement import placement_of, placement_state
 from balancer.ipc.rings import ring_of, ring_state
@@ -31,10 +31,9 @@ TOKENS = [b"user-%d" % number for number in range(200)]
 
 def ring(settings, count=5):
     backends = [
-        model.BackendConfig(name=f"ide-{n}", address=f"10.0.0.{n + 1}:80", weight=float(1 + n % 3))
-        for n in range(count)
+        BackendConfig(name=f"ide-{n}", address=f"10.0.0.{n + 1}:80", weight=float(1 + n % 3)) for n in range(count)
     ]
-    return build(model.PoolConfig(name="ide", ring=model.RingConfig(**settings), backend=backends))
+    return build(PoolConfig(name="ide", ring=RingConfig(**settings), backend=backends))
 
 
 def sent(state):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config.model import TokenConfig
+from balancer.config.pool import TokenConfig
 from balancer.errors import Refused
 from balancer.migrate.logs.entry import LoggedRequest, seconds
 from balancer.migrate.logs.nginx import parser

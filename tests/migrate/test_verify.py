@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.config.model import BackendConfig, PoolConfig, RingConfig, TokenConfig
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig, TokenConfig
 from balancer.migrate.logs.entry import Change, LoggedRequest, seconds
 from balancer.migrate.verify import Cause, Verifier
 from balancer.pool.digest import Digest

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from balancer.config.certificates import read
-from balancer.config.model import CertificateConfig, TlsConfig
+from balancer.config.listener import CertificateConfig, TlsConfig
 from balancer.config.settings import TlsSettings
 from balancer.net.contexts import ServerContexts
 

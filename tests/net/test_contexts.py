@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.config.certificates import read
-from balancer.config.model import TlsConfig
+from balancer.config.listener import TlsConfig
 from balancer.config.settings import TlsSettings
 from balancer.net.contexts import ServerContexts
 

@@ -9,7 +9,7 @@ from net_rig import drain, passes, running, settle
 from tls_line import BOTH, V12, V13, Line
 
 from balancer.config.certificates import read
-from balancer.config.model import TlsConfig
+from balancer.config.listener import TlsConfig
 from balancer.config.settings import TlsSettings
 from balancer.errors import ProxyError, Source
 from balancer.net.contexts import ServerContexts

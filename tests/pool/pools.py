@@ -1,6 +1,6 @@
 """Pools as the data plane has them, steered as operators steer them."""
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
 from balancer.control.placement import make_placement
 from balancer.overlay.overlay import Overlay
 from balancer.pool.digest import Digest
@@ -14,10 +14,8 @@ NOW = 1_700_000_000.0
 
 def config(names, ring=None, linger=30.0):
     """A pool of backends of weight 1."""
-    backends = [model.BackendConfig(name=name, address=f"10.0.0.{n}:4000") for n, name in enumerate(names, start=1)]
-    return model.PoolConfig(
-        name="ide", ring=model.RingConfig(**(ring or {})), backend=tuple(backends), linger=f"{linger}s"
-    )
+    backends = [BackendConfig(name=name, address=f"10.0.0.{n}:4000") for n, name in enumerate(names, start=1)]
+    return PoolConfig(name="ide", ring=RingConfig(**(ring or {})), backend=tuple(backends), linger=f"{linger}s")
 
 
 def steered(settings, changes=(), ring=None):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import DIGEST, NOW, told
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig, RingConfig
 from balancer.control.placement import make_placement
 from balancer.health.availability import Availability
 from balancer.overlay.overlay import Overlay, SetState
@@ -20,12 +20,9 @@ AVAILABLE, DOWN, POORLY = Availability(), Availability("unhealthy", down=True), 
 
 def settings(**ring):
     backends = [
-        model.BackendConfig(name=name, address=f"10.0.0.{n}:1", backup=name in BACKUPS)
-        for n, name in enumerate(NAMES, 1)
+        BackendConfig(name=name, address=f"10.0.0.{n}:1", backup=name in BACKUPS) for n, name in enumerate(NAMES, 1)
     ]
-    return model.PoolConfig(
-        name="ide", ring=model.RingConfig(**ring), health=model.HealthConfig(type="tcp"), backend=tuple(backends)
-    )
+    return PoolConfig(name="ide", ring=RingConfig(**ring), health=HealthConfig(type="tcp"), backend=tuple(backends))
 
 
 def open_pool(availabilities, states=(), **ring):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import config, steered
 
-from balancer.config import model
 from balancer.config.plain import pool_settings
+from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig, RingConfig
 from balancer.config.settings import BackendTlsSettings
 from balancer.health.availability import Availability
 from balancer.overlay.overlay import SetState
@@ -142,9 +142,9 @@ def calls(work):
 
 def large(number, ring, **more):
     backends = tuple(
-        model.BackendConfig(name=f"h{n}", address=f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}:1") for n in range(number)
+        BackendConfig(name=f"h{n}", address=f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}:1") for n in range(number)
     )
-    settings = model.PoolConfig(name="ide", ring=model.RingConfig(points=16, **ring), backend=backends, **more)
+    settings = PoolConfig(name="ide", ring=RingConfig(points=16, **ring), backend=backends, **more)
     pool = Pool(pool_settings(settings, BackendTlsSettings()), counted(settings))
     pool.share(SharedCounters(memoryview(bytearray(size(1))), 0))
     return pool
@@ -174,7 +174,7 @@ def test_nor_while_one_has_failed_to_connect():
 
 
 def test_the_cost_of_a_decision_is_linear_in_backends_that_are_down():
-    pool = large(1001, {}, health=model.HealthConfig(panic_threshold=0))
+    pool = large(1001, {}, health=HealthConfig(panic_threshold=0))
     pool.update_availability({f"h{n}": Availability(reason="down", down=True) for n in range(1000)})
     assert not pool.panic
     assert next(pool.candidates(b"token", 0.0)).backend.name == "h1000"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config import model
+from balancer.config.pool import HealthConfig
 from balancer.health.availability import Availability
 from balancer.health.ejection import Ejection
 from balancer.health.results import Result, Verdict
@@ -59,7 +59,7 @@ def test_whatever_happens_it_is_out_for_so_long_at_most(events, base, most):
 
 class TestInHealth:
     def health(self, **settings):
-        health = HealthTracker(model.HealthConfig(rise=1, fall=1, **settings))
+        health = HealthTracker(HealthConfig(rise=1, fall=1, **settings))
         health.restore(Verdict.UP, 0.0, "")
         return health
 
@@ -111,7 +111,7 @@ class TestInHealth:
 
     @pytest.mark.parametrize("first", [GOOD, BAD])
     def test_a_new_backend_is_no_return(self, first):
-        health = HealthTracker(model.HealthConfig(slow_start="20s"))
+        health = HealthTracker(HealthConfig(slow_start="20s"))
         assert health.stand(0.0).reason == "not probed yet"
         health.observe(first, 1.0)
         health.stand(1.0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig, BackendHealthConfig, HealthConfig, PoolConfig
 from balancer.health.results import AgentReport, Result, Verdict
 from balancer.health.tracker import HealthTracker, judged_by, probed
 
@@ -21,7 +21,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(rise=st.integers(1, 4), fall=st.integers(1, 4), start=st.sampled_from(list(Verdict)))
     def begin(self, rise, fall, start):
-        self.config = model.HealthConfig(rise=rise, fall=fall, interval="2s", fast_interval="1s", down_interval="5s")
+        self.config = HealthConfig(rise=rise, fall=fall, interval="2s", fast_interval="1s", down_interval="5s")
         self.health = HealthTracker(self.config)
         self.start = start
         self.probes = []
@@ -110,7 +110,7 @@ TestMachine.settings = settings(max_examples=60, stateful_step_count=40)
 @settings(max_examples=60)
 def test_a_host_that_flaps_for_an_hour(up, down, rise, fall, seed):
     """No change comes without its run of probes, and so none sooner than such a run takes."""
-    health = HealthTracker(model.HealthConfig(interval="2s", fast_interval="1s", rise=rise, fall=fall))
+    health = HealthTracker(HealthConfig(interval="2s", fast_interval="1s", rise=rise, fall=fall))
     random, now, history, changes = Random(seed), 0.0, [], []
     while now < 3600:
         history.append(now % (up + down) < up)
@@ -127,7 +127,7 @@ def test_a_host_that_flaps_for_an_hour(up, down, rise, fall, seed):
 
 @pytest.mark.parametrize(("state", "result", "other"), [(Verdict.UP, BAD, GOOD), (Verdict.DOWN, GOOD, BAD)])
 def test_an_odd_probe_now_and_then_changes_nothing(state, result, other):
-    health = HealthTracker(model.HealthConfig(rise=3, fall=3))
+    health = HealthTracker(HealthConfig(rise=3, fall=3))
     health.restore(state, 0.0, "")
     for n in range(1000):
         assert not health.observe(other if n % 3 == 2 else result, float(n))
@@ -138,7 +138,7 @@ def test_an_odd_probe_now_and_then_changes_nothing(state, result, other):
 def test_probes_of_many_hosts_spread(seed):
     """All were probed in one moment; then they fill the interval, and go on filling it."""
     random = Random(seed)
-    hosts = [HealthTracker(model.HealthConfig(interval="10s", jitter=0.1)) for _ in range(200)]
+    hosts = [HealthTracker(HealthConfig(interval="10s", jitter=0.1)) for _ in range(200)]
     due = [0.0] * 200
     for lap in range(4):
         for number, health in enumerate(hosts):
@@ -149,7 +149,7 @@ def test_probes_of_many_hosts_spread(seed):
 
 
 def test_without_jitter_the_pace_is_even():
-    health = HealthTracker(model.HealthConfig(interval="10s", jitter=0.0))
+    health = HealthTracker(HealthConfig(interval="10s", jitter=0.0))
     health.observe(GOOD, 0.0)
     health.observe(GOOD, 1.0)
     assert health.delay(Random(1)) == 10.0
@@ -157,11 +157,11 @@ def test_without_jitter_the_pace_is_even():
 
 def test_one_probe_decides_about_a_new_backend_and_none_about_a_known_one():
     for result, state in [(GOOD, Verdict.UP), (BAD, Verdict.DOWN)]:
-        health = HealthTracker(model.HealthConfig(rise=5, fall=5))
+        health = HealthTracker(HealthConfig(rise=5, fall=5))
         assert health.stand(0.0).reason == "not probed yet"
         assert health.observe(result, 7.0)
         assert (health.state, health.since) == (state, 7.0)
-    health = HealthTracker(model.HealthConfig(rise=2, fall=3))
+    health = HealthTracker(HealthConfig(rise=2, fall=3))
     health.restore(Verdict.UP, -1000.0, "200")
     assert health.stand(0.0).clear
     assert [health.observe(BAD, float(n)) for n in range(3)] == [False, False, True]
@@ -170,7 +170,7 @@ def test_one_probe_decides_about_a_new_backend_and_none_about_a_known_one():
 
 @pytest.mark.parametrize("requested_state", ["degraded", "drain"])
 def test_a_wish_is_no_illness_and_lasts_until_the_next_good_answer(requested_state):
-    health = HealthTracker(model.HealthConfig(fall=2))
+    health = HealthTracker(HealthConfig(fall=2))
     health.observe(Result(True, "200", requested_state), 1.0)
     assert (health.state, health.stand(0.0).reason, health.stand(0.0).clear) == (Verdict.UP, "", False)
     assert health.stand(0.0).unwilling(tunnels=False) == REQUESTED_STATES[requested_state]
@@ -183,7 +183,7 @@ def test_a_wish_is_no_illness_and_lasts_until_the_next_good_answer(requested_sta
 
 
 def test_what_an_agent_says():
-    health = HealthTracker(model.HealthConfig())
+    health = HealthTracker(HealthConfig())
     health.observe(Result(True, "200", "degraded"), 1.0)
     health.heed(AgentReport(mode="maint"))
     assert health.stand(0.0).unwilling(tunnels=True) == "asks for maintenance"
@@ -201,15 +201,15 @@ def test_what_an_agent_says():
 
 
 def test_a_backend_may_be_judged_at_a_pace_of_its_own():
-    own = model.BackendHealthConfig(interval="9s", fall=1)
+    own = BackendHealthConfig(interval="9s", fall=1)
     backends = (
-        model.BackendConfig(name="a", address="10.0.0.1:1", health=own),
-        model.BackendConfig(name="b", address="10.0.0.2:1"),
-        model.BackendConfig(name="c", address="10.0.0.3:1", check=False),
+        BackendConfig(name="a", address="10.0.0.1:1", health=own),
+        BackendConfig(name="b", address="10.0.0.2:1"),
+        BackendConfig(name="c", address="10.0.0.3:1", check=False),
     )
-    pool = model.PoolConfig(name="ide", health=model.HealthConfig(type="tcp", path="/x", rise=4), backend=backends)
+    pool = PoolConfig(name="ide", health=HealthConfig(type="tcp", path="/x", rise=4), backend=backends)
     a = judged_by(pool, "a")
     assert (a.interval, a.fall, a.rise, a.path) == (9.0, 1, 4, "/x")
     assert judged_by(pool, "b") == judged_by(pool, "added at run time") == pool.health
     assert probed(pool, "abcd") == ["a", "b", "d"]
-    assert not probed(pool.model_copy(update={"health": model.HealthConfig()}), ["a"])
+    assert not probed(pool.model_copy(update={"health": HealthConfig()}), ["a"])

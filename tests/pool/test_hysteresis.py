@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from pools import config, steered
 
-from balancer.config import model
+from balancer.config.pool import HealthConfig
 from balancer.health.outliers import Outliers
 from balancer.health.results import Result, Verdict
 from balancer.health.tracker import HealthTracker
@@ -33,7 +33,7 @@ class World:
     """A pool, its health, and users who open and close tabs. The host a lives for ``up`` seconds at a time."""
 
     def __init__(self, up, down, **health):
-        self.settings = config(NAMES).model_copy(update={"health": model.HealthConfig(**{**HEALTH, **health})})
+        self.settings = config(NAMES).model_copy(update={"health": HealthConfig(**{**HEALTH, **health})})
         self.up, self.down, self.random, self.now = up, down, Random(1), 0.0
         self.placement = cache(lambda weights: steered(self.settings, ring=build(self.settings, dict(weights))))
         self.pool = Pool(self.settings, self.placement(tuple((name, 1.0) for name in NAMES)))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.config import model
+from balancer.config.pool import HealthConfig
 from balancer.health.outliers import Outliers
 from balancer.health.results import Verdict
 from balancer.health.tally import KEPT, Tally
@@ -35,7 +35,7 @@ class Ward:
 
     def __init__(self, names=NAMES, **passive):
         passive = {"mode": "on", "consecutive": 5, "failure_rate": 0.5, "interval": "10s", "clients": 3, **passive}
-        config = model.HealthConfig(type="tcp", ejection_time="30s", max_ejection_time="5m", passive=passive)
+        config = HealthConfig(type="tcp", ejection_time="30s", max_ejection_time="5m", passive=passive)
         self.outliers = Outliers(config)
         self.healths = {name: HealthTracker(config) for name in names}
         for health in self.healths.values():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import config, steered, told
 
-from balancer.config import model
+from balancer.config.pool import HealthConfig
 from balancer.health.availability import AVAILABLE, UNKNOWN, Availability
 from balancer.health.panic import healthy_share
 from balancer.overlay.overlay import SetState
@@ -21,7 +21,7 @@ DEGRADED, DRAIN = Availability(requested_state="degraded"), Availability(request
 
 def open_pool(threshold=0.5, changes=(), weights=None):
     settings = config(NAMES)
-    settings = settings.model_copy(update={"health": model.HealthConfig(panic_threshold=threshold)})
+    settings = settings.model_copy(update={"health": HealthConfig(panic_threshold=threshold)})
     return Pool(settings, steered(settings, changes, build(settings, weights) if weights else None))
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import config, steered, told
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig
 from balancer.pool.pool import Pool
 from balancer.pool.selection import FULL
 from balancer.ring.build import build
@@ -50,7 +50,7 @@ class TestLimits:
 
     def test_each_backend_may_have_its_own(self):
         backends = tuple(
-            model.BackendConfig(name=name, address=f"10.0.0.1:{port}", max_connections=limit)
+            BackendConfig(name=name, address=f"10.0.0.1:{port}", max_connections=limit)
             for port, (name, limit) in enumerate(zip(NAMES, (None, 0, 5), strict=True), start=1)
         )
         pool, _ = workers(max_connections=2, backend=backends)

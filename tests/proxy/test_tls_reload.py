@@ -6,7 +6,7 @@ import trio
 from certificates import certificate
 from proxy_rig import Records, a_board
 
-from balancer.config import model
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
 from balancer.config.scalars import Address
 from balancer.config.settings import (
     BackendSettings,
@@ -47,10 +47,10 @@ class Site:
         self.number += 1
         names = "abcd"
         ring = build(
-            model.PoolConfig(
+            PoolConfig(
                 name="ide",
-                ring=model.RingConfig(**(ring or {})),
-                backend=tuple(model.BackendConfig(name=name, address="127.0.0.1:9") for name in names),
+                ring=RingConfig(**(ring or {})),
+                backend=tuple(BackendConfig(name=name, address="127.0.0.1:9") for name in names),
             )
         )
         placement = Placement(

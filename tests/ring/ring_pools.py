@@ -1,6 +1,6 @@
 """Pools to build rings from."""
 
-from balancer.config.model import BackendConfig, PoolConfig, RingConfig
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
 
 ALGORITHMS = {
     "ring": {"algorithm": "ring"},

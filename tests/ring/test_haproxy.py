@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ring_pools import TOKENS
 
-from balancer.config.model import BackendConfig, PoolConfig, RingConfig
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
 from balancer.errors import Refused
 from balancer.ring.build import build
 from balancer.ring.haproxy import server_ids

@@ -3,7 +3,7 @@
 import pytest
 from ring_pools import pool
 
-from balancer.config.model import RingConfig
+from balancer.config.pool import RingConfig
 from balancer.ring.build import build
 
 HOSTS = [f"host-{number:02}" for number in range(20)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ring_pools import TOKENS, pool
 from uhashring import HashRing
 
-from balancer.config.model import BackendConfig, PoolConfig, RingConfig
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
 from balancer.errors import Refused
 from balancer.ring.build import build
 from balancer.ring.points import nginx_points

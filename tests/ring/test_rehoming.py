@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balancer.config.model import BackendConfig, HashingConfig, PoolConfig, RingConfig
+from balancer.config.pool import BackendConfig, HashingConfig, PoolConfig, RingConfig
 from balancer.ring.build import build
 from balancer.ring.plan import plan
 

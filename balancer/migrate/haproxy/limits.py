@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from balancer.config.model import MAX_CONNECTIONS
+from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import milliseconds, number
 from balancer.migrate.haproxy.server import HaproxyServer

@@ -7,8 +7,8 @@ become several.
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
-from balancer.config.model import MAX_CONNECTIONS
 from balancer.config.scalars import shown
+from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.acl import KEYS, Match
 from balancer.migrate.haproxy.bind import Bind
 from balancer.migrate.haproxy.proxy import Proxy

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from balancer.config.model import MAX_CONNECTIONS
 from balancer.config.scalars import shown
+from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.bind import OPTIONS, Bases
 from balancer.migrate.haproxy.known_global import KEYWORDS, meaning
 from balancer.migrate.haproxy.proxy import Proxy

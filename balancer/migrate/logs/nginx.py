@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
-from balancer.config.model import TokenConfig
+from balancer.config.pool import TokenConfig
 from balancer.config.scalars import shown
 from balancer.errors import Refused
 from balancer.migrate.logs.entry import Change, LoggedRequest, Parse, iso_seconds, request_target, seconds

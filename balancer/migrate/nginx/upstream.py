@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from balancer.config.model import MAX_CONNECTIONS
 from balancer.config.scalars import shown
+from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.names import own_name
 from balancer.migrate.nginx.scalars import host_and_port, is_address, joined, milliseconds, number
 from balancer.migrate.nginx.source import Directive
