@@ -16,6 +16,7 @@ import trio
 
 from balancer.config.listener import ListenerConfig
 from balancer.config.model import Config
+from balancer.config.named_files import NamedFiles
 from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig, RingConfig
 from balancer.config.scalars import Address
 from balancer.control.active_config import ActiveConfig
@@ -67,10 +68,11 @@ async def _measure(config: Config, seconds: float) -> tuple[int, int, float, flo
     with tempfile.TemporaryDirectory() as folder:
         events = Events(time.time)
         pools = Pools(config, Journal(Path(folder)), time.time)
-        active = ActiveConfig(1, time.time(), config, {}, {}, {}, {}, 0, "info")
-        monitor = OutlierMonitor(pools, WorkerRegistry(pools.states, active, b"", {}), events)
+        active = ActiveConfig(1, time.time(), config, NamedFiles(), {}, {}, 0, "info")
+        registry = WorkerRegistry(pools.states, active, b"", {})
+        monitor = OutlierMonitor(pools, registry, events)
         async with trio.open_nursery() as nursery:
-            await nursery.start(Prober(pools, monitor, events, None, Random()).run)
+            await nursery.start(Prober(pools, registry, monitor, events, None, Random()).run)
             checks = pools.get("ide").checks.values()
             before = sum(each.passed + each.failed for each in checks)
             clock, processor = time.perf_counter(), time.process_time()

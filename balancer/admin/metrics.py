@@ -288,7 +288,7 @@ def _certificates(active: ActiveConfig) -> Iterator[tuple[str, str, float]]:
     """Yield listener, file and expiry of every certificate."""
     for listener in active.config.listener:
         files = listener.tls.certificates if listener.tls else ()
-        for certificate, pem in zip(files, active.certificates.get(listener.name, ()), strict=True):
+        for certificate, pem in zip(files, active.files.certificates.get(listener.name, ()), strict=True):
             yield listener.name, str(certificate.cert), describe_pem(certificate.cert, pem.cert).not_after
 
 

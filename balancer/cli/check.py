@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from balancer.cli.tables import paint
-from balancer.config.load import Report, check
+from balancer.config.load import Report
 from balancer.config.model import Config
 from balancer.config.plain import decodes
+from balancer.control.certificates import check
 from balancer.errors import Problem
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from balancer.config.load import check
+from balancer.control.certificates import check
 from balancer.errors import ConfigError
 from balancer.migrate.haproxy.importer import import_haproxy
 from balancer.migrate.nginx.importer import import_nginx

@@ -5,7 +5,7 @@ signed is still accepted, so that secrets can be replaced on several balancers o
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -46,22 +46,23 @@ def read_secrets(path: Path) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def findings(config: Config) -> Iterator[Finding]:
-    """Yield what is wrong with the file that ``key_file`` names."""
-    if config.key_file is None:
-        return
+def read(config: Config) -> tuple[tuple[bytes, ...], list[Finding]]:
+    """Return the secrets in the file that ``key_file`` names, and what is wrong with it."""
+    path = config.key_file
+    if path is None:
+        return (), []
     try:
-        secrets = read_secrets(config.key_file)
-        mode = config.key_file.stat().st_mode
+        secrets = read_secrets(path)
+        mode = path.stat().st_mode
     except (ValueError, OSError) as error:
-        yield Finding(("key_file",), str(error))
-        return
-    name = shown(str(config.key_file), limit=4096)
+        return (), [Finding(("key_file",), str(error))]
+    name, found = shown(str(path), limit=4096), []
     if any(len(set(secret)) == 1 for secret in secrets):
-        yield Finding(("key_file",), f"{name} can be guessed; make it with `openssl rand -hex 32`")
+        found.append(Finding(("key_file",), f"{name} can be guessed; make it with `openssl rand -hex 32`"))
     if mode & 0o007:
         message = f"{name} can be read by every user of this machine: chmod o= it"
-        yield Finding(("key_file",), message, warning=True)
+        found.append(Finding(("key_file",), message, warning=True))
+    return secrets, found
 
 
 def derive(secret: bytes, purpose: str) -> bytes:

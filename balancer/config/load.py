@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from balancer.config import certificates, key_file, messages, rules
+from balancer.config import messages, rules
 from balancer.config.finding import Finding, Key
 from balancer.config.locate import lines, nearest
 from balancer.config.model import Config
+from balancer.config.named_files import FileReader, NamedFiles
 from balancer.config.repeated import repeated
 from balancer.config.salvage import repair
 from balancer.config.scalars import shown
@@ -24,6 +25,21 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
+class Source:
+    """A file and the lines of its keys."""
+
+    path: Path
+    document: dict[str, Any]
+    lines: dict[Key, int]
+
+    def problem(self, finding: Finding) -> Problem:
+        """Return a finding with its file and line."""
+        other = f" (see line {nearest(self.lines, finding.twin)})" if finding.twin else ""
+        key = " > ".join(_label(self.document, finding.key))
+        return Problem(str(self.path), nearest(self.lines, finding.key), key, finding.message + other)
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of checking a file; ``config`` is None if there are ``problems``."""
 
@@ -31,6 +47,10 @@ class Report:
     problems: list[Problem]
     warnings: list[Problem]
     """Legal but suspicious."""
+    files: NamedFiles | None = None
+    """What is in the files that it names; None if there are problems."""
+    source: Source | None = None
+    """None for a file that is not TOML."""
 
 
 def load(path: Path, now: float) -> Config:
@@ -92,20 +112,16 @@ def _validate(path: Path, text: str, document: dict[str, Any], now: float) -> Re
         repair(repaired, [each.key for each in found])
         config = Config.model_validate(repaired, context=context)
     broken = [each.key for each in found]
-    beyond = chain(rules.findings(config), key_file.findings(config), certificates.findings(config, now))
+    reader = FileReader(config, now)
+    files = reader.read()
+    beyond = chain(rules.findings(config), reader.findings)
     found += [each for each in beyond if not any(each.depends_on(key) for key in broken)]
 
-    where = lines(text)
-    found.sort(key=lambda each: nearest(where, each.key) or len(text))
-    problems = [_problem(path, document, where, each) for each in found if not each.warning]
-    warnings = [_problem(path, document, where, each) for each in found if each.warning]
-    return Report(None if problems else config, problems, warnings)
-
-
-def _problem(path: Path, document: dict[str, Any], where: dict[Key, int], finding: Finding) -> Problem:
-    other = f" (see line {nearest(where, finding.twin)})" if finding.twin else ""
-    line = nearest(where, finding.key)
-    return Problem(str(path), line, " > ".join(_label(document, finding.key)), finding.message + other)
+    source = Source(path, document, lines(text))
+    found.sort(key=lambda each: nearest(source.lines, each.key) or len(text))
+    problems = [source.problem(each) for each in found if not each.warning]
+    warnings = [source.problem(each) for each in found if each.warning]
+    return Report(None if problems else config, problems, warnings, None if problems else files, source)
 
 
 def _label(document: object, key: Key) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """A certificate chain and its key as bytes. Serving them needs no library that parses certificates."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -11,3 +12,18 @@ class Pem:
     key: bytes = field(repr=False)
     names: tuple[str, ...]
     """DNS names and IP addresses of the leaf, in lower case."""
+    algorithm: str = ""
+    """Object identifier of the key's algorithm, such as that of RSA."""
+
+
+def by_name(certificates: Sequence[Pem]) -> dict[str, tuple[Pem, ...]]:
+    """Return the certificates to choose from for each name: the first of each algorithm, wildcards last."""
+    found: dict[str, dict[str, Pem]] = {}
+    for certificate in certificates:
+        for name in certificate.names:
+            found.setdefault(name, {}).setdefault(certificate.algorithm, certificate)
+    wild = {name: dict(chosen) for name, chosen in found.items() if name.startswith("*.")}
+    for name, chosen in found.items():
+        for algorithm, certificate in wild.get("*." + name.partition(".")[2], {}).items():
+            chosen.setdefault(algorithm, certificate)
+    return {name: tuple(chosen.values()) for name, chosen in found.items()}

@@ -1,25 +1,25 @@
 """The active configuration, and how it outlives the control process.
 
-It is kept in memory that the supervisor holds (memfd_create(2)), with the certificates as they were read: a control
-process that is started again goes on with what was active, whatever has become of the files meanwhile.
+It is kept in memory that the supervisor holds (memfd_create(2)), with the contents of the files that it names. So a
+control process that is started again goes on with what was active, whatever has become of the files meanwhile.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 from pydantic import ValidationError
 
 from balancer.config.model import Config
-from balancer.config.pem import Pem
+from balancer.config.named_files import NamedFiles
 from balancer.config.plain import worker_settings
 from balancer.config.scalars import Level
-from balancer.config.settings import BackendTlsSettings, WorkerSettings
+from balancer.config.settings import WorkerSettings
 
 logger = logging.getLogger("balancer.state")
 
-FORMAT = 1
+FORMAT = 2
 """Version of the saved form."""
 
 
@@ -32,10 +32,8 @@ class ActiveConfig:
     since: float
     """Unix time."""
     config: Config
-    certificates: Mapping[str, tuple[Pem, ...]]
-    """Certificates of each TLS listener, in the order of the configuration."""
-    backend_tls: Mapping[str, BackendTlsSettings]
-    """TLS settings of each pool that uses TLS to its backends."""
+    files: NamedFiles
+    """What was in the files that it names."""
     keys: Mapping[str, tuple[str, ...]]
     """Keys of the sockets of each listener."""
     bound: Mapping[str, tuple[str, ...]]
@@ -44,12 +42,10 @@ class ActiveConfig:
     """The version of the supervisor's sockets that belongs to it."""
     level: Level
     """Log level."""
-    secrets: tuple[bytes, ...] = field(default=(), repr=False)
-    """The secret of the daemon, and the previous one; without any, the digest key is used."""
 
     def settings(self, slots: Mapping[str, int]) -> WorkerSettings:
         """Return the part that workers need; ``slots`` are the listeners' slots among the shared counters."""
-        return worker_settings(self.config, self.certificates, self.backend_tls, self.keys, slots)
+        return worker_settings(self.config, self.files.certificates, self.files.backend_tls, self.keys, slots)
 
 
 class _SavedConfig(msgspec.Struct):
@@ -59,15 +55,13 @@ class _SavedConfig(msgspec.Struct):
     generation: int
     since: float
     config: str
-    certificates: dict[str, tuple[Pem, ...]]
-    backend_tls: dict[str, BackendTlsSettings]
+    files: NamedFiles
     keys: dict[str, tuple[str, ...]]
     bound: dict[str, tuple[str, ...]]
     sockets: int
     level: Level
     began: float
     lame: bool = False
-    secrets: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,15 +90,13 @@ def dump(remembered: Remembered) -> bytes:
             active.generation,
             active.since,
             active.config.model_dump_json(round_trip=True),
-            dict(active.certificates),
-            dict(active.backend_tls),
+            active.files,
             dict(active.keys),
             dict(active.bound),
             active.sockets,
             active.level,
             remembered.began,
             remembered.lame,
-            active.secrets,
         )
     )
 
@@ -126,12 +118,10 @@ def load(data: bytes | None) -> Remembered | None:
         saved.generation,
         saved.since,
         config,
-        saved.certificates,
-        saved.backend_tls,
+        saved.files,
         saved.keys,
         saved.bound,
         saved.sockets,
         saved.level,
-        saved.secrets,
     )
     return Remembered(active, saved.folder, saved.started, saved.began, saved.lame)

@@ -5,13 +5,11 @@ the last good ones stay.
 """
 
 import logging
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import trio
 
-from balancer.config.certificates import findings
 from balancer.config.model import Config
 from balancer.control.activation import Activation
 from balancer.control.certificates import read_certificates, refuse_outdated
@@ -60,18 +58,16 @@ class CertificateWatch:
     async def _renew(self) -> None:
         active = self._registry.active
         try:
-            invalid = [each for each in findings(active.config, time.time()) if not each.warning]
-            if invalid:
-                raise Refused("; ".join(each.message for each in invalid))
             certificates = await trio.to_thread.run_sync(read_certificates, active.config)
-            refuse_outdated(active.config, active.certificates, certificates)
-            self._activation.reserve(replace(active, certificates=certificates))
+            refuse_outdated(active.config, active.files.certificates, certificates)
+            renewed = replace(active, files=replace(active.files, certificates=certificates))
+            self._activation.reserve(renewed)
         except Refused as error:
             logger.error("certificates have changed and are not taken, the last good ones stay: %s", error)
             self._events.emit("certificate", f"not taken, the last good ones stay: {error}", ok=False)
             return
-        if certificates != active.certificates:
-            self._activation.activate(replace(active, certificates=certificates))
+        if renewed != active:
+            self._activation.activate(renewed)
             logger.info("certificates have changed and are active")
             self._events.emit("certificate", "new certificates are active", ok=True)
 

@@ -1,55 +1,42 @@
-"""Read certificates and secrets once, in control, so that all workers use the same, also a worker that starts later."""
+"""Certificates as the daemon serves them: what OpenSSL refuses, found before anything depends on it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from ssl import SSLError
 
-from balancer.config import key_file
-from balancer.config.certificates import describe_pem, read
-from balancer.config.listener import CertificateConfig
+from balancer.config import load
+from balancer.config.certificates import describe_pem, file_name
+from balancer.config.finding import Finding, Key
+from balancer.config.load import Report
 from balancer.config.model import Config
+from balancer.config.named_files import Certificates, FileReader, NamedFiles
 from balancer.config.pem import Pem
 from balancer.config.settings import BackendTlsSettings, TlsSettings
 from balancer.errors import Refused
 from balancer.net.contexts import ServerContexts, client_context
-from balancer.probes.tls_files import read_backend_tls
-
-Certificates = Mapping[str, tuple[Pem, ...]]
-"""Certificates of each TLS listener, in their order."""
 
 
-def read_certificates(config: Config) -> dict[str, tuple[Pem, ...]]:
+def check(path: Path, now: float) -> Report:
+    """Report on a configuration file as ``config.load.check`` does, and on what OpenSSL refuses of its certificates."""
+    report = load.check(path, now)
+    if report.config is None or report.files is None or report.source is None:
+        return report
+    refused = [*_unserved(report.config, report.files.certificates), *_unusable(report.config, report.files)]
+    if not refused:
+        return report
+    problems = [report.source.problem(each) for each in refused]
+    return replace(report, config=None, files=None, problems=problems)
+
+
+def read_certificates(config: Config) -> Certificates:
     """Return the certificates of all listeners. Raise ``Refused`` for files that cannot be served."""
-    found = {}
-    for listener in config.listener:
-        if listener.tls is not None:
-            try:
-                found[listener.name] = read(listener.tls)
-                ServerContexts(TlsSettings(found[listener.name], listener.tls.min_version))
-            except (ValueError, OSError) as error:
-                raise Refused(f'listener "{listener.name}": {error}') from None
-    return found
-
-
-def read_secrets(config: Config) -> tuple[bytes, ...]:
-    """Return what is in ``key_file``, nothing if there is none. Raise ``Refused`` for a file that cannot be used."""
-    if config.key_file is None:
-        return ()
-    try:
-        return key_file.read_secrets(config.key_file)
-    except ValueError as error:
-        raise Refused(f"key_file: {error}") from None
-
-
-def read_backend_certificates(config: Config) -> dict[str, BackendTlsSettings]:
-    """Return the TLS settings of pools that use TLS. Raise ``Refused`` for files that cannot be used."""
-    found = {}
-    for pool in config.pool:
-        if pool.tls.enabled:
-            try:
-                found[pool.name] = read_backend_tls(pool.tls, enabled=True)
-                client_context(found[pool.name])
-            except OSError as error:
-                raise Refused(f'pool "{pool.name}", tls: {error}') from None
+    reader = FileReader(config, time.time())
+    found = reader.certificates()
+    invalid = [each for each in reader.findings if not each.warning] or [*_unserved(config, found)]
+    if invalid:
+        raise Refused("; ".join(each.message for each in invalid))
     return found
 
 
@@ -57,13 +44,52 @@ def refuse_outdated(config: Config, old: Certificates, new: Certificates) -> Non
     """Raise ``Refused`` if an expired certificate would replace a valid one."""
     now = time.time()
 
-    def in_date(certificate: CertificateConfig, pem: Pem) -> bool:
-        about = describe_pem(certificate.cert, pem.cert)
+    def in_date(path: Path, pem: Pem) -> bool:
+        about = describe_pem(path, pem.cert)
         return about.not_before <= now <= about.not_after
 
     for listener in config.listener:
         named = listener.tls.certificates if listener.tls else ()
         pairs = zip(named, old.get(listener.name, ()), new.get(listener.name, ()), strict=True)
         for certificate, before, after in pairs:
-            if in_date(certificate, before) and not in_date(certificate, after):
+            if in_date(certificate.cert, before) and not in_date(certificate.cert, after):
                 raise Refused(f'listener "{listener.name}": {certificate.cert} is out of date')
+
+
+def _unserved(config: Config, certificates: Certificates) -> Iterator[Finding]:
+    for i, listener in enumerate(config.listener):
+        if listener.tls is None:
+            continue
+        at: Key = ("listener", i, "tls", "certificates")
+        refused = False
+        for j, (pair, pem) in enumerate(zip(listener.tls.certificates, certificates[listener.name], strict=True)):
+            try:
+                ServerContexts(TlsSettings((pem,), listener.tls.min_version))
+            except OSError as error:
+                refused = True
+                yield Finding((*at, j), f"OpenSSL refuses {file_name(pair.cert)}: {_reason(error)}")
+        if not refused:
+            try:
+                ServerContexts(TlsSettings(certificates[listener.name], listener.tls.min_version))
+            except OSError as error:
+                yield Finding(at, f"OpenSSL refuses these certificates together: {_reason(error)}")
+
+
+def _unusable(config: Config, files: NamedFiles) -> Iterator[Finding]:
+    for i, pool in enumerate(config.pool):
+        traffic, probes = files.backend_tls.get(pool.name), files.probe_tls.get(pool.name)
+        found: dict[Key, BackendTlsSettings | None] = {("pool", i, "tls"): traffic}
+        if probes != traffic:
+            found["pool", i, "health", "tls"] = probes
+        for at, tls in found.items():
+            try:
+                if tls is not None:
+                    client_context(tls)
+            except OSError as error:
+                yield Finding(at, f"OpenSSL refuses its certificates: {_reason(error)}")
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, SSLError):
+        return (error.reason or "unknown reason").lower().replace("_", " ")
+    return error.strerror or str(error)

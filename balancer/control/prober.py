@@ -19,6 +19,7 @@ from balancer.control.events import Events
 from balancer.control.outlier_monitor import OutlierMonitor
 from balancer.control.pool_state import BackendState, PoolState
 from balancer.control.pools import Pools
+from balancer.control.worker_registry import WorkerRegistry
 from balancer.health.availability import AVAILABLE
 from balancer.health.results import Result, Verdict
 from balancer.health.tracker import HealthTracker, judged_by, probed, spread
@@ -63,6 +64,7 @@ class Prober:
     def __init__(
         self,
         pools: Pools,
+        registry: WorkerRegistry,
         monitor: OutlierMonitor,
         events: Events,
         file: HealthFile | None,
@@ -70,6 +72,7 @@ class Prober:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._pools = pools
+        self._registry = registry
         self._events = events
         self._file = file
         self._random = random
@@ -106,9 +109,10 @@ class Prober:
         for name, pool_state in self._pools.states.items():
             if pool_state.config.health.type == "off":
                 continue
+            config, tls = pool_state.config, self._registry.active.files.probe_tls.get(name)
             known = self._probes.get(name)
-            if known is None or (known.config is not pool_state.config and known.config != pool_state.config):
-                self._probes[name] = Probe(pool_state.config)
+            if known is None or (known.config is not config and known.config != config) or known.tls != tls:
+                self._probes[name] = Probe(config, tls)
             names = probed(pool_state.config, pool_state.backends)
             present |= {pool_state.backends[each]: name for each in names}
         for backend in self._watched.keys() - present.keys():  # first: another of the same name may be there by now

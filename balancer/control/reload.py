@@ -16,12 +16,12 @@ from typing import Protocol
 import trio
 
 from balancer.config.difference import Difference, differences
-from balancer.config.load import check
 from balancer.config.model import Config
+from balancer.config.named_files import NamedFiles
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
-from balancer.control.certificates import read_backend_certificates, read_certificates, read_secrets
+from balancer.control.certificates import check
 from balancer.control.deadlines import CutAfter, default_cut
 from balancer.control.events import Events
 from balancer.control.placement_controller import PlacementController
@@ -114,9 +114,7 @@ class Reloader:
 
     async def preview(self) -> Changes:
         """Return what a reload would change. Raise ``ConfigError`` or ``Refused`` for a file that would be refused."""
-        config, warnings = await self._read()
-        await trio.to_thread.run_sync(read_certificates, config)
-        await trio.to_thread.run_sync(read_backend_certificates, config)
+        config, _, warnings = await self._read()
         return await self._changes(config, warnings)
 
     async def reload(self, who: str) -> Changes:
@@ -135,21 +133,20 @@ class Reloader:
             return changes
 
     async def _reload(self, who: str) -> Changes:
-        config, warnings = await self._read()
+        config, files, warnings = await self._read()
         before = self._registry.active
         if config.state_dir != before.config.state_dir:
             raise Refused(
                 "state_dir cannot change while the daemon runs: stop it, move the folder, change the file, start it"
             )
-        certificates = await trio.to_thread.run_sync(read_certificates, config)
-        backend_tls = await trio.to_thread.run_sync(read_backend_certificates, config)
         changes = await self._changes(config, warnings)
         bound = await self._supervisor.want(addresses_of(config), workers_of(config))
-        secrets = await trio.to_thread.run_sync(read_secrets, config) or (self._controller.pools.journal.secret(),)
+        if not files.secrets:
+            files = replace(files, secrets=(self._controller.pools.journal.secret(),))
         level = before.level if config.log.level == before.config.log.level else config.log.level
         now, keys, generation = time.time(), socket_keys(config), before.generation + 1
         sockets = before.sockets
-        active = ActiveConfig(generation, now, config, certificates, backend_tls, keys, bound, sockets, level, secrets)
+        active = ActiveConfig(generation, now, config, files, keys, bound, sockets, level)
         async with self._controller.alone():
             try:
                 self._activation.reserve(active)
@@ -183,11 +180,11 @@ class Reloader:
 
         return activate
 
-    async def _read(self) -> tuple[Config, list[Problem]]:
+    async def _read(self) -> tuple[Config, NamedFiles, list[Problem]]:
         report = await trio.to_thread.run_sync(check, self._path, time.time())
-        if report.config is None:
+        if report.config is None or report.files is None:
             raise ConfigError(report.problems)
-        return report.config, report.warnings
+        return report.config, report.files, report.warnings
 
     async def _changes(self, config: Config, warnings: list[Problem]) -> Changes:
         old = self._registry.active.config

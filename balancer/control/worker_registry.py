@@ -93,7 +93,7 @@ class WorkerRegistry:
     @property
     def keys(self) -> KeySettings:
         """The keys of the active secrets."""
-        return derive_keys(self.active.secrets or (self._secret,), self._secret)
+        return derive_keys(self.active.files.secrets or (self._secret,), self._secret)
 
     async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
         """Serve a worker's link until it ends."""

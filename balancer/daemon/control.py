@@ -27,12 +27,11 @@ from balancer.admin.api import AdminApi
 from balancer.admin.listener_set import AdminListeners
 from balancer.admin.listeners import open_listeners
 from balancer.admin.services import Services
-from balancer.config.load import check
 from balancer.control import active_config, saved_counters
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch
-from balancer.control.certificates import read_backend_certificates, read_certificates, read_secrets
+from balancer.control.certificates import check
 from balancer.control.clock import Clock
 from balancer.control.events import Events
 from balancer.control.evictions import Evictions
@@ -114,9 +113,10 @@ class Control:
             self._nursery.start_soon(self._obey)
             self._nursery.start_soon(self._beat)
             active, folder = await self._begin()
-            secret = active.secrets[0] if active.secrets else None
+            secret = active.files.secrets[0] if active.files.secrets else None
             journal = await _retry_while_in_use(lambda: _soon(lambda: Journal(Path(folder), secret)))
-            active = active if active.secrets else replace(active, secrets=(journal.secret(),))
+            if not active.files.secrets:
+                active = replace(active, files=replace(active.files, secrets=(journal.secret(),)))
             if self._discard_newer:
                 journal.discard_newer()
             try:
@@ -135,7 +135,7 @@ class Control:
             start_logs(os.environ, active.level, active.config.log.format)
             return await self._resume(active), folder
         report = check(self._path, time.time())
-        if report.config is None:
+        if report.config is None or report.files is None:
             raise ConfigError(report.problems)
         config = report.config
         start_logs(os.environ, config.log.level, config.log.format)
@@ -143,14 +143,12 @@ class Control:
             logger.warning("%s", warning)
         check_target(config.log.access)
         folder = str(config.state_dir) if config.state_dir is not None else tempfile.mkdtemp(prefix="balancer-")
-        certificates, backend_tls = read_certificates(config), read_backend_certificates(config)
         workers = workers_of(config)
         bound = await _retry_while_in_use(lambda: self._supervisor.want(addresses_of(config), workers))
         sockets = await self._supervisor.commit(config)
         warn_of_descriptors(config)
         keys, level = socket_keys(config), config.log.level
-        secrets = read_secrets(config)
-        active = ActiveConfig(1, time.time(), config, certificates, backend_tls, keys, bound, sockets, level, secrets)
+        active = ActiveConfig(1, time.time(), config, report.files, keys, bound, sockets, level)
         return active, folder
 
     async def _resume(self, active: ActiveConfig) -> ActiveConfig:
@@ -173,7 +171,7 @@ class Control:
         saved_counters.restore(saved, pools.states, evictions)
         counters = saved_counters.CounterFile(self._counters, registry, pools.states, evictions)
         monitor = OutlierMonitor(pools, registry, events)
-        prober = Prober(pools, monitor, events, HealthFile(journal.folder), Random())
+        prober = Prober(pools, registry, monitor, events, HealthFile(journal.folder), Random())
         plans = Plans(pools, controller, clock)
         activation = Activation(registry, self._memory, events, str(journal.folder), lifecycle)
         reloading = trio.Lock()

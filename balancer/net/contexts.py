@@ -1,7 +1,9 @@
-"""TLS contexts: one per certificate of a listener, chosen by the name the client asks for; one for a pool.
+"""TLS contexts: those of a listener, chosen by the name the client asks for; one for a pool.
 
-Matching follows RFC 6125, 6.4: names compare without case, and ``*.example.com`` stands for exactly one label. An exact
-name wins over a wildcard; an unknown name, or none at all, gets the first certificate, as with haproxy and nginx.
+Matching follows RFC 6125, 6.4: names compare without case, and ``*.example.com`` stands for exactly one label. A name
+that has certificates of several algorithms, such as RSA and ECDSA, has a context that holds them all, and OpenSSL takes
+the one that the client can use. Of one algorithm, an exact name wins over a wildcard; an unknown name, or none at all,
+gets the first certificate. All of it is as with haproxy.
 TLS 1.2 is offered with forward secrecy and AEAD only; compression and renegotiation are off (RFC 9325).
 """
 
@@ -11,18 +13,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from balancer.config.pem import Pem
+from balancer.config.pem import Pem, by_name
 from balancer.config.settings import BackendTlsSettings, TlsSettings
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 
 
-ContextKey = tuple[str, Pem]
-"""The lowest version of TLS, and a certificate."""
+ContextKey = tuple[str, tuple[Pem, ...]]
+"""The lowest version of TLS, and certificates of different algorithms."""
 
 
 class ServerContexts:
-    """The contexts of a listener, one per certificate.
+    """The contexts of a listener, one for each set of certificates that names have.
 
     Building one takes 2 ms of CPU, and a new context forgets the TLS sessions of the old one, so those of ``former``
     whose certificates are the same are used again. Nothing changes for handshakes until ``activate``.
@@ -30,18 +32,19 @@ class ServerContexts:
 
     def __init__(self, tls: TlsSettings, former: "ServerContexts | None" = None) -> None:
         """Raise ``OSError``, of which ``ssl.SSLError`` is one, for certificates that cannot be served."""
-        known = former.by_certificate if former is not None else {}
         self.settings = tls
-        self.by_certificate: dict[ContextKey, ssl.SSLContext] = {}
-        self._by_name: dict[str, ssl.SSLContext] = {}
-        for certificate in tls.certificates:
-            key = tls.min_version, certificate
-            context = self.by_certificate.get(key) or known.get(key) or _context(tls, certificate)
-            self.by_certificate[key] = context
-            for name in certificate.names:
-                self._by_name.setdefault(name, context)
-        self.default = self.by_certificate[tls.min_version, tls.certificates[0]]
-        """What handshakes start with; it switches to another certificate when SNI asks for one."""
+        self.by_certificates: dict[ContextKey, ssl.SSLContext] = {}
+        known = former.by_certificates if former is not None else {}
+
+        def context(certificates: tuple[Pem, ...]) -> ssl.SSLContext:
+            key = tls.min_version, certificates
+            found = self.by_certificates.get(key) or known.get(key) or _context(tls, certificates)
+            return self.by_certificates.setdefault(key, found)
+
+        chosen, first = by_name(tls.certificates), tls.certificates[0]
+        self._by_name = {name: context(certificates) for name, certificates in chosen.items()}
+        self.default = context(chosen[first.names[0]] if first.names else (first,))
+        """What handshakes start with; it switches to another when SNI asks for one."""
 
     def activate(self) -> "ServerContexts":
         """Choose among these certificates from the next handshake on."""
@@ -90,14 +93,15 @@ def unraisable(event: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(event)
 
 
-def _context(tls: TlsSettings, certificate: Pem) -> ssl.SSLContext:
+def _context(tls: TlsSettings, certificates: tuple[Pem, ...]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3 if tls.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_ciphers(CIPHERS_1_2)
     context.set_alpn_protocols(["http/1.1"])
-    with _file(certificate.cert) as cert, _file(certificate.key) as key:
-        context.load_cert_chain(cert, key)
+    for certificate in certificates:
+        with _file(certificate.cert) as cert, _file(certificate.key) as key:
+            context.load_cert_chain(cert, key)
     return context
 
 

@@ -7,12 +7,12 @@ import trio
 
 from balancer.config.pool import PoolConfig
 from balancer.config.scalars import Address
+from balancer.config.settings import BackendTlsSettings
 from balancer.health.results import Result
 from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.net.contexts import client_context
 from balancer.probes.connection import NoSocket, ProbeConnection, ProbeFailed
 from balancer.probes.http import ask_http, health_request
-from balancer.probes.tls_files import read_backend_tls
 from balancer.probes.websocket import ask_websocket
 
 
@@ -23,14 +23,14 @@ class Probe:
     of another address than the traffic's goes without both, as in haproxy; only type ``tls`` always is TLS.
     """
 
-    def __init__(self, pool: PoolConfig) -> None:
+    def __init__(self, pool: PoolConfig, tls: BackendTlsSettings | None) -> None:
+        """``tls`` are the settings of probes over TLS. Raise ``OSError`` for certificates that cannot be used."""
         self.config = pool
+        self.tls = tls
         self._config = pool.health
         self._hello = b"" if pool.send_proxy == "off" else write(ProxyHeader(), pool.send_proxy)
-        own = pool.health.tls
-        self._tls = own if pool.health.type == "tls" and (own.model_fields_set or not pool.tls.enabled) else pool.tls
-        wanted = pool.health.type == "tls" or (pool.tls.enabled and pool.health.type in ("http", "websocket"))
-        self._context = client_context(read_backend_tls(self._tls, enabled=True)) if wanted else None
+        self._context = client_context(tls) if tls is not None else None
+        self._server_name = tls.server_name if tls is not None else None
         self._names = {each.name: each.server_name for each in pool.backend}
         self._elsewhere = {each.name: each.check_address for each in pool.backend}
         self._requests: dict[str, h11.Request] = {}
@@ -55,7 +55,7 @@ class Probe:
                     if self._hello and elsewhere is None:
                         await link.send(self._hello)
                     if self._context is not None and (elsewhere is None or self._config.type == "tls"):
-                        name = self._names.get(backend) or self._tls.server_name or target.host
+                        name = self._names.get(backend) or self._server_name or target.host
                         await link.handshake(self._context, name)
                     return await self._ask(link, target)
                 finally:

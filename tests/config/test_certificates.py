@@ -3,6 +3,7 @@
 import datetime
 import functools
 import ipaddress
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -15,7 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from balancer.config.certificates import describe
+from balancer.config.certificates import describe_pem
+from balancer.config.settings import TlsSettings
+from balancer.control.certificates import check
+from balancer.net.contexts import ServerContexts
 
 NOW = 1_907_712_000.0  # 2030-06-15 00:00 UTC, as in `judge`
 DAY = 86400
@@ -40,8 +44,8 @@ def new_key(number=0):
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def make_certificate(key, names=("ide.test",), start=NOW - DAY, end=NOW + 90 * DAY):
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ide.test")])
+def make_certificate(key, names=("ide.test",), start=NOW - DAY, end=NOW + 90 * DAY, common="ide.test"):
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common)] if common else [])
     builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(datetime.datetime.fromtimestamp(start, datetime.UTC))
     builder = builder.not_valid_after(datetime.datetime.fromtimestamp(end, datetime.UTC))
@@ -75,10 +79,10 @@ def test_a_good_pair(judge, files):
     assert judge(CONFIG) == ([], [])
 
 
-def test_describe(files):
+def test_describe():
     names = ("IDE.test", "*.ide.test", ipaddress.ip_address("::1"))
     certificate = make_certificate(new_key(), names)
-    info = describe(files(pem(new_key()), certificate) / "ide.crt")
+    info = describe_pem(Path("ide.crt"), certificate.public_bytes(Encoding.PEM))
     assert info.names == ("ide.test", "*.ide.test", "::1")
     assert (info.not_before, info.not_after) == (NOW - DAY, NOW + 90 * DAY)
     assert info.fingerprint == certificate.fingerprint(hashes.SHA256()).hex()
@@ -157,11 +161,72 @@ def test_the_last_two_weeks(judge, files):
     assert judge(CONFIG) == ([], [])
 
 
-def test_a_certificate_without_names(judge, files):
+def test_a_certificate_without_alternative_names(judge, files):
     folder = files(pem(new_key()), make_certificate(new_key(), names=()))
-    assert judge(CONFIG)[0] == [
-        f'{CERT}: "{folder}/ide.crt" names no host: it has no subjectAltName, which clients require (RFC 9525)'
-    ]
+    advice = "browsers require subjectAltName (RFC 9525) and refuse it"
+    assert judge(CONFIG) == ([], [f'{CERT}: "{folder}/ide.crt" has only a common name, "ide.test": {advice}'])
+    files(pem(new_key()), make_certificate(new_key(), names=(), common=None))
+    assert judge(CONFIG) == ([], [f'{CERT}: "{folder}/ide.crt" has no name: {advice}'])
+
+
+def test_a_certificate_that_is_never_used(judge, files):
+    folder = files()
+    more = '[[listener.tls.certificates]]\ncert = "ide.crt"\nkey = "ide.key"\n[[pool]]'
+    _, warnings = judge(CONFIG.replace("[[pool]]", more))
+    assert warnings == []  # the same files twice: they are used
+    other = make_certificate(new_key(1))
+    (folder / "other.crt").write_bytes(other.public_bytes(Encoding.PEM))
+    (folder / "other.key").write_bytes(pem(new_key(1)))
+    _, warnings = judge(CONFIG.replace("[[pool]]", more.replace("ide.", "other.")))
+    at = '9: listener "ide" > tls > certificates #2 > cert'
+    assert warnings == [f'{at}: "{folder}/other.crt" is never used: an earlier one has its names']
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text.replace(b"-----END CERTIFICATE-----\n-----BEGIN", b"-----END CERTIFICATE----------BEGIN"),
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: b"subject=CN = ide.test\n" + text.rstrip(b"\n"),
+    ],
+    ids=["glued together", "byte order mark", "CRLF", "text before it"],
+)
+def test_chains_as_people_have_them_are_served_as_they_are_checked(tmp_path, files, spoil):
+    folder = files(pem(new_key()), make_certificate(new_key()), make_certificate(new_key(1)))
+    path = folder / "ide.crt"
+    spoilt = spoil(path.read_bytes())
+    assert spoilt != path.read_bytes()
+    path.write_bytes(spoilt)
+    key = folder / "ide.key"
+    key.write_bytes(b"\xef\xbb\xbf" + key.read_bytes().rstrip(b"\n"))
+    (folder / "balancer.toml").write_text(CONFIG)
+    report = check(folder / "balancer.toml", NOW)
+    assert report.problems == []
+    (served,) = report.files.certificates["ide"]
+    ServerContexts(TlsSettings((served,)))
+    assert len(x509.load_pem_x509_certificates(served.cert)) == 2
+
+
+def test_what_openssl_refuses_is_a_problem_with_file_and_line(files):
+    weak = ec.generate_private_key(ec.SECP192R1())
+    folder = files(pem(weak), make_certificate(weak))
+    path = folder / "balancer.toml"
+    path.write_text(CONFIG)
+    (problem,) = check(path, NOW).problems
+    assert str(problem) == (
+        f'{path}:5: listener "ide" > tls > certificates #1: OpenSSL refuses "{folder}/ide.crt": ee key too small'
+    )
+
+
+def test_what_openssl_refuses_of_a_pool_is_a_problem(files):
+    weak = ec.generate_private_key(ec.SECP192R1())
+    folder = files(pem(weak), make_certificate(weak))
+    path = folder / "balancer.toml"
+    plain = CONFIG.replace('[[listener.tls.certificates]]\ncert = "ide.crt"\nkey = "ide.key"\n', "")
+    path.write_text(plain + '[pool.tls]\nenabled = true\nca_file = "ide.crt"\ncert = "ide.crt"\nkey = "ide.key"\n')
+    (problem,) = check(path, NOW).problems
+    assert str(problem) == f'{path}:8: pool "ide" > tls: OpenSSL refuses its certificates: ee key too small'
 
 
 def test_malformed_extensions(judge, files):

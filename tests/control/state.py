@@ -13,6 +13,7 @@ import trio.testing
 from balancer.admin.services import Services
 from balancer.config.listener import ListenerConfig
 from balancer.config.model import Config, TimeoutsConfig
+from balancer.config.named_files import NamedFiles
 from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig, RingConfig
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
@@ -89,7 +90,7 @@ class Kept:
         self.pools = Pools(settings, journal, wall)
         self.pool_states, self.pool_state, self.digest = self.pools.states, self.pools.get, self.pools.digest
         keys = {listener.name: () for listener in settings.listener}
-        active = ActiveConfig(1, START, settings, {}, {}, keys, {}, 0, "info")
+        active = ActiveConfig(1, START, settings, NamedFiles(), keys, {}, 0, "info")
         self.registry = WorkerRegistry(self.pools.states, active, journal.key, {})
         self.controller = PlacementController(self.pools, self.registry, self.events, wall)
         self.change, self.reconfigure, self.alone = (
@@ -114,7 +115,7 @@ class Kept:
         return Evictions(self.pools, self.registry, self.events, self.wall)
 
     def prober(self, file, random):
-        return Prober(self.pools, self.monitor, self.events, file, random, self.wall)
+        return Prober(self.pools, self.registry, self.monitor, self.events, file, random, self.wall)
 
 
 @asynccontextmanager

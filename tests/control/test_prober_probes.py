@@ -14,6 +14,9 @@ from probed import hosting, repeats, says, silent, slow, status
 from websockets.sync.server import serve as serve_websockets
 from websockets.utils import accept_key
 
+from balancer.config.listener import ListenerConfig
+from balancer.config.model import Config
+from balancer.config.named_files import FileReader
 from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig
 from balancer.config.scalars import Address
 from balancer.health.results import Result
@@ -29,7 +32,14 @@ def pool(address, backend=(), of=(), **keys):
 
 async def probe(where, /, **keys):
     address = where if isinstance(where, Address) else where.address
-    return await Probe(pool(address, **keys)).run("host", address)
+    return await probe_of(pool(address, **keys)).run("host", address)
+
+
+def probe_of(settings):
+    """A probe with the TLS settings that control reads for this pool."""
+    listener = ListenerConfig(name="ide", bind=("127.0.0.1:0",), pool="ide")
+    config = Config(listener=(listener,), pool=(settings,))
+    return Probe(settings, FileReader(config, 0.0).read().probe_tls.get("ide"))
 
 
 @pytest.fixture
@@ -318,7 +328,7 @@ class TestTheWayOfTheTraffic:
         async with hosting(status(200)) as host:
             elsewhere = {"check_address": str(host.address)}
             settings = pool("192.0.2.1:1", elsewhere, {"tls": tls, "send_proxy": "v2"})
-            assert (await Probe(settings).run("host", Address("192.0.2.1", 1))).ok
+            assert (await probe_of(settings).run("host", Address("192.0.2.1", 1))).ok
         assert host.requests[0].startswith(b"GET /health")
 
     @pytest.mark.parametrize("answer", [b"", b"\x17\x03\x03\x00\x05hello", b"HTTP/1.1 200 OK\r\n\r\n"])

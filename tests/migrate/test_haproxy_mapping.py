@@ -68,6 +68,10 @@ def test_certificates(certificates, tmp_path):
         ("b.example.crt", "b.example.key"),
         ("b.pem", "b.pem"),
     ]
+    for suffix in ("rsa", "ecdsa"):
+        (certificates / f"both.pem.{suffix}").write_bytes((certificates / "b.pem").read_bytes())
+    bundle = [("both.pem.ecdsa", "both.pem.ecdsa"), ("both.pem.rsa", "both.pem.rsa")]
+    assert pairs(f"{certificates}/both.pem") == bundle
     (tmp_path / "list.txt").write_text("# all\nb.pem [alpn h2] *.b.example !x.b.example\n\na.example.crt\n")
     text = f"global\n  crt-base {certificates}\n" + TLS.replace("crt @", f"crt-list {tmp_path}/list.txt crt b.pem")
     config, told = made(text, tmp_path)

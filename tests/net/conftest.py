@@ -5,15 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio.testing
+from certificate_files import serving
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from balancer.config.certificates import read
-from balancer.config.listener import CertificateConfig, TlsConfig
-from balancer.config.settings import TlsSettings
-from balancer.net.contexts import ServerContexts
+from balancer.config.listener import CertificateConfig
 
 
 @pytest.fixture
@@ -26,8 +24,8 @@ def make_certificate(tmp_path_factory):
     """A self-signed certificate for names; its subject is the first of them, or ``nameless``."""
     directory = tmp_path_factory.mktemp("certificates")
 
-    def make(*names):
-        key = ec.generate_private_key(ec.SECP256R1())
+    def make(*names, key=None):
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "nameless")])
         now = datetime.now(UTC)
         builder = (
@@ -62,8 +60,7 @@ def certificate(make_certificate):
 @pytest.fixture(scope="session")
 def context(certificate):
     """A listener's TLS context."""
-    tls = TlsConfig(certificates=(certificate,))
-    return ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default
+    return serving(certificate)
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,11 @@ from contextlib import suppress
 
 import pytest
 import trio
+from certificate_files import serving
 from net_rig import drain, passes, running, settle
 from tls_line import BOTH, V12, V13, Line
 
-from balancer.config.certificates import read
-from balancer.config.listener import TlsConfig
-from balancer.config.settings import TlsSettings
 from balancer.errors import ProxyError, Source
-from balancer.net.contexts import ServerContexts
 from balancer.net.engine import Closed, TimedOut
 
 
@@ -148,10 +145,7 @@ async def test_garbage_ends_the_handshake_with_an_alert_if_it_looks_like_tls(
 
 async def test_a_version_we_do_not_speak_is_answered_with_an_alert(certificate, client_context):
     async with running() as engine:
-        tls = TlsConfig(certificates=(certificate,), min_version="1.3")
-        line = Line(
-            engine, ServerContexts(TlsSettings(read(tls), tls.min_version)).activate().default, client_context(V12)
-        )
+        line = Line(engine, serving(certificate, min_version="1.3"), client_context(V12))
         job = line.accept()
         with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
             await line.client.handshake()

@@ -87,9 +87,9 @@ async def test_one_changed_certificate_of_many_is_loaded_alone(monkeypatch):
     built = []
     original = contexts._context
 
-    def counting(tls, pem):
-        built.append((pem.names, threading.current_thread()))
-        return original(tls, pem)
+    def counting(tls, pems):
+        built.append((pems[0].names, threading.current_thread()))
+        return original(tls, pems)
 
     monkeypatch.setattr(contexts, "_context", counting)
 
@@ -97,13 +97,13 @@ async def test_one_changed_certificate_of_many_is_loaded_alone(monkeypatch):
         certificates = [certificate(f"h{number}.example") for number in range(200)]
         await site.set_up(certificates)
         assert len(built) == 200
-        before = site.client.listeners["web"]._contexts.by_certificate
+        before = site.client.listeners["web"]._contexts.by_certificates
         built.clear()
         certificates[7] = certificate("h7.example")
         await site.set_up(certificates)
         assert [names for names, _ in built] == [("h7.example",)]
         assert all(thread is not threading.main_thread() for _, thread in built)
-        after = site.client.listeners["web"]._contexts.by_certificate
+        after = site.client.listeners["web"]._contexts.by_certificates
         assert sum(after.get(key) is context for key, context in before.items()) == 199
 
     await with_site(work)

@@ -51,7 +51,7 @@ async def certificates(call: Call) -> ApiResponse:
     found = []
     for listener in active.config.listener:
         files = listener.tls.certificates if listener.tls else ()
-        for certificate, pem in zip(files, active.certificates.get(listener.name, ()), strict=True):
+        for certificate, pem in zip(files, active.files.certificates.get(listener.name, ()), strict=True):
             about = await trio.to_thread.run_sync(describe_pem, certificate.cert, pem.cert)
             found.append(
                 {

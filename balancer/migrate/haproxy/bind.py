@@ -19,6 +19,8 @@ _CLIENTS = "client certificates are not supported: keep such a service behind ha
 _THREADS = "which threads serve the address: every worker does"
 _KEY_MARK = b"PRIVATE KEY-----"
 _BESIDE_CERTIFICATES = (".issuer", ".key", ".ocsp", ".sctl")
+_BUNDLE = (".ecdsa", ".rsa")
+"""What haproxy appends to the name of a ``crt`` file that does not exist: certificates of one host, by algorithm."""
 _MAX_PORTS = 1024
 
 OPTIONS: dict[str, tuple[int, str]] = {
@@ -214,7 +216,14 @@ def _certificates(option: str, value: str, bases: Bases, line: Line, notes: Note
                 raise ValueError(f"the directory {path} has no certificates")
             yield from map(_pair, chains)
         else:
-            yield _pair(path)
+            yield from _pairs(path)
+
+
+def _pairs(path: Path) -> list[tuple[Path, Path]]:
+    """Return the chain and key of a ``crt`` file, or those of a bundle of that name."""
+    bundle = [Path(f"{path}{suffix}") for suffix in _BUNDLE]
+    found = [each for each in bundle if each.is_file()] if not path.exists() else []
+    return [_pair(each) for each in found or [path]]
 
 
 def _pair(chain: Path) -> tuple[Path, Path]:
@@ -237,7 +246,7 @@ def _crt_list(path: Path, bases: Bases, line: Line, notes: Notes) -> Iterator[tu
         if len(words) > 1:
             message = "options and names of a certificate: here the names in it choose it"
             notes.remark(str(path), number, "crt-list", message)
-        yield _pair(bases.certificate(words[0]))
+        yield from _pairs(bases.certificate(words[0]))
 
 
 def _min_version(defaults: Sequence[str], own: Sequence[tuple[str, str]], line: Line, notes: Notes) -> str:
