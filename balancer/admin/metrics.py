@@ -6,7 +6,6 @@ to 1. No label says anything about a single user.
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version as installed
 from typing import Any, get_args
 
 import trio
@@ -20,6 +19,7 @@ from balancer.config.certificates import describe_pem
 from balancer.control.active_config import ActiveConfig
 from balancer.health.outliers import Outcome
 from balancer.overlay.states import State
+from balancer.shared.version import VERSION
 
 _DAEMON_GAUGES = {
     "lame": ("balancer_lame_duck", "1 while the daemon asks for no new clients."),
@@ -95,7 +95,7 @@ class Metrics:
 
     def _of_daemon(self) -> Iterator[Metric | Family]:
         gauges = self._services.gauges()
-        about = {"version": installed("balancer"), "python": platform.python_version()}
+        about = {"version": VERSION, "python": platform.python_version()}
         yield InfoMetricFamily("balancer_build", "Version of the running release.", value=about)
         for key, (name, text) in _DAEMON_GAUGES.items():
             yield _gauge(name, text, value=gauges[key])

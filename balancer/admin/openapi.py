@@ -6,7 +6,6 @@ https://spec.openapis.org/oas/v3.1.0.html
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,6 +15,7 @@ from balancer.admin import requests
 from balancer.admin.responses import changes, common, plans, pools, reload, ring, sessions, status
 from balancer.admin.server import ApiResponse
 from balancer.config.section import Section
+from balancer.shared.version import VERSION
 
 TEXT = "text/plain"
 SVG = "image/svg+xml"
@@ -130,7 +130,7 @@ def document(routes: Routes) -> dict[str, Any]:
     schemas = {kind: schema for (kind, _), schema in known.items()}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "balancer", "version": installed("balancer"), "description": _ABOUT},
+        "info": {"title": "balancer", "version": VERSION, "description": _ABOUT},
         "paths": {
             path: {
                 method.lower(): _operation(method, path, handler.__doc__ or "", schemas)

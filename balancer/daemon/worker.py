@@ -11,7 +11,6 @@ import os
 import platform
 import socket
 import sys
-from importlib.metadata import version as installed
 
 import trio
 
@@ -29,6 +28,7 @@ from balancer.proxy.control_client import ControlClient
 from balancer.proxy.listening_sockets import ListeningSockets
 from balancer.proxy.worker_state import WorkerState
 from balancer.shared.counters import SharedCounters
+from balancer.shared.version import VERSION
 
 logger = logging.getLogger("balancer.worker")
 
@@ -105,19 +105,26 @@ class Worker:
         """Follow control until the link ends, then ask the supervisor for another."""
         link = Link(sock, TO_WORKER)
         with scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.run)
-                self._state.tunnel_registry.post = link.post
-                tunnels = self._state.tunnel_registry.all()
-                link.post(Attached(installed("balancer"), WIRE, platform.python_version(), tunnels))
-                async for message in link:
-                    if await self._client.handle(message, link.post) and isinstance(message, Setup):
-                        self._follow_log(message)
-                nursery.cancel_scope.cancel()
+            try:
+                await self._follow(link)
+            except Exception:  # tunnels outlive whatever went wrong with control
+                logger.exception("the link to control failed; asking for another in %g s", RETRY_WAIT)
         link.close()
         await trio.sleep(RETRY_WAIT)
         if self._link_scope is scope:  # no other link came: control may live, and only have been too slow for us
             await self._channel.send(Relink())
+
+    async def _follow(self, link: Link) -> None:
+        """Introduce this worker to control, and do what control says until the link ends."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run)
+            self._state.tunnel_registry.post = link.post
+            tunnels = self._state.tunnel_registry.all()
+            link.post(Attached(VERSION, WIRE, platform.python_version(), tunnels))
+            async for message in link:
+                if await self._client.handle(message, link.post) and isinstance(message, Setup):
+                    self._follow_log(message)
+            nursery.cancel_scope.cancel()
 
     def _follow_log(self, setup: Setup) -> None:
         """Switch to the configured access log; lines that the old one holds are still written."""

@@ -6,10 +6,10 @@ MSG_CTRUNC (recv(2)): so a message says how many there should be, and receivers 
 """
 
 import array
+import errno
 import os
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import trio
@@ -19,6 +19,9 @@ from balancer.ipc.wire import BrokenFrame, Message, Unreadable, Vocabulary, enco
 
 MOST_FDS = 200
 """Descriptors in one message."""
+_NO_MEMORY = (errno.ENOBUFS, errno.ENOMEM)
+_RETRY_WAIT = 0.1
+"""Seconds before a message for which the kernel had no memory is sent again."""
 _SIZE = 1 << 17
 """Bytes of the longest message."""
 
@@ -38,12 +41,23 @@ class Channel:
         self._vocabulary = vocabulary
 
     async def send(self, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send one message; without effect when either end is gone, which its owner learns otherwise."""
-        if self._sock.fileno() < 0:
-            return
+        """Send one message; without effect when either end is gone, which its owner learns otherwise.
+
+        Where the kernel has no memory for it, try again until it has. Raise OSError only for descriptors that cannot be
+        sent: a process has only so many on their way (unix(7), ETOOMANYREFS).
+        """
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        with suppress(BrokenPipeError, ConnectionResetError, trio.ClosedResourceError):
-            await self._sock.sendmsg([encode(message)], rights)
+        while self._sock.fileno() >= 0:
+            try:
+                await self._sock.sendmsg([encode(message)], rights)
+            except (BrokenPipeError, ConnectionResetError, trio.ClosedResourceError):
+                return
+            except OSError as error:
+                if fds or error.errno not in _NO_MEMORY:
+                    raise
+                await trio.sleep(_RETRY_WAIT)
+            else:
+                return
 
     async def receive(self) -> Received | None:
         """Return the next message, None when there will be none any more.

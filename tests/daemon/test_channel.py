@@ -1,5 +1,6 @@
 """Messages between the supervisor and a child, and the descriptors that go along."""
 
+import errno
 import os
 import socket
 from contextlib import closing
@@ -96,3 +97,20 @@ async def test_a_closed_end_is_no_error():
     assert await one.receive() is None
     one.close()
     await one.send(StatusText("well"))
+
+
+async def test_a_message_for_which_the_kernel_has_no_memory_is_sent_later(autojump_clock, monkeypatch):
+    one, other = channels()
+    failures = [errno.ENOBUFS, errno.ENOMEM]
+    send = type(one._sock).sendmsg
+
+    async def sendmsg(sock, *arguments):
+        if failures:
+            raise OSError(failures.pop(), "no memory")
+        return await send(sock, *arguments)
+
+    monkeypatch.setattr(type(one._sock), "sendmsg", sendmsg)
+    with closing(one), closing(other):
+        await one.send(Drain())
+        assert (await other.receive()).message == Drain()
+    assert not failures

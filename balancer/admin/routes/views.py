@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import asdict, replace
-from importlib.metadata import version as installed
 
 import trio
 
@@ -14,6 +13,7 @@ from balancer.control.compute import compute
 from balancer.control.events import KEPT, EventReader
 from balancer.ring.report import show_json, show_text
 from balancer.shared.log_level import level
+from balancer.shared.version import VERSION
 
 HEALTH = "Balancer-Health"
 """The header in which a host tells what it asks for; see ``balancer.probes.http``."""
@@ -63,7 +63,7 @@ async def status(call: Call) -> ApiResponse:
     services = call.services
     return call.answer(
         {
-            "version": installed("balancer"),
+            "version": VERSION,
             "uptime": time.monotonic() - services.lifecycle.began,
             **services.gauges(),
             **reload_facts(services),
