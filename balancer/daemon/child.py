@@ -22,6 +22,7 @@ import trio
 
 from balancer.daemon.cpu_use import cpu_use
 from balancer.daemon.logs import start_logs
+from balancer.daemon.signals import ignore_signals
 from balancer.daemon.stderr import keep_stderr_from_blocking
 from balancer.daemon.watchdog import LOOK_EVERY, Watchdog
 from balancer.ipc.channel import Channel, pair
@@ -215,6 +216,5 @@ class ChildProcess:
 def begin() -> None:
     """Set up a child process: signals are the supervisor's business, and log lines go where the daemon's go."""
     keep_stderr_from_blocking()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     start_logs(os.environ)

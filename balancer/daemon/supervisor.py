@@ -23,6 +23,7 @@ import trio
 from balancer.config.scalars import MAX_WORKERS, Address, format_duration
 from balancer.daemon.child import ChildOwner, ChildProcess
 from balancer.daemon.logs import start_logs
+from balancer.daemon.signals import STOPS
 from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import Manager, Phase
 from balancer.daemon.workers import Workers
@@ -38,6 +39,7 @@ from balancer.ipc.supervision import (
     Reloaded,
     Reloading,
     ReloadNow,
+    ReopenLog,
     SocketsCommitted,
     SocketsGranted,
     SocketsRefused,
@@ -155,6 +157,7 @@ class Supervisor(ChildOwner):
                     self._phase = "serving"
                 self._notify()
             case Reloading():
+                await self._workers.tell(ReopenLog())
                 if self._phase == "serving":
                     self._manager.reloading()
             case Reloaded():
@@ -177,13 +180,7 @@ class Supervisor(ChildOwner):
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
         """Handle signals; return when everything but control has ended."""
-        async for number in signals:
-            if number == signal.SIGHUP:
-                if not await self._control.tell(ReloadNow()):
-                    self._reload_owed = True
-                continue
-            break
-        self._why = signal.Signals(number).name
+        self._why = await self._asked_to_stop(signals)
         hurried = self._lame > 0 and await self._be_lame(signals)
         self._phase = "draining"
         self._control.wanted = False
@@ -193,15 +190,26 @@ class Supervisor(ChildOwner):
             await self._counted.wait()
             await self._workers.drained.wait()
         self._sockets.close()  # new clients are refused rather than left waiting
-        logger.info(
-            "%s: no new connections; open ones may finish, a second signal ends them", signal.Signals(number).name
-        )
+        logger.info("%s: no new connections; open ones may finish, a second signal ends them", self._why)
         self._notify()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(self._hurry, signals, now=hurried))
             if any(worker.pid is not None for worker in self._workers.all):
                 await self._workers.idle.wait()
             nursery.cancel_scope.cancel()
+
+    async def _asked_to_stop(self, signals: AsyncIterator[int]) -> str:
+        """Handle signals until one asks to stop; return its name."""
+        async for number in signals:
+            if number in STOPS:
+                return signal.Signals(number).name
+            if number == signal.SIGUSR2:
+                logger.info("SIGUSR2 is ignored")
+                continue
+            await self._workers.tell(ReopenLog())
+            if number == signal.SIGHUP and self._phase != "draining" and not await self._control.tell(ReloadNow()):
+                self._reload_owed = True
+        raise AssertionError("signals never end")
 
     async def _be_lame(self, signals: AsyncIterator[int]) -> bool:
         """Ask for no new clients for a while before the drain; return whether a signal cut that short."""
@@ -210,18 +218,14 @@ class Supervisor(ChildOwner):
         logger.info("%s: asking for no new clients; the drain begins in %s", self._why, format_duration(self._lame))
         self._notify()
         with trio.move_on_at(self._drain_at):
-            async for number in signals:
-                if number != signal.SIGHUP:
-                    return True
-                await self._control.tell(ReloadNow())
+            await self._asked_to_stop(signals)
+            return True
         return False
 
     async def _hurry(self, signals: AsyncIterator[int], *, now: bool) -> None:
         """Close what is open at a second signal."""
         if not now:
-            async for number in signals:
-                if number != signal.SIGHUP:
-                    break
+            await self._asked_to_stop(signals)
         self._why += ", and a second signal"
         logger.info("second signal: closing what is still open")
         await self._workers.tell(EndNow())

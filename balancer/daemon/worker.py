@@ -19,7 +19,18 @@ from balancer.daemon.logs import start_logs
 from balancer.ipc.channel import Channel
 from balancer.ipc.link import Link
 from balancer.ipc.messages import TO_WORKER, WIRE, Attached, Setup
-from balancer.ipc.supervision import TO_CHILD, Drain, Draining, EndNow, Heartbeat, LinkEnd, ListeningFds, Relink, Resend
+from balancer.ipc.supervision import (
+    TO_CHILD,
+    Drain,
+    Draining,
+    EndNow,
+    Heartbeat,
+    LinkEnd,
+    ListeningFds,
+    Relink,
+    ReopenLog,
+    Resend,
+)
 from balancer.ipc.wire import Unreadable
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
@@ -90,6 +101,8 @@ class Worker:
                 case EndNow():
                     self._end.set()
                     self._stop.set()
+                case ReopenLog():
+                    self._log.reopen()
                 case Unreadable():
                     logger.error("a message of the supervisor was ignored: %s", message.reason)
         self._stop.set()

@@ -72,6 +72,12 @@ class LameDuck(Message, frozen=True):
     seconds: float
 
 
+class ReopenLog(Message, frozen=True):
+    """Open the file of the access log anew: it may have been renamed."""
+
+    TYPE: ClassVar[int] = 51
+
+
 class ProcessFacts(Struct, frozen=True):
     """A process of the daemon, for operators."""
 
@@ -212,6 +218,7 @@ TO_CHILD = Vocabulary(
     SocketsRefused,
     SocketsCommitted,
     LameDuck,
+    ReopenLog,
 )
 TO_SUPERVISOR = Vocabulary(
     Heartbeat,

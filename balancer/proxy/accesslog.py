@@ -81,6 +81,8 @@ class AccessLog:
         """Bytes that are being written."""
         self._wake = trio.Event()
         self._file = LogTarget(target)
+        self._anew = False
+        """The file is to be opened anew before the next lines are written."""
         self._problem = ""
         """Why lines are being lost."""
         self._lost = 0
@@ -117,6 +119,11 @@ class AccessLog:
         if self._count == 1:
             self._wake.set()
 
+    def reopen(self) -> None:
+        """Open the file anew: it may have been renamed. Lines that wait go to the new one."""
+        self._anew = True
+        self._wake.set()
+
     async def run(self) -> None:
         """Write until cancelled, then write the rest, waiting a second at most."""
         try:
@@ -134,13 +141,15 @@ class AccessLog:
         count, self._count = self._count, 0
         self._wake = trio.Event()
         self._leaving = len(lines)
+        anew, self._anew = self._anew, False
         lost, reason = count, "it takes nothing any more"
         try:
-            if lines:
-                write = partial(self._file.write, lines)
+            if lines or anew:
+                write = partial(self._file.write, lines, anew=anew)
                 lost, reason = await trio.to_thread.run_sync(write, abandon_on_cancel=True)
         except (RuntimeError, MemoryError) as error:  # no room for a thread
             reason = str(error)
+            self._anew = anew
         finally:
             self._leaving = 0
             if lines and lost:

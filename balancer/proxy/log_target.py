@@ -9,6 +9,7 @@ of a client's connection, which the rest of the lines would then be written to.
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -63,11 +64,13 @@ class LogTarget:
         self._busy = threading.Lock()
         self._closing = False
 
-    def write(self, lines: bytearray) -> tuple[int, str]:
-        """Write whole lines; return how many were lost, and why, if any were."""
-        if self._failed is not None and time.monotonic() < self._failed[0] + RETRY_AFTER:
+    def write(self, lines: bytearray, *, anew: bool = False) -> tuple[int, str]:
+        """Write whole lines; return how many were lost, and why, if any were. ``anew`` opens the file again first."""
+        if not anew and self._failed is not None and time.monotonic() < self._failed[0] + RETRY_AFTER:
             return lines.count(b"\n"), self._failed[1]
         with self._busy:
+            if anew:
+                self._leave()
             written, reason = self._write(lines)
         if self._closing:
             self.close()
@@ -85,13 +88,14 @@ class LogTarget:
 
     def _write(self, lines: bytearray) -> tuple[int, str]:
         """Write lines; return how many bytes of whole lines were written, and why not all."""
-        begin = len(self._rest)
-        text = self._rest + lines if self._rest else lines
-        data = memoryview(text)
-        done = 0
+        text: bytes | bytearray = lines
+        begin = done = 0
         try:
             if self._fd < 0 and self._path is not None:
                 self._fd = _open(self._path)
+            if self._rest and os.fstat(self._fd).st_size:  # else it is another file than that of the line cut off
+                text, begin = self._rest + lines, len(self._rest)
+            data = memoryview(text)
             # One worker at a time: in a pipe, more than PIPE_BUF bytes of several would mix (pipe(7)). The lock is that
             # of the file itself (fcntl(2)), and ends with its process. What cannot be locked is written.
             with suppress(OSError):
@@ -110,6 +114,11 @@ class LogTarget:
             return max(0, whole - begin), disk_reason(error)
         self._rest = b""
         return len(lines), ""
+
+    def _leave(self) -> None:
+        """Close a file that may have been renamed, but not a pipe: its reader would see the end."""
+        if self._fd >= 0 and stat.S_ISREG(os.fstat(self._fd).st_mode):
+            self._drop()
 
     def _drop(self) -> None:
         """Close the file; the next line opens it anew."""

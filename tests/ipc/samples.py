@@ -152,6 +152,7 @@ SAMPLES = [
     s.ReloadNow(),
     s.Stop(),
     s.LameDuck(20.0),
+    s.ReopenLog(),
     s.Processes((s.ProcessFacts("control", 12, 1), s.ProcessFacts("worker 0", None, 2, "signal SIGKILL"))),
     s.SocketsGranted({"127.0.0.1:443": ("127.0.0.1:443",)}),
     s.SocketsRefused("127.0.0.1:443: Address already in use", True),
