@@ -42,7 +42,7 @@ def daemon_gauges(lifecycle: Lifecycle, registry: WorkerRegistry) -> dict[str, A
                 **counters.get("listeners", {}).get(listener.name, {}),
                 **gauges.get("listeners", {}).get(listener.name, {}),
                 "max_connections": listener.max_connections,
-                "pool": listener.pool,
+                "pool": listener.pool or "",
                 "bind": [address for key in active.keys[listener.name] for address in active.bound[key]],
             }
             for listener in active.config.listener

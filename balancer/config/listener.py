@@ -96,13 +96,26 @@ class RuleConfig(ConditionConfig):
     """Send them to this pool."""
 
 
+class AcmeConfig(Section):
+    """Where the challenges of an ACME client (``/.well-known/acme-challenge/``) are answered: one of the two."""
+
+    pool: Name | None = None
+    """The pool of the client that answers by itself."""
+    folder: File | None = None
+    """The folder that the client writes its challenges to."""
+
+
 class ListenerConfig(Section):
     """Addresses that clients connect to, and the pool behind them."""
 
     name: Name
     bind: Annotated[tuple[BackendAddress, ...], Field(strict=False, min_length=1)]
     mode: Literal["http", "tcp"] = "http"
-    pool: Name
+    pool: Name | None = None
+    redirect: Annotated[str, StringConstraints(pattern=r"^https(://[A-Za-z0-9.:_-]{1,253})?$")] | None = None
+    """Instead of a pool: ``https``, or ``https://host[:port]``, redirects to a host that a certificate covers."""
+    acme_challenge: AcmeConfig | None = None
+    """Answers ACME challenges, after the rules and before the routes."""
     key: Literal["client_ip", "sni"] = "client_ip"
     """What is hashed in ``tcp`` mode. ``sni`` without ``tls`` reads the ClientHello and forwards it."""
     proxy_protocol: Literal["off", "accept"] = "off"

@@ -23,7 +23,6 @@ _NEEDS = {
     ("listener",): "the file needs at least one [[listener]]",
     ("listener", "name"): 'a listener needs a name, such as name = "ide"',
     ("listener", "bind"): 'a listener needs addresses, such as bind = ["0.0.0.0:8443"]',
-    ("listener", "pool"): "a listener needs the name of the pool behind it",
     ("listener", "route", "pool"): "a route needs the name of the pool it leads to",
     ("listener", "tls", "certificates"): 'tls needs certificates = [{ cert = "ide.crt", key = "ide.key" }]',
     ("listener", "tls", "certificates", "cert"): "a certificate needs cert, the path of its chain (PEM)",

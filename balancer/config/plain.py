@@ -1,6 +1,6 @@
 """Convert the validated configuration to the plain settings that workers receive."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig, RuleConfig
 from balancer.config.model import Config
@@ -8,11 +8,13 @@ from balancer.config.pem import Pem
 from balancer.config.pool import PoolConfig
 from balancer.config.section import Duplicates
 from balancer.config.settings import (
+    CHALLENGES,
     Action,
     Answer,
     BackendSettings,
     BackendTlsSettings,
     BoundSettings,
+    ChallengeFolder,
     ConditionSettings,
     Deny,
     LimitSettings,
@@ -47,9 +49,17 @@ def worker_settings(
 
     ``certificates``, ``socket_keys`` and ``slots`` go by listener, ``backend_tls`` by pool.
     """
+    covered = tuple(dict.fromkeys(name for pems in certificates.values() for pem in pems for name in pem.names))
     return WorkerSettings(
         listener=tuple(
-            _listener(each, certificates.get(each.name, ()), socket_keys[each.name], slots[each.name])
+            _listener(
+                each,
+                certificates.get(each.name, ()),
+                socket_keys[each.name],
+                slots[each.name],
+                pool=_home(each, config),
+                covered=covered,
+            )
             for each in config.listener
         ),
         pool=tuple(pool_settings(each, backend_tls.get(each.name, BackendTlsSettings())) for each in config.pool),
@@ -109,22 +119,54 @@ def _duplicates(source: str) -> Duplicates:
 
 
 def _listener(
-    listener: ListenerConfig, certificates: Sequence[Pem], keys: Sequence[str], slot: int
+    listener: ListenerConfig,
+    certificates: Sequence[Pem],
+    keys: Sequence[str],
+    slot: int,
+    *,
+    pool: str,
+    covered: tuple[str, ...],
 ) -> ListenerSettings:
     tls = listener.tls
     return ListenerSettings(
         name=listener.name,
-        pool=listener.pool,
+        pool=pool,
         mode=listener.mode,
         key=listener.key,
         proxy_protocol=listener.proxy_protocol,
         max_connections=listener.max_connections,
         trusted=tuple(map(str, listener.trusted)),
         tls=TlsSettings(tuple(certificates), tls.min_version) if tls is not None else None,
-        rule=(*map(_rule, listener.rule), *map(_route, listener.route)),
+        rule=(
+            *map(_rule, listener.rule),
+            *_challenges(listener),
+            *map(_route, listener.route),
+            *_redirect(listener, covered),
+        ),
         socket_keys=tuple(keys),
         slot=slot,
     )
+
+
+def _home(listener: ListenerConfig, config: Config) -> str:
+    """Return the pool that a listener's requests are counted in, unless a rule sends them to another."""
+    own = (listener.pool, listener.acme_challenge.pool if listener.acme_challenge else None)
+    return next((name for name in own if name is not None), config.pool[0].name)
+
+
+def _challenges(listener: ListenerConfig) -> Iterator[RuleSettings]:
+    acme = listener.acme_challenge
+    when = ConditionSettings(path_prefix=(CHALLENGES,))
+    if acme is not None and acme.pool is not None:
+        yield RuleSettings(ToPool(acme.pool), when)
+    elif acme is not None and acme.folder is not None:
+        yield RuleSettings(ChallengeFolder(str(acme.folder)), when)
+
+
+def _redirect(listener: ListenerConfig, covered: tuple[str, ...]) -> Iterator[RuleSettings]:
+    if listener.redirect is not None:
+        host = listener.redirect.partition("://")[2] or None
+        yield RuleSettings(Redirect(308, scheme="https", host=host, covered=covered), ConditionSettings())
 
 
 def _rule(rule: RuleConfig) -> RuleSettings:

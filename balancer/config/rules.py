@@ -9,7 +9,7 @@ from balancer.config.listener import ListenerConfig
 from balancer.config.model import Config
 from balancer.config.pool import BackendConfig, PoolConfig
 from balancer.config.rules_health import ejection_findings, health_findings
-from balancer.config.rules_listener import reference_findings, rule_findings
+from balancer.config.rules_listener import goal_findings, rule_findings
 from balancer.config.rules_pool import tls_findings
 from balancer.config.rules_ring import hashings, points_findings, ring_findings
 from balancer.config.rules_token import remember_findings, token_findings
@@ -28,7 +28,7 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _limits(config)
     for i, listener in enumerate(config.listener):
         yield from _listener(("listener", i), listener)
-        yield from reference_findings(("listener", i, "pool"), listener.pool, config.pool)
+        yield from goal_findings(("listener", i), listener, config)
         yield from rule_findings(("listener", i), listener, config.pool)
     yield from _repeats((("pool", i, "name"), each.name) for i, each in enumerate(config.pool))
     for i, pool in enumerate(config.pool):
@@ -118,6 +118,8 @@ def _listener(at: Key, listener: ListenerConfig) -> Iterator[Finding]:
         yield Finding((*at, "proxy_protocol"), message, ((*at, "trusted"),))
     if listener.key == "sni" and listener.mode != "tcp":
         yield Finding((*at, "key"), 'needs mode = "tcp"; in mode "http" the token is the key', ((*at, "mode"),))
+    if listener.redirect is not None:
+        return
     public = [each for each in listener.bind if not each.path and not ip_address(each.host).is_loopback]
     if public and listener.mode == "http" and listener.tls is None and not listener.trusted:
         message = f"tokens are sent in clear text at {public[0]}: add a tls table to the listener"
@@ -126,12 +128,15 @@ def _listener(at: Key, listener: ListenerConfig) -> Iterator[Finding]:
 
 
 def _unused(config: Config) -> Iterator[Finding]:
-    used = {listener.pool for listener in config.listener}
+    used: set[str | None] = {listener.pool for listener in config.listener}
     used |= {route.pool for listener in config.listener for route in listener.route}
     used |= {rule.pool for listener in config.listener for rule in listener.rule if rule.pool is not None}
+    used |= {listener.acme_challenge.pool for listener in config.listener if listener.acme_challenge}
+    used -= {None}
     if not used <= {pool.name for pool in config.pool}:
         return  # an unknown pool is reported already; it may be a misspelling of the unused one
-    reads = tuple(("listener", i, key) for i in range(len(config.listener)) for key in ("pool", "route", "rule"))
+    leading = ("pool", "route", "rule", "acme_challenge")
+    reads = tuple(("listener", i, key) for i in range(len(config.listener)) for key in leading)
     for i, pool in enumerate(config.pool):
         if pool.name not in used:
             yield Finding(("pool", i, "name"), "no listener uses this pool", reads, warning=True)

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 from balancer.config.finding import Finding, Key
 from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig
+from balancer.config.model import Config
 from balancer.config.pool import PoolConfig
 from balancer.config.scalars import shown
 
@@ -114,6 +115,29 @@ def _routes(at: Key, listener: ListenerConfig, pools: tuple[PoolConfig, ...]) ->
         elif route.sni and listener.tls is None:
             message = "needs TLS: add a tls table to the listener, or use host"
             yield Finding((*key, "sni"), message, ((*at, "mode"), (*at, "tls")))
+
+
+def goal_findings(at: Key, listener: ListenerConfig, config: Config) -> Iterator[Finding]:
+    """Check where the requests of a listener go: to a pool, or to https."""
+    redirect, acme = (*at, "redirect"), listener.acme_challenge
+    if listener.pool is not None:
+        yield from reference_findings((*at, "pool"), listener.pool, config.pool)
+        if listener.redirect is not None:
+            yield Finding(redirect, "a listener has a pool or a redirect: remove one of them", ((*at, "pool"),))
+    elif listener.redirect is None:
+        yield Finding((*at, "pool"), "missing: a listener needs the name of the pool behind it, or a redirect")
+    elif listener.mode == "tcp" or listener.tls is not None:
+        yield Finding(redirect, 'is for listeners with mode = "http" and without tls', ((*at, "mode"), (*at, "tls")))
+    elif not any(each.tls for each in config.listener):
+        reads = tuple(("listener", i, "tls") for i in range(len(config.listener)))
+        yield Finding(redirect, "no listener has a tls table, so there is no host to redirect to", reads)
+    if acme is not None:
+        if acme.pool is not None:
+            yield from reference_findings((*at, "acme_challenge", "pool"), acme.pool, config.pool)
+        if (acme.pool is None) == (acme.folder is None):
+            yield Finding((*at, "acme_challenge"), "needs one of pool and folder")
+        if listener.mode == "tcp":
+            yield Finding((*at, "acme_challenge"), 'mode "tcp" does not answer requests', ((*at, "mode"),))
 
 
 def reference_findings(at: Key, name: str, pools: tuple[PoolConfig, ...]) -> Iterator[Finding]:

@@ -2,7 +2,8 @@
 
 The configuration file is read and checked by control alone, with pydantic; a worker would carry 10 MiB of validators it
 never uses. Attributes have the names of the configuration's keys, so one can be looked up from the other. Durations are
-seconds, certificates are the bytes of their files: a worker opens no file that the configuration names but its log.
+seconds, certificates are the bytes of their files: a worker opens no file that the configuration names but its log and
+ACME challenges.
 """
 
 from typing import Literal
@@ -12,6 +13,8 @@ from msgspec import Struct
 from balancer.config.pem import Pem
 from balancer.config.scalars import LogFormat, Memory
 
+CHALLENGES = "/.well-known/acme-challenge/"
+"""Where ACME clients expect their challenges to be answered (RFC 8555, 8.3)."""
 Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail at a backend."""
 
@@ -69,6 +72,14 @@ class Redirect(Struct, frozen=True, tag=True):
     scheme: str | None = None
     host: str | None = None
     prefix: str | None = None
+    covered: tuple[str, ...] | None = None
+    """Names of certificates, one of which has to cover the host; None is any host, and as it was sent."""
+
+
+class ChallengeFolder(Struct, frozen=True, tag=True):
+    """Answer ACME challenges with the files of this folder."""
+
+    path: str
 
 
 class Answer(Struct, frozen=True, tag=True):
@@ -85,7 +96,7 @@ class ToPool(Struct, frozen=True, tag=True):
     name: str
 
 
-Action = Deny | Redirect | Answer | ToPool
+Action = Deny | Redirect | Answer | ChallengeFolder | ToPool
 
 
 class RuleSettings(Struct, frozen=True):

@@ -5,7 +5,7 @@ token → candidates → idle or new backend connection → send → answer (or 
 A request is sent again only as long as nothing of an answer has reached the client, and all of it is still in memory.
 """
 
-from balancer.config.settings import Answer, Redirect
+from balancer.config.settings import CHALLENGES, Answer, ChallengeFolder, Redirect
 from balancer.errors import ProxyError, Retry, Source
 from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.http.fast_response import read_fast_response
@@ -39,7 +39,7 @@ class Exchange(Duplex):
     # Defaults of the class, not of each object: most requests change few of them.
     explain = False
     """The response is to explain why this backend was chosen."""
-    own_answer: Redirect | Answer | None = None
+    own_answer: Redirect | Answer | ChallengeFolder | None = None
     """What a rule answers in the place of a backend."""
     informed = False
     """An interim response has been sent: a final one of our own may follow, but not those of another backend."""
@@ -347,12 +347,22 @@ class Exchange(Duplex):
         """Answer as a rule says; return as ``run`` does."""
         action, request, connection = self.own_answer, self.request, self.connection
         assert action is not None
+        if isinstance(action, ChallengeFolder):
+            action = await self._challenge(action.path)
         keep = request.keep_alive and not request.body and not connection.listener.draining
         answer = rule_answer(action, request, connection.scheme(request), keep_alive=keep)
         self.record.status = action.code if isinstance(action, Redirect) else action.status
         self.answered = True
         await connection.respond(answer)
         return self.early if keep else None
+
+    async def _challenge(self, folder: str) -> Answer:
+        """Return the answer to an ACME challenge. Raise ``ProxyError`` (404) if there is none."""
+        name = self.request.target.partition(b"?")[0].removeprefix(CHALLENGES.encode())
+        data = await self.worker.challenges.read(self.task, folder, name)
+        if data is None:
+            raise ProxyError(Source.INTERNAL, 404, "there is no such challenge")
+        return Answer(200, "application/octet-stream", data)
 
     def _settle(self, *, keep: bool = False) -> None:
         """Keep the backend connection for other requests, or close it; count what it carried."""

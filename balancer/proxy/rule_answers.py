@@ -3,6 +3,7 @@
 from balancer.config.settings import Answer, Redirect
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
+from balancer.http.rules import host_name
 from balancer.proxy.replies import own_response
 
 
@@ -27,4 +28,10 @@ def _location(action: Redirect, request: Request, scheme: bytes) -> bytes:
     host = action.host.encode() if action.host is not None else request.host
     if not host:
         raise ProxyError(Source.CLIENT, 400, "Host is missing")
+    if action.covered is not None:
+        name = host_name(host)
+        bare = name.strip("[]")
+        if not (bare in action.covered or "*." + bare.partition(".")[2] in action.covered):
+            raise ProxyError(Source.CLIENT, 421, "no certificate covers this host")
+        host = host if action.host is not None else name.encode()
     return (action.scheme.encode() if action.scheme is not None else scheme) + b"://" + host + target

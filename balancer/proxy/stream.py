@@ -9,7 +9,7 @@ from collections import defaultdict
 from math import ceil
 from typing import Literal
 
-from balancer.config.settings import Answer, Deny, Redirect, ToPool
+from balancer.config.settings import Answer, ChallengeFolder, Deny, Redirect, ToPool
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
 from balancer.http.token import extract, is_icon, is_preflight
@@ -45,7 +45,7 @@ class Stream:
         """Where it belongs, unless a rule says otherwise; a reload may have changed it since the last request."""
         self.record = record
 
-    def follow_rules(self, request: Request | None) -> Redirect | Answer | None:
+    def follow_rules(self, request: Request | None) -> Redirect | Answer | ChallengeFolder | None:
         """Choose the pool by the rules of the listener, if it has any; without a request, by name and client alone.
 
         Return what to answer instead. Raise ``ProxyError`` if a rule denies.
@@ -63,7 +63,7 @@ class Stream:
                 self.pool = connection.listener.pools[action.name]
             case Deny():
                 raise ProxyError(Source.INTERNAL, action.status, "a rule of the listener denies this")
-            case Redirect() | Answer():
+            case Redirect() | Answer() | ChallengeFolder():
                 return action
         return None
 

@@ -20,6 +20,7 @@ from balancer.pool.pool import Pool
 from balancer.pool.tracing import Passes
 from balancer.proxy.accesslog import AccessLog
 from balancer.proxy.backend_tls import TlsToBackends
+from balancer.proxy.challenge import Challenges
 from balancer.proxy.listener_state import FIRST_REQUEST_TIMEOUT, ListenerState
 from balancer.proxy.tunnel_registry import TunnelRegistry
 from balancer.shared.buckets import Metered
@@ -56,6 +57,7 @@ class WorkerState:
         """Idle connections to backends, by the ``connection_key`` of the backend."""
         self.backend_tls: Mapping[str, TlsToBackends] = {}
         """TLS to backends, by the pools that use it."""
+        self.challenges = Challenges(engine)
         self.tunnel_registry = TunnelRegistry(engine)
         self.connections: set[ClientConnection] = set()
         """All open connections of clients."""

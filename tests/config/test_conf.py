@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from balancer.config.listener import AnswerConfig, CertificateConfig, ConditionConfig, RedirectConfig
+from balancer.config.listener import AcmeConfig, AnswerConfig, CertificateConfig, ConditionConfig, RedirectConfig
 from balancer.config.load import check, load
 from balancer.config.model import Config
 from balancer.config.pool import HashingConfig
@@ -21,7 +21,7 @@ REFERENCE = (CONF.parent / "docs/configuration.md").read_text()
 PLACEHOLDER = "this is the placeholder of the source tree, whose key is public: use a certificate of your own"
 NOW = 1_907_712_000.0
 
-INLINE = (CertificateConfig, HashingConfig, ConditionConfig, RedirectConfig, AnswerConfig)
+INLINE = (AcmeConfig, CertificateConfig, HashingConfig, ConditionConfig, RedirectConfig, AnswerConfig)
 """Tables that are written in one line, with the key above them."""
 BLOCK = re.compile(r"((?:^# .*\n)+)^(?:# )?([a-z0-9_]+) = (.+)$", re.MULTILINE)
 TABLE = re.compile(r"^\[+([a-z.]+)\]+", re.MULTILINE)

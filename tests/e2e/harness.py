@@ -37,7 +37,8 @@ def pool(*backends, name="ide", **keys):
 
 def listener(name="web", bind=("127.0.0.1:0",), **keys):
     """A ``[[listener]]``, on a port the system chooses."""
-    return {"name": name, "bind": list(bind), "pool": "ide", **keys}
+    goal = {} if "redirect" in keys else {"pool": "ide"}
+    return {"name": name, "bind": list(bind), **goal, **keys}
 
 
 class Output:

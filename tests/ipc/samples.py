@@ -7,6 +7,7 @@ from balancer.config.settings import (
     BackendSettings,
     BackendTlsSettings,
     BoundSettings,
+    ChallengeFolder,
     ConditionSettings,
     Deny,
     KeySettings,
@@ -61,7 +62,8 @@ WHEN = ConditionSettings(
 RULES = (
     RuleSettings(ToPool("ide"), WHEN, (ConditionSettings(method=("POST",)),)),
     RuleSettings(Deny(403), ConditionSettings()),
-    RuleSettings(Redirect(301, "/x", "https", "ide.example", "/y"), ConditionSettings()),
+    RuleSettings(Redirect(301, "/x", "https", "ide.example", "/y", ("ide.example",)), ConditionSettings()),
+    RuleSettings(ChallengeFolder("/var/www/acme"), ConditionSettings()),
     RuleSettings(Answer(200, "text/plain", b"ok"), ConditionSettings()),
 )
 SETTINGS = WorkerSettings(
