@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from urllib.parse import parse_qsl
 
 import h11
@@ -180,6 +181,7 @@ def _head(response: ApiResponse, framing: list[tuple[str, str]]) -> h11.Response
         status_code=response.status,
         headers=[
             ("Content-Type", response.content_type),
+            ("Date", formatdate(usegmt=True)),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
             *framing,

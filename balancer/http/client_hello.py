@@ -1,4 +1,4 @@
-"""Read the server name of a TLS ClientHello without terminating TLS (RFC 8446, 4.1.2 and 5.1; RFC 6066, 3).
+"""Read what a TLS ClientHello asks for without terminating TLS (RFC 8446, 4.1.2 and 5.1; RFC 6066, 3; RFC 7301).
 
 A handshake message may be split over several records, and a record over several reads. Nothing has to be decrypted: in
 all versions of TLS the first message of a client is in clear text.
@@ -13,6 +13,7 @@ _MAX_RECORD = 16384
 _MAX_RECORDS = 32
 _CLIENT_HELLO = b"\x01"
 _SERVER_NAME = b"\x00\x00"
+_ALPN = b"\x00\x10"
 _HOST_NAME = b"\x00"
 _NAME = re.compile(rb"(?=.{1,255}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*+")
 
@@ -22,26 +23,54 @@ def server_name(data: bytes) -> str | None:
 
     Raises ``ProxyError`` with status 400 as soon as ``data`` cannot become a ClientHello of at most 16 KiB.
     """
+    extensions = _extensions(data)
+    if extensions is None:
+        return None
+    names = [content for kind, content in extensions if kind == _SERVER_NAME]
+    if len(names) > 1:
+        raise _bad("a ClientHello with two server names")
+    return _host_name(names[0]) if names else ""
+
+
+def protocols(data: bytes) -> list[bytes] | None:
+    """Return the protocols that are offered by ALPN (RFC 7301), or None if more bytes are needed.
+
+    Raises ``ProxyError`` as ``server_name`` does.
+    """
+    extensions = _extensions(data)
+    if extensions is None:
+        return None
+    offered = []
+    for kind, content in extensions:
+        if kind == _ALPN:
+            names, rest = _vector(content, 2)
+            if rest:
+                raise _bad("a malformed list of protocols")
+            while names:
+                name, names = _vector(names, 1)
+                offered.append(name)
+    return offered
+
+
+def _extensions(data: bytes) -> list[tuple[bytes, bytes]] | None:
+    """Return the extensions of a ClientHello, or None if more bytes are needed."""
     hello = _handshake(data)
     if hello is None:
         return None
     body = hello[2 + 32 :]  # after version and random
     for width in (1, 2, 1):  # session id, cipher suites, compression methods
         _, body = _vector(body, width)
+    found: list[tuple[bytes, bytes]] = []
     if not body:  # extensions are optional
-        return ""
+        return found
     extensions, body = _vector(body, 2)
     if body:
         raise _bad("bytes after a ClientHello")
-    name = None
     while extensions:
         kind, extension = extensions[:2], extensions[2:]
         content, extensions = _vector(extension, 2)
-        if kind == _SERVER_NAME:
-            if name is not None:
-                raise _bad("a ClientHello with two server names")
-            name = _host_name(content)
-    return name or ""
+        found.append((kind, content))
+    return found
 
 
 def _handshake(data: bytes) -> bytes | None:

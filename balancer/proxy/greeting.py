@@ -1,12 +1,21 @@
 """The beginning of a connection: its PROXY header and its TLS handshake, before anything is asked."""
 
+import re
+
 from balancer.errors import ProxyError, Source
+from balancer.http.client_hello import protocols
 from balancer.http.proxy_protocol import parse
 from balancer.net.engine import Closed, TimedOut
 from balancer.net.tls import TlsTransport
 from balancer.net.transport import PlainTransport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connection import Connection
+from balancer.proxy.replies import reply
+
+_SPOKEN = {b"http/1.1", b"http/1.0"}
+_NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
+"""A fatal alert (RFC 7301, 3.2)."""
+_REQUEST = re.compile(rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE|PRI) ")
 
 
 async def greet(connection: Connection, plain: PlainTransport) -> bytes:
@@ -21,6 +30,8 @@ async def greet(connection: Connection, plain: PlainTransport) -> bytes:
             early = await _read_proxy_header(connection, plain)
             connection.silence = plain.received - len(early)
         if listener.tls is not None:
+            if listener.config.mode == "http":
+                early = await _read_hello(connection, plain, early)
             connection.transport = tls = TlsTransport(plain, listener.tls, early)
             connection.silence = -1 if early else 0
             early = b""
@@ -35,6 +46,31 @@ async def greet(connection: Connection, plain: PlainTransport) -> bytes:
     finally:
         worker.admission.handshakes.end(plain)
     return early
+
+
+async def _read_hello(connection: Connection, plain: PlainTransport, data: bytes) -> bytes:
+    """Return the bytes of a ClientHello. Raise ``ProxyError`` for a client that does not want HTTP/1.1 over TLS."""
+    while True:
+        if _REQUEST.match(data):
+            reason = "a plain HTTP request to a TLS port"
+            await connection.respond(reply(400, f"{reason}: use https"))
+            await connection.linger()
+            raise ProxyError(Source.CLIENT, 400, reason)
+        try:
+            offered = protocols(data) if data else None
+        except ProxyError:
+            return data  # OpenSSL has an alert for it
+        if offered is not None:
+            break
+        more = await plain.recv()
+        if not more:
+            raise ProxyError(Source.CLIENT, 400, "the client left during the TLS handshake")
+        data += more
+    if offered and not _SPOKEN & set(offered):
+        # Python's OpenSSL would go on without a protocol, which RFC 7301, 3.2, forbids.
+        plain.transmit(_NO_APPLICATION_PROTOCOL)
+        raise ProxyError(Source.CLIENT, 400, "TLS failed: the client offers no protocol that is spoken here")
+    return data
 
 
 def _note_failure(connection: Connection, error: ProxyError | TimedOut, began: float) -> None:

@@ -59,6 +59,27 @@ def test_no_compression(daemon):
     assert "Compression: NONE" in told
 
 
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_protocols_that_are_not_spoken_are_refused(daemon, version):
+    content, told = s_client(daemon, version, "-alpn", "h2,acme-tls/1")
+    assert not content
+    assert "no application protocol" in told
+    daemon.logged(ended="TLS failed: the client offers no protocol that is spoken here")
+    content, told = s_client(daemon, version, "-alpn", "h2,http/1.1")
+    assert content
+    assert "ALPN protocol: http/1.1" in told
+
+
+def test_plain_http_to_a_tls_port_is_told_so(daemon):
+    with daemon.connect("safe") as client:
+        client.send(get("/?token=secret"))
+        response = client.response()
+        assert response.status == 400
+        assert b"use https" in response.body
+        assert client.ended()
+    daemon.logged(ended="a plain HTTP request to a TLS port")
+
+
 def test_no_renegotiation(daemon):
     """A line with an R makes the client ask for it; it must end there, and not get a second handshake."""
     _, told = s_client(daemon, "-tls1_2", said=b"R\n")

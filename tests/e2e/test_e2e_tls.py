@@ -157,7 +157,7 @@ class TestNoTls:
     @pytest.mark.parametrize(
         ("data", "reason"),
         [
-            (get(), "TLS failed: http request"),
+            (get(), "a plain HTTP request to a TLS port"),
             (bytes(range(256)), "TLS failed: wrong version number"),
             (b"\x16\x03\x01\x40\x00\x01", "the handshake took too long"),
         ],

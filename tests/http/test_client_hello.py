@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.errors import ProxyError, Source
-from balancer.http.client_hello import server_name
+from balancer.http.client_hello import protocols, server_name
 
 
 def hello(name: str | None, maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
@@ -67,6 +67,18 @@ def test_fragmented(size):
     raw = records(MESSAGE, size)
     assert server_name(raw) == "ide.example.org"
     assert server_name(raw[:-1]) is None
+
+
+def alpn(*names):
+    return b"\x00\x10" + sized(2, sized(2, b"".join(sized(1, name) for name in names)))
+
+
+def test_protocols():
+    assert protocols(with_extensions(b"")) == []
+    assert protocols(NAMED[:-1]) is None
+    assert protocols(with_extensions(sized(2, named(b"a") + alpn(b"h2", b"http/1.1")))) == [b"h2", b"http/1.1"]
+    with pytest.raises(ProxyError):
+        protocols(with_extensions(sized(2, alpn(b"h2")[:-1])))
 
 
 def test_what_follows_the_hello_is_left_alone():
