@@ -1,0 +1,52 @@
+"""Where the requests of a listener go: what `check` says about pool, redirect and acme_challenge."""
+
+import pytest
+
+REST = """\
+[[listener]]
+name = "tls"
+bind = ["127.0.0.1:443"]
+pool = "ide"
+mode = "tcp"
+[[pool]]
+name = "ide"
+backend = [{ name = "ide-01", address = "10.0.0.1:4001" }]
+"""
+AT = 'listener "plain"'
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ('pool = "ide"', None),
+        ("", f"{AT} > pool: missing: a listener needs the name of the pool behind it, or a redirect"),
+        (
+            'redirect = "https"',
+            f"{AT} > redirect: no listener has a tls table, so there is no host to redirect to",
+        ),
+        (
+            'pool = "ide"\nredirect = "https"',
+            f"{AT} > redirect: a listener has a pool or a redirect: remove one of them",
+        ),
+        (
+            'mode = "tcp"\nredirect = "https"',
+            f'{AT} > redirect: is for listeners with mode = "http" and without tls',
+        ),
+        ('pool = "ide"\nacme_challenge = {}', f"{AT} > acme_challenge: needs one of pool and folder"),
+        (
+            'pool = "ide"\nacme_challenge = { pool = "ide", folder = "x" }',
+            f"{AT} > acme_challenge: needs one of pool and folder",
+        ),
+        (
+            'pool = "ide"\nacme_challenge = { pool = "idle" }',
+            f'{AT} > acme_challenge > pool: no pool is named "idle"; did you mean "ide"?',
+        ),
+        (
+            'pool = "ide"\nmode = "tcp"\nacme_challenge = { folder = "x" }',
+            f'{AT} > acme_challenge: mode "tcp" does not answer requests',
+        ),
+    ],
+)
+def test_goals(judge, keys, problem):
+    problems, _ = judge(f'[[listener]]\nname = "plain"\nbind = ["127.0.0.1:80"]\n{keys}\n{REST}')
+    assert [each.partition(": ")[2] for each in problems] == ([problem] if problem else [])
