@@ -15,6 +15,9 @@ from balancer.migrate.haproxy.importer import import_haproxy
 from balancer.migrate.nginx.importer import import_nginx
 from balancer.migrate.outcome import Outcome, Surroundings
 
+_INCOMPLETE = 4
+"""The exit code if something that affects traffic or access was left out of a usable file."""
+
 Importer = Callable[[Sequence[Path], Surroundings], Outcome]
 
 _FORMATS: tuple[tuple[str, Importer, str], ...] = (
@@ -35,12 +38,17 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         parser.add_argument(
             "-o", "--output", type=Path, metavar="NEW", help="file to create (default: standard output)"
         )
+        parser.add_argument(
+            "--allow-open",
+            action="store_true",
+            help="write listeners although something that keeps clients out of them cannot be converted",
+        )
         parser.set_defaults(run=lambda args, importer=importer: _run(args, importer))
 
 
 def _run(args: argparse.Namespace, importer: Importer) -> int:
     try:
-        outcome = importer(args.files, Surroundings(os.environ, _resolve))
+        outcome = importer(args.files, Surroundings(os.environ, _resolve, args.allow_open))
     except ConfigError as error:
         print(error, file=sys.stderr)
         print(f"{_problems(len(error.problems))}; nothing was written", file=sys.stderr)
@@ -49,7 +57,7 @@ def _run(args: argparse.Namespace, importer: Importer) -> int:
         print(remark, file=sys.stderr)
     if args.output is None:
         print(outcome.text, end="")
-        return 0
+        return 0 if outcome.complete else _INCOMPLETE
     try:
         with args.output.open("x") as file:  # never overwrite a file that may have been edited
             file.write(outcome.text)
@@ -60,7 +68,7 @@ def _run(args: argparse.Namespace, importer: Importer) -> int:
     for problem in (*report.problems, *(replace(each, message=f"warning: {each.message}") for each in report.warnings)):
         print(problem, file=sys.stderr)
     print(f"{args.output}: {_converted(len(outcome.remarks))}; balancer check finds {_problems(len(report.problems))}")
-    return 1 if report.problems else 0
+    return 1 if report.problems else 0 if outcome.complete else _INCOMPLETE
 
 
 def _converted(remarks: int) -> str:

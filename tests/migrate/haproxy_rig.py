@@ -174,10 +174,15 @@ backend ide
 """
 
 
-def outcome(text, folder, environment=None):
+def outcome(text, folder, environment=None, *, allow_open=False):
     file = folder / "haproxy.cfg"
     file.write_text(text)
-    return import_haproxy([file], Surroundings(environment or {}, lambda name: NAMES.get(name, [])))
+    return import_haproxy([file], Surroundings(environment or {}, lambda name: NAMES.get(name, []), allow_open))
+
+
+def tables(found):
+    """The listeners of an outcome."""
+    return tomllib.loads(found.text)["listener"]
 
 
 def made(text, folder, **environment):

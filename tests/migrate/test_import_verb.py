@@ -39,7 +39,7 @@ def source(tmp_path):
 def test_to_a_file(source, tmp_path, monkeypatch, capsys):
     made = tmp_path / "balancer.toml"
     done = run(source, "-o", made, ADDRESS="192.0.2.2")
-    assert done.returncode == 0
+    assert done.returncode == 4
     assert done.stderr == f"{source}:10: compression: compresses answers: let the backends compress\n"
     told = "1 line was dropped or changed in meaning: see above"
     assert done.stdout == f"{made}: {told}; balancer check finds no problems\n"
@@ -60,7 +60,7 @@ def test_to_a_file(source, tmp_path, monkeypatch, capsys):
 def test_to_standard_output(source, monkeypatch, capsys):
     monkeypatch.setenv("ADDRESS", "192.0.2.2")
     code, out, _ = here(monkeypatch, capsys, source)
-    assert code == 0
+    assert code == 4
     assert 'address = "192.0.2.2:80"' in out
 
 
@@ -155,7 +155,7 @@ def test_the_switch_moves_nobody(tmp_path, monkeypatch, capsys):
     ports = Ports(NAMES)
     source, made = tmp_path / "haproxy.cfg", tmp_path / "balancer.toml"
     source.write_text(ports.fill(RUNNING))
-    assert here(monkeypatch, capsys, source, "-o", made)[0] == 0
+    assert here(monkeypatch, capsys, source, "-o", made)[0] == 4
     text = made.read_text().replace("/var/lib/balancer", str(tmp_path / "state"))
     text = text.replace("/run/balancer/admin.sock", str(tmp_path / "admin.sock"))
     made.write_text(text.replace("127.0.0.1:9600", ports.fill("127.0.0.1:@admin")))

@@ -74,7 +74,7 @@ KEYWORDS = {
     "maxconn": "",
     "mode": "",
     "monitor": "makes monitor-uri fail: see /readyz of the admin listener",
-    "monitor-uri": "an answer for monitors: use /readyz of the admin listener",
+    "monitor-uri": "",
     "option abortonclose": "aborts requests whose client has left: always done",
     "option accept-invalid-http-request": "accepts malformed requests: they are rejected; fix the clients",
     "option accept-invalid-http-response": "accepts malformed answers: they are rejected; fix the backends",
