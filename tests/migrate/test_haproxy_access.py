@@ -94,7 +94,7 @@ BARRED = {
     "a case of letters": ("  http-request deny if { path_beg -i /admin }\n", ""),
     "one header of a list": ("  http-request deny unless { hdr(x-key) secret }\n", ""),
     "an exception by an unknown fact": ("  http-request allow if { var(txn.a) -m str x }\n  http-request deny\n", ""),
-    "a counter that lets in": ("  http-request deny unless { src_get_gpc0 gt 0 }\n", ""),
+    "a counter that lets in": ("  stick-table type ip size 1k store gpc0\n  http-request deny unless { src_get_gpc0 gt 0 }\n", ""),
     "a path after a rewrite": (
         "  http-request set-path /b if { path /a }\n  http-request deny if { path_beg /admin }\n",
         "",
@@ -248,3 +248,35 @@ def test_two_values_of_a_field_are_no_condition():
     one, other = (Match(Condition(header=(("x", value),))) for value in "ab")
     with pytest.raises(NoCounterpart, match="two values of the field x"):
         one.both(other)
+
+
+@pytest.mark.parametrize(
+    ("key", "rule"),
+    [
+        ("hdr(X-Key)", "http-request set-header X-Key %[url_param(token)]"),
+        ("hdr(x-key)", "http-request add-header X-Key a if { path /a }"),
+        ("hash req.hdr(X-Key)", "http-request replace-header X-Key (.*) \\1"),
+        ("hash req.cook(sid)", "http-request del-header Cookie"),
+        ("uri", "http-request set-path /a"),
+        ("url_param token", "http-request set-query token=a"),
+        ("source", "http-request set-src req.hdr(x-real-ip)"),
+        ("hdr(X-Forwarded-For)", "option forwardfor"),
+        ("hdr(X-Id)", "unique-id-header X-Id"),
+    ],
+)
+def test_a_client_never_chooses_the_key_that_haproxy_computes(key, rule, tmp_path):
+    text = BASE.replace("balance url_param token\n", f"balance {key}\n")
+    assert outcome(text, tmp_path)
+    with pytest.raises(ConfigError, match="clients could choose their host"):
+        outcome(text.replace("  default_backend", f"  {rule}\n  default_backend"), tmp_path)
+
+
+def test_no_timeout_is_no_timeout(tmp_path):
+    names = ("connect", "client", "server", "tunnel", "queue", "check", "http-request", "client-hs")
+    text = BASE.replace("  mode http\n", "  mode http\n" + "".join(f"  timeout {name} 0\n" for name in names))
+    config, _ = made(f"global\n  maxconn 0\n{text}  server b 192.0.2.2:80 check maxconn 5\n", tmp_path)
+    assert config["timeouts"] == dict.fromkeys(
+        ("handshake", "head", "connect", "response", "idle", "tunnel_idle"), "365d"
+    )
+    pool = config["pool"][0]
+    assert (pool["queue_timeout"], pool["health"]["timeout"], config.get("limits")) == ("365d", "2s", None)

@@ -96,7 +96,9 @@ def _write_proxies(
         ports = frozenset(
             int(address.rpartition(":")[2]) for front in leading for bind in front.binds for address in bind.addresses
         )
-        target = Target(surroundings, where, verify, spread_percent, [front.proxy for front in leading], ports)
+        rewritten = inner[proxy.name].rewritten.union(*(front.access.rewritten for front in leading))
+        led = [front.proxy for front in leading]
+        target = Target(surroundings, where, verify, spread_percent, led, frozenset(rewritten), ports)
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.proxy import Proxy
-from balancer.migrate.haproxy.scalars import milliseconds, number
+from balancer.migrate.haproxy.scalars import number, timeout
 from balancer.migrate.haproxy.server import HaproxyServer
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 from balancer.migrate.toml import TomlTable, duration
 
 _MOST_RETRIES = 1000
@@ -33,6 +33,10 @@ def write_limits(pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer]
             "here the next server in the user's order is tried after the retries"
         )
         notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message)
+    for line in proxy.all("option redispatch"):
+        if len(line.words) > 2:
+            message = "when another server is tried: here the next one in the user's order, after the retries"
+            notes.remark(line.file, line.number, "option redispatch", message, Effect.CHANGED)
     return common
 
 
@@ -49,7 +53,7 @@ def _queue(pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer], note
         line = proxy.last(f"timeout {name}")
         if line is not None and len(line.words) > 2:
             try:
-                pool.set("queue_timeout", duration(milliseconds(line.words[2])), f"timeout {name}")
+                pool.set("queue_timeout", duration(timeout(line.words[2])), f"timeout {name}")
             except ValueError as error:
                 notes.problem(line.file, line.number, f"timeout {name}", str(error))
             return
