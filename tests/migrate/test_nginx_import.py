@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -28,12 +29,12 @@ SERVER = "server { listen 127.0.0.1:8080; location / { proxy_pass http://ide; } 
 def imported(tmp_path):
     """The outcome of an import of this text, and our configuration as it is read."""
 
-    def do(text, **files):
+    def do(text, allow_open=False, **files):
         for name, content in files.items():
             (tmp_path / name.replace("_", ".")).write_text(content)
         path = tmp_path / "nginx.conf"
         path.write_text(text)
-        outcome = import_nginx([path], NOWHERE)
+        outcome = import_nginx([path], replace(NOWHERE, allow_open=allow_open))
         ours = tmp_path / "balancer.toml"
         ours.write_text(outcome.text)
         return outcome, load(ours, 0)
@@ -80,9 +81,10 @@ def test_addresses_that_are_shared(imported):
     first, second, third = config.listener
     assert [str(each) for each in first.bind] == ["0.0.0.0:80"]
     assert first.pool == "ide"
-    assert [(each.host, each.path_prefix, each.pool) for each in first.route] == [
-        (("b.example",), (), "api"),
-        (("c.example",), ("/c",), "api"),
+    assert [(each.host, each.path_prefix, each.pool, each.deny) for each in first.rule] == [
+        (("b.example",), (), "api", None),
+        (("c.example",), ("/c",), "api", None),
+        (("c.example",), (), None, 404),
     ]
     assert [str(each) for each in second.bind] == ["[::]:80"]
     assert (third.proxy_protocol, [str(each) for each in third.trusted]) == ("accept", ["10.0.0.0/8"])
@@ -139,7 +141,8 @@ def test_every_line_without_a_counterpart_is_told(imported):
     }
     body = "\n".join(lines)
     outcome, _ = imported(
-        GOOD + "server { listen 127.0.0.1:8080; location / { proxy_pass http://ide; }\n" + body + "\n} }\n"
+        GOOD + "server { listen 127.0.0.1:8080; location / { proxy_pass http://ide; }\n" + body + "\n} }\n",
+        allow_open=True,
     )
     assert {f"{number} {what}" for number, what in enumerate(lines.values(), 5)} <= told(outcome)
     assert f":{5}: gzip: compression" in outcome.text
@@ -235,7 +238,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     path, ours = tmp_path / "nginx.conf", tmp_path / "balancer.toml"
     path.write_text(GOOD + SERVER + "gzip on;\n}\n")
     code, out, err = run(path, "-o", ours)
-    assert code == 0
+    assert code == 4
     assert f"{path}:5: gzip: compression" in err
     assert "balancer check finds no problem" in out
     assert load(ours, 0).pool[0].name == "ide"

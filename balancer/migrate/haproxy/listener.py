@@ -5,7 +5,7 @@ become several.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from balancer.config.section import MAX_CONNECTIONS
@@ -15,9 +15,10 @@ from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.route import BackendRule, described
 from balancer.migrate.haproxy.scalars import number
 from balancer.migrate.haproxy.words import Line
-from balancer.migrate.match import ROUTE_KEYS, Match
+from balancer.migrate.match import Match
 from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Effect, Notes
+from balancer.migrate.steps import Step, write_steps
 from balancer.migrate.toml import TomlTable, Value
 
 _UNAVAILABLE = 503
@@ -36,26 +37,12 @@ class Front:
 
 
 @dataclass(frozen=True)
-class _Step:
-    """What happens to requests that match and that no step before it decides about."""
+class _Choice(Step):
+    """A step, and where it comes from."""
 
-    match: Match
-    line: Line
-    action: tuple[str, Value]
+    line: Line = field(default_factory=lambda: Line("", 0, ()))
     backend: str = ""
     """haproxy's backend, if it has been chosen."""
-
-    @property
-    def is_route(self) -> bool:
-        """Return whether a route can express it."""
-        return self.action[0] == "pool" and not self.match.unless and self.match.when.keys <= set(ROUTE_KEYS)
-
-    @property
-    def denies_by_path(self) -> bool:
-        """Return whether it refuses some paths."""
-        return self.action[0] == "deny" and any(
-            each.path or each.path_prefix for each in (self.match.when, *self.match.unless)
-        )
 
 
 class Listeners:
@@ -91,21 +78,21 @@ class Listeners:
             self._bound_once(group)
             self._write(front.proxy, group, steps)
 
-    def _steps(self, front: Front, tls: bool) -> Iterator[_Step]:
+    def _steps(self, front: Front, tls: bool) -> Iterator[_Choice]:
         """Yield everything that decides about a request of this frontend, in order."""
         for rule in front.access.rules:
-            yield _Step(rule.match, rule.line, rule.action)
+            yield _choice(rule.match, rule.line, rule.action)
         for route in front.routes:
             inner = self._inner.get(route.backend) if route.backend != front.proxy.name else None
             for rule in inner.rules if inner else ():
                 both = rule.match.both(route.match)
                 if both is not None:
-                    yield _Step(both, rule.line, rule.action, route.backend)
+                    yield _choice(both, rule.line, rule.action, route.backend)
             pool = self._pools.get(route.backend)
             action: tuple[str, Value] = ("pool", pool) if pool else ("deny", _UNAVAILABLE)
-            yield _Step(route.match, route.line, action, route.backend)
+            yield _choice(route.match, route.line, action, route.backend)
 
-    def _barred(self, front: Front, group: Sequence[Bind], steps: Sequence[_Step]) -> bool:
+    def _barred(self, front: Front, group: Sequence[Bind], steps: Sequence[_Choice]) -> bool:
         """Report access control in front of a group that has no counterpart; return whether it must stay closed."""
         behind = {step.backend for step in steps} - {"", front.proxy.name}
         found = [*front.access.barred, *(each for name in sorted(behind) for each in self._inner[name].barred)]
@@ -121,7 +108,7 @@ class Listeners:
                     message = f"{address} is bound already in line {other.line}"
                     self._notes.problem(bind.line.file, bind.line.number, "bind", message)
 
-    def _write(self, proxy: Proxy, group: Sequence[Bind], steps: list[_Step]) -> None:
+    def _write(self, proxy: Proxy, group: Sequence[Bind], steps: list[_Choice]) -> None:
         head, first = proxy.head, group[0]
         pools = [str(value) for step in steps for key, value in (step.action,) if key == "pool"]
         useful = bool(pools) or any(step.action[0] == "redirect" for step in steps)
@@ -143,7 +130,7 @@ class Listeners:
         else:
             listener.set("pool", fallback, "no request goes here: the rules decide about all of them")
             if not steps or steps[-1].match != Match():
-                steps.append(_Step(Match(), head, ("deny", _UNAVAILABLE)))
+                steps.append(_choice(Match(), head, ("deny", _UNAVAILABLE)))
         _proxy_header(listener, proxy, first, self._notes)
         _limit(listener, proxy, group, self._notes)
         if first.tls:
@@ -155,29 +142,14 @@ class Listeners:
             if step.denies_by_path:
                 message = "paths are compared as hosts read them, and encoded slashes are answered 400"
                 self._notes.remark(step.line.file, step.line.number, step.line.words[0], message, Effect.CHANGED)
-        _write_steps(listener, steps)
+        write_steps(listener, steps)
 
 
-def _write_steps(listener: TomlTable, steps: Sequence[_Step]) -> None:
-    """Append rules, and routes for the last ones if all of these are routes."""
-    first_route = len(steps)
-    while first_route and steps[first_route - 1].is_route:
-        first_route -= 1
-    for step in steps[:first_route]:
-        rule = listener.element("rule", described(step.line))
-        for key, value in step.match.when.written().items():
-            rule.set(key, value)
-        if step.match.unless:
-            rule.set("not", [each.written() for each in step.match.unless])
-        rule.set(*step.action)
-    for step in steps[first_route:]:
-        route = listener.element("route", described(step.line))
-        for key, value in step.match.when.written().items():
-            route.set(key, value)
-        route.set(*step.action)
+def _choice(match: Match, line: Line, action: tuple[str, Value], backend: str = "") -> _Choice:
+    return _Choice(match, action, described(line), line, backend)
 
 
-def _until_all(steps: Iterable[_Step], mode: str, *, tls: bool) -> Iterator[_Step]:
+def _until_all(steps: Iterable[_Choice], mode: str, *, tls: bool) -> Iterator[_Choice]:
     """Yield the steps that can match on such a listener, up to the first that matches everything."""
     for step in steps:
         match = step.match.where(tls=tls)

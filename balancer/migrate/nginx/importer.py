@@ -39,7 +39,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
     _tell(root, notes)
     notes.check()
 
-    goals = Goals(paths[0].absolute().parent, notes)
+    goals = Goals(paths[0].absolute().parent, notes, surroundings.allow_open)
     blocks = {False: root.all("http"), True: root.all("stream")}
     for of_stream, found in blocks.items():
         for block in found:
@@ -54,12 +54,17 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
     taken: set[str] = set()
     for of_stream, write in ((False, http.write_listener), (True, stream.write_listener)):
         for block in blocks[of_stream]:
-            for door in doors(block.all("server"), surroundings, of_stream, notes):
+            found_doors = doors(block.all("server"), surroundings, of_stream, notes)
+            # Those that only redirect need the name of a pool.
+            for door in sorted(found_doors, key=lambda door: not any(map(_proxies, door.servers))):
                 write(top, [root, block], door, goals, taken)
     goals.write(top, surroundings)
     for given in goals.upstreams.values():
         if all(goal.upstream is not given for goal in goals.found.values()):
             notes.remark(given.directive.file, given.directive.line, f"upstream {given.name}", "no proxy_pass uses it")
+    if not any(table.header == "[[listener]]" for table in top.tables):
+        for remark in notes.barred:
+            notes.problem(remark.file, remark.line, remark.what, remark.message)
     if not goals.found:
         notes.problem(str(paths[0]), None, "", "no server has a proxy_pass to a backend: nothing to import")
     notes.check()
@@ -72,13 +77,15 @@ def _tell(block: Directive, notes: Notes) -> None:
         message = meaning(each.name)
         if message:
             notes.remark(each.file, each.line, each.name, message)
-        elif each.name == "if":
+        elif each.name == "if" and each.last("return") is None:
             message = "conditions are not supported: routes match host, path and SNI; move the rest to the backends"
             notes.remark(each.file, each.line, "if", message)
-        elif each.name == "return" and block.name != "server":
-            notes.remark(each.file, each.line, "return", "the daemon gives no answers of its own: move it to a backend")
         if each.name not in DATA:
             _tell(each, notes)
+
+
+def _proxies(block: Directive) -> bool:
+    return any(each.name == "proxy_pass" or _proxies(each) for each in block.block or ())
 
 
 def _every(block: Directive, name: str) -> Iterator[Directive]:
