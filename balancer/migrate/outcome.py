@@ -1,6 +1,7 @@
 """The result of an import: the new configuration, and every line of the old one that has no counterpart in it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -46,11 +47,43 @@ class Outcome:
 
     text: str
     remarks: list[Remark] = field(default_factory=list)
+    carried: int = 0
+    """How many directives have no remark."""
 
     @property
     def complete(self) -> bool:
         """Return whether nothing was left out that affects traffic or access."""
         return not any(each.effect in (Effect.ACCESS, Effect.TRAFFIC) for each in self.remarks)
+
+    def summary(self) -> str:
+        """Return in one line how much was carried over, changed and left out."""
+        count = Counter(each.effect for each in self.remarks)
+        noticed = count[Effect.TRAFFIC] + count[Effect.ACCESS]
+        access = f" ({count[Effect.ACCESS]} of them kept clients out)" if count[Effect.ACCESS] else ""
+        return (
+            f"{self.carried} directives carried over, {count[Effect.CHANGED]} changed, {noticed} left out with effect "
+            f"on traffic{access}, {count[Effect.NONE]} left out without"
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """Return the summary and the remarks for programs."""
+        count = Counter(each.effect for each in self.remarks)
+        remarks = [
+            {
+                "file": each.file,
+                "line": each.line,
+                "what": each.what,
+                "message": each.message,
+                "effect": each.effect.value,
+            }
+            for each in self.remarks
+        ]
+        return {
+            "complete": self.complete,
+            "carried_over": self.carried,
+            **{effect.value: count[effect] for effect in Effect},
+            "remarks": remarks,
+        }
 
 
 @dataclass(frozen=True)
@@ -88,6 +121,11 @@ class Notes:
     def barred(self) -> list[Remark]:
         """Return the remarks on access control that was left out."""
         return [each for each in self.remarks if each.effect is Effect.ACCESS]
+
+    def outcome(self, text: str, places: Iterable[tuple[str, int]]) -> Outcome:
+        """Return the outcome of an import of the directives at these places."""
+        told = {(each.file, each.line) for each in self._remarks}
+        return Outcome(text, self.remarks, len(set(places) - told))
 
     @property
     def remarks(self) -> list[Remark]:

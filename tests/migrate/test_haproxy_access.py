@@ -94,7 +94,10 @@ BARRED = {
     "a case of letters": ("  http-request deny if { path_beg -i /admin }\n", ""),
     "one header of a list": ("  http-request deny unless { hdr(x-key) secret }\n", ""),
     "an exception by an unknown fact": ("  http-request allow if { var(txn.a) -m str x }\n  http-request deny\n", ""),
-    "a counter that lets in": ("  stick-table type ip size 1k store gpc0\n  http-request deny unless { src_get_gpc0 gt 0 }\n", ""),
+    "a counter that lets in": (
+        "  stick-table type ip size 1k store gpc0\n  http-request deny unless { src_get_gpc0 gt 0 }\n",
+        "",
+    ),
     "a path after a rewrite": (
         "  http-request set-path /b if { path /a }\n  http-request deny if { path_beg /admin }\n",
         "",

@@ -33,7 +33,7 @@ def rules(found):
         ("satisfy any; allow 10.0.0.0/8; deny all; PROXY", [OUT]),
         ("deny 10.0.0.0/8; allow all; PROXY", [{**OFFICE, "deny": 403}]),
         ("PROXY\nlocation /admin { allow 10.0.0.0/8; deny all; proxy_pass http://ide; }",
-         [{"path_prefix": ["/admin"], **OUT}, {"path_prefix": ["/admin"], "pool": "ide"}]),
+         [{"path_prefix": ["/admin"], **OUT}]),
         ("PROXY\nlocation /admin { deny all; }", [{"path_prefix": ["/admin"], "deny": 403}]),
         ("PROXY\nlocation = /x { return 404; }", [{"path": ["/x"], "deny": 404}]),
         ("PROXY\nlocation /inner { internal; proxy_pass http://ide; }", [{"path_prefix": ["/inner"], "deny": 404}]),

@@ -13,7 +13,7 @@ from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import number
 from balancer.migrate.haproxy.variable import Sample, hashed_variable, samples
 from balancer.migrate.haproxy.words import Line
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 from balancer.migrate.toml import TomlTable
 
 _PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
@@ -203,7 +203,13 @@ def _unplaced(token: TomlTable, algorithm: str, mode: str, line: Line, notes: No
         message = "does not place users; here requests with ?token= have a fixed host, the others rotate (pool.token)"
         token.set("param", "token", f"in place of {algorithm}: choose the parameter that identifies users")
         token.set("missing", "spread")
-    notes.remark(line.file, line.number, f"balance {algorithm}" if line.words[0] == "balance" else "balance", message)
+    notes.remark(
+        line.file,
+        line.number,
+        f"balance {algorithm}" if line.words[0] == "balance" else "balance",
+        message,
+        Effect.CHANGED,
+    )
 
 
 def _hash_type(ring: TomlTable, proxy: Proxy) -> None:

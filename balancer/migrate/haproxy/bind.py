@@ -10,13 +10,14 @@ from balancer.config.scalars import shown
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import where
 from balancer.migrate.haproxy.words import BadLine, Line, split
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 
 _TLS = "TLS setting: the daemon uses OpenSSL's secure defaults"
 _UNIX = "permissions of a Unix socket: set those of its directory"
 _KERNEL = "set this in the kernel, with sysctl, ip or nftables"
 _CLIENTS = "client certificates are not supported: keep such a service behind haproxy"
 _THREADS = "which threads serve the address: every worker does"
+_HARMLESS = (_TLS, _UNIX, _KERNEL, _THREADS)
 _KEY_MARK = b"PRIVATE KEY-----"
 _BESIDE_CERTIFICATES = (".issuer", ".key", ".ocsp", ".sctl")
 _MAX_PORTS = 1024
@@ -170,9 +171,16 @@ def _bind(line: Line, bases: Bases, defaults: Sequence[str], notes: Notes) -> Bi
     options = dict(pairs)
     for option, (_, message) in OPTIONS.items():
         if option in options and message:
-            notes.remark(line.file, line.number, f"bind {option}", message)
+            effect = Effect.NONE if message in _HARMLESS or "nothing to do" in message else Effect.TRAFFIC
+            notes.remark(line.file, line.number, f"bind {option}", message, effect)
     if "h2" in options.get("alpn", "").split(",") + options.get("npn", "").split(",") + [options.get("proto")]:
-        notes.remark(line.file, line.number, "bind alpn", "HTTP/2 is not supported: browsers fall back to HTTP/1.1")
+        notes.remark(
+            line.file,
+            line.number,
+            "bind alpn",
+            "HTTP/2 is not supported: browsers fall back to HTTP/1.1",
+            Effect.CHANGED,
+        )
     addresses = [each for part in line.words[1].split(",") for each in _addresses(part, options, line, notes)]
     if options.get("verify") == "optional":
         notes.remark(line.file, line.number, "bind verify", _CLIENTS)

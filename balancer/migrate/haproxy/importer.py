@@ -12,7 +12,7 @@ from balancer.config.scalars import shown
 from balancer.migrate.haproxy.access import Access, access
 from balancer.migrate.haproxy.actions import tell
 from balancer.migrate.haproxy.bind import binds
-from balancer.migrate.haproxy.known_proxy import KEYWORDS
+from balancer.migrate.haproxy.known_proxy import HARMLESS, KEYWORDS
 from balancer.migrate.haproxy.listener import Front, Listeners
 from balancer.migrate.haproxy.pool import Target, usable, write_pool
 from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
@@ -23,7 +23,7 @@ from balancer.migrate.haproxy.source import SECTIONS, HaproxySection, read
 from balancer.migrate.haproxy.variable import hashed_variables, sets
 from balancer.migrate.match import Match
 from balancer.migrate.names import own_name
-from balancer.migrate.outcome import Notes, Outcome, Surroundings
+from balancer.migrate.outcome import Effect, Notes, Outcome, Surroundings
 from balancer.migrate.toml import TomlTable
 
 _FORWARDFOR = "exceptions and other header names: X-Forwarded-For always has the client; see listener.trusted"
@@ -46,7 +46,8 @@ def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome
     known = {proxy.name for proxy in every if proxy.balances}
     _write_proxies(top, settings, active, known, paths[0], surroundings, notes)
     notes.check()
-    return Outcome(f"{top}{_left_out(notes)}", notes.remarks)
+    lines = ((line.file, line.number) for section in sections for line in section.lines)
+    return notes.outcome(f"{top}{_left_out(notes)}", lines)
 
 
 def _write_proxies(
@@ -162,7 +163,8 @@ def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
             if line.words[0] in _ACTIONS:
                 tell(line, notes)
             elif KEYWORDS[keyword]:
-                notes.remark(line.file, line.number, keyword, KEYWORDS[keyword])
+                effect = Effect.NONE if keyword in HARMLESS else Effect.TRAFFIC
+                notes.remark(line.file, line.number, keyword, KEYWORDS[keyword], effect)
             elif keyword == "option forwardfor" and len(line.words) > 2:
                 notes.remark(line.file, line.number, keyword, _FORWARDFOR)
 

@@ -195,3 +195,11 @@ OBSOLETE = {
     "srvtimeout": "timeout server",
 }
 """Keywords that haproxy no longer accepts, and their replacements."""
+
+_SILENT = (_KEEPALIVE, _FAST, _EMAIL, _LOG, _CAPTURE)
+HARMLESS = frozenset(
+    keyword
+    for keyword, message in KEYWORDS.items()
+    if message in _SILENT or "nothing to do" in message or "always " in message or _SYSTEMD in message
+) | {"description", "log-tag", "option socket-stats", "bind-process", "server-state-file-name"}
+"""Keywords that no request notices."""

@@ -20,7 +20,9 @@ def write_limits(pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer]
     if any(limit(server) for server in servers):
         _queue(pool, proxy, servers, notes)
     elif line := proxy.last("timeout queue"):
-        notes.remark(line.file, line.number, "timeout queue", "no server has a maxconn, so no request is queued")
+        notes.remark(
+            line.file, line.number, "timeout queue", "no server has a maxconn, so no request is queued", Effect.NONE
+        )
     retry = pool.table("retry")
     if (line := proxy.last("retries")) and len(line.words) > 1:
         try:
@@ -32,7 +34,7 @@ def write_limits(pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer]
             "without option redispatch haproxy answers 503 if the server of a request does not accept connections: "
             "here the next server in the user's order is tried after the retries"
         )
-        notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message)
+        notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message, Effect.CHANGED)
     for line in proxy.all("option redispatch"):
         if len(line.words) > 2:
             message = "when another server is tried: here the next one in the user's order, after the retries"

@@ -199,7 +199,7 @@ def _proxy_header(listener: TomlTable, proxy: Proxy, bind: Bind, notes: Notes) -
         message = (
             "haproxy took PROXY headers from anywhere, here only private networks may send them: list your balancers"
         )
-        notes.remark(line.file, line.number, "bind accept-proxy", message)
+        notes.remark(line.file, line.number, "bind accept-proxy", message, Effect.CHANGED)
         networks = _PRIVATE
     if networks:
         listener.set("proxy_protocol", "accept")

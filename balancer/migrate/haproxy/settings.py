@@ -28,6 +28,10 @@ _TIMEOUTS = (
 _SYSLOG = "sends lines to syslog: the access log is JSON, on standard output or in the file in log.access"
 
 
+_NOTICED = ("lua", "h1-", "http-", "ssl-", "51degrees", "deviceatlas", "wurfl", "module")
+"""How the keywords of ``global`` begin that requests notice."""
+
+
 @dataclass
 class Globals:
     """The section ``global`` with haproxy's defaults."""
@@ -58,7 +62,8 @@ def global_section(sections: Sequence[HaproxySection], notes: Notes) -> Globals:
                 notes.problem(line.file, line.number, "", text)
                 continue
             if message:
-                notes.remark(line.file, line.number, words[0], message)
+                effect = Effect.TRAFFIC if words[0].startswith(_NOTICED) else Effect.NONE
+                notes.remark(line.file, line.number, words[0], message, effect)
             if words is line.words:
                 found.lines.append(line)
     return found
@@ -166,7 +171,7 @@ def _timeouts(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], notes
                 shorter[line] = f"the longest value of all sections is used: {duration(longest)} (timeouts.{ours})"
     for line, message in shorter.items():
         if line not in decided:
-            notes.remark(line.file, line.number, " ".join(line.words[:2]), message)
+            notes.remark(line.file, line.number, " ".join(line.words[:2]), message, Effect.CHANGED)
     for keyword, key in (("hard-stop-after", "drain"), ("close-spread-time", "close_spread")):
         ending = settings.last(keyword)
         if ending is not None and len(ending.words) > 1 and (given_time := _duration(ending, notes, 1)) is not None:

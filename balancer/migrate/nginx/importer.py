@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from balancer.migrate.nginx import http, stream
-from balancer.migrate.nginx.known import DATA, meaning
+from balancer.migrate.nginx.known import DATA, effect, meaning
 from balancer.migrate.nginx.listen import doors
 from balancer.migrate.nginx.scalars import milliseconds, number, size
 from balancer.migrate.nginx.source import Directive, read
 from balancer.migrate.nginx.target import Goals, collect
 from balancer.migrate.nginx.upstream import upstream
-from balancer.migrate.outcome import Notes, Outcome, Surroundings
+from balancer.migrate.outcome import Effect, Notes, Outcome, Surroundings
 from balancer.migrate.toml import TomlTable, duration
 
 _TIMEOUTS = (
@@ -68,7 +68,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
     if not goals.found:
         notes.problem(str(paths[0]), None, "", "no server has a proxy_pass to a backend: nothing to import")
     notes.check()
-    return Outcome(f"{top}{_left_out(notes)}", notes.remarks)
+    return notes.outcome(f"{top}{_left_out(notes)}", _places(root))
 
 
 def _tell(block: Directive, notes: Notes) -> None:
@@ -76,12 +76,18 @@ def _tell(block: Directive, notes: Notes) -> None:
     for each in block.block or ():
         message = meaning(each.name)
         if message:
-            notes.remark(each.file, each.line, each.name, message)
+            notes.remark(each.file, each.line, each.name, message, effect(message))
         elif each.name == "if" and each.last("return") is None:
             message = "conditions are not supported: routes match host, path and SNI; move the rest to the backends"
             notes.remark(each.file, each.line, "if", message)
         if each.name not in DATA:
             _tell(each, notes)
+
+
+def _places(block: Directive) -> Iterator[tuple[str, int]]:
+    for each in block.block or ():
+        yield each.file, each.line
+        yield from _places(each)
 
 
 def _proxies(block: Directive) -> bool:
@@ -110,7 +116,7 @@ def _settings(top: TomlTable, root: Directive, notes: Notes) -> None:
         message = (
             "counts connections to clients and backends of one process; limits.max_connections counts clients of all"
         )
-        notes.remark(each.file, each.line, "worker_connections", message)
+        notes.remark(each.file, each.line, "worker_connections", message, Effect.NONE)
     heads = [(each, _value(each, size, notes, 1)) for each in _every(root, "large_client_header_buffers")]
     largest = max((min(value * int(each.args[0]), _MOST_HEAD) for each, value in heads if value), default=None)
     limits.set("max_head_bytes", largest, "large_client_header_buffers")
@@ -130,7 +136,7 @@ def _settings(top: TomlTable, root: Directive, notes: Notes) -> None:
         for value, each in times:
             if value is not None and value < longest:
                 message = f"the longest value of all blocks is used: {duration(longest)} (timeouts.{ours})"
-                notes.remark(each.file, each.line, each.name, message)
+                notes.remark(each.file, each.line, each.name, message, Effect.CHANGED)
 
 
 def _value(directive: Directive, parse: Callable[[str], int], notes: Notes, at: int = 0) -> int | None:

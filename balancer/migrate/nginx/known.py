@@ -1,5 +1,7 @@
 """The directives of nginx 1.22, with a message for each that has no counterpart."""
 
+from balancer.migrate.outcome import Effect
+
 DATA = frozenset(("map", "geo", "split_clients", "types", "charset_map"))
 """Directives whose block does not contain directives."""
 BLOCKS = DATA | {"http", "server", "location", "upstream", "events", "stream", "limit_except", "if", "mail", "match"}
@@ -141,3 +143,11 @@ def meaning(name: str) -> str | None:
     if name in _SINGLE:
         return _SINGLE[name]
     return next((message for prefix, message in _FAMILIES.items() if name.startswith(prefix)), None)
+
+
+def effect(message: str) -> Effect:
+    """Return what it means for requests that the directive with this message was left out."""
+    if "clients use HTTP/1.1" in message:
+        return Effect.CHANGED
+    harmless = message in (_BUFFERS, _TUNING, _LOG, _TLS) or "nothing to do" in message or "tuning" in message
+    return Effect.NONE if harmless else Effect.TRAFFIC

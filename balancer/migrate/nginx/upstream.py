@@ -16,7 +16,7 @@ from balancer.migrate.names import own_name
 from balancer.migrate.nginx.scalars import host_and_port, is_address, joined, milliseconds, number
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.variable import Maps, places
-from balancer.migrate.outcome import Notes, Surroundings
+from balancer.migrate.outcome import Effect, Notes, Surroundings
 from balancer.migrate.toml import TomlTable
 
 _LONGEST = 65536
@@ -161,7 +161,9 @@ def _method(pool: TomlTable, given: Upstream, maps: Maps, notes: Notes) -> bool:
         notes.problem(method.file, method.line, "hash", "expected a key, optionally followed by consistent")
         return False
     if len(given.servers) > 1:
-        notes.remark(where.file, where.line, method.name if method else f"upstream {given.name}", _UNPLACED)
+        notes.remark(
+            where.file, where.line, method.name if method else f"upstream {given.name}", _UNPLACED, Effect.CHANGED
+        )
     if given.stream:
         token.set("source", "client_ip")
     else:
@@ -230,7 +232,7 @@ def _server(directive: Directive, notes: Notes) -> NginxServer | None:
                 server.most = number(value, 0, 2**31 - 1)
             elif name in ("max_fails", "fail_timeout") and equals:
                 _ = number(value, 0, 2**31) if name == "max_fails" else milliseconds(value)
-                notes.remark(directive.file, directive.line, f"server {name}", _FAILURES)
+                notes.remark(directive.file, directive.line, f"server {name}", _FAILURES, Effect.CHANGED)
             elif name in _OPTIONS:
                 notes.remark(directive.file, directive.line, f"server {name}", _OPTIONS[name])
             else:
