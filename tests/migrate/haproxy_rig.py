@@ -186,9 +186,13 @@ def tables(found):
 
 
 def made(text, folder, **environment):
-    """The new configuration as a mapping, and the lines that were told, with what they are about."""
+    """The new configuration as a mapping, and the lines that were told, with what they are about.
+
+    That forwarding fields change is told of every frontend, and left out here.
+    """
     found = outcome(text, folder, environment)
     result = folder / "made.toml"
     result.write_text(found.text)
     assert check(result, time.time()).problems == []
-    return tomllib.loads(found.text), {remark.line: remark.what for remark in found.remarks}
+    told = {remark.line: remark.what for remark in found.remarks if remark.what != "X-Forwarded-*"}
+    return tomllib.loads(found.text), told

@@ -283,3 +283,13 @@ def test_no_timeout_is_no_timeout(tmp_path):
     )
     pool = config["pool"][0]
     assert (pool["queue_timeout"], pool["health"]["timeout"], config.get("limits")) == ("365d", "2s", None)
+
+
+def test_old_spellings_and_overlapping_addresses_are_taken(tmp_path):
+    old = "  contimeout 5000\n  clitimeout 0\n  srvtimeout 7s\n"
+    text = BASE.replace("  mode http\n", f"  mode http\n{old}").replace("127.0.0.1:80", "*:80\n  bind [::]:80")
+    config, told = made(text.replace("  default_backend", "  block if METH_TRACE\n  default_backend"), tmp_path)
+    assert config["timeouts"] == {"connect": "5s", "idle": "365d", "response": "7s", "tunnel_idle": "365d"}
+    assert config["listener"][0]["bind"] == ["0.0.0.0:80", "[::]:80"]
+    assert config["listener"][0]["rule"] == [{"method": ["TRACE"], "deny": 403}]
+    assert {told[line] for line in (3, 4, 5, 9)} == {"contimeout", "clitimeout", "srvtimeout", "block"}

@@ -435,7 +435,7 @@ def test_secrets_stay_where_they_are(tmp_path):
     )
     found = outcome(text, tmp_path)
     assert "hunter2" not in found.text + "".join(map(str, found.remarks))
-    assert [remark.line for remark in found.remarks] == [5, 6, 8, 11, 12]
+    assert [remark.line for remark in found.remarks] == [3, 5, 6, 8, 11, 12]
 
 
 def test_names_our_file_does_not_allow(tmp_path):

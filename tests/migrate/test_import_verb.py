@@ -41,9 +41,11 @@ def test_to_a_file(source, tmp_path, monkeypatch, capsys):
     made = tmp_path / "balancer.toml"
     done = run(source, "-o", made, ADDRESS="192.0.2.2")
     assert done.returncode == 4
-    summary = "7 directives carried over, 0 changed, 1 left out with effect on traffic, 0 left out without"
+    summary = "7 directives carried over, 1 changed, 1 left out with effect on traffic, 0 left out without"
     remark = f"{source}:10: compression: compresses answers: let the backends compress"
-    assert done.stderr == f"{summary}\n{remark}\n"
+    first, forwarded, last = done.stderr.splitlines()
+    assert (first, last) == (summary, remark)
+    assert forwarded.startswith(f"{source}:3: X-Forwarded-*: ")
     assert done.stdout == f"{made}: balancer check finds no problems\n"
     backends = load(made, 0.0).pool[0].backend
     assert [(each.name, str(each.address), each.id) for each in backends] == [
@@ -76,11 +78,12 @@ def test_for_programs(source, tmp_path, monkeypatch, capsys):
         "carried_over": 7,
         "access": 0,
         "traffic": 1,
-        "changed": 0,
+        "changed": 1,
         "none": 0,
     }
     assert [(each["line"], each["what"], each["effect"]) for each in found["remarks"]] == [
-        (10, "compression", "traffic")
+        (3, "X-Forwarded-*", "changed"),
+        (10, "compression", "traffic"),
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from balancer import migrate
 from balancer.config.model import Config
 
-_KEY = re.compile(r"\b(?:limits|timeouts|log|pool|listener|admin)(?:\.[a-z_]+)+\b")
+_KEY = re.compile(r"(?<!/)\b(?:limits|timeouts|log|pool|listener|admin)(?:\.[a-z_]+)+\b")
 
 
 def keys(schema, definitions):

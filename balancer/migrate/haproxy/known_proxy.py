@@ -176,11 +176,7 @@ KEYWORDS = {
 }
 
 OBSOLETE = {
-    "block": "http-request deny",
-    "clitimeout": "timeout client",
-    "contimeout": "timeout connect",
     "monitor-net": "http-request return",
-    "option forceclose": "option httpclose",
     "option http-tunnel": "timeout tunnel",
     "reqadd": "http-request add-header",
     "reqdel": "http-request del-header",
@@ -192,9 +188,16 @@ OBSOLETE = {
     "rspidel": "http-response del-header",
     "rspirep": "http-response replace-header",
     "rsprep": "http-response replace-header",
+}
+"""Keywords that haproxy no longer accepts and that are not converted, and their replacements."""
+RENAMED = {
+    "block": "http-request deny",
+    "clitimeout": "timeout client",
+    "contimeout": "timeout connect",
+    "option forceclose": "option httpclose",
     "srvtimeout": "timeout server",
 }
-"""Keywords that haproxy no longer accepts, and their replacements."""
+"""Old spellings, and the keywords with the same meaning."""
 
 _SILENT = (_KEEPALIVE, _FAST, _EMAIL, _LOG, _CAPTURE)
 HARMLESS = frozenset(

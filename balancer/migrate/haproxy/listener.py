@@ -104,7 +104,8 @@ class Listeners:
     def _bound_once(self, group: Sequence[Bind]) -> None:
         for bind in group:
             for address in bind.addresses:
-                if (other := self._bound.setdefault(address, bind)).line is not bind.line:
+                other = self._bound.setdefault(address, bind)
+                if not any(other is each for each in group):  # "bind *:80" beside "bind [::]:80" is one address
                     message = f"{address} is bound already in line {other.line}"
                     self._notes.problem(bind.line.file, bind.line.number, "bind", message)
 
@@ -133,6 +134,12 @@ class Listeners:
                 steps.append(_choice(Match(), head, ("deny", _UNAVAILABLE)))
         _proxy_header(listener, proxy, first, self._notes)
         _limit(listener, proxy, group, self._notes)
+        if proxy.mode == "http":
+            message = (
+                "X-Forwarded-For, -Proto and -Host of clients passed as they were, or as rules set them; here they "
+                "are kept from networks in listener.trusted only, and replaced otherwise: list the proxies in front"
+            )
+            self._notes.remark(head.file, head.number, "X-Forwarded-*", message, Effect.CHANGED)
         if first.tls:
             tls = listener.table("tls")
             tls.set("min_version", first.min_version)
