@@ -213,7 +213,6 @@ def test_nginx_refuses_them_too(tmp_path):
 
 MOVING = {
     "hash $arg_token;": r"Change nginx to hash \$arg_token consistent first .* about 50% of the users",
-    "ip_hash;": r"Change nginx to hash \$remote_addr consistent first .* about 50% of the users",
     "hash $uri consistent;": "cannot be computed here",
     "hash $arg_a$arg_b consistent;": "cannot be computed here",
 }
@@ -271,3 +270,15 @@ def test_any_text_is_words_or_refused(text):
 def test_what_is_quoted_comes_back(texts):
     quoted = " ".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
     assert words(quoted) == texts
+
+
+def test_ip_hash_is_placed_anew(imported):
+    text = (
+        "events {}\nhttp {\nupstream ide { ip_hash; server 127.0.0.1:4001; server 127.0.0.1:4002; }\n" + SERVER + "}\n"
+    )
+    outcome, config = imported(text)
+    assert (config.pool[0].token.source, config.pool[0].ring.algorithm) == ("client_ip", "nginx")
+    message = next(remark.message for remark in outcome.remarks if remark.what == "ip_hash")
+    assert "Change nginx to hash $remote_addr consistent first" in message
+    assert "about 50% of the users" in message
+    assert not outcome.complete

@@ -152,11 +152,13 @@ def _method(pool: TomlTable, given: Upstream, maps: Maps, notes: Notes) -> bool:
         return False
     if method is not None and method.name == "ip_hash":
         message = (
-            "not supported: it moves nearly all users with each change of servers, and ignores the last byte of IPv4 "
-            "addresses. " + _instead("hash $remote_addr consistent", given.servers)
+            "here as hash $remote_addr consistent: ip_hash moves nearly all users with each change of servers, and "
+            "ignores the last byte of IPv4 addresses. " + _instead("hash $remote_addr consistent", given.servers)
         )
-        notes.problem(method.file, method.line, "ip_hash", message)
-        return False
+        notes.remark(method.file, method.line, "ip_hash", message)
+        token.set("source", "client_ip", "ip_hash")
+        ring.set("algorithm", "nginx", "as hash $remote_addr consistent")
+        return True
     if method is not None and method.name == "hash":
         notes.problem(method.file, method.line, "hash", "expected a key, optionally followed by consistent")
         return False
