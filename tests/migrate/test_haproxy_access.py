@@ -107,6 +107,7 @@ BARRED = {
         "",
     ),
     "a black hole": ("  use_backend none if { path_end .php }\n", ""),
+    "an answer": ("", "  http-response deny if { status 500 }\n"),
     "an interface": ("  bind 127.0.0.1:82 interface lo\n", ""),
     "the peer in front of a PROXY header": (
         "  bind 127.0.0.1:82 accept-proxy\n  tcp-request connection reject if !{ src 10.0.0.0/8 }\n",

@@ -83,6 +83,9 @@ def access(proxy: Proxy, acls: Acls, notes: Notes) -> Access:
         _Ruleset(proxy, acls, notes, found, 1).read([line for line in lines if line.words[0] == "http-request"])
         _Ruleset(proxy, acls, notes, found, 0).read(proxy.all("redirect"))
         found.rules += _statistics(proxy)
+    for line in (*proxy.all("http-response"), *proxy.all("tcp-response")):
+        if closing := [word for word in line.words[1:3] if word in CLOSING]:
+            found.barred.append((line, f"{line.words[0]} {closing[0]}", "rules do not see answers"))
     return found
 
 
