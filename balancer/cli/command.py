@@ -10,6 +10,8 @@ from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 
+from balancer.shared.compiled import build
+
 _EXIT_CODES = (
     "exit codes: 0 success; 1 refused, invalid input, or a failed check; 2 wrong usage; 3 cannot reach the daemon"
 )
@@ -68,7 +70,7 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         description="A TLS-terminating load balancer that keeps every user on one host.",
         epilog=_EXIT_CODES,
     )
-    parser.add_argument("--version", action="version", version=f"balancer {version('balancer')}")
+    parser.add_argument("--version", action="version", version=f"balancer {version('balancer')} ({build()})")
     parser.add_argument("--config", type=Path, metavar="FILE", help="run the daemon with this configuration")
     parser.add_argument(
         "--discard-newer",
