@@ -35,7 +35,7 @@ _quote = json.encoder.encode_basestring_ascii
 
 
 class Record:
-    """What is to be said of one request or tunnel; times are ``Engine.now`` values, 0 when a phase did not happen."""
+    """What is logged about one request or tunnel; times are ``Engine.now`` values, 0 when a phase did not happen."""
 
     __slots__ = (
         "backend",

@@ -44,7 +44,7 @@ async def ready(call: Call) -> ApiResponse:
     elif not gauges["accepting"]:
         why = "the daemon is starting: backends are being probed"
     elif gauges["starved"]:
-        why = "new connections are refused for want of memory (limits.memory)"
+        why = "new connections are refused: too little memory (limits.memory)"
     else:
         why = "" if served else "no backend is available" + (f" in pool {name}" if name is not None else "")
     asks_for = "drain" if gauges["lame"] else None
