@@ -97,7 +97,7 @@ def _show(args: argparse.Namespace) -> str:
 
 
 def _running(args: argparse.Namespace) -> Client | None:
-    """The daemon to ask; None if the configuration file is to be read instead."""
+    """The daemon to ask; None to read the configuration file instead."""
     if args.admin is not None or args.config is None:
         return daemon(args)
     address = configured_address(args.config)

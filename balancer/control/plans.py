@@ -115,7 +115,7 @@ class Plans:
         made = self.get(plan_id)
         if not made.changes:
             raise Refused(
-                "this plan is of a configuration file: put it in the place of the daemon's, and start with it"
+                "this plan is for a configuration file: replace the daemon's file with it, and reload or restart"
             )
         entry = await self._controller.change(made.pool, made.changes, who, only_at=made.based_on)
         self._plans.pop(plan_id, None)

@@ -20,7 +20,7 @@ FRESH: Final = 1.0
 async def dial(engine: Engine, task: Task, address: Address) -> PlainTransport:
     """Connect, within the task's deadline.
 
-    Raise ``ProxyError``: one that may always be retried elsewhere, or one of our own if no socket can be had.
+    Raise ``ProxyError``: one that may always be retried elsewhere, or an internal one if no socket can be opened.
     """
     if address.path:
         family, target = socket.AF_UNIX, address.path

@@ -101,7 +101,7 @@ class Pool(Selection[Backend]):
         self._take_slots()
 
     def carrying(self) -> dict[str, Backend]:
-        """Return all backends of which something is to be counted: also the removed ones that still carry something."""
+        """Return all backends to count: also removed ones that still carry requests or tunnels."""
         return {**{name: backend for name, backend in self.removed.items() if backend.active}, **self.backends}
 
     @property

@@ -111,7 +111,7 @@ class AccessLog:
         self._wake = trio.Event()
         self._file = LogTarget(target)
         self._anew = False
-        """The file is to be opened anew before the next lines are written."""
+        """Reopen the file before writing the next lines."""
         self._problem = ""
         """Why lines are being lost."""
         self._lost = 0

@@ -65,7 +65,7 @@ class Connector:
         self._task = stream.task
         self._record = stream.record
         self.idle = stream.idle_connections()
-        """Idle connections by ``connection_key``; where this one is to be put when it becomes idle."""
+        """Idle connections by ``connection_key``; this one joins them when it becomes idle."""
         now = worker.engine.now
         self._decision = pool.first(token, now)
         if self._decision is None:

@@ -43,7 +43,7 @@ class Exchange(Duplex):
     explain = False
     """The response is to explain why this backend was chosen."""
     own_answer: Redirect | Answer | ChallengeFolder | None = None
-    """What a rule answers in the place of a backend."""
+    """What a rule answers instead of a backend."""
     informed = False
     """An interim response has been sent: a final one of our own may follow, but not those of another backend."""
     blamed = False

@@ -11,7 +11,7 @@ from balancer.http.websocket import REFUSAL_FIELDS
 _TEXT: Final = "text/plain; charset=utf-8"
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 _UNREGISTERED: Final = "Error"
-"""Of a status that an operator has chosen and nobody has registered, such as nginx's 444."""
+"""For statuses without a registered reason, such as nginx's 444."""
 _RETRYABLE: Final = (429, 503)
 _BODILESS: Final = (204, 304)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mypy_extensions import mypyc_attr as mypyc_attr
-else:  # the compiler reads it, nobody calls it
+else:  # only the compiler reads it
 
     def mypyc_attr(**_: object) -> object:
         """Tell the compiler something about a class."""
