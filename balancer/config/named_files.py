@@ -26,7 +26,7 @@ from balancer.config.certificates import (
 from balancer.config.finding import Finding, Key
 from balancer.config.listener import CertificateConfig
 from balancer.config.model import Config
-from balancer.config.pem import Pem, by_name
+from balancer.config.pem import Pem, by_name, covers
 from balancer.config.pool import BackendTlsConfig, HealthTlsConfig
 from balancer.config.scalars import shown
 from balancer.config.settings import BackendTlsSettings
@@ -68,6 +68,7 @@ class FileReader:
     def read(self) -> NamedFiles:
         """Read them all."""
         certificates = self.certificates()
+        self._redirects(certificates)
         secrets, findings = key_file.read(self._config)
         self.findings += findings
         backend_tls, probe_tls = {}, {}
@@ -89,6 +90,15 @@ class FileReader:
             for i, listener in enumerate(self._config.listener)
             if listener.tls is not None
         }
+
+    def _redirects(self, certificates: Certificates) -> None:
+        names = {name for each in certificates.values() for certificate in each for name in certificate.names}
+        for i, listener in enumerate(self._config.listener):
+            host = (listener.redirect or "").partition("://")[2].partition(":")[0].lower().rstrip(".")
+            if host and names and not covers(names, host):
+                message = f"no certificate of this file covers {shown(host)}: clients get 421"
+                reads = tuple(("listener", j, "tls") for j in range(len(self._config.listener)))
+                self.findings.append(Finding(("listener", i, "redirect"), message, reads, warning=True))
 
     def _listener(self, at: Key, pairs: Sequence[CertificateConfig]) -> tuple[Pem, ...]:
         found = {(*at, i): self._pair((*at, i), pair) for i, pair in enumerate(pairs)}

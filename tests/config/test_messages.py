@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import itertools
 from typing import get_args
 
 import pytest
@@ -40,11 +41,8 @@ def keys(section, path=()):
 def planted(path, value):
     """A configuration with this value at the key."""
     document = here = copy.deepcopy(BASE)
-    for part, after in zip(path, path[1:], strict=False):
-        if isinstance(part, str):
-            here = here.setdefault(part, [{}] if after == 0 else {})
-        else:
-            here = here[part]
+    for part, after in itertools.pairwise(path):
+        here = here[part] if isinstance(part, int) else here.setdefault(part, [{}] if after == 0 else {})
     here[path[-1]] = copy.deepcopy(value)
     return document
 
