@@ -60,7 +60,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/v1/reload"): Operation(reload.ReloadState),
     ("POST", "/v1/reload"): Operation(reload.Reloaded, requests.ReloadBody, others=(TEXT,)),
-    ("GET", "/v1/config"): Operation(reload.ConfigInForce),
+    ("GET", "/v1/config"): Operation(reload.ConfigInForce, others=(TEXT,)),
+    ("GET", "/v1/config/diff"): Operation(reload.ConfigDifference, others=(TEXT,)),
     ("GET", "/v1/certificates"): Operation(reload.Certificates),
     ("GET", "/v1/sessions"): Operation(
         sessions.Sessions,

@@ -29,6 +29,7 @@ ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/v1/events": {"GET": views.events},
     "/v1/reload": {"GET": reload.last, "POST": reload.reload},
     "/v1/config": {"GET": reload.config},
+    "/v1/config/diff": {"GET": reload.difference},
     "/v1/certificates": {"GET": reload.certificates},
     "/v1/sessions": {"GET": sessions.sessions},
     "/v1/sessions/{session}": {"DELETE": sessions.close},

@@ -15,6 +15,7 @@ from balancer.health.availability import Availability
 from balancer.health.outliers import Outcome
 from balancer.health.tracker import HealthTracker
 from balancer.overlay.overlay import Ramp
+from balancer.overlay.unfiled import Unfiled, unfiled
 
 
 class Views:
@@ -53,6 +54,11 @@ class Views:
         configured = pool_state.configured
         present = [self._backend(pool_state, name, configured) for name in pool_state.backends]
         return [*present, *(self._removed(pool_state, name) for name in pool_state.removed)]
+
+    def not_in_file(self, pool_state: PoolState) -> list[dict[str, Any]]:
+        """Return what operators decided about the backends of a pool that is not in the file."""
+        found = unfiled(pool_state.overlay, pool_state.configured, self._services.wall())
+        return [unfiled_facts(pool_state.name, each) for each in found]
 
     def backend(self, pool_state: PoolState, name: str) -> dict[str, Any]:
         """Return one backend: its state, health and counters."""
@@ -134,6 +140,17 @@ class Views:
             "ejections": {outcome: health.checks.ejections[outcome] for outcome in get_args(Outcome)},
             "points": health.warmth(now),
         }
+
+
+def unfiled_facts(pool: str, found: Unfiled) -> dict[str, Any]:
+    """Return a decision that is not in the file."""
+    return {
+        "pool": pool,
+        "backend": found.backend,
+        "text": str(found),
+        "who": found.who or None,
+        "since": found.at,
+    }
 
 
 def settling_facts(work: Settling | None) -> dict[str, Any] | None:

@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from balancer.cli.live import add_verb, argument, as_json, daemon, pool_path
-from balancer.cli.status import backends_table
-from balancer.cli.tables import count, format_time, table
+from balancer.cli.status import pool_table
+from balancer.cli.tables import count, table
+from balancer.config.local_time import format_time
 from balancer.config.scalars import format_duration, parse_cut_after, parse_duration
 from balancer.errors import Refused
 
@@ -60,7 +61,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def _list(args: argparse.Namespace) -> str:
     client = daemon(args)
     found = client.ask("GET", f"{pool_path(client, args)}/backends")
-    return as_json(found) if args.json else backends_table(found["backends"])
+    return as_json(found) if args.json else pool_table(found["backends"], found["not_in_file"])
 
 
 def _set_state(state: str, args: argparse.Namespace) -> str:

@@ -28,6 +28,7 @@ _VERBS = {
     "unpin": "pins",
     "pins": "pins",
     "ring": "ring",
+    "config": "config",
     "reload": "reload",
     "log-level": "log_level",
 }

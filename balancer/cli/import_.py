@@ -1,6 +1,7 @@
 """`balancer import haproxy|nginx`: convert the configuration of another load balancer."""
 
 import argparse
+import json
 import os
 import socket
 import sys
@@ -14,6 +15,9 @@ from balancer.errors import ConfigError
 from balancer.migrate.haproxy.importer import import_haproxy
 from balancer.migrate.nginx.importer import import_nginx
 from balancer.migrate.outcome import Outcome, Surroundings
+
+_INCOMPLETE = 4
+"""The exit code if something that affects traffic or access was left out of a usable file."""
 
 Importer = Callable[[Sequence[Path], Surroundings], Outcome]
 
@@ -35,21 +39,32 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         parser.add_argument(
             "-o", "--output", type=Path, metavar="NEW", help="file to create (default: standard output)"
         )
+        parser.add_argument(
+            "--allow-open",
+            action="store_true",
+            help="write listeners although something that keeps clients out of them cannot be converted",
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="print the summary and the remarks as JSON (to stderr without -o)"
+        )
         parser.set_defaults(run=lambda args, importer=importer: _run(args, importer))
 
 
 def _run(args: argparse.Namespace, importer: Importer) -> int:
     try:
-        outcome = importer(args.files, Surroundings(os.environ, _resolve))
+        outcome = importer(args.files, Surroundings(os.environ, _resolve, args.allow_open))
     except ConfigError as error:
         print(error, file=sys.stderr)
         print(f"{_problems(len(error.problems))}; nothing was written", file=sys.stderr)
         return 1
-    for remark in outcome.remarks:
-        print(remark, file=sys.stderr)
+    if args.json:
+        print(json.dumps(outcome.as_json(), indent=2), file=sys.stderr if args.output is None else sys.stdout)
+    else:
+        for text in (outcome.summary(), *outcome.remarks):
+            print(text, file=sys.stderr)
     if args.output is None:
         print(outcome.text, end="")
-        return 0
+        return 0 if outcome.complete else _INCOMPLETE
     try:
         with args.output.open("x") as file:  # never overwrite a file that may have been edited
             file.write(outcome.text)
@@ -59,16 +74,9 @@ def _run(args: argparse.Namespace, importer: Importer) -> int:
     report = check(args.output, time.time())
     for problem in (*report.problems, *(replace(each, message=f"warning: {each.message}") for each in report.warnings)):
         print(problem, file=sys.stderr)
-    print(f"{args.output}: {_converted(len(outcome.remarks))}; balancer check finds {_problems(len(report.problems))}")
-    return 1 if report.problems else 0
-
-
-def _converted(remarks: int) -> str:
-    if not remarks:
-        return "every line was converted"
-    if remarks == 1:
-        return "1 line was dropped or changed in meaning: see above"
-    return f"{remarks} lines were dropped or changed in meaning: see above"
+    if not args.json:
+        print(f"{args.output}: balancer check finds {_problems(len(report.problems))}")
+    return 1 if report.problems else 0 if outcome.complete else _INCOMPLETE
 
 
 def _problems(problems: int) -> str:

@@ -5,7 +5,8 @@ import time
 from typing import Any
 
 from balancer.cli.live import TOKEN_HELP, add_verb, argument, as_json, daemon, digest_of, pool_path, read_text_token
-from balancer.cli.tables import format_time, table
+from balancer.cli.tables import table
+from balancer.config.local_time import format_time
 from balancer.config.scalars import format_duration, parse_duration
 
 

@@ -18,8 +18,9 @@ from balancer.cli.live import (
     pool_path,
     read_text_token,
 )
-from balancer.cli.tables import count, format_time, parse_rate, parse_time, table
+from balancer.cli.tables import count, parse_rate, parse_time, table
 from balancer.config.load import load
+from balancer.config.local_time import format_time
 from balancer.config.scalars import parse_duration
 from balancer.errors import Refused
 from balancer.overlay.describe import describe

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from balancer.cli.live import add_verb, as_json, daemon
-from balancer.cli.tables import TableCell, count, format_time, paint, table
+from balancer.cli.tables import TableCell, count, paint, table
+from balancer.config.local_time import format_time
 from balancer.config.scalars import format_duration
 
 _REFUSED = {
@@ -49,7 +50,7 @@ def _status(args: argparse.Namespace) -> str:
     for pool in found["pools"]:
         if pool["panic"]:
             parts.append(paint(panic_alarm(pool), "bad"))
-        parts += [_pool_line(pool), backends_table(pool["backend"])]
+        parts += [_pool_line(pool), pool_table(pool["backend"], pool["not_in_file"])]
     return "\n".join(parts)
 
 
@@ -110,6 +111,11 @@ def _pool_line(pool: dict[str, Any]) -> str:
         f"{count(pool['backends'], 'backend')} take new users; {count(pool['users'], 'user')} with "
         f"{count(pool['tunnels'], 'tunnel')}, {count(pool['pins'], 'pin')}{strays}"
     )
+
+
+def pool_table(backends: Iterable[dict[str, Any]], not_in_file: Iterable[dict[str, Any]]) -> str:
+    """Return a table of the backends, and below it what was decided about them that is not in the file."""
+    return "\n".join([backends_table(backends), *(f"  {paint(each['text'], 'warning')}" for each in not_in_file)])
 
 
 def backends_table(backends: Iterable[dict[str, Any]]) -> str:

@@ -56,11 +56,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[TableCell | str]]) -> st
     return "\n".join(line(row) for row in [[TableCell(head) for head in heads], *cells])
 
 
-def format_time(stamp: float) -> str:
-    """Format a Unix time in the local time zone."""
-    return datetime.fromtimestamp(stamp).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-
-
 def count(number: int, noun: str) -> str:
     """Return the number and the noun in singular or plural: ``1 user``, ``2 users``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,6 +1,6 @@
 """The differences between two configurations, key by key: what a reload would change."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +29,23 @@ def differences(old: Config, new: Config) -> list[Difference]:
     return [*_sockets(old, new), *_models("", old, new)]
 
 
-def masked(model: BaseModel) -> dict[str, object]:
+def as_written(model: BaseModel, digest: Callable[[str], str]) -> dict[str, object]:
+    """Return a table with its values as in the file, and the ``digest`` of each secret in its place."""
+    written: dict[str, object] = model.model_dump(mode="json")
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            written[name] = as_written(value, digest)
+        elif isinstance(value, tuple) and all(isinstance(each, BaseModel) for each in value):
+            written[name] = [as_written(each, digest) for each in value]
+        elif not field.repr and value:
+            written[name] = digest(value)
+        elif isinstance(value, float) and isinstance(written[name], str):
+            written[name] = shown_duration(value)
+    return written
+
+
+def _masked(model: BaseModel) -> dict[str, object]:
     """Return a table as plain values, with secrets replaced by ``MASK``."""
     return {
         name: MASK if not field.repr and getattr(model, name) else _plain(getattr(model, name))
@@ -39,7 +55,7 @@ def masked(model: BaseModel) -> dict[str, object]:
 
 def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
-        return masked(value)
+        return _masked(value)
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return value if isinstance(value, bool | int | float | str | None) else str(value)

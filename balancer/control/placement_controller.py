@@ -66,7 +66,7 @@ class PlacementController:
                 changes = [self._with_deadline(change, state) for change in changes]
                 overlay = state.overlay
                 for change in changes:
-                    overlay = overlay.apply(change, state.configured, now)
+                    overlay = overlay.apply(change, state.configured, now, who)
                 ring, weights = await self._ring(state, overlay, now)
                 entry = Entry(
                     seq=pools.seq + 1,

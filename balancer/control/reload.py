@@ -26,10 +26,12 @@ from balancer.control.deadlines import CutAfter, default_cut
 from balancer.control.events import Events
 from balancer.control.placement_controller import PlacementController
 from balancer.control.plans import LivePlan, Plans
+from balancer.control.pool_state import configured_weights
 from balancer.control.sockets import SocketSource, addresses_of, socket_keys, workers_of
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.errors import ConfigError, Problem, Refused
 from balancer.overlay.entries import RingRecord
+from balancer.overlay.unfiled import Unfiled, unfiled
 
 logger = logging.getLogger("balancer.reload")
 
@@ -60,6 +62,8 @@ class Changes:
     """Plans of the pools whose rings change."""
     warnings: list[Problem]
     removed: list["RemovedHost"]
+    unfiled: list[tuple[str, Unfiled]]
+    """What operators decided that the file does not say, with its pool."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,12 @@ class Reloader:
         """Return what a reload would change. Raise ``ConfigError`` or ``Refused`` for a file that would be refused."""
         config, _, warnings = await self._read()
         return await self._changes(config, warnings)
+
+    async def compare(self) -> Changes:
+        """Return how the file differs from what is active, without plans. Raise ``ConfigError`` for a faulty file."""
+        config, _, warnings = await self._read()
+        decided = list(self._unfiled(config))
+        return Changes(differences(self._registry.active.config, config), [], warnings, [], decided)
 
     async def reload(self, who: str) -> Changes:
         """Activate the file. Raise ``ConfigError`` or ``Refused`` if nothing was changed; ``last`` says why."""
@@ -194,7 +204,13 @@ class Reloader:
             for pool in config.pool
             if pool.name in before and (pool.ring, pool.backend) != (before[pool.name].ring, before[pool.name].backend)
         ]
-        return Changes(differences(old, config), plans, warnings, list(self._removed(config)))
+        decided = list(self._unfiled(config))
+        return Changes(differences(old, config), plans, warnings, list(self._removed(config)), decided)
+
+    def _unfiled(self, config: Config) -> Iterator[tuple[str, Unfiled]]:
+        for pool in config.pool:
+            for each in unfiled(self._controller.pools.overlay(pool.name), configured_weights(pool), time.time()):
+                yield pool.name, each
 
     def _removed(self, config: Config) -> Iterator[RemovedHost]:
         staying = {pool.name: {backend.name for backend in pool.backend} for pool in config.pool}

@@ -152,6 +152,18 @@ class Ramp:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Who made a decision, and when, in Unix time."""
+
+    who: str
+    at: Finite
+
+    def shifted(self, seconds: float) -> "Origin":
+        """The origin by a clock that is so much later."""
+        return replace(self, at=self.at + seconds)
+
+
+@dataclass(frozen=True)
 class Overlay:
     """Everything decided for one pool; ``version`` counts the changes."""
 
@@ -163,6 +175,8 @@ class Overlay:
     """Weights that differ from the configuration; one changed at once is a ramp of no duration."""
     added: Mapping[str, Add] = field(default_factory=dict)
     version: int = 0
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """Of the states, weights and added backends, by ``origin_key``."""
 
     def state(self, backend: str) -> State:
         """The backend's admin state."""
@@ -190,6 +204,7 @@ class Overlay:
             pins={key: _shifted(pin, seconds) for key, pin in self.pins.items()},
             states={name: _shifted(state, seconds) for name, state in self.states.items()},
             weights={name: ramp.shifted(seconds) for name, ramp in self.weights.items()},
+            origins={key: origin.shifted(seconds) for key, origin in self.origins.items()},
         )
 
     def expired(self, now: float) -> list[Unpin]:
@@ -197,8 +212,8 @@ class Overlay:
         over = [pin for pin in self.pins.values() if pin.until is not None and pin.until <= now]
         return [Unpin(digest=pin.digest, prefix=pin.prefix) for pin in over]
 
-    def apply(self, change: Change, configured: Mapping[str, float], now: float) -> "Overlay":
-        """The overlay after ``change``. ``configured`` are the weights of the configuration.
+    def apply(self, change: Change, configured: Mapping[str, float], now: float, who: str = "") -> "Overlay":
+        """The overlay after ``change`` by ``who``. ``configured`` are the weights of the configuration.
 
         Raises ``Refused``, with what to do instead, for a change that makes no sense on this pool.
         """
@@ -211,7 +226,7 @@ class Overlay:
         changed = self._apply(change, configured, now)
         if not changed.usable(configured, now):
             raise Refused("this would leave no ready backend with a weight above 0; make another one ready first")
-        return replace(changed, version=self.version + 1)
+        return replace(changed, version=self.version + 1, origins=changed._origins(self, Origin(who, now)))
 
     def usable(self, configured: Mapping[str, float], now: float) -> bool:
         """Is there a ready backend with a weight above 0, now and when the ramps that lead to 0 have ended?"""
@@ -222,6 +237,20 @@ class Overlay:
             )
             for at in (now, *ends)
         )
+
+    def decisions(self) -> dict[str, object]:
+        """Return what is decided about backends, by ``origin_key``."""
+        return {
+            **{origin_key("state", name): state for name, state in self.states.items()},
+            **{origin_key("weight", name): ramp for name, ramp in self.weights.items()},
+            **{origin_key("added", name): add for name, add in self.added.items()},
+        }
+
+    def _origins(self, before: "Overlay", origin: Origin) -> dict[str, Origin]:
+        """Return the origins of what is decided now: ``origin``, unless it was decided like this before."""
+        earlier, now = before.decisions(), self.decisions()
+        kept = {key: old for key, old in before.origins.items() if key in now and now[key] == earlier.get(key)}
+        return {**kept, **{key: origin for key in now if now[key] != earlier.get(key)}}
 
     def _apply(self, change: Change, configured: Mapping[str, float], now: float) -> "Overlay":
         weights = self.live_weights(configured, now)
@@ -295,6 +324,11 @@ def _shifted(change: Timed, seconds: float) -> Timed:
 
 def _unknown(name: str, weights: Mapping[str, float]) -> Refused:
     return Refused(f'there is no backend "{name}" here; there are {", ".join(sorted(weights))}')
+
+
+def origin_key(kind: Literal["state", "weight", "added"], backend: str) -> str:
+    """The key of a decision about a backend among the origins."""
+    return f"{kind} {backend}"
 
 
 def pin_key(digest: str, prefix: int | None) -> str:

@@ -14,7 +14,7 @@ def replayed(overlay: Overlay, entry: Entry, config: RingRecord | None) -> Overl
     weights = configured_weights(config) if config else {}
     for change in entry.changes:
         try:
-            overlay = overlay.apply(change, weights, entry.time)
+            overlay = overlay.apply(change, weights, entry.time, entry.who)
         except Refused as error:
             logger.warning("entry %d of the journal no longer applies: %s", entry.seq, error)
     return overlay

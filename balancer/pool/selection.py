@@ -114,9 +114,10 @@ class Selection(Generic[M]):
 
         The pin, the lease, the owner, then its successors on the ring, then the backups. Those that should not be tried
         now are left out; when all others have been tried, those left out for their health only are tried too: first the
-        ``degraded``, then the rest (``panic``), for a backend that failed a moment ago is better than none. ``after``
-        is one that has been tried already, and ``why`` its outcome. The caller may ``send`` the outcome of the last one
-        if it is not a failure to connect.
+        ``degraded``, then the rest (``panic``), for a backend that failed a moment ago is better than none. With a
+        panic threshold of 0 those that are down or ejected are never tried. ``after`` is one that has been tried
+        already, and ``why`` its outcome. The caller may ``send`` the outcome of the last one if it is not a failure to
+        connect.
         """
         skipped: dict[str, str] = {}
         degraded: list[str] = []
@@ -144,7 +145,7 @@ class Selection(Generic[M]):
             skipped[name] = reason
         for name in degraded + unhealthy:
             backend = self.backends.get(name)
-            if backend is not None and not self.refuses(backend, lease):  # trying the others took time
+            if backend is not None and not self._excluded(backend, lease):  # trying the others took time
                 yield Decision(backend, "degraded" if name in degraded else "panic", tuple(skipped.items()))
 
     def takes_new(self, name: str, now: float) -> bool:
@@ -169,6 +170,11 @@ class Selection(Generic[M]):
     def refuses(self, backend: M, lease: Lease | None) -> str:
         """Return why nothing may be sent there at all, by order of an operator or of the host's own agent."""
         return self.placement.refuses(backend.name, lease) or backend.availability.unwilling(tunnels=True)
+
+    def _excluded(self, backend: M, lease: Lease | None) -> bool:
+        """Return whether it takes nobody even if no other is left: by order, or it failed and panic is turned off."""
+        failed = backend.availability.down or backend.availability.ejected
+        return bool(self.refuses(backend, lease) or (failed and not self.settings.health.panic_threshold))
 
     def _rules(self, token: bytes | None, lease: Lease | None, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
         """Yield every backend with the rule that names it, in the order of the rules; some more than once.

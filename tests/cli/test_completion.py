@@ -14,6 +14,7 @@ VERBS = {
     "backend",
     "check",
     "completion",
+    "config",
     "demo",
     "events",
     "log-level",

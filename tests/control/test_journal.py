@@ -84,7 +84,7 @@ def test_lines_replayed_give_the_overlay_again(tmp_path_factory, made, saved):
         for change, passed in made:
             now += passed
             try:
-                overlay = overlay.apply(change, WEIGHTS, now)
+                overlay = overlay.apply(change, WEIGHTS, now, "tests")
             except Refused:
                 continue
             seq += 1

@@ -94,7 +94,9 @@ def test_every_operation_answers_as_described(daemon, hosts, tunnels):
         "/v1/sessions?user=" + daemon.ask("POST", "./digest", {"token": "secret-3"}).json["digest"]
     )["sessions"]
     assert daemon.ask("DELETE", f"/v1/sessions/{session['session']}").json["ended"]
-    for path in ("/v1/config", "/v1/certificates", "/v1/reload"):
+    for path in ("/v1/config", "/v1/config/diff"):
+        assert daemon.ask("GET", path, Accept="text/plain").status == 200
+    for path in ("/v1/config", "/v1/config/diff", "/v1/certificates", "/v1/reload"):
         assert daemon.ask("GET", path).status == 200
     assert daemon.ask("POST", "/v1/reload", {"dry_run": True}, Accept="text/plain").status == 200
     assert daemon.ask("POST", "/v1/reload", {}).json["last_reload"]["ok"]

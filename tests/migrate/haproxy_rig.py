@@ -174,16 +174,25 @@ backend ide
 """
 
 
-def outcome(text, folder, environment=None):
+def outcome(text, folder, environment=None, *, allow_open=False):
     file = folder / "haproxy.cfg"
     file.write_text(text)
-    return import_haproxy([file], Surroundings(environment or {}, lambda name: NAMES.get(name, [])))
+    return import_haproxy([file], Surroundings(environment or {}, lambda name: NAMES.get(name, []), allow_open))
+
+
+def tables(found):
+    """The listeners of an outcome."""
+    return tomllib.loads(found.text)["listener"]
 
 
 def made(text, folder, **environment):
-    """The new configuration as a mapping, and the lines that were told, with what they are about."""
+    """The new configuration as a mapping, and the lines that were told, with what they are about.
+
+    That forwarding fields change is told of every frontend, and left out here.
+    """
     found = outcome(text, folder, environment)
     result = folder / "made.toml"
     result.write_text(found.text)
     assert check(result, time.time()).problems == []
-    return tomllib.loads(found.text), {remark.line: remark.what for remark in found.remarks}
+    told = {remark.line: remark.what for remark in found.remarks if remark.what != "X-Forwarded-*"}
+    return tomllib.loads(found.text), told

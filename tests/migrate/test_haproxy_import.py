@@ -90,7 +90,8 @@ def test_every_keyword_of_haproxy_is_known(tmp_path):
             case ["tcp-request", _, word]:
                 known = word in actions.TCP
             case [first, *_]:
-                known = any(keyword.split()[0] == first for keyword in (*known_proxy.KEYWORDS, *known_proxy.OBSOLETE))
+                everything = (*known_proxy.KEYWORDS, *known_proxy.OBSOLETE, *known_proxy.RENAMED)
+                known = any(keyword.split()[0] == first for keyword in everything)
         if not known:
             unknown.add(line)
     # Parts of builds with additions: OpenTracing, which nobody has without building it.
@@ -173,7 +174,7 @@ BAD = {
     "if without end": (".if 1\n" + BASE, 1, "no matching .endif"),
     "endif without if": (BASE + ".endif\n", 9, "no matching .if"),
     "bad condition": (".if maybe\n.endif\n" + BASE, 1, "is not a condition"),
-    "obsolete": (BASE.replace("  mode http\n", "  mode http\n  clitimeout 5s\n"), 3, "use timeout client"),
+    "obsolete": (BASE.replace("  mode http\n", "  mode http\n  reqadd x\n"), 3, "use http-request add-header"),
     "address on the section": (BASE.replace("frontend www\n", "frontend www 127.0.0.1:81\n"), 3, "bind line"),
     "certificate wanted": (BASE.replace(":80\n  def", ":80 ssl\n  def"), 4, "crt FILE"),
     "expectation": (

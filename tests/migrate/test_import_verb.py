@@ -1,5 +1,6 @@
 """`balancer import`, as an operator runs it, and the switch from haproxy to the daemon on the same hosts."""
 
+import json
 import os
 import subprocess
 import sys
@@ -39,10 +40,13 @@ def source(tmp_path):
 def test_to_a_file(source, tmp_path, monkeypatch, capsys):
     made = tmp_path / "balancer.toml"
     done = run(source, "-o", made, ADDRESS="192.0.2.2")
-    assert done.returncode == 0
-    assert done.stderr == f"{source}:10: compression: compresses answers: let the backends compress\n"
-    told = "1 line was dropped or changed in meaning: see above"
-    assert done.stdout == f"{made}: {told}; balancer check finds no problems\n"
+    assert done.returncode == 4
+    summary = "7 directives carried over, 1 changed, 1 left out with effect on traffic, 0 left out without"
+    remark = f"{source}:10: compression: compresses answers: let the backends compress"
+    first, forwarded, last = done.stderr.splitlines()
+    assert (first, last) == (summary, remark)
+    assert forwarded.startswith(f"{source}:3: X-Forwarded-*: ")
+    assert done.stdout == f"{made}: balancer check finds no problems\n"
     backends = load(made, 0.0).pool[0].backend
     assert [(each.name, str(each.address), each.id) for each in backends] == [
         ("a", "192.0.2.1:80", 1),
@@ -60,8 +64,32 @@ def test_to_a_file(source, tmp_path, monkeypatch, capsys):
 def test_to_standard_output(source, monkeypatch, capsys):
     monkeypatch.setenv("ADDRESS", "192.0.2.2")
     code, out, _ = here(monkeypatch, capsys, source)
-    assert code == 0
+    assert code == 4
     assert 'address = "192.0.2.2:80"' in out
+
+
+def test_for_programs(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADDRESS", "192.0.2.2")
+    code, out, errors = here(monkeypatch, capsys, source, "-o", tmp_path / "made.toml", "--json")
+    found = json.loads(out)
+    assert (code, errors) == (4, "")
+    assert {key: value for key, value in found.items() if key != "remarks"} == {
+        "complete": False,
+        "carried_over": 7,
+        "access": 0,
+        "traffic": 1,
+        "changed": 1,
+        "none": 0,
+    }
+    assert [(each["line"], each["what"], each["effect"]) for each in found["remarks"]] == [
+        (3, "X-Forwarded-*", "changed"),
+        (10, "compression", "traffic"),
+    ]
+
+
+def test_nothing_left_out_is_0(source, tmp_path, monkeypatch, capsys):
+    source.write_text(BASE + "  option redispatch\n  log-format x\n")
+    assert here(monkeypatch, capsys, source)[0] == 0
 
 
 def test_bad_input(source, tmp_path, monkeypatch, capsys):

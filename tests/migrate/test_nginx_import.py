@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -28,12 +29,12 @@ SERVER = "server { listen 127.0.0.1:8080; location / { proxy_pass http://ide; } 
 def imported(tmp_path):
     """The outcome of an import of this text, and our configuration as it is read."""
 
-    def do(text, **files):
+    def do(text, allow_open=False, **files):
         for name, content in files.items():
             (tmp_path / name.replace("_", ".")).write_text(content)
         path = tmp_path / "nginx.conf"
         path.write_text(text)
-        outcome = import_nginx([path], NOWHERE)
+        outcome = import_nginx([path], replace(NOWHERE, allow_open=allow_open))
         ours = tmp_path / "balancer.toml"
         ours.write_text(outcome.text)
         return outcome, load(ours, 0)
@@ -80,9 +81,10 @@ def test_addresses_that_are_shared(imported):
     first, second, third = config.listener
     assert [str(each) for each in first.bind] == ["0.0.0.0:80"]
     assert first.pool == "ide"
-    assert [(each.host, each.path_prefix, each.pool) for each in first.route] == [
-        (("b.example",), (), "api"),
-        (("c.example",), ("/c",), "api"),
+    assert [(each.host, each.path_prefix, each.pool, each.deny) for each in first.rule] == [
+        (("b.example",), (), "api", None),
+        (("c.example",), ("/c",), "api", None),
+        (("c.example",), (), None, 404),
     ]
     assert [str(each) for each in second.bind] == ["[::]:80"]
     assert (third.proxy_protocol, [str(each) for each in third.trusted]) == ("accept", ["10.0.0.0/8"])
@@ -139,7 +141,8 @@ def test_every_line_without_a_counterpart_is_told(imported):
     }
     body = "\n".join(lines)
     outcome, _ = imported(
-        GOOD + "server { listen 127.0.0.1:8080; location / { proxy_pass http://ide; }\n" + body + "\n} }\n"
+        GOOD + "server { listen 127.0.0.1:8080; location / { proxy_pass http://ide; }\n" + body + "\n} }\n",
+        allow_open=True,
     )
     assert {f"{number} {what}" for number, what in enumerate(lines.values(), 5)} <= told(outcome)
     assert f":{5}: gzip: compression" in outcome.text
@@ -210,7 +213,6 @@ def test_nginx_refuses_them_too(tmp_path):
 
 MOVING = {
     "hash $arg_token;": r"Change nginx to hash \$arg_token consistent first .* about 50% of the users",
-    "ip_hash;": r"Change nginx to hash \$remote_addr consistent first .* about 50% of the users",
     "hash $uri consistent;": "cannot be computed here",
     "hash $arg_a$arg_b consistent;": "cannot be computed here",
 }
@@ -235,7 +237,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     path, ours = tmp_path / "nginx.conf", tmp_path / "balancer.toml"
     path.write_text(GOOD + SERVER + "gzip on;\n}\n")
     code, out, err = run(path, "-o", ours)
-    assert code == 0
+    assert code == 4
     assert f"{path}:5: gzip: compression" in err
     assert "balancer check finds no problem" in out
     assert load(ours, 0).pool[0].name == "ide"
@@ -268,3 +270,15 @@ def test_any_text_is_words_or_refused(text):
 def test_what_is_quoted_comes_back(texts):
     quoted = " ".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
     assert words(quoted) == texts
+
+
+def test_ip_hash_is_placed_anew(imported):
+    text = (
+        "events {}\nhttp {\nupstream ide { ip_hash; server 127.0.0.1:4001; server 127.0.0.1:4002; }\n" + SERVER + "}\n"
+    )
+    outcome, config = imported(text)
+    assert (config.pool[0].token.source, config.pool[0].ring.algorithm) == ("client_ip", "nginx")
+    message = next(remark.message for remark in outcome.remarks if remark.what == "ip_hash")
+    assert "Change nginx to hash $remote_addr consistent first" in message
+    assert "about 50% of the users" in message
+    assert not outcome.complete

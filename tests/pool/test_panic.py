@@ -108,4 +108,6 @@ def test_zero_is_never():
     pool = open_pool(threshold=0.0)
     pool.update_availability(dict.fromkeys(NAMES, DOWN))
     assert not pool.panic
-    assert [rule for _, rule in told(pool, b"t")] == ["panic"] * 4, "and yet somebody is better than nobody"
+    assert told(pool, b"t") == [], "the answer is 503, as from haproxy"
+    pool.update_availability({"a": EJECTED, "b": UNKNOWN, "c": DEGRADED})
+    assert told(pool, b"t") == [("c", "degraded"), ("b", "panic")]

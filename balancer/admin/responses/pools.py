@@ -150,10 +150,25 @@ class PoolView:
 
 
 @answer
+class UnfiledView:
+    """What an operator decided about a backend, and the configuration file does not say."""
+
+    pool: str
+    backend: str
+    text: str
+    """Such as ``ide-06 is not in the file, added by root on 2026-11-30 03:00:00 UTC``."""
+    who: str | None
+    """Null if it is not known, as is ``since``."""
+    since: float | None
+    """Unix time."""
+
+
+@answer
 class PoolWithBackends(PoolView):
     """A pool and its backends."""
 
     backend: list[BackendView]
+    not_in_file: list[UnfiledView]
 
 
 @answer
@@ -169,3 +184,4 @@ class Backends:
 
     pool: str
     backends: list[BackendView]
+    not_in_file: list[UnfiledView]

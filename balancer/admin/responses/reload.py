@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from balancer.admin.responses.common import answer
 from balancer.admin.responses.plans import RingPlan
+from balancer.admin.responses.pools import UnfiledView
 
 
 @answer
@@ -72,11 +73,24 @@ class Reloaded(ReloadState):
     warnings: list[str]
     plans: list[ReloadPlan]
     removed: list[RemovedHostView]
+    not_in_file: list[UnfiledView]
+    """What operators decided that the file does not say; it stays active."""
+
+
+@answer
+class ConfigDifference:
+    """What differs between the configuration file and what is active."""
+
+    changes: list[ConfigChange]
+    """What a reload would change."""
+    warnings: list[str]
+    not_in_file: list[UnfiledView]
+    """What operators decided that the file does not say; a reload leaves it."""
 
 
 @answer
 class ConfigInForce:
-    """The configuration, without its secrets."""
+    """The configuration, with secrets as digests."""
 
     generation: int
     since: float

@@ -1,6 +1,7 @@
 """Handlers for the active configuration, its certificates, and reloads."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,12 +11,13 @@ from balancer.admin import requests
 from balancer.admin.call import ApiError, Call, as_text
 from balancer.admin.routes.plans import plan_lines
 from balancer.admin.server import ApiResponse
-from balancer.admin.views import reload_facts
+from balancer.admin.views import reload_facts, unfiled_facts
 from balancer.config.certificates import describe_pem
-from balancer.config.difference import masked
+from balancer.config.difference import as_written
 from balancer.config.scalars import format_duration
 from balancer.control.reload import Changes, RemovedHost
 from balancer.errors import ConfigError
+from balancer.migrate.toml import TomlTable
 from balancer.ring.report import plan_json
 
 DAY = 86400.0
@@ -40,9 +42,25 @@ async def last(call: Call) -> ApiResponse:
 
 
 async def config(call: Call) -> ApiResponse:
-    """Show the active configuration without its secrets."""
-    active = call.services.registry.active
-    return call.answer({"generation": active.generation, "since": active.since, "config": masked(active.config)})
+    """Show the active configuration, as in the file, with secrets as digests."""
+    active, digest = call.services.registry.active, call.services.pools.digest
+    written = as_written(active.config, lambda secret: f"digest:{digest(secret.encode())}")
+    if call.wants("text/plain"):
+        return as_text(toml_of(written))
+    return call.answer({"generation": active.generation, "since": active.since, "config": written})
+
+
+async def difference(call: Call) -> ApiResponse:
+    """Show what differs between the configuration file and what is active."""
+    try:
+        found = await call.services.reloader.compare()
+    except ConfigError as error:
+        raise ApiError(409, str(error)) from None
+    if not call.wants("text/plain"):
+        return call.answer(_changed(found))
+    lines = [f"warning: {each}" for each in found.warnings]
+    lines += [each.text for each in found.differences] or ["the file is the active configuration"]
+    return as_text("\n".join([*lines, *_unfiled_lines(found)]))
 
 
 async def certificates(call: Call) -> ApiResponse:
@@ -67,10 +85,18 @@ async def certificates(call: Call) -> ApiResponse:
     return call.answer({"certificates": found})
 
 
-def _json(changes: Changes) -> dict[str, Any]:
+def _changed(changes: Changes) -> dict[str, Any]:
+    """Return what every comparison of the file with what is active says."""
     return {
         "changes": [{"kind": each.kind, "key": each.key, "text": each.text} for each in changes.differences],
         "warnings": [str(each) for each in changes.warnings],
+        "not_in_file": [unfiled_facts(pool, each) for pool, each in changes.unfiled],
+    }
+
+
+def _json(changes: Changes) -> dict[str, Any]:
+    return {
+        **_changed(changes),
         "plans": [
             {
                 **plan_json(each.pool, each.plan),
@@ -89,10 +115,15 @@ def _left(host: RemovedHost) -> str:
     return f"{left}; those still open {format_duration(host.cut_after)} after the reload are closed"
 
 
+def _unfiled_lines(changes: Changes) -> list[str]:
+    return [f"pool {pool}: {each}" for pool, each in changes.unfiled]
+
+
 def _lines(changes: Changes, *, dry: bool) -> list[str]:
     lines = [f"warning: {each}" for each in changes.warnings]
     lines += [each.text for each in changes.differences]
     lines += [f"backend {each.backend} of pool {each.pool}: {_left(each)}" for each in changes.removed if each.tunnels]
+    lines += _unfiled_lines(changes)
     for plan in changes.plans:
         lines += ["", *plan_lines(plan)]
     if not changes.differences:
@@ -100,3 +131,21 @@ def _lines(changes: Changes, *, dry: bool) -> list[str]:
     else:
         lines += ["", "nothing was changed: a dry run" if dry else "all of this is active now"]
     return lines
+
+
+def toml_of(written: Mapping[str, Any]) -> str:
+    """Return a configuration as TOML."""
+    root = TomlTable("")
+    _fill(root, written)
+    return str(root)
+
+
+def _fill(table: TomlTable, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _fill(table.table(name), value)
+        elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+            for each in value:
+                _fill(table.element(name), each)
+        else:
+            table.set(name, value)

@@ -70,7 +70,11 @@ async def status(call: Call) -> ApiResponse:
             "state_kept": services.persistent,
             "removed_pools": services.registry.removed_pools(),
             "pools": [
-                {**call.views.pool(pool_state), "backend": call.views.backends(pool_state)}
+                {
+                    **call.views.pool(pool_state),
+                    "backend": call.views.backends(pool_state),
+                    "not_in_file": call.views.not_in_file(pool_state),
+                }
                 for pool_state in services.pools.states.values()
             ],
         }
@@ -90,7 +94,9 @@ async def pool(call: Call) -> ApiResponse:
 
 async def backends(call: Call) -> ApiResponse:
     """List the backends of a pool."""
-    return call.answer({"pool": call.pool, "backends": call.views.backends(call.pool_state)})
+    state = call.pool_state
+    found = {"backends": call.views.backends(state), "not_in_file": call.views.not_in_file(state)}
+    return call.answer({"pool": call.pool, **found})
 
 
 async def ring(call: Call) -> ApiResponse:

@@ -1,6 +1,7 @@
-"""Rules on requests and connections (``http-request``, ``tcp-request``): none is converted, each is reported.
+"""Actions of ``http-request`` and ``tcp-request`` that have no counterpart, each of which is reported.
 
-Names of actions are haproxy's (2.6 to 3.2); an unknown one is an error.
+An empty text means that ``access.py`` converts the action, or that there is nothing to report. Names of actions are
+haproxy's (2.6 to 3.2); an unknown one is an error.
 """
 
 from difflib import get_close_matches
@@ -10,7 +11,6 @@ from balancer.migrate.haproxy.words import Line
 from balancer.migrate.outcome import Notes
 
 _REWRITE = "rewrites requests: let the backends do it"
-_REFUSE = "rejects some requests: let the backends reject them"
 _COUNT = "counts or remembers clients: there are no stick-tables"
 _VARIABLE = "sets a variable: there are none"
 _MAPS = "changes maps and ACLs at run time: routes are in the file"
@@ -21,15 +21,15 @@ _QUEUE = "priority in the queue: it is first come, first served"
 HTTP = {
     "add-acl": _MAPS,
     "add-header": "",
-    "allow": "lets requests skip the rules after it: there are none",
+    "allow": "",
     "attach-srv": "reverse connections are not supported",
-    "auth": "asks for a password: let the backends authenticate",
+    "auth": "",
     "cache-use": "answers from caching is not supported: let the backends or a CDN cache",
     "capture": "logs headers: the access log has fixed fields",
     "del-acl": _MAPS,
     "del-header": "",
     "del-map": _MAPS,
-    "deny": _REFUSE,
+    "deny": "",
     "disable-l7-retry": "disables retries for these requests: only repeatable requests are retried",
     "do-log": _VARIABLE,
     "do-resolve": "resolves names for each request: names are resolved once, on import",
@@ -38,13 +38,13 @@ HTTP = {
     "normalize-uri": "rewrites paths: they are passed on unchanged",
     "pause": "delays requests: not supported",
     "redirect": "",
-    "reject": _REFUSE,
+    "reject": "",
     "replace-header": _REWRITE,
     "replace-path": _REWRITE,
     "replace-pathq": _REWRITE,
     "replace-uri": _REWRITE,
     "replace-value": _REWRITE,
-    "return": "answers by itself: let the backends answer",
+    "return": "",
     "sc-add-gpc": _COUNT,
     "sc-inc-gpc": _COUNT,
     "sc-inc-gpc0": _COUNT,
@@ -78,9 +78,9 @@ HTTP = {
     "set-uri": _REWRITE,
     "set-var": _VARIABLE,
     "set-var-fmt": _VARIABLE,
-    "silent-drop": _REFUSE,
+    "silent-drop": "",
     "strict-mode": "what failing rewrites do: there are no rewrites",
-    "tarpit": _REFUSE,
+    "tarpit": "",
     "track-sc0": _COUNT,
     "track-sc1": _COUNT,
     "track-sc2": _COUNT,
@@ -91,12 +91,12 @@ HTTP = {
     "wait-for-handshake": "waits until TLS early data is safe: early data is not accepted",
 }
 TCP = {
-    "accept": "lets connections skip the rules after it: there are none",
+    "accept": "",
     "capture": HTTP["capture"],
-    "close": _REFUSE,
+    "close": "",
     "expect-netscaler-cip": "NetScaler's header with the client's address is not supported: use the PROXY protocol",
     "expect-proxy": "",
-    "fc-silent-drop": _REFUSE,
+    "fc-silent-drop": "",
     "switch-mode": "switches from TCP to HTTP: use a separate listener",
     **{name: text for name, text in HTTP.items() if not name.endswith("-header")},
 }
@@ -104,11 +104,8 @@ _FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-req
 
 
 def tell(line: Line, notes: Notes) -> None:
-    """Report a line with ``http-request``, ``tcp-request`` or ``redirect``."""
+    """Report a line with ``http-request`` or ``tcp-request``."""
     keyword = line.words[0]
-    if keyword == "redirect":
-        _remark(line, "redirect", _REDIRECT, notes)
-        return
     ruleset = line.words[1:2] if keyword == "tcp-request" else ()
     known = TCP if keyword == "tcp-request" else HTTP
     rest = line.words[1 + len(ruleset) :]
@@ -129,22 +126,10 @@ def tell(line: Line, notes: Notes) -> None:
     if name in ("set-header", "add-header", "del-header"):
         field = rest[1].lower() if len(rest) > 1 else ""
         message = _HEADER_SENT if field in _FORWARDED else _HEADERS
-    elif name == "redirect":
-        message = _REDIRECT
-    elif message is _REFUSE:
-        message = next((text for what, text in _LIMITS.items() if any(what in word for word in rest)), message)
     if message:
         _remark(line, " ".join((keyword, *ruleset, name)), message, notes)
 
 
-_LIMITS = {
-    "conn_rate": "limits how often clients connect: see limits.client_rate",
-    "sess_rate": "limits how often clients connect: see limits.client_rate",
-    "conn_cur": "limits connections of a client: see limits.max_connections_per_client",
-    "http_req_rate": "limits requests of a client: limits.client_rate limits new connections, not requests",
-}
-"""The purpose of a rejection, by a part of a fetch in its condition."""
-_REDIRECT = "redirects are not supported: let the backends or a web server on that address redirect"
 _HEADERS = "changes request headers: set them in the backends"
 _HEADER_SENT = "always set; a value from the client is replaced unless the client is in listener.trusted"
 

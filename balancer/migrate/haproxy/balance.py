@@ -5,14 +5,15 @@ rotate between the servers (haproxy 2.6, section 4.2).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from typing import cast
 
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import number
 from balancer.migrate.haproxy.variable import Sample, hashed_variable, samples
 from balancer.migrate.haproxy.words import Line
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 from balancer.migrate.toml import TomlTable
 
 _PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
@@ -25,10 +26,10 @@ _LONGEST = 65536
 _OF_PLACES = ("source", "param", "header", "cookie", "duplicates")
 
 
-def write_balance(pool: TomlTable, proxy: Proxy, fronts: Sequence[Proxy], notes: Notes) -> bool:
+def write_balance(pool: TomlTable, proxy: Proxy, fronts: Sequence[Proxy], rewritten: Set[str], notes: Notes) -> bool:
     """Write the tables ``pool.token`` and ``pool.ring``; return whether the backend places by a hash.
 
-    ``fronts`` are the proxies that lead to it.
+    ``fronts`` are the proxies that lead to it, ``rewritten`` is what they and it change of requests before.
     """
     line = proxy.last("balance")
     words = list(line.words[1:]) if line else ["roundrobin"]
@@ -46,6 +47,7 @@ def write_balance(pool: TomlTable, proxy: Proxy, fronts: Sequence[Proxy], notes:
             hashed = False
         ring = pool.table("ring")
         if hashed:
+            _unchanged(token, rewritten | _sent(proxy, fronts))
             at = proxy.last("hash-type") or at
             _hash_type(ring, proxy)
             at = proxy.last("hash-balance-factor") or at
@@ -86,6 +88,38 @@ def _token(token: TomlTable, words: Sequence[str], mode: str, line: Line, notes:
         case _:
             raise ValueError(f"{shown(' '.join(words))} is not a balance algorithm")
     return True
+
+
+def _unchanged(token: TomlTable, rewritten: Set[str]) -> None:
+    """Raise ``ValueError`` if haproxy hashes something else than the client sent."""
+    keys = {key: value for key, (value, _) in token.keys.items()}
+    for place in (keys, *cast("Sequence[Mapping[str, object]]", keys.get("fallback", ()))):
+        source = place.get("source", "query")
+        parts = {
+            "query": {"query"},
+            "header": {"host" if place.get("header") == "host" else f"header {place.get('header')}".lower()},
+            "cookie": {"header cookie"},
+            "path": {"path"},
+            "uri": {"path", "query"},
+            "client_ip": {"client"},
+        }[str(source)]
+        if changed := sorted(parts & rewritten):
+            raise ValueError(
+                f"haproxy changes the {changed[0]} before it is hashed, so users would be placed elsewhere here, "
+                "and clients could choose their host: hash what the value is made of"
+            )
+
+
+def _sent(proxy: Proxy, fronts: Sequence[Proxy]) -> set[str]:
+    """Return the headers that haproxy adds by itself."""
+    names = set()
+    for each in (proxy, *fronts):
+        if (line := each.last("option forwardfor")) is not None:
+            at = line.words.index("header") + 1 if "header" in line.words[:-1] else 0
+            names.add(line.words[at] if at else "x-forwarded-for")
+        if (line := each.last("unique-id-header")) is not None and len(line.words) > 1:
+            names.add(line.words[1])
+    return {f"header {name.lower()}" for name in names}
 
 
 def _named(token: TomlTable, source: str, name: str, line: Line, takes: str = "first") -> None:
@@ -169,7 +203,13 @@ def _unplaced(token: TomlTable, algorithm: str, mode: str, line: Line, notes: No
         message = "does not place users; here requests with ?token= have a fixed host, the others rotate (pool.token)"
         token.set("param", "token", f"in place of {algorithm}: choose the parameter that identifies users")
         token.set("missing", "spread")
-    notes.remark(line.file, line.number, f"balance {algorithm}" if line.words[0] == "balance" else "balance", message)
+    notes.remark(
+        line.file,
+        line.number,
+        f"balance {algorithm}" if line.words[0] == "balance" else "balance",
+        message,
+        Effect.CHANGED,
+    )
 
 
 def _hash_type(ring: TomlTable, proxy: Proxy) -> None:

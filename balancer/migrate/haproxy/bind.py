@@ -10,13 +10,14 @@ from balancer.config.scalars import shown
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import where
 from balancer.migrate.haproxy.words import BadLine, Line, split
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 
 _TLS = "TLS setting: the daemon uses OpenSSL's secure defaults"
 _UNIX = "permissions of a Unix socket: set those of its directory"
 _KERNEL = "set this in the kernel, with sysctl, ip or nftables"
 _CLIENTS = "client certificates are not supported: keep such a service behind haproxy"
 _THREADS = "which threads serve the address: every worker does"
+_HARMLESS = (_TLS, _UNIX, _KERNEL, _THREADS)
 _KEY_MARK = b"PRIVATE KEY-----"
 _BESIDE_CERTIFICATES = (".issuer", ".key", ".ocsp", ".sctl")
 _BUNDLE = (".ecdsa", ".rsa")
@@ -29,7 +30,7 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "allow-0rtt": (0, _TLS),
     "alpn": (1, ""),
     "backlog": (1, _KERNEL),
-    "ca-file": (1, _CLIENTS),
+    "ca-file": (1, ""),
     "ca-ignore-err": (1, _CLIENTS),
     "ca-sign-file": (1, "generates certificates on demand: not supported"),
     "ca-sign-pass": (1, "generates certificates on demand: not supported"),
@@ -57,14 +58,14 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "guid-prefix": (1, "name in the statistics file: nothing to do"),
     "id": (1, "number in the statistics: nothing to do"),
     "idle-ping": (1, "HTTP/2 is not supported"),
-    "interface": (1, _KERNEL),
+    "interface": (1, ""),
     "ktls": (1, _TLS),
     "level": (1, "permissions of the statistics socket: whoever can open admin.socket may do everything"),
     "maxconn": (1, ""),
     "mode": (1, _UNIX),
     "mss": (1, _KERNEL),
     "name": (1, "name in the statistics: nothing to do"),
-    "namespace": (1, _KERNEL),
+    "namespace": (1, ""),
     "nbconn": (1, "reverse connections are not supported"),
     "nice": (1, "scheduling priority: all listeners have the same"),
     "no-alpn": (0, ""),
@@ -92,7 +93,7 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "ssl-max-ver": (1, "limits the TLS version: 1.3 stays enabled"),
     "ssl-min-ver": (1, ""),
     "strict-sni": (0, "rejects unknown names: here they get the first certificate"),
-    "tcp-md5sig": (1, _KERNEL),
+    "tcp-md5sig": (1, ""),
     "tcp-ut": (1, _KERNEL),
     "tfo": (0, _KERNEL),
     "thread": (1, _THREADS),
@@ -134,11 +135,24 @@ class Bind:
     certificates: tuple[tuple[Path, Path], ...]
     """Certificate chains and keys; the first pair is the default."""
     min_version: str
+    listed: bool = False
+    """Whether a list of certificates asks for those of clients."""
 
     @property
     def tls(self) -> bool:
         """Return whether it terminates TLS."""
         return "ssl" in self.options
+
+    @property
+    def barred(self) -> Iterator[tuple[str, str]]:
+        """Yield each option that keeps clients out and has no counterpart, and the reason."""
+        if self.tls and self.options.get("verify", "none") == "required":
+            yield "bind verify", "client certificates are not supported"
+        for option in ("interface", "namespace", "tcp-md5sig"):
+            if option in self.options:
+                yield f"bind {option}", "listeners are not limited to it: use nftables"
+        if self.listed:
+            yield "bind crt-list", "it has options for client certificates, which are not supported"
 
 
 def binds(proxy: Proxy, bases: Bases, defaults: Sequence[str], notes: Notes) -> list[Bind]:
@@ -159,18 +173,26 @@ def _bind(line: Line, bases: Bases, defaults: Sequence[str], notes: Notes) -> Bi
     options = dict(pairs)
     for option, (_, message) in OPTIONS.items():
         if option in options and message:
-            notes.remark(line.file, line.number, f"bind {option}", message)
+            effect = Effect.NONE if message in _HARMLESS or "nothing to do" in message else Effect.TRAFFIC
+            notes.remark(line.file, line.number, f"bind {option}", message, effect)
     if "h2" in options.get("alpn", "").split(",") + options.get("npn", "").split(",") + [options.get("proto")]:
-        notes.remark(line.file, line.number, "bind alpn", "HTTP/2 is not supported: browsers fall back to HTTP/1.1")
-    if options.get("verify", "none") != "none":
-        notes.remark(line.file, line.number, "bind verify", _CLIENTS)
+        notes.remark(
+            line.file,
+            line.number,
+            "bind alpn",
+            "HTTP/2 is not supported: browsers fall back to HTTP/1.1",
+            Effect.CHANGED,
+        )
     addresses = [each for part in line.words[1].split(",") for each in _addresses(part, options, line, notes)]
+    if options.get("verify") == "optional":
+        notes.remark(line.file, line.number, "bind verify", _CLIENTS)
+    lists = [value for option, value in pairs if option == "crt-list"]
     certificates = [each for option, value in pairs for each in _certificates(option, value, bases, line, notes)]
     if "ssl" in options and not certificates:
         raise ValueError("ssl needs a certificate: crt FILE")
     chosen = tuple(dict.fromkeys(certificates)) if "ssl" in options else ()
     version = _min_version([word for pair in _options(defaults) for word in pair], pairs, line, notes)
-    return Bind(line, tuple(addresses), options, chosen, version)
+    return Bind(line, tuple(addresses), options, chosen, version, any(_asks(bases.files / name) for name in lists))
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -247,6 +269,12 @@ def _crt_list(path: Path, bases: Bases, line: Line, notes: Notes) -> Iterator[tu
             message = "options and names of a certificate: here the names in it choose it"
             notes.remark(str(path), number, "crt-list", message)
         yield from _pairs(bases.certificate(words[0]))
+
+
+def _asks(path: Path) -> bool:
+    """Return whether a ``crt-list`` requires certificates of clients."""
+    words = path.read_text().replace("[", " ").replace("]", " ").split()
+    return ("verify", "required") in pairwise(words)
 
 
 def _min_version(defaults: Sequence[str], own: Sequence[tuple[str, str]], line: Line, notes: Notes) -> str:

@@ -51,7 +51,8 @@ def write_health(
         ("down_interval", common.down, "downinter"),
     ):
         health.set(key, duration(value) if value else None, word)
-    timeout = _time(limit.words[2], notes, limit) if limit and len(limit.words) > 2 else common.interval
+    given = _time(limit.words[2], notes, limit) if limit and len(limit.words) > 2 else 0
+    timeout = given or common.interval
     health.set("timeout", duration(min(timeout, common.interval)), "timeout check" if limit else "inter bounds it")
     health.set("rise", common.rise)
     health.set("fall", common.fall)
@@ -59,8 +60,8 @@ def write_health(
         health.set("jitter", spread / 100, "spread-checks")
     _on_down(health, probed, notes)
     if slow := next((server.options["slowstart"] for server in servers if server.get("slowstart")), None):
-        health.set("slow_start", duration(_time(slow[0], notes, slow[1])), "slowstart")
-    health.set("panic_threshold", 0.0, "as in haproxy, the remaining servers get all users")
+        health.set("slow_start", duration(ramp) if (ramp := _time(slow[0], notes, slow[1])) else None, "slowstart")
+    health.set("panic_threshold", 0.0, "as in haproxy: 503 if no server is up")
     if kind == "tls":
         _tls(health, proxy, probed)
     for server in probed:

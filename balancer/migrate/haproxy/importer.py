@@ -9,23 +9,25 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from balancer.config.scalars import shown
+from balancer.migrate.haproxy.access import Access, access
 from balancer.migrate.haproxy.actions import tell
-from balancer.migrate.haproxy.bind import Bind, binds
-from balancer.migrate.haproxy.known_proxy import KEYWORDS
-from balancer.migrate.haproxy.listener import Listeners
+from balancer.migrate.haproxy.bind import binds
+from balancer.migrate.haproxy.known_proxy import HARMLESS, KEYWORDS
+from balancer.migrate.haproxy.listener import Front, Listeners
 from balancer.migrate.haproxy.pool import Target, usable, write_pool
 from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
-from balancer.migrate.haproxy.route import BackendRule, rules
+from balancer.migrate.haproxy.route import conditions, rules, tell_acls
 from balancer.migrate.haproxy.server import HaproxyServer, servers
 from balancer.migrate.haproxy.settings import Globals, bases, global_section, spread, tls_defaults, write_settings
 from balancer.migrate.haproxy.source import SECTIONS, HaproxySection, read
 from balancer.migrate.haproxy.variable import hashed_variables, sets
+from balancer.migrate.match import Match
 from balancer.migrate.names import own_name
-from balancer.migrate.outcome import Notes, Outcome, Surroundings
+from balancer.migrate.outcome import Effect, Notes, Outcome, Surroundings
 from balancer.migrate.toml import TomlTable
 
 _FORWARDFOR = "exceptions and other header names: X-Forwarded-For always has the client; see listener.trusted"
-_ACTIONS = ("http-request", "redirect", "tcp-request")
+_ACTIONS = ("http-request", "tcp-request")
 
 
 def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
@@ -44,7 +46,8 @@ def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome
     known = {proxy.name for proxy in every if proxy.balances}
     _write_proxies(top, settings, active, known, paths[0], surroundings, notes)
     notes.check()
-    return Outcome(f"{top}{_left_out(notes)}", notes.remarks)
+    lines = ((line.file, line.number) for section in sections for line in section.lines)
+    return notes.outcome(f"{top}{_left_out(notes)}", lines)
 
 
 def _write_proxies(
@@ -59,15 +62,29 @@ def _write_proxies(
     """Write listeners and pools; ``known`` are all backends, disabled ones included."""
     where = bases(settings, first)
     defaults = tls_defaults(settings, notes)
-    fronts = [(proxy, binds(proxy, where, defaults, notes), rules(proxy, notes)) for proxy in active if proxy.serves]
     members = {proxy.name: servers(proxy, notes) for proxy in active if proxy.balances}
     taken: set[str] = set()
     pools = {name: own_name(name, taken) for name, found in members.items() if usable(found)}
+    acls = {(proxy.kind, proxy.name): conditions(proxy, notes) for proxy in active}
+    passed = {(proxy.kind, proxy.name): access(proxy, acls[proxy.kind, proxy.name], notes) for proxy in active}
+    inner = {name: Access() for name in known} | {
+        proxy.name: passed[proxy.kind, proxy.name] for proxy in active if proxy.balances
+    }
+    closed = {name for name in known if name not in pools or any(each.match == Match() for each in inner[name].rules)}
+    fronts = []
+    for proxy in active:
+        if proxy.serves:
+            key = (proxy.kind, proxy.name)
+            routes = rules(proxy, acls[key], passed[key], closed, notes)
+            fronts.append(Front(proxy, binds(proxy, where, defaults, notes), passed[key], routes))
+    for proxy in active:
+        tell_acls(proxy, passed[proxy.kind, proxy.name].converted, notes)
     _check_references(fronts, known, notes)
+    notes.check()
     write_settings(top, settings, active, _page(fronts, pools), notes)
-    listeners = Listeners(top, pools, notes)
-    for proxy, bound, chosen in fronts:
-        listeners.write(proxy, bound, chosen)
+    listeners = Listeners(top, pools, inner, notes, allow_open=surroundings.allow_open)
+    for front in fronts:
+        listeners.write(front)
     verify = settings.argument("ssl-server-verify") != "none"
     spread_percent = spread(settings, notes)
     for proxy in active:
@@ -76,22 +93,26 @@ def _write_proxies(
         if proxy.name not in pools:
             _tell_unusable(proxy, members[proxy.name], notes)
             continue
-        leading = [each for each in fronts if any(rule.backend == proxy.name for rule in each[2])]
+        leading = [each for each in fronts if any(rule.backend == proxy.name for rule in each.routes)]
         ports = frozenset(
-            int(address.rpartition(":")[2]) for _, bound, _ in leading for bind in bound for address in bind.addresses
+            int(address.rpartition(":")[2]) for front in leading for bind in front.binds for address in bind.addresses
         )
-        target = Target(surroundings, where, verify, spread_percent, [front for front, _, _ in leading], ports)
+        rewritten = inner[proxy.name].rewritten.union(*(front.access.rewritten for front in leading))
+        led = [front.proxy for front in leading]
+        target = Target(surroundings, where, verify, spread_percent, led, frozenset(rewritten), ports)
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):
+        for each in notes.barred:
+            notes.problem(each.file, each.line, each.what, each.message)
         notes.problem(str(first), None, "", "no frontend leads to a server: nothing to import")
 
 
-def _page(fronts: Sequence[tuple[Proxy, list[Bind], list[BackendRule]]], pools: Mapping[str, str]) -> int | None:
+def _page(fronts: Sequence[Front], pools: Mapping[str, str]) -> int | None:
     """Return the port of the statistics page, if nothing else uses it."""
-    for proxy, bound, chosen in fronts:
-        if proxy.all("stats") and not any(rule.backend in pools for rule in chosen):
-            return next((int(address.rpartition(":")[2]) for bind in bound for address in bind.addresses), None)
+    for front in fronts:
+        if front.proxy.all("stats") and not any(rule.backend in pools for rule in front.routes):
+            return next((int(address.rpartition(":")[2]) for bind in front.binds for address in bind.addresses), None)
     return None
 
 
@@ -108,11 +129,9 @@ def _active(every: Sequence[Proxy], notes: Notes) -> list[Proxy]:
     return found
 
 
-def _check_references(
-    fronts: Sequence[tuple[Proxy, list[Bind], list[BackendRule]]], known: Set[str], notes: Notes
-) -> None:
-    for _, _, chosen in fronts:
-        for rule in chosen:
+def _check_references(fronts: Sequence[Front], known: Set[str], notes: Notes) -> None:
+    for front in fronts:
+        for rule in front.routes:
             if rule.backend not in known:
                 message = f"no backend is named {shown(rule.backend)}"
                 notes.problem(rule.line.file, rule.line.number, rule.line.words[0], message)
@@ -144,7 +163,8 @@ def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
             if line.words[0] in _ACTIONS:
                 tell(line, notes)
             elif KEYWORDS[keyword]:
-                notes.remark(line.file, line.number, keyword, KEYWORDS[keyword])
+                effect = Effect.NONE if keyword in HARMLESS else Effect.TRAFFIC
+                notes.remark(line.file, line.number, keyword, KEYWORDS[keyword], effect)
             elif keyword == "option forwardfor" and len(line.words) > 2:
                 notes.remark(line.file, line.number, keyword, _FORWARDFOR)
 

@@ -74,7 +74,7 @@ KEYWORDS = {
     "maxconn": "",
     "mode": "",
     "monitor": "makes monitor-uri fail: see /readyz of the admin listener",
-    "monitor-uri": "an answer for monitors: use /readyz of the admin listener",
+    "monitor-uri": "",
     "option abortonclose": "aborts requests whose client has left: always done",
     "option accept-invalid-http-request": "accepts malformed requests: they are rejected; fix the clients",
     "option accept-invalid-http-response": "accepts malformed answers: they are rejected; fix the backends",
@@ -176,11 +176,7 @@ KEYWORDS = {
 }
 
 OBSOLETE = {
-    "block": "http-request deny",
-    "clitimeout": "timeout client",
-    "contimeout": "timeout connect",
     "monitor-net": "http-request return",
-    "option forceclose": "option httpclose",
     "option http-tunnel": "timeout tunnel",
     "reqadd": "http-request add-header",
     "reqdel": "http-request del-header",
@@ -192,6 +188,21 @@ OBSOLETE = {
     "rspidel": "http-response del-header",
     "rspirep": "http-response replace-header",
     "rsprep": "http-response replace-header",
+}
+"""Keywords that haproxy no longer accepts and that are not converted, and their replacements."""
+RENAMED = {
+    "block": "http-request deny",
+    "clitimeout": "timeout client",
+    "contimeout": "timeout connect",
+    "option forceclose": "option httpclose",
     "srvtimeout": "timeout server",
 }
-"""Keywords that haproxy no longer accepts, and their replacements."""
+"""Old spellings, and the keywords with the same meaning."""
+
+_SILENT = (_KEEPALIVE, _FAST, _EMAIL, _LOG, _CAPTURE)
+HARMLESS = frozenset(
+    keyword
+    for keyword, message in KEYWORDS.items()
+    if message in _SILENT or "nothing to do" in message or "always " in message or _SYSTEMD in message
+) | {"description", "log-tag", "option socket-stats", "bind-process", "server-state-file-name"}
+"""Keywords that no request notices."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.proxy import Proxy
-from balancer.migrate.haproxy.scalars import milliseconds, number
+from balancer.migrate.haproxy.scalars import number, timeout
 from balancer.migrate.haproxy.server import HaproxyServer
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 from balancer.migrate.toml import TomlTable, duration
 
 _MOST_RETRIES = 1000
@@ -20,7 +20,9 @@ def write_limits(pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer]
     if any(limit(server) for server in servers):
         _queue(pool, proxy, servers, notes)
     elif line := proxy.last("timeout queue"):
-        notes.remark(line.file, line.number, "timeout queue", "no server has a maxconn, so no request is queued")
+        notes.remark(
+            line.file, line.number, "timeout queue", "no server has a maxconn, so no request is queued", Effect.NONE
+        )
     retry = pool.table("retry")
     if (line := proxy.last("retries")) and len(line.words) > 1:
         try:
@@ -32,7 +34,11 @@ def write_limits(pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer]
             "without option redispatch haproxy answers 503 if the server of a request does not accept connections: "
             "here the next server in the user's order is tried after the retries"
         )
-        notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message)
+        notes.remark(proxy.head.file, proxy.head.number, f"{proxy.kind} {proxy.name}", message, Effect.CHANGED)
+    for line in proxy.all("option redispatch"):
+        if len(line.words) > 2:
+            message = "when another server is tried: here the next one in the user's order, after the retries"
+            notes.remark(line.file, line.number, "option redispatch", message, Effect.CHANGED)
     return common
 
 
@@ -49,7 +55,7 @@ def _queue(pool: TomlTable, proxy: Proxy, servers: Sequence[HaproxyServer], note
         line = proxy.last(f"timeout {name}")
         if line is not None and len(line.words) > 2:
             try:
-                pool.set("queue_timeout", duration(milliseconds(line.words[2])), f"timeout {name}")
+                pool.set("queue_timeout", duration(timeout(line.words[2])), f"timeout {name}")
             except ValueError as error:
                 notes.problem(line.file, line.number, f"timeout {name}", str(error))
             return

@@ -4,106 +4,175 @@ A frontend may use TLS on one address and plain text on another; our listeners d
 become several.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
-from balancer.config.scalars import shown
 from balancer.config.section import MAX_CONNECTIONS
-from balancer.migrate.haproxy.acl import KEYS, Match
+from balancer.migrate.haproxy.access import Access
 from balancer.migrate.haproxy.bind import Bind
 from balancer.migrate.haproxy.proxy import Proxy
-from balancer.migrate.haproxy.route import BackendRule, described, https_only
+from balancer.migrate.haproxy.route import BackendRule, described
 from balancer.migrate.haproxy.scalars import number
 from balancer.migrate.haproxy.words import Line
+from balancer.migrate.match import Match
 from balancer.migrate.names import own_name
-from balancer.migrate.outcome import Notes
-from balancer.migrate.toml import TomlTable
+from balancer.migrate.outcome import Effect, Notes
+from balancer.migrate.steps import Step, write_steps
+from balancer.migrate.toml import TomlTable, Value
 
+_UNAVAILABLE = 503
+"""What haproxy answers if no server is left."""
 _PRIVATE = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"]
 
 
-class Listeners:
-    """Appends listeners, proxy by proxy; ``pools`` maps backends that became pools to our names."""
+@dataclass(frozen=True)
+class Front:
+    """A frontend with its addresses, rules and choices of pools."""
 
-    def __init__(self, top: TomlTable, pools: Mapping[str, str], notes: Notes) -> None:
+    proxy: Proxy
+    binds: Sequence[Bind]
+    access: Access
+    routes: Sequence[BackendRule]
+
+
+@dataclass(frozen=True)
+class _Choice(Step):
+    """A step, and where it comes from."""
+
+    line: Line = field(default_factory=lambda: Line("", 0, ()))
+    backend: str = ""
+    """haproxy's backend, if it has been chosen."""
+
+
+class Listeners:
+    """Appends listeners, proxy by proxy.
+
+    ``pools`` maps backends that became pools to our names, ``inner`` has the rules of all backends.
+    """
+
+    def __init__(
+        self,
+        top: TomlTable,
+        pools: Mapping[str, str],
+        inner: Mapping[str, Access],
+        notes: Notes,
+        *,
+        allow_open: bool,
+    ) -> None:
         self._top = top
         self._pools = pools
+        self._inner = inner
         self._notes = notes
+        self._allow_open = allow_open
         self._taken: set[str] = set()
         self._bound: dict[str, Bind] = {}
 
-    def write(self, proxy: Proxy, binds: Sequence[Bind], rules: Sequence[BackendRule]) -> None:
-        """Append the listeners of ``proxy``."""
-        redirect = https_only(proxy, self._notes)
-        for group in _groups(binds):
-            first = group[0]
-            if redirect is not None and not first.tls:
-                for each in group:
-                    message = "redirects requests without TLS, which is not supported: this address is not converted"
-                    self._notes.remark(each.line.file, each.line.number, "bind", message)
+    def write(self, front: Front) -> None:
+        """Append the listeners of a frontend."""
+        for group in _groups(front.binds):
+            tls = group[0].tls
+            steps = list(_until_all(self._steps(front, tls), front.proxy.mode, tls=tls))
+            if self._barred(front, group, steps):
                 continue
-            own = [rule for rule in rules if rule.match.tls in (None, first.tls)]
-            own = [rule for rule in own if first.tls or proxy.mode == "tcp" or not rule.match.sni]
-            own = [rule for rule in own if self._readable(rule, proxy)]
             self._bound_once(group)
-            self._write(proxy, group, list(self._known(own)))
+            self._write(front.proxy, group, steps)
 
-    def _readable(self, rule: BackendRule, proxy: Proxy) -> bool:
-        if proxy.mode == "http" or not (rule.match.host or rule.match.path or rule.match.path_prefix):
-            return True
-        message = "requests are not read in mode tcp: only SNI can choose a route"
-        self._notes.remark(rule.line.file, rule.line.number, rule.line.words[0], message)
-        return False
+    def _steps(self, front: Front, tls: bool) -> Iterator[_Choice]:
+        """Yield everything that decides about a request of this frontend, in order."""
+        for rule in front.access.rules:
+            yield _choice(rule.match, rule.line, rule.action)
+        for route in front.routes:
+            inner = self._inner.get(route.backend) if route.backend != front.proxy.name else None
+            for rule in inner.rules if inner else ():
+                both = rule.match.both(route.match)
+                if both is not None:
+                    yield _choice(both, rule.line, rule.action, route.backend)
+            pool = self._pools.get(route.backend)
+            action: tuple[str, Value] = ("pool", pool) if pool else ("deny", _UNAVAILABLE)
+            yield _choice(route.match, route.line, action, route.backend)
+
+    def _barred(self, front: Front, group: Sequence[Bind], steps: Sequence[_Choice]) -> bool:
+        """Report access control in front of a group that has no counterpart; return whether it must stay closed."""
+        behind = {step.backend for step in steps} - {"", front.proxy.name}
+        found = [*front.access.barred, *(each for name in sorted(behind) for each in self._inner[name].barred)]
+        found += [(bind.line, what, reason) for bind in group for what, reason in bind.barred]
+        for line, what, reason in found:
+            self._notes.bar(line.file, line.number, what, reason, opened=self._allow_open)
+        return bool(found) and not self._allow_open
 
     def _bound_once(self, group: Sequence[Bind]) -> None:
         for bind in group:
             for address in bind.addresses:
-                if (other := self._bound.setdefault(address, bind)).line is not bind.line:
+                other = self._bound.setdefault(address, bind)
+                if not any(other is each for each in group):  # "bind *:80" beside "bind [::]:80" is one address
                     message = f"{address} is bound already in line {other.line}"
                     self._notes.problem(bind.line.file, bind.line.number, "bind", message)
 
-    def _known(self, rules: Sequence[BackendRule]) -> Iterator[BackendRule]:
-        """The rules that lead to a pool."""
-        for rule in rules:
-            if rule.backend in self._pools:
-                yield rule
-            elif rule.line.words[0] != "listen":
-                message = f"the backend {shown(rule.backend)} is no pool here: its requests go by the rules after this"
-                self._notes.remark(rule.line.file, rule.line.number, rule.line.words[0], message)
-
-    def _write(self, proxy: Proxy, group: Sequence[Bind], rules: list[BackendRule]) -> None:
+    def _write(self, proxy: Proxy, group: Sequence[Bind], steps: list[_Choice]) -> None:
         head, first = proxy.head, group[0]
-        if not rules:
+        pools = [str(value) for step in steps for key, value in (step.action,) if key == "pool"]
+        useful = bool(pools) or any(step.action[0] == "redirect" for step in steps)
+        fallback = pools[-1] if pools else next(iter(self._pools.values()), "")
+        if not useful or not fallback:
             where = ", ".join(address for bind in group for address in bind.addresses[:2])
             message = f"no backend behind {where} was converted: not converted"
             self._notes.remark(head.file, head.number, f"{proxy.kind} {proxy.name}", message)
             return
-        has_default = rules[-1].match in (Match(), Match(tls=first.tls))
-        if not has_default:
-            message = (
-                "haproxy answered requests that no rule matches with 503; here they go to the pool of the last rule: "
-                "change listener.pool if needed"
-            )
-            self._notes.remark(head.file, head.number, f"{proxy.kind} {proxy.name}", message)
         listener = self._top.element("listener", f"{proxy.kind} {proxy.name} ({head})")
         wanted = f"{proxy.name}-tls" if first.tls and proxy.name in self._taken else proxy.name
         listener.set("name", own_name(wanted, self._taken))
         listener.set("bind", list(dict.fromkeys(address for bind in group for address in bind.addresses)))
         if proxy.mode == "tcp":
             listener.set("mode", "tcp", "mode tcp")
-        listener.set("pool", self._pools[rules[-1].backend], described(rules[-1]))
+        if steps and steps[-1].match == Match() and steps[-1].action[0] == "pool":
+            last = steps.pop()
+            listener.set("pool", last.action[1], described(last.line))
+        else:
+            listener.set("pool", fallback, "no request goes here: the rules decide about all of them")
+            if not steps or steps[-1].match != Match():
+                steps.append(_choice(Match(), head, ("deny", _UNAVAILABLE)))
         _proxy_header(listener, proxy, first, self._notes)
         _limit(listener, proxy, group, self._notes)
+        if proxy.mode == "http":
+            message = (
+                "X-Forwarded-For, -Proto and -Host of clients passed as they were, or as rules set them; here they "
+                "are kept from networks in listener.trusted only, and replaced otherwise: list the proxies in front"
+            )
+            self._notes.remark(head.file, head.number, "X-Forwarded-*", message, Effect.CHANGED)
         if first.tls:
             tls = listener.table("tls")
             tls.set("min_version", first.min_version)
             pairs = [{"cert": str(cert.absolute()), "key": str(key.absolute())} for cert, key in first.certificates]
             tls.set("certificates", pairs, "from crt; a file may contain chain and key")
-        for rule in rules[:-1] if has_default else rules:
-            route = listener.element("route", described(rule))
-            for key in KEYS:
-                route.set(key, list(getattr(rule.match, key)) or None)
-            route.set("pool", self._pools[rule.backend])
+        for step in steps:
+            if step.denies_by_path:
+                message = "paths are compared as hosts read them, and encoded slashes are answered 400"
+                self._notes.remark(step.line.file, step.line.number, step.line.words[0], message, Effect.CHANGED)
+        write_steps(listener, steps)
+
+
+def _choice(match: Match, line: Line, action: tuple[str, Value], backend: str = "") -> _Choice:
+    return _Choice(match, action, described(line), line, backend)
+
+
+def _until_all(steps: Iterable[_Choice], mode: str, *, tls: bool) -> Iterator[_Choice]:
+    """Yield the steps that can match on such a listener, up to the first that matches everything."""
+    for step in steps:
+        match = step.match.where(tls=tls)
+        if match is not None and mode == "http" and not tls:
+            match = _without_names(match)
+        if match is not None:
+            yield replace(step, match=match)
+            if match == Match():
+                return
+
+
+def _without_names(match: Match) -> Match | None:
+    """Return a match for connections without TLS, which have no server name."""
+    if match.when.sni:
+        return None
+    return replace(match, unless=tuple(each for each in match.unless if not each.sni))
 
 
 def _groups(binds: Sequence[Bind]) -> list[list[Bind]]:
@@ -137,7 +206,7 @@ def _proxy_header(listener: TomlTable, proxy: Proxy, bind: Bind, notes: Notes) -
         message = (
             "haproxy took PROXY headers from anywhere, here only private networks may send them: list your balancers"
         )
-        notes.remark(line.file, line.number, "bind accept-proxy", message)
+        notes.remark(line.file, line.number, "bind accept-proxy", message, Effect.CHANGED)
         networks = _PRIVATE
     if networks:
         listener.set("proxy_protocol", "accept")

@@ -35,6 +35,8 @@ class Target:
     """By how many percent checks are spread."""
     fronts: Sequence[Proxy]
     """The proxies that lead to the backend."""
+    rewritten: frozenset[str]
+    """What rules change of requests before they are hashed, by key of a condition."""
     ports: frozenset[int]
     """Ports of the frontends that use the backend, which are those of servers without a port."""
 
@@ -46,7 +48,7 @@ def write_pool(
     pool = top.element("pool", f"{proxy.kind} {proxy.name} ({proxy.head})")
     pool.set("name", name, "" if name == proxy.name else f"in place of {proxy.name}")
     _options(servers, notes)
-    hashed = write_balance(pool, proxy, target.fronts, notes)
+    hashed = write_balance(pool, proxy, target.fronts, target.rewritten, notes)
     if hashed:
         _hash_key(pool, servers, notes)
         by_id = any(line.words[1:2] == ("consistent",) for line in proxy.all("hash-type")[-1:])

@@ -5,14 +5,14 @@ section starts empty unless it has a ``from`` itself (haproxy 2.6, sections 4 an
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from balancer.config.scalars import shown
-from balancer.migrate.haproxy.known_proxy import KEYWORDS, OBSOLETE
+from balancer.migrate.haproxy.known_proxy import KEYWORDS, OBSOLETE, RENAMED
 from balancer.migrate.haproxy.source import PROXIES, HaproxySection
 from balancer.migrate.haproxy.words import Line
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 
 _NOT_INHERITED = ("bind", "server", "server-template", "use_backend")
 _FIRST_WORDS = {keyword.split()[0] for keyword in KEYWORDS}
@@ -115,7 +115,8 @@ def keyword_of(line: Line) -> str | None:
 
 
 def _known(section: HaproxySection, notes: Notes) -> Iterator[Line]:
-    for line in section.lines:
+    for written in section.lines:
+        line = _renamed(written, notes)
         keyword = keyword_of(line)
         old = next((old for old in (" ".join(line.words[:2]), line.words[0]) if old in OBSOLETE), None)
         if old is not None:
@@ -130,6 +131,16 @@ def _known(section: HaproxySection, notes: Notes) -> Iterator[Line]:
             _problem(notes, line, f"{keyword} is not allowed in a defaults section")
         else:
             yield line
+
+
+def _renamed(line: Line, notes: Notes) -> Line:
+    """Return a line in the spelling that haproxy has now."""
+    for length in (2, 1):
+        old = " ".join(line.words[:length])
+        if old in RENAMED and len(line.words) >= length:
+            notes.remark(line.file, line.number, old, f"old spelling of {RENAMED[old]}: converted", Effect.CHANGED)
+            return replace(line, words=(*RENAMED[old].split(), *line.words[length:]))
+    return line
 
 
 def _unique(proxy: Proxy, others: Sequence[Proxy], notes: Notes) -> None:

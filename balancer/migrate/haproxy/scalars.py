@@ -49,14 +49,19 @@ def is_address(text: str) -> bool:
 
 
 def milliseconds(text: str, unit: str = "ms") -> int:
-    """Return a time in milliseconds, at least 1; ``unit`` applies if none is given."""
+    """Return a time in milliseconds, rounded up; ``unit`` applies if none is given."""
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError(f"expected a time (a number and us, ms, s, m, h or d), not {shown(text)}")
     value = -(-int(match[1]) * _MICROSECONDS[match[2] or unit] // 1000)
     if value >= 1 << 31:
         raise ValueError(f"a time is at most {2**31 // _DAYS} days, not {shown(text)}")
-    return max(1, value)
+    return value
+
+
+def timeout(text: str) -> int:
+    """Return a timeout in milliseconds. 0 is none; the longest time of our configuration stands for it."""
+    return milliseconds(text) or 365 * _DAYS
 
 
 def number(text: str, least: int, most: int) -> int:

@@ -10,10 +10,10 @@ from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.bind import OPTIONS, Bases
 from balancer.migrate.haproxy.known_global import KEYWORDS, meaning
 from balancer.migrate.haproxy.proxy import Proxy
-from balancer.migrate.haproxy.scalars import milliseconds, number, size
+from balancer.migrate.haproxy.scalars import number, size, timeout
 from balancer.migrate.haproxy.source import HaproxySection
 from balancer.migrate.haproxy.words import Line
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 from balancer.migrate.toml import TomlTable, duration
 
 _TIMEOUTS = (
@@ -26,6 +26,10 @@ _TIMEOUTS = (
 )
 """Our timeout, haproxy's in order of precedence, and the modes in which they apply."""
 _SYSLOG = "sends lines to syslog: the access log is JSON, on standard output or in the file in log.access"
+
+
+_NOTICED = ("lua", "h1-", "http-", "ssl-", "51degrees", "deviceatlas", "wurfl", "module")
+"""How the keywords of ``global`` begin that requests notice."""
 
 
 @dataclass
@@ -58,7 +62,8 @@ def global_section(sections: Sequence[HaproxySection], notes: Notes) -> Globals:
                 notes.problem(line.file, line.number, "", text)
                 continue
             if message:
-                notes.remark(line.file, line.number, words[0], message)
+                effect = Effect.TRAFFIC if words[0].startswith(_NOTICED) else Effect.NONE
+                notes.remark(line.file, line.number, words[0], message, effect)
             if words is line.words:
                 found.lines.append(line)
     return found
@@ -106,7 +111,7 @@ def write_settings(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], 
     _log(settings, proxies, notes)
     limits = top.table("limits")
     if (line := settings.last("maxconn")) and len(line.words) > 1:
-        limits.set("max_connections", _number(line, 1, MAX_CONNECTIONS, notes), "maxconn")
+        limits.set("max_connections", _number(line, 0, MAX_CONNECTIONS, notes) or None, "maxconn")
     if (line := settings.last("tune.bufsize")) and len(line.words) > 1:
         try:
             limits.set("max_head_bytes", min(max(size(line.words[1]), 1024), 1 << 20), "tune.bufsize")
@@ -121,23 +126,27 @@ def _admin(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], page: in
     for line in settings.lines:
         if line.words[:2] == ("stats", "socket"):
             message = "statistics socket: use admin.socket, which speaks HTTP"
-            notes.remark(line.file, line.number, "stats socket", message)
+            notes.remark(line.file, line.number, "stats socket", message, Effect.NONE)
         elif line.words[0] == "stats":
-            notes.remark(line.file, line.number, "stats", "setting of the statistics socket: nothing to do")
+            notes.remark(
+                line.file, line.number, "stats", "setting of the statistics socket: nothing to do", Effect.NONE
+            )
     admin.set("socket", "/run/balancer/admin.sock", comment)
-    pages = [proxy for proxy in proxies if proxy.serves and proxy.all("stats")]
+    pages = [proxy for proxy in proxies if proxy.all("stats")]
     comment = "for /metrics, /healthz and /readyz, on this machine; elsewhere it needs a token_file"
     admin.set("listen", f"127.0.0.1:{page or 9600}", comment)
     told = "statistics page: use balancer status, balancer top, and /metrics of admin.listen"
     for proxy in pages:
         for line in proxy.all("stats"):
-            notes.remark(line.file, line.number, " ".join(line.words[:2]), told)
+            notes.remark(line.file, line.number, " ".join(line.words[:2]), told, Effect.NONE)
 
 
 def _log(settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
     for line in (*settings.lines, *(line for proxy in proxies for line in (*proxy.inherited, *proxy.own))):
         if line.words[0] == "log" and line.words[1:2] != ("global",):
-            notes.remark(line.file, line.number, "log", _SYSLOG)
+            notes.remark(line.file, line.number, "log", _SYSLOG, Effect.NONE)
+        elif line.words == ("no", "log"):
+            notes.remark(line.file, line.number, "no log", "log.access logs all or nothing", Effect.NONE)
 
 
 def _timeouts(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
@@ -162,7 +171,7 @@ def _timeouts(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], notes
                 shorter[line] = f"the longest value of all sections is used: {duration(longest)} (timeouts.{ours})"
     for line, message in shorter.items():
         if line not in decided:
-            notes.remark(line.file, line.number, " ".join(line.words[:2]), message)
+            notes.remark(line.file, line.number, " ".join(line.words[:2]), message, Effect.CHANGED)
     for keyword, key in (("hard-stop-after", "drain"), ("close-spread-time", "close_spread")):
         ending = settings.last(keyword)
         if ending is not None and len(ending.words) > 1 and (given_time := _duration(ending, notes, 1)) is not None:
@@ -178,7 +187,7 @@ def _timeouts_of(proxy: Proxy, names: Sequence[str], notes: Notes) -> dict[Line,
 
 def _duration(line: Line, notes: Notes, at: int = 2) -> int | None:
     try:
-        return milliseconds(line.words[at])
+        return timeout(line.words[at])
     except ValueError as error:
         notes.problem(line.file, line.number, " ".join(line.words[:at]), str(error))
         return None

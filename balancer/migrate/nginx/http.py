@@ -5,19 +5,25 @@ last. Then the location by decoded path with merged slashes: an exact one (``=``
 regular expressions in between, which have no counterpart here. Our routes are tried in order, on paths as received.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 
 from balancer.config.scalars import shown
+from balancer.migrate.match import Condition, Match
 from balancer.migrate.names import own_name
+from balancer.migrate.nginx.access import Guard, closes, location_guard, server_guard
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.target import Goals, host_patterns, inherited
+from balancer.migrate.nginx.tls import write_tls
 from balancer.migrate.outcome import Notes
+from balancer.migrate.steps import Step, write_steps
 from balancer.migrate.toml import TomlTable
 
+_PREFIX = re.compile(r"\^(/[A-Za-z0-9_/-]*)(\$)?")
 _PRIVATE = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"]
 _HEADERS = ("host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "upgrade", "connection")
 """Headers that the daemon sends by itself."""
@@ -25,124 +31,183 @@ _HOSTS = ("$host", "$http_host", "${host}", "$host:$server_port", "$host:$proxy_
 
 
 @dataclass(frozen=True)
-class ProxyRule:
-    """Requests by host and path, and the pool they go to."""
+class _Place:
+    """A location, or the part of it that a map sends to a pool."""
 
     pool: str
+    """Empty if the location does not proxy."""
     where: Directive
-    host: str = ""
-    path: str = ""
-    prefix: str = ""
+    condition: Condition
+    guard: Guard
+
+    def steps(self) -> Iterator[Step]:
+        """Yield what happens to its requests."""
+        for step in self.guard.steps:
+            both = step.match.both(Match(self.condition))
+            if both is not None:
+                yield replace(step, match=both)
+        if self.pool and not self.guard.answered:
+            comment = f"{self.where.name} {' '.join(self.where.args)} ({self.where})".strip()
+            yield Step(Match(self.condition), ("pool", self.pool), comment)
+
+
+@dataclass(frozen=True)
+class _Site:
+    """What a server does with its requests."""
+
+    guard: Guard
+    places: Sequence[_Place]
+
+    @property
+    def proxies(self) -> bool:
+        """Return whether it sends requests to a pool."""
+        return any(place.pool for place in self.places)
+
+    @property
+    def barred(self) -> list[tuple[Directive, str, str]]:
+        """Return what keeps clients out and has no counterpart."""
+        return [each for guard in (self.guard, *(place.guard for place in self.places)) for each in guard.barred]
+
+    def steps(self) -> list[Step]:
+        """Return what happens to its requests, down to those that no location takes."""
+        found = list(self.guard.steps)
+        if not self.guard.answered:
+            found += [step for place in self.places for step in place.steps()]
+        if not any(step.match == Match() for step in found):
+            found.append(Step(Match(), ("deny", 404), "no location sends the other requests to a backend"))
+        return found
 
 
 def write_listener(top: TomlTable, http: Sequence[Directive], door: Door, goals: Goals, taken: set[str]) -> None:
-    """Append the listener of a door, unless it proxies nothing."""
+    """Append the listener of a door, unless it proxies nothing or cannot be guarded."""
     notes = goals.notes
-    sites = {id(server): _rules(server, [*http, server], goals) for server in door.servers}
-    default, others = door.servers[0], door.servers[1:]
+    sites = {id(server): _site(server, [*http, server], goals) for server in door.servers}
+    default = door.servers[0]
     for server in door.servers:
-        if not sites[id(server)]:
-            message = f"answers by itself or redirects ({_names(server)}), which the daemon cannot do: not converted"
+        site = sites[id(server)]
+        if not site.proxies and not site.guard.answered:
+            message = f"answers by itself ({_names(server)}), which the daemon cannot do: not converted"
             notes.remark(server.file, server.line, "server", message)
-    ordered = list(_by_host(default, others, sites, goals))
-    ordered += sites[id(default)]
-    if not ordered:
+    barred = [each for site in sites.values() for each in site.barred]
+    steps = list(_until_all(_by_host(door.servers, sites, notes, barred), tls=door.tls))
+    for where, what, reason in barred:
+        notes.bar(where.file, where.line, what, reason, opened=goals.allow_open)
+    pools = [str(step.action[1]) for step in steps if step.action[0] == "pool"]
+    fallback = next(reversed(pools), next((goal.name for goal in goals.found.values()), ""))
+    useful = bool(pools) or any(step.action[0] == "redirect" for step in steps)
+    if not useful or not fallback or (barred and not goals.allow_open):
         return
-    last = ordered[-1]
-    whole = not (last.host or last.path or last.prefix)
-    if not whole:
-        message = "nginx answered requests that no location proxies; here they go to the last pool (listener.pool)"
-        notes.remark(default.file, default.line, "server", message)
     listener = top.element("listener", f"server {_names(default)} ({default})")
     listener.set("name", own_name(_listener_name(default, door), taken))
     listener.set("bind", door.addresses)
-    listener.set("pool", last.pool, f"proxy_pass ({last.where})")
+    if steps[-1].match == Match() and steps[-1].action[0] == "pool":
+        last = steps.pop()
+        listener.set("pool", last.action[1], last.comment)
+    else:
+        listener.set("pool", fallback, "no request goes here: the rules decide about all of them")
     _trust(listener, [*http, default], door, notes)
     if door.tls:
         write_tls(listener.table("tls"), http, door, goals)
-    for rule in ordered[:-1] if whole else ordered:
-        route = listener.element("route", f"{rule.where.name} {' '.join(rule.where.args)} ({rule.where})".strip())
-        route.set("host", [rule.host] if rule.host else None)
-        route.set("path", [rule.path] if rule.path else None)
-        route.set("path_prefix", [rule.prefix] if rule.prefix else None)
-        route.set("pool", rule.pool)
+    write_steps(listener, steps)
 
 
-def write_tls(tls: TomlTable, http: Sequence[Directive], door: Door, goals: Goals) -> None:
-    """Append the certificates and TLS versions of all servers of a door."""
-    pairs: dict[tuple[str, str], None] = {}
-    versions: set[str] = set()
-    for server in door.servers:
-        chain = [*http, server]
-        certs, keys = inherited(chain, "ssl_certificate"), inherited(chain, "ssl_certificate_key")
-        if len(certs) != len(keys):
-            goals.notes.problem(server.file, server.line, "server", "each ssl_certificate needs an ssl_certificate_key")
-        for cert, key in zip(certs, keys, strict=False):
-            if any(not each.args or "$" in each.args[0] or ":" in each.args[0] for each in (cert, key)):
-                message = "the certificate is computed or not in a file: add its file to listener.tls.certificates"
-                goals.notes.remark(cert.file, cert.line, "ssl_certificate", message)
-                continue
-            pairs[str(goals.base / cert.args[0]), str(goals.base / key.args[0])] = None
-        protocols = inherited(chain, "ssl_protocols")
-        given = protocols[-1].args if protocols else ("TLSv1.2",)
-        versions |= set(given)
-        if protocols and {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"} & set(given):
-            goals.notes.remark(
-                protocols[-1].file, protocols[-1].line, "ssl_protocols", "TLS before 1.2 is not supported"
-            )
-    if not pairs:
-        server = door.servers[0]
-        goals.notes.problem(server.file, server.line, "server", "listens with ssl, but has no ssl_certificate")
-    tls.set("min_version", "1.3" if versions == {"TLSv1.3"} else None)
-    tls.set(
-        "certificates",
-        [{"cert": cert, "key": key} for cert, key in pairs],
-        "the first one belongs to the default server",
-    )
+def _until_all(steps: Iterable[Step], *, tls: bool) -> Iterator[Step]:
+    """Yield the steps that can match with or without TLS, up to the first that matches everything."""
+    for step in steps:
+        match = step.match.where(tls=tls)
+        if match is not None:
+            yield replace(step, match=match)
+            if match == Match():
+                return
 
 
-def _rules(server: Directive, chain: Sequence[Directive], goals: Goals) -> list[ProxyRule]:
-    """Return what a server proxies, in the order in which our routes must be tried."""
+def _site(server: Directive, chain: Sequence[Directive], goals: Goals) -> _Site:
+    """Return what a server does, its locations in the order in which our rules must be tried."""
     found = list(_locations(server, chain, goals))
-    exact = [rule for rule in found if rule.path]
-    prefixes = [rule for rule in found if not rule.path]
-    # Of the rules that one location makes by a map, those with hosts come first.
-    return exact + sorted(prefixes, key=lambda rule: (-len(rule.prefix), not rule.host))
+    exact = [place for place in found if place.where.args[0] == "="]
+    by_expression = [place for place in found if place.where.args[0].startswith("~")]
+    prefixes = [place for place in found if place not in exact and place not in by_expression]
+
+    def order(place: _Place) -> tuple[int, bool]:
+        # Of the rules that one location makes by a map, those with hosts come first.
+        return -max(map(len, place.condition.path_prefix), default=0), not place.condition.host
+
+    return _Site(server_guard(chain, goals.notes), [*exact, *by_expression, *sorted(prefixes, key=order)])
 
 
-def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> Iterator[ProxyRule]:
-    for location in block.all("location"):
+def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> Iterator[_Place]:
+    siblings = block.all("location")
+    for location in siblings:
         yield from _locations(location, [*chain, location], goals)
         kind, path = (
             ("", location.args[0]) if len(location.args) == 1 else location.args[:2] if location.args else ("", "")
         )
-        proxy_pass = location.last("proxy_pass")
         where = (location.file, location.line, f"location {kind} {shown(path)}".replace("  ", " "))
-        if kind in ("~", "~*"):
-            goals.notes.remark(
-                *where, "regular expressions are not supported: its requests go to the other locations of the server"
-            )
-        elif path.startswith("@") or kind not in ("", "=", "^~"):
-            if path.startswith("@"):
-                goals.notes.remark(*where, "serves internal redirects of nginx, which the daemon does not make")
+        if path.startswith("@"):
+            goals.notes.remark(*where, "serves internal redirects of nginx, which the daemon does not make")
+            continue
+        if kind not in ("", "=", "^~", "~", "~*"):
+            goals.notes.problem(*where, f"{shown(kind)} is no modifier of a location")
+            continue
+        inner = [*chain, location]
+        guard = location_guard(inner, goals.notes)
+        condition = _condition(kind, path, siblings)
+        if condition is None:
+            if closes(location) or ((guard.steps or guard.barred) and any(map(closes, siblings))):
+                reason = "the regular expression of its location is not supported"
+                guard = Guard(barred=[*guard.barred, (location, where[2], reason)])
+                yield _Place("", location, Condition(), guard)
             else:
-                goals.notes.problem(*where, f"{shown(kind)} is no modifier of a location")
-        elif proxy_pass is None:
-            if not location.all("location"):
+                goals.notes.remark(
+                    *where,
+                    "of regular expressions only ^/NAME is supported: its requests go to the server's other locations",
+                )
+            continue
+        proxy_pass = location.last("proxy_pass")
+        if proxy_pass is None:
+            if not guard.answered and not location.all("location"):
                 goals.notes.remark(*where, "nginx answered without a backend; its requests go to shorter locations")
-        else:
-            inner = [*chain, location]
-            _tell_headers(inner, proxy_pass, goals.notes)
-            for host, goal in goals.named(proxy_pass, inner, stream=False):
-                exact = kind == "="
-                yield ProxyRule(goal.name, location, host, path if exact else "", "" if exact or path == "/" else path)
+            if guard.steps or guard.barred:
+                yield _Place("", location, condition, guard)
+            continue
+        _tell_headers(inner, proxy_pass, goals.notes)
+        for host, goal in goals.named(proxy_pass, inner, stream=False):
+            narrowed = Condition(host=(host,)).both(condition) if host else condition
+            if narrowed is not None:
+                yield _Place(goal.name, location, narrowed, guard)
+
+
+def _condition(kind: str, path: str, siblings: Sequence[Directive]) -> Condition | None:
+    """Return which paths a location takes; None for a regular expression that no rule can express."""
+    if kind == "=":
+        return Condition(path=(path,))
+    if kind not in ("~", "~*"):
+        return Condition(path_prefix=(path,)) if path != "/" else Condition()
+    literal = _PREFIX.fullmatch(path)
+    if literal is None or (kind == "~*" and any(each.isalpha() for each in literal[1])):
+        return None
+    before = [each.args[1] for each in siblings if each.args[:1] == ("^~",) and len(each.args) > 1]
+    if any(each.startswith(literal[1]) or literal[1].startswith(each) for each in before):
+        return None
+    return Condition(path=(literal[1],)) if literal[2] else Condition(path_prefix=(literal[1],))
 
 
 def _by_host(
-    default: Directive, others: Sequence[Directive], sites: dict[int, list[ProxyRule]], goals: Goals
-) -> Iterator[ProxyRule]:
-    """Yield the rules of servers that are chosen by name."""
-    named = [(pattern, server) for server in (*others, default) for pattern in _patterns(server, goals.notes)]
+    servers: Sequence[Directive],
+    sites: Mapping[int, _Site],
+    notes: Notes,
+    barred: list[tuple[Directive, str, str]],
+) -> Iterator[Step]:
+    """Yield the steps of servers that are chosen by name, then those of the default server, which is the first."""
+    default, *others = servers
+    named: list[tuple[str, Directive]] = []
+    for server in (*others, default):
+        patterns = _patterns(server, notes)
+        named += [(pattern, server) for pattern in patterns]
+        closing = [step for step in sites[id(server)].guard.steps if step.action[0] == "deny"]
+        unnamed = [name for each in server.all("server_name") for name in each.args if name.startswith("~")]
+        if server is not default and unnamed and (closing or not sites[id(server)].proxies):
+            barred.append((server, "server_name", f"{shown(unnamed[0])} is not supported as the name of a server"))
     wildcards = any(pattern.startswith("*") for pattern, server in named if server is not default)
     named.sort(key=lambda each: (each[0].startswith("*"), -len(each[0]) if each[0].startswith("*") else 0))
     seen: set[str] = set()
@@ -150,8 +215,11 @@ def _by_host(
         if pattern in seen or (server is default and not wildcards):
             continue
         seen.add(pattern)
-        for rule in sites[id(server)]:
-            yield ProxyRule(rule.pool, rule.where, rule.host or pattern, rule.path, rule.prefix)
+        for step in sites[id(server)].steps():
+            both = step.match.both(Match(Condition(host=(pattern,))))
+            if both is not None:
+                yield replace(step, match=both)
+    yield from sites[id(default)].steps()
 
 
 def _patterns(server: Directive, notes: Notes) -> list[str]:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from balancer.migrate.nginx import http, stream
-from balancer.migrate.nginx.known import DATA, meaning
+from balancer.migrate.nginx.known import DATA, effect, meaning
 from balancer.migrate.nginx.listen import doors
 from balancer.migrate.nginx.scalars import milliseconds, number, size
 from balancer.migrate.nginx.source import Directive, read
 from balancer.migrate.nginx.target import Goals, collect
 from balancer.migrate.nginx.upstream import upstream
-from balancer.migrate.outcome import Notes, Outcome, Surroundings
+from balancer.migrate.outcome import Effect, Notes, Outcome, Surroundings
 from balancer.migrate.toml import TomlTable, duration
 
 _TIMEOUTS = (
@@ -39,7 +39,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
     _tell(root, notes)
     notes.check()
 
-    goals = Goals(paths[0].absolute().parent, notes)
+    goals = Goals(paths[0].absolute().parent, notes, surroundings.allow_open)
     blocks = {False: root.all("http"), True: root.all("stream")}
     for of_stream, found in blocks.items():
         for block in found:
@@ -54,16 +54,21 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
     taken: set[str] = set()
     for of_stream, write in ((False, http.write_listener), (True, stream.write_listener)):
         for block in blocks[of_stream]:
-            for door in doors(block.all("server"), surroundings, of_stream, notes):
+            found_doors = doors(block.all("server"), surroundings, of_stream, notes)
+            # Those that only redirect need the name of a pool.
+            for door in sorted(found_doors, key=lambda door: not any(map(_proxies, door.servers))):
                 write(top, [root, block], door, goals, taken)
     goals.write(top, surroundings)
     for given in goals.upstreams.values():
         if all(goal.upstream is not given for goal in goals.found.values()):
             notes.remark(given.directive.file, given.directive.line, f"upstream {given.name}", "no proxy_pass uses it")
+    if not any(table.header == "[[listener]]" for table in top.tables):
+        for remark in notes.barred:
+            notes.problem(remark.file, remark.line, remark.what, remark.message)
     if not goals.found:
         notes.problem(str(paths[0]), None, "", "no server has a proxy_pass to a backend: nothing to import")
     notes.check()
-    return Outcome(f"{top}{_left_out(notes)}", notes.remarks)
+    return notes.outcome(f"{top}{_left_out(notes)}", _places(root))
 
 
 def _tell(block: Directive, notes: Notes) -> None:
@@ -71,14 +76,22 @@ def _tell(block: Directive, notes: Notes) -> None:
     for each in block.block or ():
         message = meaning(each.name)
         if message:
-            notes.remark(each.file, each.line, each.name, message)
-        elif each.name == "if":
+            notes.remark(each.file, each.line, each.name, message, effect(message))
+        elif each.name == "if" and each.last("return") is None:
             message = "conditions are not supported: routes match host, path and SNI; move the rest to the backends"
             notes.remark(each.file, each.line, "if", message)
-        elif each.name == "return" and block.name != "server":
-            notes.remark(each.file, each.line, "return", "the daemon gives no answers of its own: move it to a backend")
         if each.name not in DATA:
             _tell(each, notes)
+
+
+def _places(block: Directive) -> Iterator[tuple[str, int]]:
+    for each in block.block or ():
+        yield each.file, each.line
+        yield from _places(each)
+
+
+def _proxies(block: Directive) -> bool:
+    return any(each.name == "proxy_pass" or _proxies(each) for each in block.block or ())
 
 
 def _every(block: Directive, name: str) -> Iterator[Directive]:
@@ -103,7 +116,7 @@ def _settings(top: TomlTable, root: Directive, notes: Notes) -> None:
         message = (
             "counts connections to clients and backends of one process; limits.max_connections counts clients of all"
         )
-        notes.remark(each.file, each.line, "worker_connections", message)
+        notes.remark(each.file, each.line, "worker_connections", message, Effect.NONE)
     heads = [(each, _value(each, size, notes, 1)) for each in _every(root, "large_client_header_buffers")]
     largest = max((min(value * int(each.args[0]), _MOST_HEAD) for each, value in heads if value), default=None)
     limits.set("max_head_bytes", largest, "large_client_header_buffers")
@@ -123,7 +136,7 @@ def _settings(top: TomlTable, root: Directive, notes: Notes) -> None:
         for value, each in times:
             if value is not None and value < longest:
                 message = f"the longest value of all blocks is used: {duration(longest)} (timeouts.{ours})"
-                notes.remark(each.file, each.line, each.name, message)
+                notes.remark(each.file, each.line, each.name, message, Effect.CHANGED)
 
 
 def _value(directive: Directive, parse: Callable[[str], int], notes: Notes, at: int = 0) -> int | None:

@@ -1,5 +1,7 @@
 """The directives of nginx 1.22, with a message for each that has no counterpart."""
 
+from balancer.migrate.outcome import Effect
+
 DATA = frozenset(("map", "geo", "split_clients", "types", "charset_map"))
 """Directives whose block does not contain directives."""
 BLOCKS = DATA | {"http", "server", "location", "upstream", "events", "stream", "limit_except", "if", "mail", "match"}
@@ -12,6 +14,8 @@ _FAMILIES = {
     "grpc_": "gRPC is not supported: only HTTP/1.1 and WebSocket are",
     "memcached_": "answers from memcached: let the backend query it",
     "gzip": "compression: let the backends compress",
+    "http3_": "HTTP/3 is not supported: clients use HTTP/1.1",
+    "quic_": "HTTP/3 is not supported: clients use HTTP/1.1",
     "http2_": "HTTP/2 is not supported: clients use HTTP/1.1",
     "auth_": "authentication: let the backends do it",
     "limit_req": "limits requests; limits.client_rate limits new connections of a client address",
@@ -86,7 +90,7 @@ _tell(
 )
 _tell(
     _FILES,
-    "root alias index try_files error_page internal empty_gif flv stub_status random_index slice mirror "
+    "root alias index try_files error_page empty_gif flv stub_status random_index slice mirror "
     "mirror_request_body post_action recursive_error_pages expires etag if_modified_since max_ranges directio "
     "directio_alignment disable_symlinks sendfile_max_chunk read_ahead create_full_put_path min_delete_depth "
     "log_not_found log_subrequest charset charset_map charset_types override_charset source_charset gunzip "
@@ -102,8 +106,11 @@ _tell(
     "ignore_invalid_headers underscores_in_headers merge_slashes uninitialized_variable_warn events_",
 )
 _tell(_LOG, "access_log error_log log_format rewrite_log")
-_tell(_CLIENT_CERTIFICATES, "ssl_client_certificate ssl_verify_client ssl_verify_depth ssl_crl ssl_trusted_certificate")
-_tell(_ACCESS, "allow deny satisfy valid_referers limit_except")
+_tell(_CLIENT_CERTIFICATES, "ssl_client_certificate ssl_verify_depth ssl_crl ssl_trusted_certificate")
+_tell("", "allow deny satisfy limit_except internal ssl_verify_client auth_basic auth_request auth_jwt")
+_tell("HTTP/2 is not supported: clients use HTTP/1.1", "http2")
+_tell("HTTP/3 is not supported: clients use HTTP/1.1", "http3")
+_tell(_ACCESS, "valid_referers")
 _tell(
     _TLS,
     "ssl_ciphers ssl_prefer_server_ciphers ssl_session_cache ssl_session_timeout ssl_session_tickets ssl_dhparam "
@@ -136,3 +143,11 @@ def meaning(name: str) -> str | None:
     if name in _SINGLE:
         return _SINGLE[name]
     return next((message for prefix, message in _FAMILIES.items() if name.startswith(prefix)), None)
+
+
+def effect(message: str) -> Effect:
+    """Return what it means for requests that the directive with this message was left out."""
+    if "clients use HTTP/1.1" in message:
+        return Effect.CHANGED
+    harmless = message in (_BUFFERS, _TUNING, _LOG, _TLS) or "nothing to do" in message or "tuning" in message
+    return Effect.NONE if harmless else Effect.TRAFFIC

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from balancer.config.scalars import shown
+from balancer.migrate.nginx.known import effect
 from balancer.migrate.nginx.scalars import host_and_port, is_address, joined
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.outcome import Notes, Surroundings
@@ -87,7 +88,7 @@ def _listens(server: Directive, surroundings: Surroundings, stream: bool, notes:
         for option in options:
             name = option.partition("=")[0]
             if name in _TOLD:
-                notes.remark(each.file, each.line, f"listen {name}", _TOLD[name])
+                notes.remark(each.file, each.line, f"listen {name}", _TOLD[name], effect(_TOLD[name]))
             elif name not in _NOTHING_TO_TELL:
                 notes.problem(each.file, each.line, "listen", f"{shown(option)} is no parameter of listen")
         tls = "ssl" in options or (over_tls is not None and over_tls.args == ("on",))

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+from balancer.migrate.match import Condition, Match
 from balancer.migrate.names import own_name
-from balancer.migrate.nginx.http import write_tls
+from balancer.migrate.nginx.access import connection_guard
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.target import Goals, inherited
+from balancer.migrate.nginx.tls import write_tls
+from balancer.migrate.steps import Step, write_steps
 from balancer.migrate.toml import TomlTable
 
 _BY_NAME = ("$ssl_preread_server_name", "${ssl_preread_server_name}")
@@ -25,13 +28,15 @@ def write_listener(top: TomlTable, stream: Sequence[Directive], door: Door, goal
     named = goals.named(proxy_pass, chain, stream=True)
     if not named:
         return
+    guard = connection_guard(chain, goals.notes)
+    for where, what, reason in guard.barred:
+        goals.notes.bar(where.file, where.line, what, reason, opened=goals.allow_open)
+    if guard.barred and not goals.allow_open:
+        return
     listener = top.element("listener", f"stream server ({server})")
     listener.set("name", own_name(f"tcp-{door.addresses[0].rpartition(':')[2]}", taken))
     listener.set("bind", door.addresses)
     listener.set("mode", "tcp")
-    if named[-1][0]:
-        message = "nginx refused names that are not in its map; here they go to the pool of the last entry"
-        goals.notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
     listener.set("pool", named[-1][1].name, f"proxy_pass ({proxy_pass})")
     methods = {goal.upstream.method.args[0] for _, goal in named if goal.upstream.method and goal.upstream.method.args}
     if any(method in _BY_NAME for method in methods):
@@ -48,7 +53,9 @@ def write_listener(top: TomlTable, stream: Sequence[Directive], door: Door, goal
         listener.set("trusted", trusted or ["127.0.0.0/8"])
     if door.tls:
         write_tls(listener.table("tls"), stream, door, goals)
+    steps = list(guard.steps)
     for pattern, goal in named[:-1] if not named[-1][0] else named:
-        route = listener.element("route")
-        route.set("sni", [pattern] if pattern else None)
-        route.set("pool", goal.name)
+        steps.append(Step(Match(Condition(sni=(pattern,) if pattern else ())), ("pool", goal.name)))
+    if named[-1][0]:
+        steps.append(Step(Match(), ("deny", 403), "nginx refused names that are not in its map"))
+    write_steps(listener, steps)

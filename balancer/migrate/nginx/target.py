@@ -40,6 +40,8 @@ class Goals:
     base: Path
     """Base of relative file names."""
     notes: Notes
+    allow_open: bool = False
+    """Whether to write listeners although something that keeps clients out has no counterpart."""
     upstreams: dict[tuple[bool, str], Upstream] = field(default_factory=dict)
     maps: dict[tuple[bool, str], Directive] = field(default_factory=dict)
     """``map`` blocks by (in ``stream``?, variable they set)."""

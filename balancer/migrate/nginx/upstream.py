@@ -16,7 +16,7 @@ from balancer.migrate.names import own_name
 from balancer.migrate.nginx.scalars import host_and_port, is_address, joined, milliseconds, number
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.variable import Maps, places
-from balancer.migrate.outcome import Notes, Surroundings
+from balancer.migrate.outcome import Effect, Notes, Surroundings
 from balancer.migrate.toml import TomlTable
 
 _LONGEST = 65536
@@ -152,16 +152,20 @@ def _method(pool: TomlTable, given: Upstream, maps: Maps, notes: Notes) -> bool:
         return False
     if method is not None and method.name == "ip_hash":
         message = (
-            "not supported: it moves nearly all users with each change of servers, and ignores the last byte of IPv4 "
-            "addresses. " + _instead("hash $remote_addr consistent", given.servers)
+            "here as hash $remote_addr consistent: ip_hash moves nearly all users with each change of servers, and "
+            "ignores the last byte of IPv4 addresses. " + _instead("hash $remote_addr consistent", given.servers)
         )
-        notes.problem(method.file, method.line, "ip_hash", message)
-        return False
+        notes.remark(method.file, method.line, "ip_hash", message)
+        token.set("source", "client_ip", "ip_hash")
+        ring.set("algorithm", "nginx", "as hash $remote_addr consistent")
+        return True
     if method is not None and method.name == "hash":
         notes.problem(method.file, method.line, "hash", "expected a key, optionally followed by consistent")
         return False
     if len(given.servers) > 1:
-        notes.remark(where.file, where.line, method.name if method else f"upstream {given.name}", _UNPLACED)
+        notes.remark(
+            where.file, where.line, method.name if method else f"upstream {given.name}", _UNPLACED, Effect.CHANGED
+        )
     if given.stream:
         token.set("source", "client_ip")
     else:
@@ -230,7 +234,7 @@ def _server(directive: Directive, notes: Notes) -> NginxServer | None:
                 server.most = number(value, 0, 2**31 - 1)
             elif name in ("max_fails", "fail_timeout") and equals:
                 _ = number(value, 0, 2**31) if name == "max_fails" else milliseconds(value)
-                notes.remark(directive.file, directive.line, f"server {name}", _FAILURES)
+                notes.remark(directive.file, directive.line, f"server {name}", _FAILURES, Effect.CHANGED)
             elif name in _OPTIONS:
                 notes.remark(directive.file, directive.line, f"server {name}", _OPTIONS[name])
             else:
