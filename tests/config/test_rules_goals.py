@@ -15,6 +15,15 @@ backend = [{ name = "ide-01", address = "10.0.0.1:4001" }]
 AT = 'listener "plain"'
 
 
+def test_a_folder_of_challenges_that_is_not_there(judge, tmp_path):
+    folder = tmp_path / "acme"
+    goal = f'pool = "ide"\nacme_challenge = {{ folder = "{folder}" }}'
+    _, warnings = judged(judge, goal)
+    assert warnings == [f'5: {AT} > acme_challenge > folder: "{folder}" is not a folder yet']
+    folder.mkdir()
+    assert judged(judge, goal) == ([], [])
+
+
 def judged(judge, keys):
     return judge(f'[[listener]]\nname = "plain"\nbind = ["127.0.0.1:80"]\n{keys}\n{REST}')
 
