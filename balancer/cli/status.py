@@ -43,8 +43,9 @@ def _status(args: argparse.Namespace) -> str:
     ]
     parts += [paint(line, "warning") for line in warnings(found)]
     for name, listener in found["listeners"].items():
+        goal = f"for pool {listener['pool']}" if listener["pool"] else "redirects to https"
         parts.append(
-            f"listener {name} on {', '.join(listener['bind'])} for pool {listener['pool']}: "
+            f"listener {name} on {', '.join(listener['bind'])} {goal}: "
             f"{count(listener['connections'], 'connection')} so far, {listener['handshake_failures']} failed handshakes"
         )
     for pool in found["pools"]:

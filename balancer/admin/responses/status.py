@@ -53,6 +53,7 @@ class ListenerView:
     silent: int
     """Connections that ended without a byte, as probes do."""
     pool: str
+    """Empty for one that redirects to https."""
     bind: list[str]
 
 
