@@ -17,6 +17,7 @@ from balancer.config.settings import (
     ChallengeFolder,
     ConditionSettings,
     Deny,
+    FieldSettings,
     LimitSettings,
     ListenerSettings,
     LogSettings,
@@ -87,6 +88,8 @@ def pool_settings(pool: PoolConfig, tls: BackendTlsSettings) -> PoolSettings:
         queue_timeout=pool.queue_timeout,
         when_full=pool.when_full,
         linger=pool.linger,
+        request_fields=FieldSettings(**dict(pool.request_fields)),
+        response_fields=FieldSettings(**dict(pool.response_fields)),
         backend=tuple(BackendSettings(each.name, each.max_connections, each.server_name) for each in pool.backend),
     )
 
@@ -136,6 +139,9 @@ def _listener(
         proxy_protocol=listener.proxy_protocol,
         max_connections=listener.max_connections,
         trusted=tuple(map(str, listener.trusted)),
+        forwarded=listener.forwarded,
+        request_fields=FieldSettings(**dict(listener.request_fields)),
+        response_fields=FieldSettings(**dict(listener.response_fields)),
         tls=TlsSettings(tuple(certificates), tls.min_version) if tls is not None else None,
         rule=(
             *map(_rule, listener.rule),
