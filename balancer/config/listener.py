@@ -129,7 +129,7 @@ class ListenerConfig(Section):
     request_fields: FieldsConfig = FieldsConfig()
     """What is changed in requests on their way to a host, before what ``pool.request_fields`` says."""
     response_fields: FieldsConfig = FieldsConfig()
-    """What is changed in final responses, our own included, before what ``pool.response_fields`` says."""
+    """What is changed in final responses, our own included, after what ``pool.response_fields`` says."""
     tls: TlsConfig | None = None
     rule: Array[RuleConfig] = ()
     """The first that matches decides; without a match requests go on to the routes."""

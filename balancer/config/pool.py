@@ -287,7 +287,7 @@ class PoolConfig(Section):
     request_fields: FieldsConfig = FieldsConfig()
     """What is changed in requests to these backends, after what the listener changes."""
     response_fields: FieldsConfig = FieldsConfig()
-    """What is changed in responses to requests for this pool, after what the listener changes."""
+    """What is changed in responses to requests for this pool, before what the listener changes."""
     drain: CutAfter | None = None
     """How long tunnels may stay on a backend that drains, is in maint or was removed; the default is that of
     ``timeouts``."""

@@ -228,7 +228,7 @@ class Exchange(Duplex):
 
     def _edited(self, response: bytes) -> bytes:
         """Return a response, or only its head, with its fields changed as the listener and the pool say."""
-        edits = self.connection.listener.response_fields, self.pool.response_fields
+        edits = self.pool.response_fields, self.connection.listener.response_fields
         if edits == UNCHANGED:
             return response
         end = response.index(b"\r\n\r\n") + 4

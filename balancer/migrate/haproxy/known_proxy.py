@@ -169,7 +169,7 @@ KEYWORDS = {
     "timeout tunnel": "",
     "transparent": "connects to the original destination: list the backends",
     "unique-id-format": "request ids: X-Request-ID is generated, or kept if a trusted peer sent it",
-    "unique-id-header": "request ids: X-Request-ID is generated, or kept if a trusted peer sent it",
+    "unique-id-header": "",
     "use-fcgi-app": "FastCGI is not supported: put an HTTP server in front of the application",
     "use-server": "sends some requests to a fixed server: use `balancer pin` for tokens",
     "use_backend": "",
