@@ -123,7 +123,7 @@ def test_stream(imported):
 def test_every_line_without_a_counterpart_is_told(imported):
     lines = {
         "gzip on;": "gzip",
-        "add_header X-A b;": "add_header",
+        "add_header X-A b;": "add_header X-A",
         "rewrite ^/a /b last;": "rewrite",
         "access_log /var/log/x.log;": "access_log",
         "error_page 500 /50x.html;": "error_page",
@@ -133,7 +133,7 @@ def test_every_line_without_a_counterpart_is_told(imported):
         "if ($http_x) { return 403; }": "if",
         "location /c { proxy_pass http://$http_x; }": "proxy_pass",
         "location /u { proxy_pass http://ide/other; }": "proxy_pass",
-        "proxy_set_header X-Real-IP $remote_addr;": "proxy_set_header X-Real-IP",
+        "proxy_set_header X-Real-IP $geoip_city;": "proxy_set_header X-Real-IP",
         "server_name ~^x[.]example$ y.*;": "server_name",
         "auth_basic closed;": "auth_basic",
         "limit_req zone=a;": "limit_req",
@@ -146,6 +146,24 @@ def test_every_line_without_a_counterpart_is_told(imported):
     )
     assert {f"{number} {what}" for number, what in enumerate(lines.values(), 5)} <= told(outcome)
     assert f":{5}: gzip: compression" in outcome.text
+
+
+def test_fields_that_no_pool_can_have_are_told(imported):
+    text = GOOD + (
+        "proxy_set_header Host $host;\n"
+        "server { listen 127.0.0.1:8080; location / { proxy_pass http://ide; add_header X-A b; }\n"
+        "location /x { proxy_pass http://ide; add_header X-A c always; }\n"
+        "location /y { add_header X-Y z; return 200; }\n"
+        "}\nserver { listen 127.0.0.1:8081; set_real_ip_from 10.0.0.0/8; real_ip_header X-Forwarded-For;\nlocation / {"
+        "proxy_pass http://127.0.0.1:9; proxy_set_header Host secret; proxy_set_header X-B secret-$uid_got;\n"
+        "proxy_set_header X-Real-IP $remote_addr; } } }\n"
+    )
+    outcome, config = imported(text)
+    assert "secret" not in outcome.text
+    assert config.pool[0].response_fields.add == {"X-A": ("b",)}
+    assert {"5 add_header X-A", "6 location /x", "7 add_header X-Y"} <= told(outcome)
+    assert {"10 proxy_set_header Host", "10 proxy_set_header X-B", "11 proxy_set_header X-Real-IP"} <= told(outcome)
+    assert config.pool[1].request_fields.set == {}
 
 
 BAD = {

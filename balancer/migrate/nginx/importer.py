@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from balancer.migrate.nginx import http, stream
+from balancer.migrate.nginx.fields import tell_unused
 from balancer.migrate.nginx.known import DATA, effect, meaning
 from balancer.migrate.nginx.listen import doors
 from balancer.migrate.nginx.scalars import milliseconds, number, size
@@ -37,6 +38,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
         notes.check()
     root = read(paths[0], notes)
     _tell(root, notes)
+    tell_unused(root, notes)
     notes.check()
 
     goals = Goals(paths[0].absolute().parent, notes, surroundings.allow_open)

@@ -1,4 +1,4 @@
-"""Header fields at the host and at the client, with the real haproxy and with the daemon and the imported file."""
+"""Header fields at the host and at the client, with the real one and with the daemon and the imported file."""
 
 import http.client
 import json
@@ -8,10 +8,12 @@ from threading import Thread
 
 import pytest
 from haproxy_rig import Haproxy, Ports, needs_haproxy, outcome
+from proxies import free_ports, needs_nginx, nginx
 from test_import_verb import Ours
 from wire import PATIENCE
 
-from balancer.migrate.outcome import Effect
+from balancer.migrate.nginx.importer import import_nginx
+from balancer.migrate.outcome import Effect, Surroundings
 
 DEFAULTS = "defaults\n  mode http\n  timeout client 10s\n  timeout server 10s\n  timeout connect 2s\n"
 FILES = {
@@ -34,7 +36,7 @@ frontend www
   http-request set-header X-Agent "a %[req.fhdr(User-Agent)]"
   http-request del-header X-Debug
   http-response set-header Strict-Transport-Security "max-age=16000000; includeSubDomains; preload;"
-  http-response del-header Server
+  http-response del-header X-Powered-By
   default_backend a
 backend a
   option forwardfor
@@ -66,8 +68,25 @@ listen www
 """,
 }
 CLAIMS = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Proto": "ftp", "X-Forwarded-Host": "x.example", "X-Real-IP": "7"}
+NGINX = {
+    "nothing is said but Host": "proxy_set_header Host $http_host;",
+    "the usual": """
+      proxy_set_header Host $host;
+      proxy_set_header X-Real-IP $remote_addr;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Port $server_port;
+      proxy_set_header X-Agent "a ${http_user_agent}";
+      proxy_set_header X-Debug "";
+      proxy_hide_header X-Powered-By;
+      add_header Strict-Transport-Security "max-age=31536000; includeSubDomains" always;
+      add_header X-Origin $http_x_debug always;
+""",
+    "inherited": "proxy_set_header Host $http_host; add_header X-C d;",
+}
 REQUESTS = [{}, CLAIMS, {"User-Agent": "test", "X-Debug": "1", "X-Agent": "theirs", "X-Only-Tls": "forged"}]
-OWN = ("x-request-id", "date", "content-length", "connection")
+OWN = ("x-request-id", "date", "server", "content-length", "connection")
 """Fields of either daemon's own, and of this connection alone."""
 
 
@@ -77,6 +96,7 @@ class Host(BaseHTTPRequestHandler):
     def do_GET(self):
         body = json.dumps([(name.lower(), value) for name, value in self.headers.items()]).encode()
         self.send_response(200)
+        self.send_header("X-Powered-By", "tests")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -129,4 +149,25 @@ def test_the_same_fields(text, tmp_path):
         with Ours(made):
             ours = seen("127.0.0.2", ports)
     ports.close()
+    assert ours == theirs
+
+
+@needs_nginx
+@pytest.mark.parametrize("text", NGINX.values(), ids=NGINX)
+def test_the_same_fields_as_nginx(text, tmp_path):
+    front, admin = free_ports(2)
+    with host() as port:
+        server = f"server {{ listen 127.0.0.1:{front}; add_header X-A b always; proxy_set_header X-B c;\n"
+        inside = f"{server}location / {{ proxy_pass http://127.0.0.1:{port}; {text} }} }}"
+        with nginx(tmp_path / "nginx", inside, front):
+            theirs = seen("127.0.0.1", {"front": front})
+        found = import_nginx([tmp_path / "nginx" / "nginx.conf"], Surroundings({}, lambda _: ()))
+        new = found.text.replace("/var/lib/balancer", str(tmp_path / "state"))
+        new = new.replace("/run/balancer/admin.sock", str(tmp_path / "admin.sock"))
+        made = tmp_path / "balancer.toml"
+        made.write_text(
+            new.replace("127.0.0.1:9600", f"127.0.0.2:{admin}").replace("127.0.0.1:" + str(front), f"127.0.0.2:{front}")
+        )
+        with Ours(made):
+            ours = seen("127.0.0.2", {"front": front})
     assert ours == theirs
