@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig, RuleConfig
-from balancer.config.model import Config
+from balancer.config.model import Config, TimeoutsConfig
 from balancer.config.pem import Pem
 from balancer.config.pool import PoolConfig
 from balancer.config.section import Duplicates
@@ -65,9 +65,14 @@ def worker_settings(
         ),
         pool=tuple(pool_settings(each, backend_tls.get(each.name, BackendTlsSettings())) for each in config.pool),
         limits=LimitSettings(**dict(config.limits)),
-        timeouts=TimeoutSettings(**config.timeouts.model_dump(exclude={"hang", "lame"})),
+        timeouts=_timeouts(config.timeouts),
         log=LogSettings(access=str(config.log.access), format=config.log.format),
     )
+
+
+def _timeouts(timeouts: TimeoutsConfig) -> TimeoutSettings:
+    given = timeouts.model_dump(exclude={"hang", "lame"})
+    return TimeoutSettings(**{**given, "keep_alive": timeouts.keep_alive or timeouts.idle})
 
 
 def pool_settings(pool: PoolConfig, tls: BackendTlsSettings) -> PoolSettings:

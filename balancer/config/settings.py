@@ -237,6 +237,7 @@ class TimeoutSettings(Struct, frozen=True):
     connect: float = 3.0
     response: float = 60.0
     idle: float = 60.0
+    keep_alive: float = 60.0
     send: float = 30.0
     tcp_keepalive: float = 60.0
     tunnel_idle: float = 3600.0

@@ -421,6 +421,21 @@ def test_the_whole_daemon(tmp_path):
     assert told[10] == "timeout server"
 
 
+@pytest.mark.parametrize(
+    ("lines", "ours"),
+    [
+        (("client 1m", "http-request 5s", "http-keep-alive 9s"), {"head": "5s", "idle": "1m", "keep_alive": "9s"}),
+        (("client 1m", "http-request 5s"), {"head": "5s", "idle": "1m", "keep_alive": "5s"}),
+        (("client 1m",), {"idle": "1m"}),
+    ],
+)
+def test_the_timeout_between_requests(tmp_path, lines, ours):
+    given = "".join(f"  timeout {line}\n" for line in lines)
+    config, _ = made(BASE.replace("  mode http\n", f"  mode http\n{given}"), tmp_path)
+    timeouts = config["timeouts"]
+    assert {key: timeouts[key] for key in ("head", "idle", "keep_alive") if key in timeouts} == ours
+
+
 def test_the_page_of_statistics_is_where_the_admin_listener_is(tmp_path):
     config, told = made(f"{BASE}listen stats\n  bind :8404\n  stats enable\n", tmp_path)
     assert config["admin"]["listen"] == "127.0.0.1:8404"

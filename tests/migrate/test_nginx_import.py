@@ -49,7 +49,8 @@ def told(outcome):
 def test_what_becomes_of_settings(imported):
     text = (
         "worker_processes 3;\nevents { worker_connections 99; }\nhttp {\nclient_max_body_size 2m;\n"
-        "keepalive_timeout 1m30s;\nlarge_client_header_buffers 4 16k;\nproxy_read_timeout 300;\n"
+        "keepalive_timeout 1m30s; client_body_timeout 45s;\nlarge_client_header_buffers 4 16k;\n"
+        "proxy_read_timeout 300;\n"
         "client_header_timeout 20s;\nserver_tokens off;\nupstream ide { hash $arg_token consistent;"
         "server 127.0.0.1:4001 weight=3;"
         "server two.example:4002; }\n"
@@ -60,7 +61,8 @@ def test_what_becomes_of_settings(imported):
     assert config.workers == 3
     assert (config.limits.max_body_bytes, config.limits.max_head_bytes) == (2 << 20, 4 << 14)
     times = config.timeouts
-    assert (times.idle, times.response, times.tunnel_idle, times.head, times.connect) == (90, 3600, 3600, 20, 0.5)
+    assert (times.idle, times.keep_alive, times.response, times.tunnel_idle) == (45, 90, 3600, 3600)
+    assert (times.head, times.connect) == (20, 0.5)
     assert [(each.weight, str(each.address), each.server) for each in config.pool[0].backend] == [
         (3, "127.0.0.1:4001", None),
         (1, "192.0.2.7:4002", "two.example:4002"),

@@ -160,7 +160,7 @@ KEYWORDS = {
     "timeout client-fin": "timeout after one side has closed: see timeouts.tunnel_idle",
     "timeout client-hs": "",
     "timeout connect": "",
-    "timeout http-keep-alive": "timeout between requests: see timeouts.idle, which applies to bodies too",
+    "timeout http-keep-alive": "",
     "timeout http-request": "",
     "timeout queue": "",
     "timeout server": "",

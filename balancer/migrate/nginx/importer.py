@@ -22,7 +22,8 @@ _TIMEOUTS = (
     ("head", ("client_header_timeout",)),
     ("connect", ("proxy_connect_timeout",)),
     ("response", ("proxy_read_timeout",)),
-    ("idle", ("keepalive_timeout",)),
+    ("idle", ("client_body_timeout",)),
+    ("keep_alive", ("keepalive_timeout",)),
     ("tunnel_idle", ("proxy_read_timeout", "proxy_timeout")),
 )
 """Our timeouts, and the directives with the same meaning."""
@@ -136,7 +137,10 @@ def _settings(top: TomlTable, root: Directive, notes: Notes) -> None:
         longest = min(longest, _LONGEST)
         table.set(ours, duration(longest), next(each.name for value, each in times if value and value >= longest))
         for value, each in times:
-            if value is not None and value < longest:
+            if value == 0 and ours == "keep_alive":
+                message = "closed connections after each answer: here they are kept"
+                notes.remark(each.file, each.line, each.name, message, Effect.CHANGED)
+            elif value is not None and value < longest:
                 message = f"the longest value of all blocks is used: {duration(longest)} (timeouts.{ours})"
                 notes.remark(each.file, each.line, each.name, message, Effect.CHANGED)
 
