@@ -386,5 +386,5 @@ class TestRest:
             if not told[0].startswith("RELOADING=1\nMONOTONIC_USEC="):
                 told.clear()
         assert daemon.get("/v1/reload")["generation"] == generation + 1
-        assert daemon.get("/v1/config")["config"]["timeouts"]["idle"] == 33
+        assert daemon.get("/v1/config")["config"]["timeouts"]["idle"] == "33s"
         assert metric(daemon.socket, "balancer_config_last_reload_success") == 1
