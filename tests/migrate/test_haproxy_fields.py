@@ -3,8 +3,6 @@
 import pytest
 from haproxy_rig import BASE, made, outcome
 
-TLS = "  bind 127.0.0.1:8443 ssl crt {pem}\n"
-
 
 def front(*lines):
     return BASE.replace("  default", "".join(f"  {line}\n" for line in lines) + "  default")

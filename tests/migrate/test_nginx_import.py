@@ -150,6 +150,23 @@ def test_every_line_without_a_counterpart_is_told(imported):
     assert f":{5}: gzip: compression" in outcome.text
 
 
+BEHIND = (
+    "events {{}} http {{ set_real_ip_from 10.0.0.0/8; {header} upstream a {{ {method}; server 10.0.0.1:1; }}\n"
+    "server {{ listen 127.0.0.1:8080; location / {{ proxy_pass http://a; }} }} }}\n"
+)
+
+
+def test_users_are_not_placed_by_an_address_that_is_in_a_field(imported):
+    method = "hash $remote_addr consistent"
+    for header in ("", "real_ip_header X-Forwarded-For;"):
+        with pytest.raises(ConfigError, match="comes from a header field"):
+            imported(BEHIND.format(header=header, method=method))
+        outcome, _ = imported(BEHIND.format(header=header, method="ip_hash"))
+        assert any("comes from a header field" in each.message for each in outcome.remarks)
+    _, config = imported(BEHIND.format(header="real_ip_header proxy_protocol;", method=method))
+    assert config.pool[0].token.source == "client_ip"
+
+
 def test_fields_that_no_pool_can_have_are_told(imported):
     text = GOOD + (
         "proxy_set_header Host $host;\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from balancer.config.scalars import shown
 from balancer.migrate.names import own_name
-from balancer.migrate.nginx.chain import Chain, inherited
+from balancer.migrate.nginx.chain import Chain, inherited, takes_address_from_field
 from balancer.migrate.nginx.fields import Changes
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.upstream import Upstream, single, write_pool
@@ -125,6 +125,7 @@ class Goals:
         """Append all pools."""
         for goal in self.found.values():
             maps = {name: found for (stream, name), found in self.maps.items() if stream == goal.upstream.stream}
+            self._tell_address(goal)
             pool = write_pool(top, goal.name, goal.upstream, maps, surroundings, self.notes)
             if goal.upstream.stream and _on(inherited(goal.chain, "proxy_protocol")):
                 pool.set("send_proxy", "v1", "proxy_protocol on")
@@ -133,6 +134,19 @@ class Goals:
             if goal.changes is not None:
                 goal.changes.request.write(pool, "request_fields")
                 goal.changes.response.write(pool, "response_fields")
+
+    def _tell_address(self, goal: Goal) -> None:
+        """Refuse to place users by an address that nginx took from a field, and that nobody has here."""
+        method = goal.upstream.method
+        if method is None or not takes_address_from_field(goal.chain):
+            return
+        message = "$remote_addr comes from a header field (real_ip_header), and here from the connection: "
+        if method.name == "hash" and method.args[:1] in (("$remote_addr",), ("${remote_addr}",)):
+            message += "users would be placed elsewhere; let the balancer in front send PROXY headers"
+            self.notes.problem(method.file, method.line, "hash", message)
+        elif method.name == "ip_hash":
+            message += "users behind one balancer are on one host; let it send PROXY headers"
+            self.notes.remark(method.file, method.line, "ip_hash", message)
 
     def _tls(self, tls: TomlTable, goal: Goal) -> None:
         tls.set("enabled", True, "https" if not goal.upstream.stream else "proxy_ssl on")
