@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from balancer.config.settings import PoolSettings
 from balancer.health.availability import AVAILABLE, Availability
+from balancer.http.fields import fields_of
 from balancer.pool.backend import Backend
 from balancer.pool.load import BackendLoad
 from balancer.pool.placement import Placement
@@ -46,6 +47,7 @@ class Pool(Selection[Backend]):
         self, settings: PoolSettings, placement: Placement, availabilities: Mapping[str, Availability] | None = None
     ) -> None:
         super().__init__(settings, placement, {})
+        self._compile_fields()
         self.name = settings.name
         self._shared_counters: SharedCounters | None = None
         self.decisions: Counter[str] = Counter()
@@ -73,9 +75,14 @@ class Pool(Selection[Backend]):
             for backend in self.backends.values():
                 backend.connection_key = object()
         self.settings = settings
+        self._compile_fields()
         self.leases.linger = settings.linger
         self.weigh_health()
         self._take_slots()
+
+    def _compile_fields(self) -> None:
+        self.request_fields = fields_of(self.settings.request_fields)
+        self.response_fields = fields_of(self.settings.response_fields)
 
     def place(self, placement: Placement, availabilities: Mapping[str, Availability] | None = None) -> None:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now.

@@ -31,6 +31,8 @@ IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
 REPEATED: Final = (Retry.UNANSWERED, Retry.ELSEWHERE)
 """Errors after which a request may be sent again."""
+UNCHANGED: Final = (None, None)
+"""No fields are changed by the listener, nor by the pool."""
 MAX_INTERIM: Final = 32
 """Maximal number of interim (1xx) responses to one request."""
 
@@ -112,7 +114,8 @@ class Exchange(Duplex):
                 return None
         self.find_token(request)
         self.connector = Connector(self)
-        return head
+        edits = connection.listener.request_fields, self.pool.request_fields
+        return head if edits == UNCHANGED else connection.edited(head, edits, request, self.record.request_id)
 
     async def _again(self, head: bytes, caught: ProxyError | TimedOut) -> tuple[Response, bytes]:
         """Send the request again after it has failed, for as long as that is allowed; otherwise as ``_send``."""
@@ -196,6 +199,7 @@ class Exchange(Duplex):
         draining = self.connection.listener.draining
         keep = request.keep_alive and not draining and (self.upload is None or self.upload.done)
         head, framing = response_head(response, request.minor, keep)
+        head = self._edited(head)
         if self.explain:
             head = self._explained(head)
         if response.body == len(rest):  # all of it has come: most answers are small
@@ -224,6 +228,15 @@ class Exchange(Duplex):
         assert remembering is not None
         token = self.token if self.remembers else None
         remembering.answer(self.pool, self.request, response, token, secure=connection.is_secure(self.request))
+
+    def _edited(self, response: bytes) -> bytes:
+        """Return a response, or only its head, with its fields changed as the listener and the pool say."""
+        edits = self.pool.response_fields, self.connection.listener.response_fields
+        if edits == UNCHANGED:
+            return response
+        end = response.index(b"\r\n\r\n") + 4
+        head = self.connection.edited(response[:end], edits, self.request, self.record.request_id)
+        return head + response[end:]
 
     def _explained(self, head: bytes) -> bytes:
         """Return the head with the decision added to its fields."""
@@ -276,6 +289,7 @@ class Exchange(Duplex):
         if self.worker.remembering is not None:
             self._remember(response)
         head, _ = response_head(response, self.request.minor, True)
+        head = self._edited(head)
         if self.explain:
             head = self._explained(head)
         self.record.status = 101
@@ -341,7 +355,7 @@ class Exchange(Duplex):
             keep_alive=keep,
             retry_after=error.retry_after,
         )
-        await connection.respond(answer)
+        await connection.respond(self._edited(answer))
         if not keep:
             return None
         return self.upload.rest if self.upload is not None else self.early
@@ -356,7 +370,7 @@ class Exchange(Duplex):
         answer = rule_answer(action, request, connection.scheme(request), keep_alive=keep)
         self.record.status = action.code if isinstance(action, Redirect) else action.status
         self.answered = True
-        await connection.respond(answer)
+        await connection.respond(self._edited(answer))
         return self.early if keep else None
 
     async def _challenge(self, folder: str) -> Answer:

@@ -45,7 +45,8 @@ async def _read_request(
     worker, task, transport = connection.worker, connection.task, connection.transport
     engine, limit = worker.engine, worker.max_head
     now = engine.now
-    waiting = FIRST_REQUEST_TIMEOUT if connection.listener.draining else worker.timeouts.idle
+    usual = worker.timeouts.keep_alive if connection.served else worker.timeouts.idle
+    waiting = FIRST_REQUEST_TIMEOUT if connection.listener.draining else usual
     task.expires = now + (worker.timeouts.head if data else waiting)
     seen = 0
     connection.idle = not data

@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 from typing import ClassVar, Final
 
 from balancer.config.settings import ListenerSettings
+from balancer.http.fields import fields_of
 from balancer.http.rules import Rules
 from balancer.net.connection_limit import ConnectionLimit
 from balancer.net.contexts import ServerContexts
@@ -31,6 +32,8 @@ class ListenerState:
         "handshake_failures",
         "pool",
         "pools",
+        "request_fields",
+        "response_fields",
         "rules",
         "scheme",
         "silent",
@@ -71,6 +74,8 @@ class ListenerState:
         """Where clients go unless a rule says otherwise."""
         self.connection_limit.limit = config.max_connections
         self.rules = Rules(config.rule) if config.rule else None
+        self.request_fields = fields_of(config.request_fields)
+        self.response_fields = fields_of(config.response_fields)
         self.scheme = b"https" if config.tls else b"http"
         self._networks = tuple(map(ip_network, config.trusted))
         self._contexts = contexts
