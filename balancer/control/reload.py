@@ -123,7 +123,7 @@ class Reloader:
 
     async def compare(self) -> Changes:
         """Return how the file differs from what is active, without plans. Raise ``ConfigError`` for a faulty file."""
-        config, warnings = await self._read()
+        config, _, warnings = await self._read()
         decided = list(self._unfiled(config))
         return Changes(differences(self._registry.active.config, config), [], warnings, [], decided)
 
