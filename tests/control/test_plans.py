@@ -73,9 +73,7 @@ async def as_planned(controller, before, changes, case, *, exact):
     await plans.apply(made.plan.id, "tests")
     after = {token: pool_state.placement.home(token) for token in TOKENS}
     places = {token: "abcd"[number % 4] for number, token in enumerate(TOKENS)}
-    moved = {
-        token: (places[token], home) for token, home in after.items() if home not in (homes[token], places[token])
-    }
+    moved = {token: (places[token], home) for token, home in after.items() if home not in (homes[token], places[token])}
     assert (case, made.moves) == (case, Counter(moved.values()))
     assert made.users == len(TOKENS)
     assert made.tunnels == sum(1 + number % 3 for number, token in enumerate(TOKENS) if token in moved)
