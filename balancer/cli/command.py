@@ -25,6 +25,7 @@ from balancer.cli import (
     top,
 )
 from balancer.cli.late import late
+from balancer.shared.compiled import build
 
 _EXIT_CODES = (
     "exit codes: 0 success; 1 refused, invalid input, or a failed check; 2 wrong usage; 3 cannot reach the daemon"
@@ -87,7 +88,7 @@ class _PrintVersion(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show program's version number and exit")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(f"balancer {import_module('importlib.metadata').version('balancer')}")
+        print(f"balancer {import_module('importlib.metadata').version('balancer')} ({build()})")
         parser.exit()
 
 

@@ -3,15 +3,17 @@
 import errno
 import os
 import socket
+from typing import Final
 
 from balancer.config.scalars import Address
 from balancer.errors import ProxyError, Retry, Source
-from balancer.net.engine import Engine, Task, TimedOut, park
+from balancer.net.engine import Engine, Task, TimedOut
+from balancer.net.park import PARK
 from balancer.net.transport import PlainTransport, Transport
 
-MAX_IDLE = 256
+MAX_IDLE: Final = 256
 """Idle connections kept for each backend, at most."""
-FRESH = 1.0
+FRESH: Final = 1.0
 """Seconds for which an idle connection may serve a request that must not be sent twice."""
 
 
@@ -48,7 +50,7 @@ async def dial(engine: Engine, task: Task, address: Address) -> PlainTransport:
         return transport
     try:
         while not transport.writable:
-            await park()
+            await PARK
         if outcome := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise _refused(outcome)
     except TimedOut:

@@ -77,6 +77,8 @@ class Status:
     """State of the whole daemon."""
 
     version: str
+    build: Literal["compiled", "pure"]
+    """Whether the data plane is compiled to machine code."""
     uptime: float
     """Seconds."""
     started: float

@@ -12,6 +12,7 @@ from balancer.config.scalars import shown
 from balancer.control.compute import compute
 from balancer.control.events import KEPT, EventReader
 from balancer.ring.report import show_json, show_text
+from balancer.shared.compiled import build
 from balancer.shared.log_level import level
 from balancer.shared.version import VERSION
 
@@ -64,6 +65,7 @@ async def status(call: Call) -> ApiResponse:
     return call.answer(
         {
             "version": VERSION,
+            "build": build(),
             "uptime": time.monotonic() - services.lifecycle.began,
             **services.gauges(),
             **reload_facts(services),
