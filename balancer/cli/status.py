@@ -37,7 +37,7 @@ def _status(args: argparse.Namespace) -> str:
     if args.json:
         return as_json(found)
     parts = [
-        f"balancer {found['version']} at {client.address}, up {format_duration(found['uptime'])}, "
+        f"balancer {found['version']} ({found['build']}) at {client.address}, up {format_duration(found['uptime'])}, "
         f"{found['connections']} of {found['max_connections']} connections, "
         f"generation {found['generation']}, {count(len(found['workers']), 'worker')}"
     ]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, StringConstraints
 
 from balancer.config.fields import BackendAddress, File, HostPattern, Network, UrlPath, as_array
+from balancer.config.head_fields import FieldsConfig
 from balancer.config.scalars import shown
 from balancer.config.section import Array, Count, HttpToken, Name, Param, Section, ServerName
 
@@ -133,6 +134,12 @@ class ListenerConfig(Section):
     """Client connections of this listener; further ones wait to be accepted."""
     trusted: Array[Network] = ()
     """Networks whose PROXY header, ``X-Forwarded-*`` and ``X-Request-ID`` are trusted."""
+    forwarded: Literal["set", "append", "keep"] = "append"
+    """What hosts get as ``X-Forwarded-*``: ours alone, those of trusted peers extended, or anybody's untouched."""
+    request_fields: FieldsConfig = FieldsConfig()
+    """What is changed in requests on their way to a host, before what ``pool.request_fields`` says."""
+    response_fields: FieldsConfig = FieldsConfig()
+    """What is changed in final responses, our own included, after what ``pool.response_fields`` says."""
     tls: TlsConfig | None = None
     rule: Array[RuleConfig] = ()
     """The first that matches decides; without a match requests go on to the routes."""

@@ -76,7 +76,9 @@ class TimeoutsConfig(Section):
     response: Duration = 60.0
     """From the end of the request to the first byte of the response, and between bytes of a body of known length."""
     idle: Duration = 60.0
-    """Between requests on a kept connection, and between bytes of a request body."""
+    """Until the first request on a connection, and between bytes of a request body."""
+    keep_alive: Duration | None = None
+    """Between requests on a kept connection; the default is ``idle``."""
     send: Duration = 30.0
     """For a client or a backend to acknowledge more of what was sent to it; one that vanished acknowledges nothing."""
     tcp_keepalive: Duration = 60.0

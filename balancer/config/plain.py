@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig, RuleConfig
-from balancer.config.model import Config
+from balancer.config.model import Config, TimeoutsConfig
 from balancer.config.pem import Pem
 from balancer.config.pool import PoolConfig
 from balancer.config.section import Duplicates
@@ -17,6 +17,7 @@ from balancer.config.settings import (
     ChallengeFolder,
     ConditionSettings,
     Deny,
+    FieldSettings,
     LimitSettings,
     ListenerSettings,
     LogSettings,
@@ -64,9 +65,14 @@ def worker_settings(
         ),
         pool=tuple(pool_settings(each, backend_tls.get(each.name, BackendTlsSettings())) for each in config.pool),
         limits=LimitSettings(**dict(config.limits)),
-        timeouts=TimeoutSettings(**config.timeouts.model_dump(exclude={"hang", "lame"})),
+        timeouts=_timeouts(config.timeouts),
         log=LogSettings(access=str(config.log.access), format=config.log.format),
     )
+
+
+def _timeouts(timeouts: TimeoutsConfig) -> TimeoutSettings:
+    given = timeouts.model_dump(exclude={"hang", "lame"})
+    return TimeoutSettings(**{**given, "keep_alive": timeouts.keep_alive or timeouts.idle})
 
 
 def pool_settings(pool: PoolConfig, tls: BackendTlsSettings) -> PoolSettings:
@@ -87,6 +93,8 @@ def pool_settings(pool: PoolConfig, tls: BackendTlsSettings) -> PoolSettings:
         queue_timeout=pool.queue_timeout,
         when_full=pool.when_full,
         linger=pool.linger,
+        request_fields=FieldSettings(**dict(pool.request_fields)),
+        response_fields=FieldSettings(**dict(pool.response_fields)),
         backend=tuple(BackendSettings(each.name, each.max_connections, each.server_name) for each in pool.backend),
     )
 
@@ -136,6 +144,9 @@ def _listener(
         proxy_protocol=listener.proxy_protocol,
         max_connections=listener.max_connections,
         trusted=tuple(map(str, listener.trusted)),
+        forwarded=listener.forwarded,
+        request_fields=FieldSettings(**dict(listener.request_fields)),
+        response_fields=FieldSettings(**dict(listener.response_fields)),
         tls=TlsSettings(tuple(certificates), tls.min_version) if tls is not None else None,
         rule=(
             *map(_rule, listener.rule),

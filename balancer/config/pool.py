@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from balancer.config.fields import BackendAddress, CutAfter, Duration, File, Rate, Status
+from balancer.config.head_fields import FieldsConfig
 from balancer.config.section import (
     MAX_CONNECTIONS,
     Array,
@@ -283,6 +284,10 @@ class PoolConfig(Section):
     """
     linger: Duration = 30.0
     """How long a user's lease lasts after the last tunnel has closed, for example while a page is reloaded."""
+    request_fields: FieldsConfig = FieldsConfig()
+    """What is changed in requests to these backends, after what the listener changes."""
+    response_fields: FieldsConfig = FieldsConfig()
+    """What is changed in responses to requests for this pool, before what the listener changes."""
     drain: CutAfter | None = None
     """How long tunnels may stay on a backend that drains, is in maint or was removed; the default is that of
     ``timeouts``."""

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from typing import TypeVar
 
 from balancer.config.finding import Finding, Key
+from balancer.config.head_fields import field_findings
 from balancer.config.listener import ListenerConfig
 from balancer.config.model import Config
 from balancer.config.pool import BackendConfig, PoolConfig
@@ -30,9 +31,11 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from _listener(("listener", i), listener)
         yield from goal_findings(("listener", i), listener, config)
         yield from rule_findings(("listener", i), listener, config.pool)
+        yield from _fields(("listener", i), listener)
     yield from _repeats((("pool", i, "name"), each.name) for i, each in enumerate(config.pool))
     for i, pool in enumerate(config.pool):
         yield from _pool_limits(("pool", i), pool)
+        yield from _fields(("pool", i), pool)
         yield from token_findings(("pool", i, "token"), pool)
         yield from ring_findings(("pool", i, "ring"), pool)
         yield from _backends(("pool", i), pool)
@@ -125,6 +128,21 @@ def _listener(at: Key, listener: ListenerConfig) -> Iterator[Finding]:
         message = f"tokens are sent in clear text at {public[0]}: add a tls table to the listener"
         reads = tuple((*at, key) for key in ("mode", "tls", "trusted"))
         yield Finding((*at, "bind"), message, reads, warning=True)
+
+
+def _fields(at: Key, table: ListenerConfig | PoolConfig) -> Iterator[Finding]:
+    yield from field_findings((*at, "request_fields"), table.request_fields)
+    yield from field_findings((*at, "response_fields"), table.response_fields)
+    if not isinstance(table, ListenerConfig):
+        return
+    if table.forwarded == "keep":
+        message = "hosts get whatever X-Forwarded-* any client claims: only a balancer in front can make them true"
+        yield Finding((*at, "forwarded"), message, warning=True)
+    if table.mode == "tcp":
+        for key in sorted(table.model_fields_set & {"forwarded", "request_fields", "response_fields"}):
+            yield Finding(
+                (*at, key), 'has no effect: mode "tcp" does not read requests', ((*at, "mode"),), warning=True
+            )
 
 
 def _unused(config: Config) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ CHALLENGES = "/.well-known/acme-challenge/"
 """Where ACME clients expect their challenges to be answered (RFC 8555, 8.3)."""
 Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail at a backend."""
+Forwarded = Literal["set", "append", "keep"]
+"""What hosts get as forwarding fields: see ``listener.forwarded``."""
 
 
 class PlaceSettings(Struct, frozen=True):
@@ -107,6 +109,14 @@ class RuleSettings(Struct, frozen=True):
     unless: tuple[ConditionSettings, ...] = ()
 
 
+class FieldSettings(Struct, frozen=True):
+    """What is done to the header fields of a message, in this order."""
+
+    remove: tuple[str, ...] = ()
+    set: dict[str, str] = {}
+    add: dict[str, tuple[str, ...]] = {}
+
+
 class TlsSettings(Struct, frozen=True):
     """TLS termination of a listener; the first certificate is the default."""
 
@@ -124,6 +134,9 @@ class ListenerSettings(Struct, frozen=True):
     proxy_protocol: Literal["off", "accept"] = "off"
     max_connections: int = 0
     trusted: tuple[str, ...] = ()
+    forwarded: Forwarded = "append"
+    request_fields: FieldSettings = FieldSettings()
+    response_fields: FieldSettings = FieldSettings()
     tls: TlsSettings | None = None
     rule: tuple[RuleSettings, ...] = ()
     socket_keys: tuple[str, ...] = ()
@@ -197,6 +210,8 @@ class PoolSettings(Struct, frozen=True):
     queue_timeout: float = 2.0
     when_full: Literal["refuse", "successor"] = "refuse"
     linger: float = 30.0
+    request_fields: FieldSettings = FieldSettings()
+    response_fields: FieldSettings = FieldSettings()
     backend: tuple[BackendSettings, ...] = ()
 
 
@@ -222,6 +237,7 @@ class TimeoutSettings(Struct, frozen=True):
     connect: float = 3.0
     response: float = 60.0
     idle: float = 60.0
+    keep_alive: float = 60.0
     send: float = 30.0
     tcp_keepalive: float = 60.0
     tunnel_idle: float = 3600.0

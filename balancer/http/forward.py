@@ -4,26 +4,29 @@ Framing, Connection and forwarding fields hold for one connection only: they are
 """
 
 import re
+from typing import Final
 
+from balancer.config.settings import Forwarded
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response
 
-_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 
 
 class RequestWriter:
     """Writes the request heads of one client connection to backends, always as HTTP/1.1.
 
-    ``client`` is the peer's address as text, ``scheme`` is ``http`` or ``https``. Forwarding fields of a trusted peer
-    are kept and extended, those of others are replaced. An HTTP/1.0 request without Host gets an empty one (RFC 9112,
-    3.2). For requests with the same fields as the last one (see ``RequestReader``) the prepared lines are reused.
+    ``client`` is the peer's address as text, ``scheme`` is ``http`` or ``https``. Forwarding fields of this peer are
+    replaced (``forwarded`` is ``set``), extended (``append``) or left as they are (``keep``). An HTTP/1.0 request
+    without Host gets an empty one (RFC 9112, 3.2). For requests with the same fields as the last one (see
+    ``RequestReader``) the prepared lines are reused.
     """
 
-    __slots__ = ("_after_id", "_before_id", "_client", "_received_id", "_scheme", "_seen", "_trusted")
+    __slots__ = ("_after_id", "_before_id", "_client", "_forwarded", "_received_id", "_scheme", "_seen")
 
-    def __init__(self, client: bytes, scheme: bytes, trusted: bool) -> None:
+    def __init__(self, client: bytes, scheme: bytes, forwarded: Forwarded) -> None:
         self._client = client
         self._scheme = scheme
-        self._trusted = trusted
+        self._forwarded = forwarded
         self._seen: Request | None = None
         self._before_id = self._after_id = b""
         self._received_id: bytes | None = None
@@ -31,8 +34,8 @@ class RequestWriter:
     def write(self, request: Request, fresh: bytes) -> tuple[bytes, bytes]:
         """Return the head and the request's id.
 
-        The id is the received one if the peer is trusted and the id is 1 to 128 visible ASCII characters, else
-        ``fresh``.
+        The id is the received one if the peer's fields are not replaced and it is 1 to 128 visible ASCII characters,
+        else ``fresh``.
         """
         if request is not self._seen:
             self._prepare(request)
@@ -46,36 +49,39 @@ class RequestWriter:
     def _prepare(self, request: Request) -> None:
         """Prepare the lines that are the same for all requests with these fields."""
         self._seen = request
-        chain, proto, host, claims = self._client, self._scheme, request.host, b""
-        self._received_id = None
-        if self._trusted:
-            if request.forwarded_for:
-                chain = request.forwarded_for + b", " + chain
-            proto = request.forwarded_proto or proto
-            host = request.forwarded_host or host
-            claims = request.other_claims
-            if request.forwarded is not None:
-                claims += b"Forwarded: " + request.forwarded + b"\r\n"
-            if request.request_id is not None and _REQUEST_ID.fullmatch(request.request_id):
-                self._received_id = request.request_id
-        if host:
-            claims += b"X-Forwarded-Host: " + host + b"\r\n"
+        lines, claims = self._claims(request)
         if request.body == CHUNKED:
             claims += b"Transfer-Encoding: chunked\r\n"
         elif request.content_length is not None:
             claims += b"Content-Length: " + request.content_length + b"\r\n"
         if request.upgrade is not None:
             claims += b"Connection: Upgrade\r\nUpgrade: " + request.upgrade + b"\r\n"
-        self._before_id = (
-            b" HTTP/1.1\r\nHost: %b\r\n%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Request-ID: "
-            % (
-                request.host,
-                request.fields,
-                chain,
-                proto,
-            )
-        )
+        self._before_id = b" HTTP/1.1\r\nHost: %b\r\n%b%bX-Request-ID: " % (request.host, request.fields, lines)
         self._after_id = b"\r\n%b\r\n" % claims
+
+    def _claims(self, request: Request) -> tuple[bytes, bytes]:
+        """Return the forwarding fields as lines before and after the request's id, and note the id received."""
+        believed = self._forwarded != "set"
+        received = believed and request.request_id is not None and _REQUEST_ID.fullmatch(request.request_id)
+        self._received_id = request.request_id if received else None
+        chain = proto = host = None
+        more = b""
+        if believed:
+            chain, proto, host = request.forwarded_for, request.forwarded_proto, request.forwarded_host
+            more = request.other_claims
+            if request.forwarded is not None:
+                more += b"Forwarded: " + request.forwarded + b"\r\n"
+        if self._forwarded != "keep":
+            chain = chain + b", " + self._client if chain else self._client
+            proto, host = proto or self._scheme, host or request.host
+        lines = b""
+        if chain is not None:
+            lines = b"X-Forwarded-For: " + chain + b"\r\n"
+        if proto is not None:
+            lines += b"X-Forwarded-Proto: " + proto + b"\r\n"
+        if host:
+            more += b"X-Forwarded-Host: " + host + b"\r\n"
+        return lines, more
 
 
 def response_head(response: Response, client_minor: int, keep_alive: bool) -> tuple[bytes, int]:

@@ -7,6 +7,8 @@ not fields (5.2), and control characters are not allowed anywhere.
 
 import re
 
+from balancer.config.field_text import HOP_BY_HOP
+
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 """A method, or the name of a field."""
 
@@ -32,11 +34,6 @@ HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]++|\[[0-9A-Fa-f:.]++\])(?::[
 NOT_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n")
 """A control character, or a bare CR or LF. A CR at the end of the input may still be followed by LF."""
 
-_HOP_BY_HOP = [
-    # RFC 9110, 7.6.1: Upgrade is interpreted, the others are only removed.
-    *("connection", "proxy-connection", "keep-alive", "te", "transfer-encoding", "upgrade"),
-    "http2-settings",  # RFC 7540, 3.2.1: part of an upgrade to h2c, which is never forwarded
-]
 _CLAIMS = ["forwarded", "x-forwarded-TOKEN", "x-real-ip", "x-request-id", "x-balancer-trace"]
 
 
@@ -49,11 +46,11 @@ def _special(names: list[str]) -> bytes:
 
 # Servers that turn fields into CGI variables cannot tell X_Forwarded_For from X-Forwarded-For.
 REQUEST_SPECIAL = re.compile(
-    rb"\n(" + _special([*_HOP_BY_HOP, "host", "content-length", "expect", *_CLAIMS]) + rb"):([^\r]*+)\r"
+    rb"\n(" + _special([*HOP_BY_HOP, "host", "content-length", "expect", *_CLAIMS]) + rb"):([^\r]*+)\r"
 )
 """A field that is not simply forwarded, from line feed to carriage return: name, and value with its white space."""
 
-_RESPONSE_SPECIAL = _special([*_HOP_BY_HOP, "content-length"])
+_RESPONSE_SPECIAL = _special([*HOP_BY_HOP, "content-length"])
 RESPONSE_SPECIAL = re.compile(rb"\n(" + _RESPONSE_SPECIAL + rb"):([^\r]*+)\r")
 """The same for responses."""
 

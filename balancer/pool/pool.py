@@ -2,21 +2,23 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from balancer.config.settings import PoolSettings
 from balancer.health.availability import AVAILABLE, Availability
+from balancer.http.fields import fields_of
 from balancer.pool.backend import Backend
 from balancer.pool.load import BackendLoad
 from balancer.pool.placement import Placement
 from balancer.pool.retries import Retries
 from balancer.pool.selection import Decision, Selection
 from balancer.pool.traffic import Traffic
+from balancer.shared.compiled import mypyc_attr
 from balancer.shared.counters import CellGroup, Kind, SharedCounters
 
-OWNERS_KEPT = 4096
+OWNERS_KEPT: Final = 4096
 """Size of the cache of owners. It is cleared when full, as clients may send any tokens."""
-MAX_CACHED_TOKEN = 2048
+MAX_CACHED_TOKEN: Final = 2048
 """Bytes of the longest token that is kept in a cache: full ones take 8 MiB at most."""
 
 
@@ -37,6 +39,7 @@ def _connection_settings(settings: PoolSettings) -> tuple[object, ...]:
     return settings.tls, settings.send_proxy, [(each.name, each.server_name) for each in settings.backend]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pool(Selection[Backend]):
     """One per pool; a reload changes it in place."""
 
@@ -44,6 +47,7 @@ class Pool(Selection[Backend]):
         self, settings: PoolSettings, placement: Placement, availabilities: Mapping[str, Availability] | None = None
     ) -> None:
         super().__init__(settings, placement, {})
+        self._compile_fields()
         self.name = settings.name
         self._shared_counters: SharedCounters | None = None
         self.decisions: Counter[str] = Counter()
@@ -71,9 +75,14 @@ class Pool(Selection[Backend]):
             for backend in self.backends.values():
                 backend.connection_key = object()
         self.settings = settings
+        self._compile_fields()
         self.leases.linger = settings.linger
         self.weigh_health()
         self._take_slots()
+
+    def _compile_fields(self) -> None:
+        self.request_fields = fields_of(self.settings.request_fields)
+        self.response_fields = fields_of(self.settings.response_fields)
 
     def place(self, placement: Placement, availabilities: Mapping[str, Availability] | None = None) -> None:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now.
@@ -99,7 +108,7 @@ class Pool(Selection[Backend]):
         self._take_slots()
 
     def carrying(self) -> dict[str, Backend]:
-        """Return all backends of which something is to be counted: also the removed ones that still carry something."""
+        """Return all backends to count: also removed ones that still carry requests or tunnels."""
         return {**{name: backend for name, backend in self.removed.items() if backend.active}, **self.backends}
 
     @property

@@ -12,7 +12,8 @@ import stat
 import trio
 
 from balancer.errors import ProxyError, Source
-from balancer.net.engine import Engine, Task, TimedOut, park
+from balancer.net.engine import Engine, Task, TimedOut
+from balancer.net.park import PARK
 
 logger = logging.getLogger("balancer.worker")
 
@@ -71,7 +72,7 @@ class Challenges:
         task.expires = self._engine.now + _PATIENCE
         try:
             while not reading.done:
-                await park()
+                await PARK
         except TimedOut:
             raise ProxyError(Source.INTERNAL, 503, "the folder of challenges takes too long") from None
         return reading.data

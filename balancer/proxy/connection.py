@@ -5,9 +5,12 @@ a protocol that carries several at once needs no other kind of connection.
 """
 
 from collections import defaultdict
-from typing import Literal
+from collections.abc import Iterable
+from typing import Final, Literal
 
+from balancer.config.settings import Forwarded
 from balancer.errors import ProxyError
+from balancer.http.fields import Facts, Fields, visible
 from balancer.http.forward import RequestWriter
 from balancer.http.head import Request
 from balancer.http.proxy_protocol import ProxyHeader, write
@@ -20,19 +23,25 @@ from balancer.proxy.listener_state import ListenerState
 from balancer.proxy.worker_state import WorkerState
 from balancer.shared.sketch import SketchCells
 
-LINGER_TIMEOUT = 2.0
+LINGER_TIMEOUT: Final = 2.0
 """Seconds of silence after which a client has taken the answer that closes its connection."""
-MAX_LINGER = 30.0
+MAX_LINGER: Final = 30.0
 """Seconds for which such a client may go on sending what is read and dropped."""
+
+
+PeerAddress = tuple[str, int] | tuple[str, int, int, int]
+"""What the kernel says of a peer: address and port; over IPv6, flow label and scope too."""
 
 
 class Connection:
     """The connection of one client, from its acceptance to its close."""
 
     __slots__ = (
+        "_facts",
         "address",
         "address_bytes",
         "cells",
+        "forwarded",
         "idle",
         "listener",
         "metered",
@@ -59,7 +68,7 @@ class Connection:
         worker: WorkerState,
         listener: ListenerState,
         transport: Transport,
-        peer: tuple[str, int],
+        peer: PeerAddress,
         cells: SketchCells | None = None,
     ) -> None:
         self.worker = worker
@@ -98,7 +107,11 @@ class Connection:
         self.address_bytes = address.encode()
         self.trusted = self.listener.trusts(address)
         """Its ``X-Forwarded-*`` and ``X-Request-ID`` fields are believed."""
-        self.writer = RequestWriter(self.address_bytes, self.listener.scheme, self.trusted)
+        mode = self.listener.config.forwarded
+        self.forwarded: Forwarded = "set" if mode == "append" and not self.trusted else mode
+        """What hosts get of its forwarding fields."""
+        self.writer = RequestWriter(self.address_bytes, self.listener.scheme, self.forwarded)
+        self._facts: Facts | None = None
 
     def is_secure(self, request: Request) -> bool:
         """Return whether the browser sent ``request`` over TLS: to us, or to a balancer that we trust."""
@@ -109,6 +122,28 @@ class Connection:
         if self.trusted and request.forwarded_proto is not None:
             return b"https" if request.forwarded_proto.lower() == b"https" else b"http"
         return self.listener.scheme
+
+    def facts(self) -> Facts:
+        """Return what values of header fields may tell about this connection."""
+        if self._facts is None:
+            proxy, ours = self.proxy or ProxyHeader(), self.transport.sock.getsockname()
+            self._facts = Facts(
+                client_address=self.address_bytes,
+                client_port=b"%d" % (self.peer[1] if proxy.source_port is None else proxy.source_port),
+                port=b"%d" % (ours[1] if proxy.destination_port is None else proxy.destination_port),
+                scheme=self.listener.scheme,
+                tls_version=self.tls_version.encode(),
+                sni=visible(self.server_name),
+                believed=self.forwarded != "set",
+            )
+        return self._facts
+
+    def edited(self, head: bytes, edits: Iterable[Fields | None], request: Request, request_id: bytes) -> bytes:
+        """Return a head with its fields changed, one edit after the other."""
+        for fields in edits:
+            if fields is not None:
+                head = fields.apply(head, self.facts(), request, request_id)
+        return head
 
     def proxy_header(self, version: Literal["v1", "v2"]) -> bytes:
         """Return the PROXY header that introduces this client to a backend."""

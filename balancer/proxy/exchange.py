@@ -5,6 +5,8 @@ token → candidates → idle or new backend connection → send → answer (or 
 A request is sent again only as long as nothing of an answer has reached the client, and all of it is still in memory.
 """
 
+from typing import Final
+
 from balancer.config.settings import CHALLENGES, Answer, ChallengeFolder, Redirect
 from balancer.errors import ProxyError, Retry, Source
 from balancer.http.body import Chunked, chunk, last_chunk
@@ -13,7 +15,8 @@ from balancer.http.forward import response_head
 from balancer.http.frames import Frames
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
 from balancer.http.websocket import check_request, check_response, is_websocket
-from balancer.net.engine import Closed, TimedOut, park
+from balancer.net.engine import Closed, TimedOut
+from balancer.net.park import PARK
 from balancer.net.transport import Transport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
@@ -24,11 +27,13 @@ from balancer.proxy.rule_answers import rule_answer
 from balancer.proxy.tunnel import tunnel
 from balancer.proxy.upload import TOO_LONG, Upload
 
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
-REPEATED = (Retry.UNANSWERED, Retry.ELSEWHERE)
+REPEATED: Final = (Retry.UNANSWERED, Retry.ELSEWHERE)
 """Errors after which a request may be sent again."""
-MAX_INTERIM = 32
+UNCHANGED: Final = (None, None)
+"""No fields are changed by the listener, nor by the pool."""
+MAX_INTERIM: Final = 32
 """Maximal number of interim (1xx) responses to one request."""
 
 
@@ -40,7 +45,7 @@ class Exchange(Duplex):
     explain = False
     """The response is to explain why this backend was chosen."""
     own_answer: Redirect | Answer | ChallengeFolder | None = None
-    """What a rule answers in the place of a backend."""
+    """What a rule answers instead of a backend."""
     informed = False
     """An interim response has been sent: a final one of our own may follow, but not those of another backend."""
     blamed = False
@@ -109,7 +114,8 @@ class Exchange(Duplex):
                 return None
         self.find_token(request)
         self.connector = Connector(self)
-        return head
+        edits = connection.listener.request_fields, self.pool.request_fields
+        return head if edits == UNCHANGED else connection.edited(head, edits, request, self.record.request_id)
 
     async def _again(self, head: bytes, caught: ProxyError | TimedOut) -> tuple[Response, bytes]:
         """Send the request again after it has failed, for as long as that is allowed; otherwise as ``_send``."""
@@ -152,7 +158,7 @@ class Exchange(Duplex):
         interim = 0
         while True:
             while (more := self._receive()) is None:
-                await park()
+                await PARK
             if not more:
                 reason = (
                     "the backend closed in the middle of the head" if data else "the backend closed without an answer"
@@ -193,6 +199,7 @@ class Exchange(Duplex):
         draining = self.connection.listener.draining
         keep = request.keep_alive and not draining and (self.upload is None or self.upload.done)
         head, framing = response_head(response, request.minor, keep)
+        head = self._edited(head)
         if self.explain:
             head = self._explained(head)
         if response.body == len(rest):  # all of it has come: most answers are small
@@ -221,6 +228,15 @@ class Exchange(Duplex):
         assert remembering is not None
         token = self.token if self.remembers else None
         remembering.answer(self.pool, self.request, response, token, secure=connection.is_secure(self.request))
+
+    def _edited(self, response: bytes) -> bytes:
+        """Return a response, or only its head, with its fields changed as the listener and the pool say."""
+        edits = self.pool.response_fields, self.connection.listener.response_fields
+        if edits == UNCHANGED:
+            return response
+        end = response.index(b"\r\n\r\n") + 4
+        head = self.connection.edited(response[:end], edits, self.request, self.record.request_id)
+        return head + response[end:]
 
     def _explained(self, head: bytes) -> bytes:
         """Return the head with the decision added to its fields."""
@@ -273,6 +289,7 @@ class Exchange(Duplex):
         if self.worker.remembering is not None:
             self._remember(response)
         head, _ = response_head(response, self.request.minor, True)
+        head = self._edited(head)
         if self.explain:
             head = self._explained(head)
         self.record.status = 101
@@ -304,7 +321,7 @@ class Exchange(Duplex):
                 self._await_backend()
                 await backend.take_turn()
             else:
-                await park()
+                await PARK
         return self.early if upload is None else upload.rest
 
     def _blame(self, error: ProxyError) -> None:
@@ -338,7 +355,7 @@ class Exchange(Duplex):
             keep_alive=keep,
             retry_after=error.retry_after,
         )
-        await connection.respond(answer)
+        await connection.respond(self._edited(answer))
         if not keep:
             return None
         return self.upload.rest if self.upload is not None else self.early
@@ -353,7 +370,7 @@ class Exchange(Duplex):
         answer = rule_answer(action, request, connection.scheme(request), keep_alive=keep)
         self.record.status = action.code if isinstance(action, Redirect) else action.status
         self.answered = True
-        await connection.respond(answer)
+        await connection.respond(self._edited(answer))
         return self.early if keep else None
 
     async def _challenge(self, folder: str) -> Answer:

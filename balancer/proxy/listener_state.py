@@ -3,15 +3,17 @@
 import ssl
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
+from typing import ClassVar, Final
 
 from balancer.config.settings import ListenerSettings
+from balancer.http.fields import fields_of
 from balancer.http.rules import Rules
 from balancer.net.connection_limit import ConnectionLimit
 from balancer.net.contexts import ServerContexts
 from balancer.net.listen import Acceptor
 from balancer.pool.pool import Pool
 
-FIRST_REQUEST_TIMEOUT = 1.0
+FIRST_REQUEST_TIMEOUT: Final = 1.0
 """Seconds for which a drain waits for the first request of a client that has connected but sent nothing yet. It is
 likely to be on its way, and a client whose first request meets a closed connection may not try again."""
 
@@ -30,13 +32,15 @@ class ListenerState:
         "handshake_failures",
         "pool",
         "pools",
+        "request_fields",
+        "response_fields",
         "rules",
         "scheme",
         "silent",
         "tls",
     )
 
-    COUNTERS = ("connections", "handshake_failures", "silent")
+    COUNTERS: ClassVar[tuple[str, ...]] = ("connections", "handshake_failures", "silent")
     """What only grows, to be added up over workers."""
 
     def __init__(
@@ -70,6 +74,8 @@ class ListenerState:
         """Where clients go unless a rule says otherwise."""
         self.connection_limit.limit = config.max_connections
         self.rules = Rules(config.rule) if config.rule else None
+        self.request_fields = fields_of(config.request_fields)
+        self.response_fields = fields_of(config.response_fields)
         self.scheme = b"https" if config.tls else b"http"
         self._networks = tuple(map(ip_network, config.trusted))
         self._contexts = contexts

@@ -26,7 +26,7 @@ def check_target(target: str | Path) -> None:
     """Raise ``Refused`` if lines cannot be written there."""
     if isinstance(target, Path):
         try:
-            os.close(_open(target, os.O_NONBLOCK))  # a pipe that nobody reads must not hold us up
+            os.close(_open(target, os.O_NONBLOCK))  # opening a pipe without a reader would block
         except OSError as error:
             raise Refused(f"log.access: {target}: {disk_reason(error)}; {_advice(target, error)}") from None
 

@@ -1,4 +1,4 @@
-"""Responses that rules give in the place of a backend: redirects and answers of the configuration."""
+"""Responses that rules give instead of a backend: redirects and answers of the configuration."""
 
 from balancer.config.pem import covers
 from balancer.config.settings import Answer, Redirect

@@ -24,7 +24,7 @@ NOW = 1_907_712_000.0
 INLINE = (AcmeConfig, CertificateConfig, HashingConfig, ConditionConfig, RedirectConfig, AnswerConfig)
 """Tables that are written in one line, with the key above them."""
 BLOCK = re.compile(r"((?:^# .*\n)+)^(?:# )?([a-z0-9_]+) = (.+)$", re.MULTILINE)
-TABLE = re.compile(r"^\[+([a-z.]+)\]+", re.MULTILINE)
+TABLE = re.compile(r"^\[+([a-z._]+)\]+", re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["prod.toml", "demo.toml"])

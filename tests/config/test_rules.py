@@ -124,6 +124,24 @@ BROKEN = {
         [('mode = "tcp"', 'mode = "http"')],
         '12: listener "raw" > key: needs mode = "tcp"; in mode "http" the token is the key',
     ),
+    "a field that frames messages": (
+        [("[pool.ring]", "request_fields = { remove = ['Transfer_Encoding'] }\n[pool.ring]")],
+        '15: pool "ide" > request_fields > remove: Transfer_Encoding is written by the daemon itself: it frames, '
+        "routes or explains the message",
+    ),
+    "a fact that is none": (
+        [("[pool.ring]", "[pool.response_fields]\nset = { X-A = '{client_adress}' }\n[pool.ring]")],
+        '16: pool "ide" > response_fields > set > X-A: "{client_adress}" is not a fact; did you mean {client_address}?',
+    ),
+    "a fact of a field without its name": (
+        [("[pool.ring]", "[pool.response_fields]\nadd.Vary = ['A', '{header}']\n[pool.ring]")],
+        '16: pool "ide" > response_fields > add > Vary: "{header}": only header has a name, and it needs one, such as '
+        "{header:User-Agent}",
+    ),
+    "a fact that is a secret": (
+        [("[pool.ring]", "[pool.response_fields]\nset.A = '{header:X_Balancer-Trace}'\n[pool.ring]")],
+        '16: pool "ide" > response_fields > set > A: "{header:X_Balancer-Trace}" may be a secret of the daemon',
+    ),
     "all weights zero": (
         [("weight = 2", "weight = 0"), ("weight = 3", "weight = 0.0")],
         '20: pool "ide" > backend "ide-01" > weight: every backend has weight 0: at least one must be above 0',
@@ -362,6 +380,19 @@ BROKEN |= {
 }
 
 SUSPICIOUS = {
+    "claims of anybody": (
+        [('name = "ide"\nbind', 'name = "ide"\nforwarded = "keep"\nbind')],
+        '5: listener "ide" > forwarded: hosts get whatever X-Forwarded-* any client claims: '
+        "only a balancer in front can make them true",
+    ),
+    "fields of requests that are not read": (
+        [('key = "sni"', 'key = "sni"\nrequest_fields = { set = { X-A = "b" } }')],
+        '13: listener "raw" > request_fields: has no effect: mode "tcp" does not read requests',
+    ),
+    "a field removed that is set": (
+        [("[pool.ring]", 'request_fields = { remove = ["x-a"], set = { X-A = "b" } }\n[pool.ring]')],
+        '15: pool "ide" > request_fields > remove: X-A is in set, which replaces it anyway',
+    ),
     "passive health that is off": (
         [health("passive = { consecutive = 3 }")],
         '18: pool "ide" > health > passive > consecutive: has no effect: passive health checks are off; set mode '

@@ -110,8 +110,8 @@ def _forwarded_requests(data: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], 
                 break
             request = parse_request(data[:end])
             data = data[end:]
-            head = RequestWriter(b"127.0.0.1", b"https", False).write(request, b"id")[0]
-            trusting = RequestWriter(b"127.0.0.1", b"https", True).write(request, b"id")[0]
+            head = RequestWriter(b"127.0.0.1", b"https", "set").write(request, b"id")[0]
+            trusting = RequestWriter(b"127.0.0.1", b"https", "append").write(request, b"id")[0]
             assert parse_request(trusting).body == parse_request(head).body == request.body
             if request.body == CHUNKED:
                 decoder = Chunked(Source.CLIENT)

@@ -16,11 +16,11 @@ def answer(*lines: bytes, status: bytes = b"200 OK", method: bytes = b"GET") -> 
 
 
 def sent(request: head.Request, trusted: bool = False) -> bytes:
-    return forward.RequestWriter(b"192.0.2.7", b"https", trusted).write(request, b"fresh")[0]
+    return forward.RequestWriter(b"192.0.2.7", b"https", "append" if trusted else "set").write(request, b"fresh")[0]
 
 
 def goes_by(request: head.Request, trusted: bool) -> bytes:
-    return forward.RequestWriter(b"192.0.2.7", b"https", trusted).write(request, b"fresh")[1]
+    return forward.RequestWriter(b"192.0.2.7", b"https", "append" if trusted else "set").write(request, b"fresh")[1]
 
 
 CLAIMS = [

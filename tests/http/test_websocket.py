@@ -31,7 +31,7 @@ def test_real_handshake_through_both_heads():
     request = head.parse_request(b"".join(client.data_to_send()))
     assert websocket.is_websocket(request)
     websocket.check_request(request)
-    server.receive_data(forward.RequestWriter(b"192.0.2.7", b"https", False).write(request, b"id")[0])
+    server.receive_data(forward.RequestWriter(b"192.0.2.7", b"https", "set").write(request, b"id")[0])
     server.send_response(server.accept(server.events_received()[0]))
     response = head.parse_response(b"".join(server.data_to_send()), b"GET")
     websocket.check_response(request, response)

@@ -60,6 +60,16 @@ SAID_ALREADY = {
 }
 
 
+@pytest.mark.parametrize("kind", ["frontend", "listen"])
+def test_an_address_behind_the_name_is_a_bind(kind, tmp_path):
+    text = f"{kind} www 127.0.0.1:8080,127.0.0.1:8081 name x\n  mode http\n  default_backend b\n"
+    found = outcome(text + "backend b\n  mode http\n  server b 192.0.2.1:80\n", tmp_path)
+    assert 'bind = ["127.0.0.1:8080", "127.0.0.1:8081"]' in found.text
+    assert (1, kind) in {(each.line, each.what) for each in found.remarks}
+    with pytest.raises(ConfigError, match="is unexpected here"):
+        outcome(text + "backend b 192.0.2.1:80\n  server b 192.0.2.1:80\n", tmp_path)
+
+
 @needs_haproxy
 @pytest.mark.parametrize("name", sorted(file.stem for file in PUBLISHED.glob("*.cfg")))
 def test_the_published_files_are_haproxys(name, published):
@@ -175,7 +185,7 @@ BAD = {
     "endif without if": (BASE + ".endif\n", 9, "no matching .if"),
     "bad condition": (".if maybe\n.endif\n" + BASE, 1, "is not a condition"),
     "obsolete": (BASE.replace("  mode http\n", "  mode http\n  reqadd x\n"), 3, "use http-request add-header"),
-    "address on the section": (BASE.replace("frontend www\n", "frontend www 127.0.0.1:81\n"), 3, "bind line"),
+    "address on the section": (BASE.replace("backend ide\n", "backend ide 127.0.0.1:81\n"), 6, "bind line"),
     "certificate wanted": (BASE.replace(":80\n  def", ":80 ssl\n  def"), 4, "crt FILE"),
     "expectation": (
         BASE + "  option httpchk\n  http-check expect status 2x\n  server b 192.0.2.2:80 check\n",

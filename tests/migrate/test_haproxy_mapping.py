@@ -421,6 +421,21 @@ def test_the_whole_daemon(tmp_path):
     assert told[10] == "timeout server"
 
 
+@pytest.mark.parametrize(
+    ("lines", "ours"),
+    [
+        (("client 1m", "http-request 5s", "http-keep-alive 9s"), {"head": "5s", "idle": "1m", "keep_alive": "9s"}),
+        (("client 1m", "http-request 5s"), {"head": "5s", "idle": "1m", "keep_alive": "5s"}),
+        (("client 1m",), {"idle": "1m"}),
+    ],
+)
+def test_the_timeout_between_requests(tmp_path, lines, ours):
+    given = "".join(f"  timeout {line}\n" for line in lines)
+    config, _ = made(BASE.replace("  mode http\n", f"  mode http\n{given}"), tmp_path)
+    timeouts = config["timeouts"]
+    assert {key: timeouts[key] for key in ("head", "idle", "keep_alive") if key in timeouts} == ours
+
+
 def test_the_page_of_statistics_is_where_the_admin_listener_is(tmp_path):
     config, told = made(f"{BASE}listen stats\n  bind :8404\n  stats enable\n", tmp_path)
     assert config["admin"]["listen"] == "127.0.0.1:8404"
@@ -433,13 +448,14 @@ def test_the_page_of_statistics_is_where_the_admin_listener_is(tmp_path):
 def test_secrets_stay_where_they_are(tmp_path):
     text = (
         BASE.replace(
-            "  default", "  stats auth admin:hunter2\n  http-request set-header Authorization hunter2\n  default"
+            "  default",
+            "  stats auth admin:hunter2\n  http-request set-header Authorization %[src,map(hunter2)]\n  default",
         )
         + "userlist people\n  user me insecure-password hunter2\n"
     )
     found = outcome(text, tmp_path)
     assert "hunter2" not in found.text + "".join(map(str, found.remarks))
-    assert [remark.line for remark in found.remarks] == [3, 5, 6, 8, 11, 12]
+    assert [remark.line for remark in found.remarks] == [5, 6, 8, 11, 12]
 
 
 def test_names_our_file_does_not_allow(tmp_path):

@@ -49,7 +49,8 @@ def told(outcome):
 def test_what_becomes_of_settings(imported):
     text = (
         "worker_processes 3;\nevents { worker_connections 99; }\nhttp {\nclient_max_body_size 2m;\n"
-        "keepalive_timeout 1m30s;\nlarge_client_header_buffers 4 16k;\nproxy_read_timeout 300;\n"
+        "keepalive_timeout 1m30s; client_body_timeout 45s;\nlarge_client_header_buffers 4 16k;\n"
+        "proxy_read_timeout 300;\n"
         "client_header_timeout 20s;\nserver_tokens off;\nupstream ide { hash $arg_token consistent;"
         "server 127.0.0.1:4001 weight=3;"
         "server two.example:4002; }\n"
@@ -60,7 +61,8 @@ def test_what_becomes_of_settings(imported):
     assert config.workers == 3
     assert (config.limits.max_body_bytes, config.limits.max_head_bytes) == (2 << 20, 4 << 14)
     times = config.timeouts
-    assert (times.idle, times.response, times.tunnel_idle, times.head, times.connect) == (90, 3600, 3600, 20, 0.5)
+    assert (times.idle, times.keep_alive, times.response, times.tunnel_idle) == (45, 90, 3600, 3600)
+    assert (times.head, times.connect) == (20, 0.5)
     assert [(each.weight, str(each.address), each.server) for each in config.pool[0].backend] == [
         (3, "127.0.0.1:4001", None),
         (1, "192.0.2.7:4002", "two.example:4002"),
@@ -123,7 +125,7 @@ def test_stream(imported):
 def test_every_line_without_a_counterpart_is_told(imported):
     lines = {
         "gzip on;": "gzip",
-        "add_header X-A b;": "add_header",
+        "add_header X-A b;": "add_header X-A",
         "rewrite ^/a /b last;": "rewrite",
         "access_log /var/log/x.log;": "access_log",
         "error_page 500 /50x.html;": "error_page",
@@ -133,7 +135,7 @@ def test_every_line_without_a_counterpart_is_told(imported):
         "if ($http_x) { return 403; }": "if",
         "location /c { proxy_pass http://$http_x; }": "proxy_pass",
         "location /u { proxy_pass http://ide/other; }": "proxy_pass",
-        "proxy_set_header X-Real-IP $remote_addr;": "proxy_set_header X-Real-IP",
+        "proxy_set_header X-Real-IP $geoip_city;": "proxy_set_header X-Real-IP",
         "server_name ~^x[.]example$ y.*;": "server_name",
         "auth_basic closed;": "auth_basic",
         "limit_req zone=a;": "limit_req",
@@ -146,6 +148,41 @@ def test_every_line_without_a_counterpart_is_told(imported):
     )
     assert {f"{number} {what}" for number, what in enumerate(lines.values(), 5)} <= told(outcome)
     assert f":{5}: gzip: compression" in outcome.text
+
+
+BEHIND = (
+    "events {{}} http {{ set_real_ip_from 10.0.0.0/8; {header} upstream a {{ {method}; server 10.0.0.1:1; }}\n"
+    "server {{ listen 127.0.0.1:8080; location / {{ proxy_pass http://a; }} }} }}\n"
+)
+
+
+def test_users_are_not_placed_by_an_address_that_is_in_a_field(imported):
+    method = "hash $remote_addr consistent"
+    for header in ("", "real_ip_header X-Forwarded-For;"):
+        with pytest.raises(ConfigError, match="comes from a header field"):
+            imported(BEHIND.format(header=header, method=method))
+        outcome, _ = imported(BEHIND.format(header=header, method="ip_hash"))
+        assert any("comes from a header field" in each.message for each in outcome.remarks)
+    _, config = imported(BEHIND.format(header="real_ip_header proxy_protocol;", method=method))
+    assert config.pool[0].token.source == "client_ip"
+
+
+def test_fields_that_no_pool_can_have_are_told(imported):
+    text = GOOD + (
+        "proxy_set_header Host $host;\n"
+        "server { listen 127.0.0.1:8080; location / { proxy_pass http://ide; add_header X-A b; }\n"
+        "location /x { proxy_pass http://ide; add_header X-A c always; }\n"
+        "location /y { add_header X-Y z; return 200; }\n"
+        "}\nserver { listen 127.0.0.1:8081; set_real_ip_from 10.0.0.0/8; real_ip_header X-Forwarded-For;\nlocation / {"
+        "proxy_pass http://127.0.0.1:9; proxy_set_header Host secret; proxy_set_header X-B secret-$uid_got;\n"
+        "proxy_set_header X-Real-IP $remote_addr; } } }\n"
+    )
+    outcome, config = imported(text)
+    assert "secret" not in outcome.text
+    assert config.pool[0].response_fields.add == {"X-A": ("b",)}
+    assert {"5 add_header X-A", "6 location /x", "7 add_header X-Y"} <= told(outcome)
+    assert {"10 proxy_set_header Host", "10 proxy_set_header X-B", "11 proxy_set_header X-Real-IP"} <= told(outcome)
+    assert config.pool[1].request_fields.set == {}
 
 
 BAD = {

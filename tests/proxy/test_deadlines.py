@@ -72,6 +72,19 @@ def test_the_deadline_of_a_pipelined_head_starts_with_its_turn():
     run(work, **HEAD)
 
 
+def test_between_requests_is_another_time_than_before_the_first():
+    async def work(rig):
+        fresh, kept = await rig.client(), await rig.client(GET)
+        await rig.send(rig.hosts["a"].last, OK)
+        await rig.passes(4)
+        assert not kept.end
+        await rig.passes(2)
+        assert (kept.got, kept.end) == (OK, "eof")
+        assert not fresh.end
+
+    run(work, timeouts={"idle": 60.0, "keep_alive": 5.0})
+
+
 def test_a_silent_client_has_the_idle_time():
     async def work(rig):
         client = await rig.client(GET)
@@ -169,6 +182,7 @@ def test_a_client_that_does_not_read():
     run(work, timeouts={"send": 30.0}, limits={"min_rate": 0})
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize(("rate", "fast_enough"), [(0, True), (30, True), (40, False)])
 def test_a_client_that_reads_slowly(rate, fast_enough, monkeypatch):
     """It acknowledges 1,000 bytes within each 30 seconds."""

@@ -78,6 +78,8 @@ class Status:
     """State of the whole daemon."""
 
     version: str
+    build: Literal["compiled", "pure"]
+    """Whether the data plane is compiled to machine code."""
     uptime: float
     """Seconds."""
     started: float

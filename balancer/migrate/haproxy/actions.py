@@ -1,7 +1,7 @@
 """Actions of ``http-request`` and ``tcp-request`` that have no counterpart, each of which is reported.
 
-An empty text means that ``access.py`` converts the action, or that there is nothing to report. Names of actions are
-haproxy's (2.6 to 3.2); an unknown one is an error.
+An empty text means that ``access.py`` or ``fields.py`` converts the action, or that there is nothing to report. Names
+of actions are haproxy's (2.6 to 3.2); an unknown one is an error.
 """
 
 from difflib import get_close_matches
@@ -100,7 +100,6 @@ TCP = {
     "switch-mode": "switches from TCP to HTTP: use a separate listener",
     **{name: text for name, text in HTTP.items() if not name.endswith("-header")},
 }
-_FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id")
 
 
 def tell(line: Line, notes: Notes) -> None:
@@ -123,15 +122,8 @@ def tell(line: Line, notes: Notes) -> None:
         _problem(line, f"{shown(action)} is not an action{hint}", notes)
         return
     message = known[name]
-    if name in ("set-header", "add-header", "del-header"):
-        field = rest[1].lower() if len(rest) > 1 else ""
-        message = _HEADER_SENT if field in _FORWARDED else _HEADERS
     if message:
         _remark(line, " ".join((keyword, *ruleset, name)), message, notes)
-
-
-_HEADERS = "changes request headers: set them in the backends"
-_HEADER_SENT = "always set; a value from the client is replaced unless the client is in listener.trusted"
 
 
 def _remark(line: Line, what: str, message: str, notes: Notes) -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.access import Access, access
+from balancer.migrate.haproxy.acl import Acls
 from balancer.migrate.haproxy.actions import tell
 from balancer.migrate.haproxy.bind import binds
+from balancer.migrate.haproxy.fields import ACTIONS as FIELD_ACTIONS
+from balancer.migrate.haproxy.fields import Changes, field_changes, forwarded_for
 from balancer.migrate.haproxy.known_proxy import HARMLESS, KEYWORDS
 from balancer.migrate.haproxy.listener import Front, Listeners
 from balancer.migrate.haproxy.pool import Target, usable, write_pool
@@ -26,7 +29,7 @@ from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Effect, Notes, Outcome, Surroundings
 from balancer.migrate.toml import TomlTable
 
-_FORWARDFOR = "exceptions and other header names: X-Forwarded-For always has the client; see listener.trusted"
+_ANSWERS = ("http-response", "http-after-response")
 _ACTIONS = ("http-request", "tcp-request")
 
 
@@ -76,7 +79,7 @@ def _write_proxies(
         if proxy.serves:
             key = (proxy.kind, proxy.name)
             routes = rules(proxy, acls[key], passed[key], closed, notes)
-            fronts.append(Front(proxy, binds(proxy, where, defaults, notes), passed[key], routes))
+            fronts.append(Front(proxy, binds(proxy, where, defaults, notes), passed[key], routes, acls[key]))
     for proxy in active:
         tell_acls(proxy, passed[proxy.kind, proxy.name].converted, notes)
     _check_references(fronts, known, notes)
@@ -99,13 +102,32 @@ def _write_proxies(
         )
         rewritten = inner[proxy.name].rewritten.union(*(front.access.rewritten for front in leading))
         led = [front.proxy for front in leading]
-        target = Target(surroundings, where, verify, spread_percent, led, frozenset(rewritten), ports)
+        changes = _changes(proxy, acls[proxy.kind, proxy.name], leading, notes)
+        target = Target(surroundings, where, verify, spread_percent, led, frozenset(rewritten), ports, changes)
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):
         for each in notes.barred:
             notes.problem(each.file, each.line, each.what, each.message)
         notes.problem(str(first), None, "", "no frontend leads to a server: nothing to import")
+
+
+def _changes(proxy: Proxy, acls: Acls, leading: Sequence[Front], notes: Notes) -> Changes:
+    """Return what a backend does to header fields, after the frontends that lead to it."""
+    if proxy.serves:
+        return Changes()  # its listener does it
+    ways = frozenset(bind.tls for front in leading for bind in front.binds if bind.addresses)
+    found = field_changes(proxy, acls, ways, notes)
+    before = [forwarded_for(front.proxy, notes) for front in leading]
+    name = forwarded_for(proxy, notes)
+    wanted = [name is not None or each is not None for each in before]
+    added = name or next((each for each in before if each is not None), None)
+    if added is not None and (found.request.replaces(added.lower()) or not any(before)):
+        found.request.add(added, "{client_address}")
+    elif not all(before) and any(before) and all(wanted) and (line := proxy.last("option forwardfor")) is not None:
+        message = "added for the frontends that have the option themselves: not for the others"
+        notes.remark(line.file, line.number, "option forwardfor", message)
+    return found
 
 
 def _page(fronts: Sequence[Front], pools: Mapping[str, str]) -> int | None:
@@ -162,11 +184,11 @@ def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
                 continue
             if line.words[0] in _ACTIONS:
                 tell(line, notes)
+            elif line.words[0] in _ANSWERS and line.words[1:2] and line.words[1] in FIELD_ACTIONS:
+                continue
             elif KEYWORDS[keyword]:
                 effect = Effect.NONE if keyword in HARMLESS else Effect.TRAFFIC
                 notes.remark(line.file, line.number, keyword, KEYWORDS[keyword], effect)
-            elif keyword == "option forwardfor" and len(line.words) > 2:
-                notes.remark(line.file, line.number, keyword, _FORWARDFOR)
 
 
 def _left_out(notes: Notes) -> str:

@@ -10,7 +10,9 @@ from ipaddress import ip_address
 
 from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.access import Access
+from balancer.migrate.haproxy.acl import Acls
 from balancer.migrate.haproxy.bind import Bind
+from balancer.migrate.haproxy.fields import field_changes, forwarded_for
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.route import BackendRule, described
 from balancer.migrate.haproxy.scalars import number
@@ -34,6 +36,7 @@ class Front:
     binds: Sequence[Bind]
     access: Access
     routes: Sequence[BackendRule]
+    acls: Acls
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Listeners:
             if self._barred(front, group, steps):
                 continue
             self._bound_once(group)
-            self._write(front.proxy, group, steps)
+            self._write(front, group, steps)
 
     def _steps(self, front: Front, tls: bool) -> Iterator[_Choice]:
         """Yield everything that decides about a request of this frontend, in order."""
@@ -109,8 +112,8 @@ class Listeners:
                     message = f"{address} is bound already in line {other.line}"
                     self._notes.problem(bind.line.file, bind.line.number, "bind", message)
 
-    def _write(self, proxy: Proxy, group: Sequence[Bind], steps: list[_Choice]) -> None:
-        head, first = proxy.head, group[0]
+    def _write(self, front: Front, group: Sequence[Bind], steps: list[_Choice]) -> None:
+        proxy, head, first = front.proxy, front.proxy.head, group[0]
         pools = [str(value) for step in steps for key, value in (step.action,) if key == "pool"]
         useful = bool(pools) or any(step.action[0] == "redirect" for step in steps)
         fallback = pools[-1] if pools else next(iter(self._pools.values()), "")
@@ -135,11 +138,12 @@ class Listeners:
         _proxy_header(listener, proxy, first, self._notes)
         _limit(listener, proxy, group, self._notes)
         if proxy.mode == "http":
-            message = (
-                "X-Forwarded-For, -Proto and -Host of clients passed as they were, or as rules set them; here they "
-                "are kept from networks in listener.trusted only, and replaced otherwise: list the proxies in front"
-            )
-            self._notes.remark(head.file, head.number, "X-Forwarded-*", message, Effect.CHANGED)
+            listener.set("forwarded", "keep", "as haproxy, which passes X-Forwarded-* of all clients on")
+            changes = field_changes(proxy, front.acls, frozenset((first.tls,)), self._notes)
+            if name := forwarded_for(proxy, self._notes):
+                changes.request.add(name, "{client_address}")
+            changes.request.write(listener, "request_fields")
+            changes.response.write(listener, "response_fields")
         if first.tls:
             tls = listener.table("tls")
             tls.set("min_version", first.min_version)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.balance import write_balance
 from balancer.migrate.haproxy.bind import Bases
+from balancer.migrate.haproxy.fields import Changes
 from balancer.migrate.haproxy.health import write_difference, write_health
 from balancer.migrate.haproxy.limits import limit, write_limits
 from balancer.migrate.haproxy.proxy import Proxy
@@ -39,6 +40,8 @@ class Target:
     """What rules change of requests before they are hashed, by key of a condition."""
     ports: frozenset[int]
     """Ports of the frontends that use the backend, which are those of servers without a port."""
+    changes: Changes
+    """What the backend does to header fields."""
 
 
 def write_pool(
@@ -54,6 +57,8 @@ def write_pool(
         by_id = any(line.words[1:2] == ("consistent",) for line in proxy.all("hash-type")[-1:])
         pool.comment += _BY_ID if by_id else _BY_ORDER
     _proxy_header(pool, servers, notes)
+    target.changes.request.write(pool, "request_fields")
+    target.changes.response.write(pool, "response_fields")
     _tls(pool, servers, target, notes)
     _backups(proxy, servers, notes)
     common_limit = write_limits(pool, proxy, servers, hashed, notes)

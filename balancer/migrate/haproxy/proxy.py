@@ -4,6 +4,7 @@ A section without ``from`` inherits from the nearest ``defaults`` above it, name
 section starts empty unless it has a ``from`` itself (haproxy 2.6, sections 4 and 4.1).
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from balancer.migrate.haproxy.words import Line
 from balancer.migrate.outcome import Effect, Notes
 
 _NOT_INHERITED = ("bind", "server", "server-template", "use_backend")
+_WHOLE_FIELD = re.compile(r"\^([A-Za-z0-9-]+):(?:\s?\.\*)?")
 _FIRST_WORDS = {keyword.split()[0] for keyword in KEYWORDS}
 
 
@@ -135,12 +137,28 @@ def _known(section: HaproxySection, notes: Notes) -> Iterator[Line]:
 
 def _renamed(line: Line, notes: Notes) -> Line:
     """Return a line in the spelling that haproxy has now."""
+    if (words := _of_fields(line.words)) is not None:
+        message = f"old spelling of {' '.join(words[:2])}: converted"
+        notes.remark(line.file, line.number, line.words[0], message, Effect.CHANGED)
+        return replace(line, words=words)
     for length in (2, 1):
         old = " ".join(line.words[:length])
         if old in RENAMED and len(line.words) >= length:
             notes.remark(line.file, line.number, old, f"old spelling of {RENAMED[old]}: converted", Effect.CHANGED)
             return replace(line, words=(*RENAMED[old].split(), *line.words[length:]))
     return line
+
+
+def _of_fields(words: Sequence[str]) -> tuple[str, ...] | None:
+    """Return ``reqadd`` and its like, of old versions, in today's spelling; None for all else."""
+    if len(words) < 2 or words[0] not in OBSOLETE:
+        return None
+    name, colon, value = words[1].partition(":")
+    if words[0] in ("reqadd", "rspadd") and colon:
+        return (*OBSOLETE[words[0]].split(), name.strip(), value.strip().replace("%", "%%"), *words[2:])
+    if words[0] in ("reqdel", "reqidel", "rspdel", "rspidel") and (whole := _WHOLE_FIELD.fullmatch(words[1])):
+        return (*OBSOLETE[words[0]].split(), whole[1], *words[2:])
+    return None
 
 
 def _unique(proxy: Proxy, others: Sequence[Proxy], notes: Notes) -> None:

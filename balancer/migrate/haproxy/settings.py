@@ -17,12 +17,13 @@ from balancer.migrate.outcome import Effect, Notes
 from balancer.migrate.toml import TomlTable, duration
 
 _TIMEOUTS = (
-    ("handshake", ("client-hs",), "both"),
-    ("head", ("http-request",), "http"),
-    ("connect", ("connect",), "both"),
-    ("response", ("server",), "http"),
-    ("idle", ("client",), "http"),
-    ("tunnel_idle", ("tunnel", "client", "server"), "both"),
+    ("handshake", (("client-hs",),), "both"),
+    ("head", (("http-request",),), "http"),
+    ("connect", (("connect",),), "both"),
+    ("response", (("server",),), "http"),
+    ("idle", (("client",),), "http"),
+    ("keep_alive", (("http-keep-alive",), ("http-request",), ("client",)), "http"),
+    ("tunnel_idle", (("tunnel",), ("client", "server")), "both"),
 )
 """Our timeout, haproxy's in order of precedence, and the modes in which they apply."""
 _SYSLOG = "sends lines to syslog: the access log is JSON, on standard output or in the file in log.access"
@@ -163,7 +164,8 @@ def _timeouts(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], notes
             continue
         longest = max(chosen.values())
         name = next(line.words[1] for line, value in chosen.items() if value == longest)
-        table.set(ours, duration(longest), f"timeout {name}")
+        if ours != "keep_alive" or table.keys.get("idle", ("",))[0] != duration(longest):
+            table.set(ours, duration(longest), f"timeout {name}")
         for line, value in chosen.items():
             if value == longest:
                 decided.add(line)
@@ -178,11 +180,13 @@ def _timeouts(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], notes
             table.set(key, duration(given_time), keyword)
 
 
-def _timeouts_of(proxy: Proxy, names: Sequence[str], notes: Notes) -> dict[Line, int]:
-    """Return the lines that count in this proxy: that of the first name, else those of the other names."""
-    lines = [line for name in names if (line := proxy.last(f"timeout {name}")) and len(line.words) > 2]
-    decisive = [line for line in lines if line.words[1] == names[0]] or lines
-    return {line: value for line in decisive if (value := _duration(line, notes)) is not None}
+def _timeouts_of(proxy: Proxy, names: Sequence[Sequence[str]], notes: Notes) -> dict[Line, int]:
+    """Return the lines that count in this proxy: those of the first group of names of which there are any."""
+    for group in names:
+        lines = [line for name in group if (line := proxy.last(f"timeout {name}")) and len(line.words) > 2]
+        if lines:
+            return {line: value for line in lines if (value := _duration(line, notes)) is not None}
+    return {}
 
 
 def _duration(line: Line, notes: Notes, at: int = 2) -> int | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.condition import KEYWORDS, Blocks
 from balancer.migrate.haproxy.words import BadLine, Line, split
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 
 PROXIES = ("frontend", "backend", "listen")
 SECTIONS = {
@@ -152,7 +152,10 @@ class _HaproxyReader:
                 section.base, arguments = arguments[1], arguments[2:]
             if kind != "defaults" and not section.name:
                 self._notes.problem(line.file, line.number, kind, "a name is missing")
-            if arguments:
+            if arguments and kind in ("frontend", "listen") and ":" in arguments[0]:
+                self._notes.remark(line.file, line.number, kind, "old spelling of bind: converted", Effect.CHANGED)
+                section.lines.append(Line(line.file, line.number, ("bind", *arguments)))
+            elif arguments:
                 message = f"{shown(arguments[0])} is unexpected here (addresses belong on a bind line)"
                 self._notes.problem(line.file, line.number, kind, message)
         self.sections.append(section)

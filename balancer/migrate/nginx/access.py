@@ -10,6 +10,7 @@ from ipaddress import ip_network
 
 from balancer.config.scalars import shown
 from balancer.migrate.match import Condition, Match, NoCounterpart, conjunction, merged, negation
+from balancer.migrate.nginx.chain import inherited, takes_address_from_field
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.outcome import Effect, Notes
 from balancer.migrate.steps import Step
@@ -88,7 +89,7 @@ def location_guard(chain: Sequence[Directive], notes: Notes) -> Guard:
 
 
 def _certificates(chain: Sequence[Directive], found: Guard, notes: Notes) -> None:
-    verify = _innermost(chain, ("ssl_verify_client",))
+    verify = inherited(chain, "ssl_verify_client")
     if verify and verify[-1].args == ("on",):
         found.refuse(verify[-1], "ssl_verify_client", "client certificates are not supported")
     elif verify and verify[-1].args != ("off",):
@@ -164,13 +165,13 @@ def _condition(args: Sequence[str]) -> list[Match]:
 
 def _passwords(chain: Sequence[Directive], found: Guard) -> None:
     for name in _PASSWORDS:
-        given = _innermost(chain, (name,))
+        given = inherited(chain, name)
         if given and given[-1].args[:1] != ("off",):
             found.refuse(given[-1], name, "clients are not authenticated here")
 
 
 def _addresses(chain: Sequence[Directive], methods: Sequence[Match], found: Guard) -> None:
-    given = _innermost(chain, ("allow", "deny"))
+    given = inherited(chain, "allow", "deny")
     passed: list[Match] = []
     for each in given:
         try:
@@ -193,8 +194,7 @@ def _clients(each: Directive, chain: Sequence[Directive]) -> list[Match]:
         return [Match()]
     if text == "unix:":
         return []
-    header = _innermost(chain, ("real_ip_header",))
-    if _innermost(chain, ("set_real_ip_from",)) and header[-1:] and header[-1].args != ("proxy_protocol",):
+    if takes_address_from_field(chain):
         raise NoCounterpart("the address is taken from a header, and here from the connection or its PROXY header")
     return [Match(Condition(client=(_network(text),)))]
 
@@ -204,11 +204,3 @@ def _network(text: str) -> str:
         return str(ip_network(text, strict=False))
     except ValueError:
         raise NoCounterpart(f"{shown(text)} is not a network") from None
-
-
-def _innermost(chain: Sequence[Directive], names: Sequence[str]) -> list[Directive]:
-    """Return the directives with these names, in order, of the innermost block that has any."""
-    for block in reversed(chain):
-        if found := [each for each in block.block or () if each.name in names]:
-            return found
-    return []

@@ -15,9 +15,11 @@ from balancer.config.scalars import shown
 from balancer.migrate.match import Condition, Match
 from balancer.migrate.names import own_name
 from balancer.migrate.nginx.access import Guard, closes, location_guard, server_guard
+from balancer.migrate.nginx.chain import inherited
+from balancer.migrate.nginx.fields import field_changes
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
-from balancer.migrate.nginx.target import Goals, host_patterns, inherited
+from balancer.migrate.nginx.target import Goals, host_patterns
 from balancer.migrate.nginx.tls import write_tls
 from balancer.migrate.outcome import Notes
 from balancer.migrate.steps import Step, write_steps
@@ -25,9 +27,6 @@ from balancer.migrate.toml import TomlTable
 
 _PREFIX = re.compile(r"\^(/[A-Za-z0-9_/-]*)(\$)?")
 _PRIVATE = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"]
-_HEADERS = ("host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "upgrade", "connection")
-"""Headers that the daemon sends by itself."""
-_HOSTS = ("$host", "$http_host", "${host}", "$host:$server_port", "$host:$proxy_port")
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,7 @@ def write_listener(top: TomlTable, http: Sequence[Directive], door: Door, goals:
     else:
         listener.set("pool", fallback, "no request goes here: the rules decide about all of them")
     _trust(listener, [*http, default], door, notes)
+    listener.set("forwarded", "keep", "as nginx, which passes X-Forwarded-* of all clients on")
     if door.tls:
         write_tls(listener.table("tls"), http, door, goals)
     write_steps(listener, steps)
@@ -170,8 +170,9 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
             if guard.steps or guard.barred:
                 yield _Place("", location, condition, guard)
             continue
-        _tell_headers(inner, proxy_pass, goals.notes)
+        changes = field_changes(inner, proxy_pass, goals.notes)
         for host, goal in goals.named(proxy_pass, inner, stream=False):
+            goal.change(changes, location, goals.notes)
             narrowed = Condition(host=(host,)).both(condition) if host else condition
             if narrowed is not None:
                 yield _Place(goal.name, location, narrowed, guard)
@@ -251,20 +252,6 @@ def _trust(listener: TomlTable, chain: Sequence[Directive], door: Door, notes: N
             networks = _PRIVATE
         listener.set("proxy_protocol", "accept")
     listener.set("trusted", networks or None, "" if networks == _PRIVATE else "set_real_ip_from")
-
-
-def _tell_headers(chain: Sequence[Directive], proxy_pass: Directive, notes: Notes) -> None:
-    given = inherited(chain, "proxy_set_header")
-    if not any(each.args and each.args[0].lower() == "host" for each in given):
-        message = "nginx sent the name in proxy_pass as Host; here backends get the client's Host"
-        notes.remark(proxy_pass.file, proxy_pass.line, "proxy_pass", message)
-    for each in given:
-        name, value = (*each.args, "", "")[:2]
-        if name.lower() == "host" and value not in _HOSTS:
-            notes.remark(each.file, each.line, "proxy_set_header Host", "backends get the client's Host here")
-        elif name.lower() not in _HEADERS:
-            message = "not set: the daemon adds only X-Forwarded-For, -Proto, -Host and X-Request-ID"
-            notes.remark(each.file, each.line, f"proxy_set_header {name}", message)
 
 
 def _names(server: Directive) -> str:

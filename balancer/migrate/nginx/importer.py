@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from balancer.migrate.nginx import http, stream
+from balancer.migrate.nginx.fields import tell_unused
 from balancer.migrate.nginx.known import DATA, effect, meaning
 from balancer.migrate.nginx.listen import doors
 from balancer.migrate.nginx.scalars import milliseconds, number, size
@@ -21,7 +22,8 @@ _TIMEOUTS = (
     ("head", ("client_header_timeout",)),
     ("connect", ("proxy_connect_timeout",)),
     ("response", ("proxy_read_timeout",)),
-    ("idle", ("keepalive_timeout",)),
+    ("idle", ("client_body_timeout",)),
+    ("keep_alive", ("keepalive_timeout",)),
     ("tunnel_idle", ("proxy_read_timeout", "proxy_timeout")),
 )
 """Our timeouts, and the directives with the same meaning."""
@@ -37,6 +39,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
         notes.check()
     root = read(paths[0], notes)
     _tell(root, notes)
+    tell_unused(root, notes)
     notes.check()
 
     goals = Goals(paths[0].absolute().parent, notes, surroundings.allow_open)
@@ -134,7 +137,10 @@ def _settings(top: TomlTable, root: Directive, notes: Notes) -> None:
         longest = min(longest, _LONGEST)
         table.set(ours, duration(longest), next(each.name for value, each in times if value and value >= longest))
         for value, each in times:
-            if value is not None and value < longest:
+            if value == 0 and ours == "keep_alive":
+                message = "closed connections after each answer: here they are kept"
+                notes.remark(each.file, each.line, each.name, message, Effect.CHANGED)
+            elif value is not None and value < longest:
                 message = f"the longest value of all blocks is used: {duration(longest)} (timeouts.{ours})"
                 notes.remark(each.file, each.line, each.name, message, Effect.CHANGED)
 

@@ -108,6 +108,7 @@ _tell(
 _tell(_LOG, "access_log error_log log_format rewrite_log")
 _tell(_CLIENT_CERTIFICATES, "ssl_client_certificate ssl_verify_depth ssl_crl ssl_trusted_certificate")
 _tell("", "allow deny satisfy limit_except internal ssl_verify_client auth_basic auth_request auth_jwt")
+_tell("", "add_header proxy_hide_header client_body_timeout")
 _tell("HTTP/2 is not supported: clients use HTTP/1.1", "http2")
 _tell("HTTP/3 is not supported: clients use HTTP/1.1", "http3")
 _tell(_ACCESS, "valid_referers")
@@ -122,11 +123,11 @@ _tell(_RULES, "rewrite set break")
 _tell("keys with a passphrase are not supported: remove the passphrase", "ssl_password_file proxy_ssl_password_file")
 _tell(
     "changes requests or answers: they are passed on unchanged",
-    "proxy_hide_header proxy_pass_header proxy_ignore_headers proxy_method proxy_set_body proxy_pass_request_body "
+    "proxy_pass_header proxy_ignore_headers proxy_method proxy_set_body proxy_pass_request_body "
     "proxy_pass_request_headers proxy_redirect proxy_force_ranges proxy_intercept_errors proxy_no_cache",
 )
 _tell("whether a backend notices that its client left: it always does", "proxy_ignore_client_abort")
-_tell("how long a client may be silent: see timeouts.idle", "client_body_timeout send_timeout")
+_tell("for a client to take an answer: see timeouts.send, for it to acknowledge more", "send_timeout")
 _tell("mail is not supported", "mail")
 _tell("half-closed connections are always kept until both sides have ended", "proxy_half_close")
 _tell("requests per connection: there is no limit", "proxy_requests proxy_responses")

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from balancer.migrate.match import Condition, Match
 from balancer.migrate.names import own_name
 from balancer.migrate.nginx.access import connection_guard
+from balancer.migrate.nginx.chain import inherited
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
-from balancer.migrate.nginx.target import Goals, inherited
+from balancer.migrate.nginx.target import Goals
 from balancer.migrate.nginx.tls import write_tls
 from balancer.migrate.steps import Step, write_steps
 from balancer.migrate.toml import TomlTable

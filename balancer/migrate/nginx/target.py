@@ -7,6 +7,8 @@ from pathlib import Path
 
 from balancer.config.scalars import shown
 from balancer.migrate.names import own_name
+from balancer.migrate.nginx.chain import Chain, inherited, takes_address_from_field
+from balancer.migrate.nginx.fields import Changes
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.upstream import Upstream, single, write_pool
 from balancer.migrate.outcome import Notes, Surroundings
@@ -15,9 +17,6 @@ from balancer.migrate.toml import TomlTable
 _URL = re.compile(r"(https?)://(unix:[^:]+|[^/]+?)(?::(?=/)|(?=/)|$)(/.*)?", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
 _HOSTS = ("host", "http_host", "ssl_preread_server_name", "ssl_server_name")
-
-Chain = Sequence[Directive]
-"""The blocks around a directive, outermost first."""
 
 
 @dataclass
@@ -31,6 +30,16 @@ class Goal:
     """Blocks around the first proxy_pass to this target: their settings apply to the pool."""
     by_name: bool = False
     """Whether its key is the server name of a TLS handshake."""
+    changes: Changes | None = None
+    """What the first location that leads to it does to header fields."""
+
+    def change(self, changes: Changes, location: Directive, notes: Notes) -> None:
+        """Use what a location does to header fields, for a pool can have one set of them only."""
+        if self.changes is None:
+            self.changes = changes
+        elif self.changes != changes:
+            message = f"changes other header fields than the first location that leads to {self.name}: those count"
+            notes.remark(location.file, location.line, f"location {' '.join(location.args)}", message)
 
 
 @dataclass
@@ -116,11 +125,28 @@ class Goals:
         """Append all pools."""
         for goal in self.found.values():
             maps = {name: found for (stream, name), found in self.maps.items() if stream == goal.upstream.stream}
+            self._tell_address(goal)
             pool = write_pool(top, goal.name, goal.upstream, maps, surroundings, self.notes)
             if goal.upstream.stream and _on(inherited(goal.chain, "proxy_protocol")):
                 pool.set("send_proxy", "v1", "proxy_protocol on")
             if goal.tls:
                 self._tls(pool.table("tls"), goal)
+            if goal.changes is not None:
+                goal.changes.request.write(pool, "request_fields")
+                goal.changes.response.write(pool, "response_fields")
+
+    def _tell_address(self, goal: Goal) -> None:
+        """Refuse to place users by an address that nginx took from a field, and that nobody has here."""
+        method = goal.upstream.method
+        if method is None or not takes_address_from_field(goal.chain):
+            return
+        message = "$remote_addr comes from a header field (real_ip_header), and here from the connection: "
+        if method.name == "hash" and method.args[:1] in (("$remote_addr",), ("${remote_addr}",)):
+            message += "users would be placed elsewhere; let the balancer in front send PROXY headers"
+            self.notes.problem(method.file, method.line, "hash", message)
+        elif method.name == "ip_hash":
+            message += "users behind one balancer are on one host; let it send PROXY headers"
+            self.notes.remark(method.file, method.line, "ip_hash", message)
 
     def _tls(self, tls: TomlTable, goal: Goal) -> None:
         tls.set("enabled", True, "https" if not goal.upstream.stream else "proxy_ssl on")
@@ -154,11 +180,6 @@ def host_patterns(name: str, where: Directive, what: str, notes: Notes, *, wildc
         yield f"*{name}".lower()
     elif re.fullmatch(r"(?:\*\.)?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.?", name):
         yield name.lower().rstrip(".")
-
-
-def inherited(chain: Chain, name: str) -> list[Directive]:
-    """Return the directives of this name in the innermost block that has any."""
-    return next((found for block in reversed(chain) if (found := block.all(name))), [])
 
 
 def _on(directives: Sequence[Directive]) -> bool:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from balancer.migrate.nginx.chain import inherited
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
-from balancer.migrate.nginx.target import Goals, inherited
+from balancer.migrate.nginx.target import Goals
 from balancer.migrate.toml import TomlTable
 
 
