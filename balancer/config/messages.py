@@ -42,6 +42,9 @@ _FORMS = {
     "query": "the name of a parameter: 1 to 64 letters, digits, dots, dashes, underscores and tildes",
     "method": 'a method, such as "POST"',
     "header": 'the name of a header field, such as "X-User"',
+    "set": "at most 4096 printable ASCII characters",
+    "add": "at most 4096 printable ASCII characters",
+    "remove": 'the name of a header field, such as "X-User"',
     "cookie": 'the name of a cookie, such as "session"',
     "prefix": "up to 64 printable ASCII characters",
     "remember": 'the name of a cookie, such as "ide_user", or "off"',
@@ -52,6 +55,8 @@ _FORMS = {
     "host": "a host name or an IP address, with or without a port",
     "path": 'a path that starts with "/" and has no spaces',
 }
+_BY_FIELD = ("set", "add")
+"""Tables from names of header fields to their values."""
 _SECRET = {"seed"}
 _OF_A_KEY = "[key]"
 """What pydantic appends to the place of an error that is about a key of a table, not about its value."""
@@ -82,7 +87,7 @@ def _message(error: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"expected {_quoted(context['expected'])}, not {given}"
     if kind == "string_pattern_mismatch":
-        return f"expected {_FORMS[names[-3] if names[-1] == _OF_A_KEY else names[-1]]}, not {given}"
+        return f"expected {_form(names)}, not {given}"
     if kind in _BOUNDS:
         phrase, name = _BOUNDS[kind]
         return f"expected {phrase} {int(context[name])}, not {given}"
@@ -92,6 +97,13 @@ def _message(error: ErrorDetails) -> str:
         return f"expected a table, not {given}"
     expected = f"expected {_EXPECTED.get(kind, 'another value')}"
     return expected if names[-1] in _SECRET else f"{expected}, not {given}"
+
+
+def _form(names: tuple[str, ...]) -> str:
+    """Return what is expected of a string; the keys of tables without a model are names of header fields."""
+    if names[-1] == _OF_A_KEY:
+        return _FORMS["header"]
+    return _FORMS[names[-2] if names[-2] in _BY_FIELD else names[-1]]
 
 
 def _quoted(choices: str) -> str:

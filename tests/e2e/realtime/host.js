@@ -82,7 +82,7 @@ function hub(request, response, session) {
 }
 
 // Without pings, a host behind a proxy would not learn that the client of an event stream has gone.
-setInterval(() => sessions.forEach((session) => session.deliver && session.send({ type: 6 })), 500);
+setInterval(() => sessions.forEach((session) => session.agreed && session.deliver && session.send({ type: 6 })), 500);
 
 const server = http.createServer((request, response) => {
   const url = new URL(request.url, "http://host");
