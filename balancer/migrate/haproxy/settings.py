@@ -30,6 +30,7 @@ _SYSLOG = "sends lines to syslog: the access log is JSON, on standard output or 
 
 
 _NOTICED = ("lua", "h1-", "http-", "ssl-", "51degrees", "deviceatlas", "wurfl", "module")
+_NOTICED += ("maxconnrate", "maxsessrate", "maxsslrate", "maxsslconn")
 """How the keywords of ``global`` begin that requests notice."""
 
 
