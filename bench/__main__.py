@@ -38,6 +38,9 @@ def main() -> int:
     began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stop what was started
     _raise_limit()
+    if args.instructions and shutil.which("valgrind") is None:
+        print("error: --instructions needs valgrind (apt install valgrind)", file=sys.stderr)
+        return 1
     if args.quick:
         args.rounds, args.seconds = 3, 1.0
     scenarios = args.scenario or (QUICK if args.quick else SCENARIOS)
@@ -47,12 +50,22 @@ def main() -> int:
     outcome: list[tuple[Scenario, Results]] = []
     try:
         versions = {peer.name: peer.version() for peer in known}
-        peers = [peer for peer in known if versions[peer.name]]
+        peers = [
+            peer for peer in known if versions[peer.name] and (not args.only or peer.name in {SUBJECT, *args.only})
+        ]
         print("; ".join(f"{name} {found or 'is not installed, left out'}" for name, found in versions.items()) + "\n")
         for scenario in scenarios:
             with tempfile.TemporaryDirectory(prefix="bench-") as name:
                 folder = Path(name)
-                results = run(scenario, peers, make_certificate(folder), folder, args.rounds, args.seconds)
+                results = run(
+                    scenario,
+                    peers,
+                    make_certificate(folder),
+                    folder,
+                    args.rounds,
+                    args.seconds,
+                    count=args.instructions,
+                )
             print(report.text(scenario, results), flush=True)
             outcome.append((scenario, results))
     except BenchError as error:
@@ -107,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
         type=_peer,
         metavar="NAME=PATH",
         help="program to use for a proxy instead of the one found (for the balancer, a Python that has it installed)",
+    )
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="leave out all other proxies")
+    parser.add_argument(
+        "--instructions", action="store_true", help="count user instructions by callgrind instead of measuring time"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")

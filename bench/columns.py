@@ -17,6 +17,7 @@ class Column:
 
 COLUMNS = {
     "operations_per_second": Column("ops/s"),
+    "instructions": Column("instructions/op", steady=True),
     "cpu_microseconds": Column("CPU us/op", steady=True),
     "marginal_microseconds": Column("beyond rest us/op", steady=True),
     "capacity_per_second": Column("capacity/s"),

@@ -26,7 +26,9 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def server(name: str, command: Sequence[str], folder: Path, ports: Sequence[int]) -> Iterator[int]:
+def server(
+    name: str, command: Sequence[str], folder: Path, ports: Sequence[int], timeout: float = START_TIMEOUT
+) -> Iterator[int]:
     """Run ``command`` until the block ends; yield its process id once it listens on all of ``ports``.
 
     Its output goes to ``NAME.log`` in ``folder``. Raises ``BenchError``, with the end of that log, if it does not
@@ -36,7 +38,7 @@ def server(name: str, command: Sequence[str], folder: Path, ports: Sequence[int]
     with log.open("wb") as output:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + timeout
         for port in ports:
             while not _listens(port):
                 if child.poll() is not None or time.monotonic() > deadline:

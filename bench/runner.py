@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from balancer.demo.certificate import CertificateFiles
+from bench import instructions
 from bench.backends import backends
 from bench.conditions import crowd, repeated
 from bench.load import LoadSpec
-from bench.measure import Proxy, Sample
+from bench.measure import Measure, Proxy, Sample
 from bench.peers.peer import Peer, Setup, Site
 from bench.proc import memory
-from bench.process import BenchError, free_ports, server
+from bench.process import START_TIMEOUT, BenchError, free_ports, server
 from bench.scenarios import Scenario, State
 
 _SMALL = {"get", "many", "steady", "browser", "cookie", "tls-full", "tls-resumed", "open-close"}
@@ -29,16 +30,28 @@ Results = dict[str, list[Round]]
 
 
 def run(
-    scenario: Scenario, peers: Sequence[Peer], files: CertificateFiles, folder: Path, rounds: int, seconds: float
+    scenario: Scenario,
+    peers: Sequence[Peer],
+    files: CertificateFiles,
+    folder: Path,
+    rounds: int,
+    seconds: float,
+    *,
+    count: bool = False,
 ) -> Results:
-    """Measure a scenario. Raises ``BenchError``, which names proxy and round, if a run had errors."""
+    """Measure a scenario, or only ``count`` its instructions.
+
+    Raises ``BenchError``, which names proxy and round, if a run had errors.
+    """
     peers = [peer for peer in peers if scenario.suits(peer)]
     setups = list(dict.fromkeys(state.setup for state in scenario.states))
     with ExitStack() as stack:
         most = max(setup.backends for setup in setups)
         ports = stack.enter_context(backends(folder, most, small=scenario.kind in _SMALL))
         proxies = {
-            (peer.name, setup): _start(stack, scenario, peer, setup, ports, files, folder / f"{peer.name}-{number}")
+            (peer.name, setup): _start(
+                stack, scenario, peer, setup, ports, files, folder / f"{peer.name}-{number}", count
+            )
             for number, setup in enumerate(setups)
             for peer in peers
         }
@@ -49,7 +62,8 @@ def run(
             for peer in (*peers[first:], *peers[:first]):
                 for state in scenario.states[:: -1 if number % 2 else 1]:
                     try:
-                        sample = _measured(scenario, state, proxies[peer.name, state.setup], folder, seconds)
+                        measure = instructions.instructions if count else scenario.measure
+                        sample = _measured(measure, state, proxies[peer.name, state.setup], folder, seconds)
                     except BenchError as error:
                         raise BenchError(f"{scenario.name}, {peer.name}, round {number + 1}: {error}") from None
                     turns[state.name][peer.name] = sample
@@ -66,22 +80,26 @@ def _start(
     ports: list[int],
     files: CertificateFiles,
     place: Path,
+    count: bool,
 ) -> Proxy:
     plain, tls, admin = free_ports(3)
     place.mkdir()
     site = Site(place, plain, tls, admin, ports[: setup.backends], files.cert, files.key, setup)
-    pid = stack.enter_context(server(peer.name, peer.start(site), place, [plain, tls]))
+    command, timeout = peer.start(site), START_TIMEOUT
+    if count:
+        command, timeout = instructions.under_callgrind(command, place), instructions.START_TIMEOUT
+    pid = stack.enter_context(server(peer.name, command, place, [plain, tls], timeout))
     port, certificate = (tls, files.cert) if scenario.tls else (plain, None)
     spec = LoadSpec(scenario.kind, port, certificate, scenario.connections)
     return Proxy(peer, site, pid, memory(pid), spec)
 
 
-def _measured(scenario: Scenario, state: State, proxy: Proxy, folder: Path, seconds: float) -> Sample:
+def _measured(measure: Measure, state: State, proxy: Proxy, folder: Path, seconds: float) -> Sample:
     with ExitStack() as stack:
         beside: list[Sample] = []
         if state.crowd:
             beside.append(stack.enter_context(crowd(proxy, state.crowd, folder)))
         if state.event:
             beside.append(stack.enter_context(repeated(proxy, state.event)))
-        sample = scenario.measure(proxy, folder, seconds)
+        sample = measure(proxy, folder, seconds)
     return {name: number for numbers in (sample, *beside) for name, number in numbers.items()}

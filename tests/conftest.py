@@ -9,6 +9,8 @@ import pytest
 import trio.testing
 from hypothesis import HealthCheck, settings
 
+from balancer.shared.compiled import build
+
 settings.register_profile(
     "suite", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
 )
@@ -28,6 +30,8 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
+        if build() == "compiled" and item.get_closest_marker("pure"):
+            item.add_marker(pytest.mark.skip("the data plane is compiled"))
         for mark, seconds in TIMEOUTS.items():
             if item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.timeout(seconds))

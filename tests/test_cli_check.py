@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from balancer.shared.compiled import build
+
 CONF = Path(__file__).parents[1] / "conf"
 TEN_MISTAKES = """\
 worker = 4
@@ -119,7 +121,7 @@ def test_usage():
 
 def test_version():
     done = balancer("--version")
-    assert (done.returncode, done.stdout) == (0, f"balancer {version('balancer')}\n")
+    assert (done.returncode, done.stdout) == (0, f"balancer {version('balancer')} ({build()})\n")
 
 
 def test_what_moves_users_of_earlier_versions_is_said(tmp_path):

@@ -33,6 +33,12 @@ class Verb:
 VERBS = {
     "test": Verb("run the default tests (under five minutes on two cores)", ("-m pytest ...",)),
     "site": Verb("run the slow tests: peers, browsers, benchmarks (half an hour)", ("-m pytest -m site ...",)),
+    "compiled": Verb(
+        "compile the data plane in a copy of the tree and run the default tests there (ten minutes)",
+        ("-m tools.compiled ...",),
+        extra="compile",
+        module="mypyc",
+    ),
     "lint": Verb("check style, format and types", ("-m ruff check .", "-m ruff format --check .", "-m mypy")),
     "coverage": Verb(
         "show which lines the default tests run, those of child processes included",

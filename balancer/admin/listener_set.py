@@ -37,7 +37,7 @@ class AdminListeners(Participant):
             task_status.started()
             await trio.sleep_forever()
 
-    def prepare(self, old: Config, new: Config) -> Prepared:
+    async def prepare(self, old: Config, new: Config) -> Prepared:
         return _PreparedListeners(self, open_listeners(new.admin, list(self._open)))
 
     def change(self, listeners: list[AdminListener]) -> None:

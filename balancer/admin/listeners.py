@@ -18,14 +18,13 @@ import trio
 
 from balancer.config.model import AdminConfig
 from balancer.config.scalars import Address
+from balancer.config.token_file import read_token
 from balancer.errors import InUse, Refused
 from balancer.net.bind import open_listener, refusal
 
 MODE = 0o660
 """Permission of the Unix socket: its owner and its group."""
 BACKLOG = 64
-MIN_TOKEN = 16
-"""Characters of the shortest token that is accepted."""
 
 
 @dataclass(eq=False)
@@ -136,11 +135,6 @@ def _tcp_listener(address: Address) -> AdminListener:
 
 def _read_token(path: Path) -> bytes:
     try:
-        token = path.read_bytes().strip()
-    except OSError as error:
-        raise Refused(f"admin.token_file {path}: {error.strerror}") from None
-    if len(token) < MIN_TOKEN:
-        raise Refused(
-            f"admin.token_file {path} holds less than {MIN_TOKEN} characters; make one with `openssl rand -hex 32`"
-        )
-    return token
+        return read_token(path)
+    except ValueError as error:
+        raise Refused(f"admin.token_file: {error}") from None

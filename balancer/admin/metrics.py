@@ -19,6 +19,7 @@ from balancer.config.certificates import describe_pem
 from balancer.control.active_config import ActiveConfig
 from balancer.health.outliers import Outcome
 from balancer.overlay.states import State
+from balancer.shared.compiled import build
 from balancer.shared.version import VERSION
 
 _DAEMON_GAUGES = {
@@ -95,8 +96,8 @@ class Metrics:
 
     def _of_daemon(self) -> Iterator[Metric | Family]:
         gauges = self._services.gauges()
-        about = {"version": VERSION, "python": platform.python_version()}
-        yield InfoMetricFamily("balancer_build", "Version of the running release.", value=about)
+        about = {"version": VERSION, "python": platform.python_version(), "build": build()}
+        yield InfoMetricFamily("balancer_build", "Version of the running release, compiled or pure.", value=about)
         for key, (name, text) in _DAEMON_GAUGES.items():
             yield _gauge(name, text, value=gauges[key])
         for key, (name, text) in _DAEMON_COUNTERS.items():

@@ -13,6 +13,7 @@ from balancer.control.evictions import Evictions
 from balancer.control.pools import Pools
 from balancer.errors import Refused
 from balancer.ring.base import Ring
+from balancer.ring.plan import side
 
 logger = logging.getLogger("balancer.scan")
 
@@ -69,4 +70,4 @@ class PeriodicCounts:
 
 def ring_counts(ring: Ring) -> RingCounts:
     """Count a ring; this takes long for a large one."""
-    return RingCounts(ring.fingerprint, ring.shares(), ring.point_counts())
+    return RingCounts(ring.fingerprint, side(ring).shares, ring.point_counts())

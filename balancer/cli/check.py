@@ -15,15 +15,8 @@ from balancer.control.certificates import check
 from balancer.errors import Problem
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command's parser."""
-    parser = verbs.add_parser("check", help="validate a configuration file; report every problem")
-    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration file to check")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.set_defaults(run=_run)
-
-
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the verb and return the exit code."""
     report = check(args.config, time.time())
     print(_as_json(args.config, report) if args.json else _as_text(args.config, report))
     return 1 if report.problems else 0

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
-from balancer.config.model import AdminConfig
+from balancer.config.scalars import parse_address
 from balancer.errors import Refused
 
 DEFAULT = "/run/balancer/admin.sock"
@@ -146,23 +144,23 @@ def find_daemon(admin: str | None, config: Path | None) -> Client:
 def configured_address(path: Path) -> str | None:
     """Return the admin address in the configuration file ``path``, or None if it has none.
 
-    Only its ``[admin]`` table is validated: operators may not be allowed to read the private keys that the file names.
-    Raises ``Refused`` for a file that cannot be read or is invalid.
+    Only the addresses in its ``[admin]`` table are read: operators may not be allowed to read the private keys that the
+    file names. Raises ``Refused`` for a file that cannot be read, or is invalid and names no socket.
     """
     try:
-        document = tomllib.loads(path.read_bytes().decode())
-        admin = AdminConfig.model_validate(document.get("admin", {}), context={"base": path.absolute().parent})
+        admin = tomllib.loads(path.read_bytes().decode()).get("admin", {})
+        if "socket" in admin:
+            return str(path.absolute().parent / admin["socket"])
+        listen = parse_address(admin["listen"]) if "listen" in admin else None
+        return f"http://{listen}" if listen is not None and listen.port else None
     except OSError as error:
         raise Refused(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, ValidationError):
+    except (ValueError, TypeError):
         found = _SOCKET.search(_admin_part(path.read_text(errors="replace")))
         if found is None:
             raise Refused(f"{path} is invalid: run `balancer check --config {path}`") from None
         print(f"{path} is invalid (balancer check says why); asking at the admin socket it names", file=sys.stderr)
         return str(path.absolute().parent / found[1])
-    if admin.socket is not None:
-        return str(admin.socket)
-    return f"http://{admin.listen}" if admin.listen is not None and admin.listen.port else None
 
 
 def _admin_part(text: str) -> str:

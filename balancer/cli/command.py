@@ -3,37 +3,36 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
-from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
+
+from balancer.cli import (
+    backend,
+    completion,
+    config,
+    drain,
+    events,
+    files,
+    log_level,
+    pins,
+    reload,
+    ring,
+    sessions,
+    status,
+    top,
+)
+from balancer.cli.late import late
+from balancer.shared.compiled import build
 
 _EXIT_CODES = (
     "exit codes: 0 success; 1 refused, invalid input, or a failed check; 2 wrong usage; 3 cannot reach the daemon"
 )
-_VERBS = {
-    "check": "check",
-    "demo": "demo",
-    "import": "import_",
-    "status": "status",
-    "top": "top",
-    "events": "events",
-    "sessions": "sessions",
-    "drain": "drain",
-    "certificates": "sessions",
-    "backend": "backend",
-    "pin": "pins",
-    "unpin": "pins",
-    "pins": "pins",
-    "ring": "ring",
-    "config": "config",
-    "reload": "reload",
-    "log-level": "log_level",
-}
-"""The module of each verb. Its ``add(verbs)`` adds the verb's parsers, and each parser sets ``run``, a function that
-takes the parsed arguments and returns the exit code."""
+_VERBS = (files, status, top, events, sessions, drain, backend, pins, ring, config, reload, log_level)
+"""The modules of the verbs: ``add`` of each adds its parsers, which set ``run``, a function that takes the parsed
+arguments and returns the exit code. None of these modules imports anything large: see ``balancer.cli.late``."""
 
 
 def main() -> int:
@@ -51,7 +50,7 @@ def main() -> int:
 
 def _run() -> int:
     try:
-        parser = _parser(sys.argv[1:])
+        parser = _parser()
         args, unknown = parser.parse_known_args()
         if unknown:
             _innermost(parser, sys.argv[1:]).error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -61,14 +60,13 @@ def _run() -> int:
         sys.stdout.flush()
 
 
-def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """A parser of this command line, or, without ``arguments``, of any."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balancer",
         description="A TLS-terminating load balancer that keeps every user on one host.",
         epilog=_EXIT_CODES,
     )
-    parser.add_argument("--version", action="version", version=f"balancer {version('balancer')}")
+    parser.add_argument("--version", action=_PrintVersion)
     parser.add_argument("--config", type=Path, metavar="FILE", help="run the daemon with this configuration")
     parser.add_argument(
         "--discard-newer",
@@ -77,18 +75,21 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.set_defaults(run=partial(_serve, parser))
     verbs = parser.add_subparsers(metavar="VERB")
-    # Importing the modules of all verbs takes half a second: import only the one that is needed.
-    match arguments:
-        case ["--config", _]:
-            modules: Iterable[str] = ()
-        case [verb, *_] | ["--config", _, verb, *_] if verb in _VERBS:
-            modules = (_VERBS[verb],)
-        case _:
-            modules = dict.fromkeys(_VERBS.values())
-            import_module("balancer.cli.completion").add(verbs, parser)
-    for module in modules:
-        import_module(f"balancer.cli.{module}").add(verbs)
+    for module in _VERBS:
+        module.add(verbs)
+    completion.add(verbs, parser)
     return parser
+
+
+class _PrintVersion(argparse.Action):
+    """argparse's own would have to be given the version, which takes long to find, at every start."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show program's version number and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"balancer {import_module('importlib.metadata').version('balancer')} ({build()})")
+        parser.exit()
 
 
 def _innermost(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.ArgumentParser:
@@ -104,5 +105,5 @@ def _innermost(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpars
 def _serve(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if args.config is None:
         parser.error("expected --config FILE to run the daemon, or a verb")
-    code: int = import_module("balancer.daemon.main").run(args.config, discard_newer=args.discard_newer)
+    code: int = late("daemon.main:run")(args.config, discard_newer=args.discard_newer)
     return code

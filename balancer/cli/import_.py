@@ -19,40 +19,16 @@ from balancer.migrate.outcome import Outcome, Surroundings
 _INCOMPLETE = 4
 """The exit code if something that affects traffic or access was left out of a usable file."""
 
-Importer = Callable[[Sequence[Path], Surroundings], Outcome]
-
-_FORMATS: tuple[tuple[str, Importer, str], ...] = (
-    ("haproxy", import_haproxy, "haproxy's files, or directories of *.cfg, in the order of its -f options"),
-    ("nginx", import_nginx, "nginx.conf; the files it includes are read too"),
-)
+_IMPORTERS: dict[str, Callable[[Sequence[Path], Surroundings], Outcome]] = {
+    "haproxy": import_haproxy,
+    "nginx": import_nginx,
+}
 
 
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb and its subcommands to the command's parser."""
-    own = verbs.add_parser("import", help="convert a haproxy or nginx configuration").add_subparsers(
-        metavar="BALANCER", required=True
-    )
-    for name, importer, files_help in _FORMATS:
-        about = f"convert a configuration of {name}"
-        parser = own.add_parser(name, help=about, description=about)
-        parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=files_help)
-        parser.add_argument(
-            "-o", "--output", type=Path, metavar="NEW", help="file to create (default: standard output)"
-        )
-        parser.add_argument(
-            "--allow-open",
-            action="store_true",
-            help="write listeners although something that keeps clients out of them cannot be converted",
-        )
-        parser.add_argument(
-            "--json", action="store_true", help="print the summary and the remarks as JSON (to stderr without -o)"
-        )
-        parser.set_defaults(run=lambda args, importer=importer: _run(args, importer))
-
-
-def _run(args: argparse.Namespace, importer: Importer) -> int:
+def run(peer: str, args: argparse.Namespace) -> int:
+    """Convert the files of ``peer``, a key of ``_IMPORTERS``, and return the exit code."""
     try:
-        outcome = importer(args.files, Surroundings(os.environ, _resolve, args.allow_open))
+        outcome = _IMPORTERS[peer](args.files, Surroundings(os.environ, _resolve, args.allow_open))
     except ConfigError as error:
         print(error, file=sys.stderr)
         print(f"{_problems(len(error.problems))}; nothing was written", file=sys.stderr)

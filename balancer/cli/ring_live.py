@@ -10,18 +10,15 @@ from pydantic import TypeAdapter
 
 from balancer.cli.client import Client
 from balancer.cli.live import (
-    add_verb,
-    argument,
     as_json,
     daemon,
     pool_names,
     pool_path,
     read_text_token,
 )
-from balancer.cli.tables import count, parse_rate, parse_time, table
+from balancer.cli.tables import count, table
 from balancer.config.load import load
 from balancer.config.local_time import format_time
-from balancer.config.scalars import parse_duration
 from balancer.errors import Refused
 from balancer.overlay.describe import describe
 from balancer.overlay.overlay import Change
@@ -29,42 +26,6 @@ from balancer.overlay.overlay import Change
 _change: TypeAdapter[Change] = TypeAdapter(Change)
 _POLL_INTERVAL = 0.5
 """Seconds between two requests for the progress of `ring settle`."""
-
-
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verbs that need a running daemon to those of `balancer ring`."""
-    parser = add_verb(verbs, "apply", _apply, "apply a plan, if nothing has changed since", of_pool=False)
-    parser.add_argument("plan", metavar="PLAN", help="the id that `balancer ring plan` printed")
-    parser = add_verb(verbs, "log", _log, "show the journal: who changed what, and when", reads=True)
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="show the N newest entries (%(default)s)")
-    parser.add_argument(
-        "--at",
-        type=argument(parse_time),
-        metavar="TIME",
-        help='with --token: where it belonged at this time; "2026-11-22T14:05", or how long ago: "2h"',
-    )
-    parser.add_argument("--token", metavar="TOKEN", help="the token as in the URL, or - to read it from standard input")
-    parser = add_verb(
-        verbs, "strays", _strays, "list strays: connected users who are not on the backend they belong to", reads=True
-    )
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="list at most N strays (%(default)s)")
-    parser = add_verb(verbs, "settle", _settle, "move strays home at a given rate; Ctrl-C stops")
-    parser.add_argument("--rate", required=True, type=argument(parse_rate), metavar="5/s", help="users per time")
-    parser = add_verb(
-        verbs,
-        "trace",
-        _trace,
-        "print a request header; responses to requests with it explain the placement",
-        of_pool=False,
-    )
-    parser.add_argument(
-        "--for",
-        dest="seconds",
-        type=argument(parse_duration),
-        default=3600.0,
-        metavar="1h",
-        help="how long the header is valid (default: 1h)",
-    )
 
 
 def explain(client: Client, args: argparse.Namespace) -> str:
@@ -106,13 +67,15 @@ def _explanation(client: Client, args: argparse.Namespace, body: dict[str, objec
     return as_json(client.ask("POST", path, body)) if args.json else client.text("POST", path, body).rstrip("\n")
 
 
-def _apply(args: argparse.Namespace) -> str:
+def apply(args: argparse.Namespace) -> str:
+    """Apply the plan ``args.plan``."""
     made = daemon(args).ask("POST", f"/v1/plans/{quote(args.plan, safe='')}/apply")
     changes = "; ".join(map(_describe, made["changes"]))
     return f"applied as entry {made['seq']} of the journal: {changes}\nring {made['before']} -> {made['after']}"
 
 
-def _log(args: argparse.Namespace) -> str:
+def log(args: argparse.Namespace) -> str:
+    """Show the journal, or explain a placement at a time."""
     client = daemon(args)
     if (args.at is None) != (args.token is None):
         raise Refused("--at TIME and --token TOKEN must be given together")
@@ -140,7 +103,8 @@ def _describe(change: dict[str, Any]) -> str:
     return describe(_change.validate_python(change))
 
 
-def _strays(args: argparse.Namespace) -> str:
+def strays(args: argparse.Namespace) -> str:
+    """List the strays."""
     client = daemon(args)
     found = client.ask("GET", f"{pool_path(client, args)}/strays?limit={args.limit}")
     if args.json:
@@ -153,7 +117,8 @@ def _strays(args: argparse.Namespace) -> str:
     return "\n".join([*lines, "to move them home: balancer ring settle --rate 5/s"])
 
 
-def _settle(args: argparse.Namespace) -> str:
+def settle(args: argparse.Namespace) -> str:
+    """Move strays home and show the progress."""
     client = daemon(args)
     path = pool_path(client, args)
     try:
@@ -180,7 +145,8 @@ def _progress(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _trace(args: argparse.Namespace) -> str:
+def trace(args: argparse.Namespace) -> str:
+    """Make a request header that asks for an explanation."""
     made = daemon(args).ask("POST", "/v1/trace", {"seconds": args.seconds})
     message = f"valid until {format_time(made['until'])}; responses explain the placement in X-Balancer-Decision:"
     print(message, file=sys.stderr)

@@ -37,14 +37,15 @@ def _status(args: argparse.Namespace) -> str:
     if args.json:
         return as_json(found)
     parts = [
-        f"balancer {found['version']} at {client.address}, up {format_duration(found['uptime'])}, "
+        f"balancer {found['version']} ({found['build']}) at {client.address}, up {format_duration(found['uptime'])}, "
         f"{found['connections']} of {found['max_connections']} connections, "
         f"generation {found['generation']}, {count(len(found['workers']), 'worker')}"
     ]
     parts += [paint(line, "warning") for line in warnings(found)]
     for name, listener in found["listeners"].items():
+        goal = f"for pool {listener['pool']}" if listener["pool"] else "redirects to https"
         parts.append(
-            f"listener {name} on {', '.join(listener['bind'])} for pool {listener['pool']}: "
+            f"listener {name} on {', '.join(listener['bind'])} {goal}: "
             f"{count(listener['connections'], 'connection')} so far, {listener['handshake_failures']} failed handshakes"
         )
     for pool in found["pools"]:

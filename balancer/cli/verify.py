@@ -22,40 +22,9 @@ from balancer.migrate.verify import Verifier, VerifyResult
 from balancer.migrate.verify_logs import Reading, read
 from balancer.pool.digest import Digest
 
-_ABOUT = (
-    "Compare where haproxy or nginx sent requests, according to its logs, with where this configuration sends them. "
-    "--against sends probes to a running one instead. The exit code is 0 if every difference is explained."
-)
-_FORMAT_HELP = (
-    "httplog (also for httpslog), tcplog or clf; or the value of log-format (haproxy) or log_format (nginx), @FILE to "
-    "read it from a file; without this option, haproxy's standard formats are detected"
-)
 
-
-def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to those of `balancer ring`."""
-    parser = verbs.add_parser("verify", help="check placement against haproxy or nginx", description=_ABOUT)
-    parser.add_argument("--config", type=Path, metavar="FILE", required=True, help="the configuration to verify")
-    parser.add_argument("--pool", metavar="NAME", help="verify only this pool")
-    parser.add_argument(
-        "--down", action="append", default=[], metavar="NAME", help="a backend that was down all the time"
-    )
-    parser.add_argument(
-        "--mark",
-        action="append",
-        default=[],
-        metavar="MARK=NAME",
-        help="what the logs or answers call NAME",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.add_argument("--backend", metavar="NAME", help="haproxy's name of the pool, if different")
-    parser.add_argument("--format", metavar="FORMAT", help=_FORMAT_HELP)
-    parser.add_argument("logs", nargs="*", metavar="LOG", help="log files, also .gz, in any order; - is standard input")
-    verify_against.add(parser)
-    parser.set_defaults(run=_run)
-
-
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the verb and return the exit code."""
     verdicts: list[VerifyResult] = []
     code = run_verb(lambda each: _verify(each, verdicts), args)
     return code or (0 if all(verdict.proved for verdict in verdicts) else 1)

@@ -15,8 +15,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from balancer.cli.live import argument
-from balancer.cli.tables import parse_rate
 from balancer.config.pool import PoolConfig, TokenConfig
 from balancer.errors import Refused
 from balancer.migrate.logs.entry import LoggedRequest
@@ -32,22 +30,6 @@ _MAX_RATE = 1000
 _MAX_BODY = 16384
 _BEFORE, _AFTER = r"(?<![A-Za-z0-9_.:-])", r"(?![A-Za-z0-9_-]|[.:][A-Za-z0-9])"
 """The edges of a mark: it must not be part of a longer name or address; a full stop may follow."""
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the options to the parser of the verb."""
-    group = parser.add_argument_group("probing a running balancer")
-    group.add_argument("--against", metavar="URL", help="send probes with made-up tokens to this URL")
-    mark = group.add_mutually_exclusive_group()
-    mark.add_argument("--header", metavar="NAME", help="the response header that names the answering backend")
-    mark.add_argument("--body", action="store_true", help="the response body names the answering backend")
-    group.add_argument("--count", type=int, default=2000, metavar="N", help="probes to send (%(default)s)")
-    group.add_argument(
-        "--rate", type=argument(parse_rate), default=200.0, metavar="200/s", help="probes per time (%(default)g/s)"
-    )
-    group.add_argument("--allow-host", metavar="HOST", help="repeat the host of URL if it is not this machine")
-    group.add_argument("--server-name", metavar="NAME", help="Host and TLS server name, if URL has an IP address")
-    group.add_argument("--ca-file", type=Path, metavar="FILE", help="CA certificates (PEM) to trust, for https")
 
 
 def send_probes(args: argparse.Namespace, pools: list[PoolConfig], verifier: Verifier) -> None:

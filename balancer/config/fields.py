@@ -47,7 +47,7 @@ def as_array(value: object) -> object:
 
 
 def _written_rate(rate: float, info: SerializationInfo) -> float | str:
-    """Return a number a second; where it is to be read again, as the file would have it."""
+    """Return events per second; serialise it as it is written in the file."""
     if not info.round_trip:
         return rate
     return f"{Decimal(repr(rate)):f}/s" if rate else "off"

@@ -1,12 +1,22 @@
 """The tables of a listener: addresses, TLS, rules and routes."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, PlainValidator, StringConstraints
 
 from balancer.config.fields import BackendAddress, File, HostPattern, Network, UrlPath, as_array
 from balancer.config.head_fields import FieldsConfig
+from balancer.config.scalars import shown
 from balancer.config.section import Array, Count, HttpToken, Name, Param, Section, ServerName
+
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,256}")
+
+
+def _header_value(value: object) -> object:
+    if value is True or (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
+        return value
+    raise ValueError(f"expected up to 256 printable ASCII characters, or true for any value, not {shown(value)}")
 
 
 class CertificateConfig(Section):
@@ -56,9 +66,7 @@ class ConditionConfig(Section):
     """Methods, case-sensitive (RFC 9110, 9.1)."""
     query: Array[Param] = ()
     """Query parameters that are present, with or without a value."""
-    header: dict[HttpToken, Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{0,256}$")] | Literal[True]] = Field(
-        default_factory=dict
-    )
+    header: dict[HttpToken, Annotated[str | Literal[True], PlainValidator(_header_value)]] = Field(default_factory=dict)
     """Header fields, each with the value it must have, or ``true`` if it only must be present."""
     client: Array[Network] = ()
     """Networks of the client's address, after a PROXY header."""
@@ -113,8 +121,10 @@ class ListenerConfig(Section):
     bind: Annotated[tuple[BackendAddress, ...], Field(strict=False, min_length=1)]
     mode: Literal["http", "tcp"] = "http"
     pool: Name | None = None
-    redirect: Annotated[str, StringConstraints(pattern=r"^https(://[A-Za-z0-9.:_-]{1,253})?$")] | None = None
-    """Instead of a pool: ``https``, or ``https://host[:port]``, redirects to a host that a certificate covers."""
+    redirect: Annotated[str, StringConstraints(pattern=r"^https(://[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?)?$")] | None = (
+        None
+    )
+    """In the place of a pool: ``https`` or ``https://host[:port]``, a host that a certificate covers."""
     acme_challenge: AcmeConfig | None = None
     """Answers ACME challenges, after the rules and before the routes."""
     key: Literal["client_ip", "sni"] = "client_ip"

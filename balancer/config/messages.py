@@ -28,6 +28,8 @@ _NEEDS = {
     ("listener", "tls", "certificates", "cert"): "a certificate needs cert, the path of its chain (PEM)",
     ("listener", "tls", "certificates", "key"): "a certificate needs key, the path of its private key (PEM)",
     ("pool",): "the file needs at least one [[pool]]",
+    ("pool", "token", "fallback", "source"): 'a place needs a source: "query", "header", "cookie" or "referer"',
+    ("pool", "health", "expect_status"): 'name at least one status, such as "2xx"',
     ("pool", "name"): 'a pool needs a name, such as name = "ide"',
     ("pool", "backend"): "a pool needs at least one [[pool.backend]]",
     ("pool", "backend", "name"): 'a backend needs a name, such as name = "ide-01"',
@@ -37,19 +39,28 @@ _FORMS = {
     "name": "1 to 64 letters, digits, dots, dashes and underscores, starting with a letter or digit",
     "pool": "the name of a pool: 1 to 64 letters, digits, dots, dashes and underscores",
     "param": "1 to 64 letters, digits, dots, dashes, underscores and tildes",
+    "query": "the name of a parameter: 1 to 64 letters, digits, dots, dashes, underscores and tildes",
+    "method": 'a method, such as "POST"',
     "header": 'the name of a header field, such as "X-User"',
     "cookie": 'the name of a cookie, such as "session"',
+    "prefix": "up to 64 printable ASCII characters",
+    "remember": 'the name of a cookie, such as "ide_user", or "off"',
+    "redirect": '"https" or "https://host:port"',
+    "location": "1 to 2048 printable ASCII characters without spaces",
+    "type": 'a media type, such as "text/html"',
     "server_name": "a host name or an IP address",
     "host": "a host name or an IP address, with or without a port",
     "path": 'a path that starts with "/" and has no spaces',
 }
 _SECRET = {"seed"}
+_OF_A_KEY = "[key]"
+"""What pydantic appends to the place of an error that is about a key of a table, not about its value."""
 
 
 def findings(error: ValidationError) -> list[Finding]:
     """Return a finding for each of pydantic's errors, except those that only follow from others."""
     return [
-        Finding(each["loc"], _message(each))
+        Finding(each["loc"][:-1] if each["loc"][-1] == _OF_A_KEY else each["loc"], _message(each))
         for each in error.errors(include_url=False)
         # pydantic also calls an array too short if all of its elements are invalid.
         if not (each["type"] == "too_short" and each["input"])
@@ -71,7 +82,7 @@ def _message(error: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"expected {_quoted(context['expected'])}, not {given}"
     if kind == "string_pattern_mismatch":
-        return f"expected {_FORMS[names[-1]]}, not {given}"
+        return f"expected {_FORMS[names[-3] if names[-1] == _OF_A_KEY else names[-1]]}, not {given}"
     if kind in _BOUNDS:
         phrase, name = _BOUNDS[kind]
         return f"expected {phrase} {int(context[name])}, not {given}"

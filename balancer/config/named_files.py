@@ -26,10 +26,11 @@ from balancer.config.certificates import (
 from balancer.config.finding import Finding, Key
 from balancer.config.listener import CertificateConfig
 from balancer.config.model import Config
-from balancer.config.pem import Pem, by_name
+from balancer.config.pem import Pem, by_name, covers
 from balancer.config.pool import BackendTlsConfig, HealthTlsConfig
 from balancer.config.scalars import shown
 from balancer.config.settings import BackendTlsSettings
+from balancer.config.token_file import read_token
 
 EXPIRY_NOTICE = 14 * 86400.0
 """Seconds before a certificate expires from which on ``check`` warns about it."""
@@ -68,6 +69,9 @@ class FileReader:
     def read(self) -> NamedFiles:
         """Read them all."""
         certificates = self.certificates()
+        self._redirects(certificates)
+        self._token()
+        self._challenges()
         secrets, findings = key_file.read(self._config)
         self.findings += findings
         backend_tls, probe_tls = {}, {}
@@ -89,6 +93,29 @@ class FileReader:
             for i, listener in enumerate(self._config.listener)
             if listener.tls is not None
         }
+
+    def _redirects(self, certificates: Certificates) -> None:
+        names = {name for each in certificates.values() for certificate in each for name in certificate.names}
+        for i, listener in enumerate(self._config.listener):
+            host = (listener.redirect or "").partition("://")[2].partition(":")[0].lower().rstrip(".")
+            if host and names and not covers(names, host):
+                message = f"no certificate of this file covers {shown(host)}: clients get 421"
+                reads = tuple(("listener", j, "tls") for j in range(len(self._config.listener)))
+                self.findings.append(Finding(("listener", i, "redirect"), message, reads, warning=True))
+
+    def _token(self) -> None:
+        path = self._config.admin.token_file
+        if path is not None:
+            try:
+                read_token(path)
+            except ValueError as error:
+                self._refuse(("admin", "token_file"), str(error))
+
+    def _challenges(self) -> None:
+        for i, listener in enumerate(self._config.listener):
+            folder = listener.acme_challenge.folder if listener.acme_challenge else None
+            if folder is not None and not folder.is_dir():
+                self._warn(("listener", i, "acme_challenge", "folder"), f"{file_name(folder)} is not a folder yet")
 
     def _listener(self, at: Key, pairs: Sequence[CertificateConfig]) -> tuple[Pem, ...]:
         found = {(*at, i): self._pair((*at, i), pair) for i, pair in enumerate(pairs)}

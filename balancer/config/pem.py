@@ -1,6 +1,6 @@
 """A certificate chain and its key as bytes. Serving them needs no library that parses certificates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -14,6 +14,11 @@ class Pem:
     """DNS names and IP addresses of the leaf, in lower case."""
     algorithm: str = ""
     """Object identifier of the key's algorithm, such as that of RSA."""
+
+
+def covers(names: Iterable[str], host: str) -> bool:
+    """Return whether one of the ``names`` of certificates is that of ``host``, which is in lower case (RFC 6125)."""
+    return not {host, "*." + host.partition(".")[2]}.isdisjoint(names)
 
 
 def by_name(certificates: Sequence[Pem]) -> dict[str, tuple[Pem, ...]]:

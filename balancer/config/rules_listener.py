@@ -7,7 +7,7 @@ from balancer.config.finding import Finding, Key
 from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig
 from balancer.config.model import Config
 from balancer.config.pool import PoolConfig
-from balancer.config.scalars import shown
+from balancer.config.scalars import MAX_PORT, shown
 
 _ACTIONS = ("deny", "redirect", "answer", "pool")
 
@@ -125,7 +125,10 @@ def goal_findings(at: Key, listener: ListenerConfig, config: Config) -> Iterator
         if listener.redirect is not None:
             yield Finding(redirect, "a listener has a pool or a redirect: remove one of them", ((*at, "pool"),))
     elif listener.redirect is None:
-        yield Finding((*at, "pool"), "missing: a listener needs the name of the pool behind it, or a redirect")
+        message = "missing: a listener needs the name of the pool behind it, or a redirect"
+        yield Finding((*at, "pool"), message, (redirect,))
+    elif (port := listener.redirect.rpartition(":")[2]).isdecimal() and int(port) > MAX_PORT:
+        yield Finding(redirect, f"expected a port of at most {MAX_PORT}, not {port}")
     elif listener.mode == "tcp" or listener.tls is not None:
         yield Finding(redirect, 'is for listeners with mode = "http" and without tls', ((*at, "mode"), (*at, "tls")))
     elif not any(each.tls for each in config.listener):

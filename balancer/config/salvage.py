@@ -19,7 +19,13 @@ _STAND_IN: dict[str, Any] = {
             "route": [{"pool": "stand-in"}],
         }
     ],
-    "pool": [{"name": "stand-in", "backend": [{"name": "stand-in", "address": "127.0.0.1:1"}]}],
+    "pool": [
+        {
+            "name": "stand-in",
+            "token": {"fallback": [{"source": "query"}]},
+            "backend": [{"name": "stand-in", "address": "127.0.0.1:1"}],
+        }
+    ],
 }
 """The smallest document with every key that is required in some table."""
 

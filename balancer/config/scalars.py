@@ -16,6 +16,7 @@ _HOST_PATTERN = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[
 _PATH = re.compile(r'/[!"$->@-~]*')
 _MAX_DURATION = 366 * 86400.0
 MAX_WORKERS = 64
+MAX_PORT = 65535
 Level = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 """Level and format of the log on standard error."""
@@ -120,8 +121,8 @@ def parse_address(value: object) -> Address:
         host = ip_address(match[1] or match[2])
     except ValueError:
         raise ValueError(form) from None
-    if (port := int(match[3])) > 65535:
-        raise ValueError(f"expected a port of at most 65535, not {port}")
+    if (port := int(match[3])) > MAX_PORT:
+        raise ValueError(f"expected a port of at most {MAX_PORT}, not {port}")
     return Address(str(host), port)
 
 

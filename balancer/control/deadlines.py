@@ -1,4 +1,4 @@
-"""Until when tunnels may stay on the backends that are to be left: drained, in maint, or removed."""
+"""How long tunnels may stay on backends that are drained, in maint or removed."""
 
 from typing import Literal
 

@@ -4,7 +4,7 @@ Some facts. There is one list, of the newest events, and everybody who follows h
 nothing and holds up nobody: one who falls behind further than the list reaches goes on with its oldest event, and is
 told first how many were missed. An id is the start of this daemon and the number of the event, so one from before a
 restart is known as such; who comes back with it (``Last-Event-ID``; HTML standard, 9.2) gets everything since the
-restart behind a word that there is a gap.
+restart, after a note that there is a gap.
 """
 
 import re

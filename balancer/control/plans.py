@@ -45,11 +45,14 @@ class LivePlan:
     target: RingRecord | None
     """Ring and backends of another configuration, if the plan is for one."""
     moves: Mapping[tuple[str, str], int]
-    """Connected users whose home changes, by old and new home. They stay where they are while they are connected."""
+    """Connected users whose home changes to one where they are not, by where they are and that home.
+
+    They stay where they are while they are connected.
+    """
     users: int
     """Connected users."""
     tunnels: int
-    """Open tunnels of those whose home changes."""
+    """Open tunnels of those users."""
 
 
 class Plans:
@@ -115,7 +118,7 @@ class Plans:
         made = self.get(plan_id)
         if not made.changes:
             raise Refused(
-                "this plan is of a configuration file: put it in the place of the daemon's, and start with it"
+                "this plan is for a configuration file: replace the daemon's file with it, and reload or restart"
             )
         entry = await self._controller.change(made.pool, made.changes, who, only_at=made.based_on)
         self._plans.pop(plan_id, None)
@@ -139,16 +142,17 @@ def _configured(pool_state: PoolState, target: RingRecord | None) -> PoolConfig:
 async def _count(
     pool_state: PoolState, old: Placement, new: Placement
 ) -> tuple[Mapping[tuple[str, str], int], int, int]:
-    """Count users whose home changes, by old and new home; all connected users; tunnels of those that move."""
+    """Count users to be moved, by where they are and their new home; all connected users; tunnels of the former."""
     moves: Counter[tuple[str, str]] = Counter()
     users = tunnels = 0
     for lease in pool_state.leases.live():
         users += 1
         if users % CHUNK == 0:
             await trio.lowlevel.checkpoint()
-        homes = old.home(lease.token), new.home(lease.token)
-        if homes[0] != homes[1]:
-            moves[homes] += 1
+        home = new.home(lease.token)
+        # Whoever is not at home now may be where the plan sends them, and need not move.
+        if home not in (old.home(lease.token), lease.place):
+            moves[lease.place, home] += 1
             tunnels += len(lease.sessions)
     return moves, users, tunnels
 

@@ -49,7 +49,7 @@ class Prepared(Protocol):
 class Participant(Protocol):
     """A part of the daemon that changes with the configuration, other than pools and workers."""
 
-    def prepare(self, old: Config, new: Config) -> Prepared:
+    async def prepare(self, old: Config, new: Config) -> Prepared:
         """Prepare the change. Raise ``Refused``."""
 
 
@@ -118,8 +118,16 @@ class Reloader:
 
     async def preview(self) -> Changes:
         """Return what a reload would change. Raise ``ConfigError`` or ``Refused`` for a file that would be refused."""
-        config, _, warnings = await self._read()
-        return await self._changes(config, warnings)
+        async with self._lock:
+            config, _, warnings = await self._read()
+            old = self._registry.active.config
+            self._refuse_moved_state(config)
+            changes = await self._changes(config, warnings)
+            await self._supervisor.attempt(addresses_of(config), workers_of(config))
+            with ExitStack() as stack:
+                for participant in self._participants:
+                    stack.callback((await participant.prepare(old, config)).abandon)
+            return changes
 
     async def compare(self) -> Changes:
         """Return how the file differs from what is active, without plans. Raise ``ConfigError`` for a faulty file."""
@@ -145,10 +153,7 @@ class Reloader:
     async def _reload(self, who: str) -> Changes:
         config, files, warnings = await self._read()
         before = self._registry.active
-        if config.state_dir != before.config.state_dir:
-            raise Refused(
-                "state_dir cannot change while the daemon runs: stop it, move the folder, change the file, start it"
-            )
+        self._refuse_moved_state(config)
         changes = await self._changes(config, warnings)
         bound = await self._supervisor.want(addresses_of(config), workers_of(config))
         if not files.secrets:
@@ -178,7 +183,7 @@ class Reloader:
         with ExitStack() as stack:
             prepared = []
             for participant in self._participants:
-                prepared.append(participant.prepare(old, new))
+                prepared.append(await participant.prepare(old, new))
                 stack.callback(prepared[-1].abandon)
             activate_pools = await self._controller.reconfigure(new, who)
             stack.pop_all()
@@ -195,6 +200,12 @@ class Reloader:
         if report.config is None or report.files is None:
             raise ConfigError(report.problems)
         return report.config, report.files, report.warnings
+
+    def _refuse_moved_state(self, config: Config) -> None:
+        if config.state_dir != self._registry.active.config.state_dir:
+            raise Refused(
+                "state_dir cannot change while the daemon runs: stop it, move the folder, change the file, start it"
+            )
 
     async def _changes(self, config: Config, warnings: list[Problem]) -> Changes:
         old = self._registry.active.config

@@ -14,6 +14,9 @@ class SocketSource(Protocol):
     async def want(self, sockets: Mapping[str, Address], workers: int) -> Mapping[str, tuple[str, ...]]:
         """Prepare these sockets; return where they are bound, by key. Raise ``Refused``."""
 
+    async def attempt(self, sockets: Mapping[str, Address], workers: int) -> None:
+        """Raise ``Refused`` as ``want`` would, but prepare nothing."""
+
     async def commit(self, config: Config) -> int:
         """Activate what was prepared last; return the version of the sockets."""
 

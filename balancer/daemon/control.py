@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -114,11 +115,11 @@ class Control:
             self._nursery.start_soon(self._beat)
             active, folder = await self._begin()
             secret = active.files.secrets[0] if active.files.secrets else None
-            journal = await _retry_while_in_use(lambda: _soon(lambda: Journal(Path(folder), secret)))
+            journal = await _retry_while_in_use(partial(trio.to_thread.run_sync, Journal, Path(folder), secret))
             if not active.files.secrets:
                 active = replace(active, files=replace(active.files, secrets=(journal.secret(),)))
             if self._discard_newer:
-                journal.discard_newer()
+                await trio.to_thread.run_sync(journal.discard_newer)
             try:
                 await self._serve(active, journal)
             finally:
@@ -134,14 +135,14 @@ class Control:
             lifecycle.lame = remembered.lame
             start_logs(os.environ, active.level, active.config.log.format)
             return await self._resume(active), folder
-        report = check(self._path, time.time())
+        report = await trio.to_thread.run_sync(check, self._path, time.time())
         if report.config is None or report.files is None:
             raise ConfigError(report.problems)
         config = report.config
         start_logs(os.environ, config.log.level, config.log.format)
         for warning in report.warnings:
             logger.warning("%s", warning)
-        check_target(config.log.access)
+        await trio.to_thread.run_sync(check_target, config.log.access)
         folder = str(config.state_dir) if config.state_dir is not None else tempfile.mkdtemp(prefix="balancer-")
         workers = workers_of(config)
         bound = await _retry_while_in_use(lambda: self._supervisor.want(addresses_of(config), workers))

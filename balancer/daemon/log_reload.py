@@ -4,6 +4,8 @@ import logging
 import os
 from dataclasses import dataclass
 
+import trio
+
 from balancer.config.model import Config
 from balancer.control.reload import Participant, Prepared
 from balancer.control.sockets import workers_of
@@ -17,8 +19,8 @@ logger = logging.getLogger("balancer")
 class LogReload(Participant):
     """Applies the ``log`` table of the configuration."""
 
-    def prepare(self, old: Config, new: Config) -> Prepared:
-        check_target(new.log.access)
+    async def prepare(self, old: Config, new: Config) -> Prepared:
+        await trio.to_thread.run_sync(check_target, new.log.access)  # a network file system may hang
         return _PreparedLog(old, new)
 
 

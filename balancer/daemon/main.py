@@ -36,7 +36,12 @@ def run(config_path: Path, *, discard_newer: bool = False) -> int:
     with closing(Manager(os.environ)) as manager:
         # Blocked until they are received: a signal must not be lost while trio starts.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        status = trio.run(_supervise, config_path, discard_newer, handed, manager)
+        try:
+            status = trio.run(_supervise, config_path, discard_newer, handed, manager)
+        except Exception as error:
+            logger.exception("the supervisor has failed; workers drain and end by themselves")
+            logger.error("the daemon has ended: %s in the supervisor, see above", _cause(error))
+            status = 1
     ignore_signals()  # another signal must not spoil a clean exit
     return status
 
@@ -50,6 +55,13 @@ async def _supervise(config_path: Path, discard_newer: bool, handed: list[socket
             logger.error("the daemon cannot start: %s; see `ulimit -a` and the limits of the service", error.strerror)
             return 1
         return await supervisor.run(signals)
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first of the errors that a nursery has collected, in one line."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _leave(*_: object) -> None:

@@ -54,6 +54,15 @@ class Sockets:
             stack.pop_all()
         return {key: tuple(_name(sock) for sock in each[0]) for key, each in self._next.items()}
 
+    def attempt(self, wanted: Mapping[str, Address]) -> None:
+        """Bind the addresses that are missing, and let them go: a client must not connect to a socket that goes again.
+
+        Raise ``Refused`` as ``prepare`` would.
+        """
+        for key, address in wanted.items():
+            if not self._handed_for(address) and key not in self._open:
+                _bound(key, address, alone=True).close()
+
     def give_up(self) -> None:
         """Forget what was prepared."""
         for sock in self._new:
@@ -120,26 +129,45 @@ class Sockets:
         self._open, self._handed = {}, []
 
     def _for(self, key: str, address: Address, workers: int) -> list[list[socket.socket]]:
-        adopted = [sock for sock in self._handed if _address(sock) == address]
-        if adopted:
+        if adopted := self._handed_for(address):
             for sock in adopted:
                 _adopt(sock, address)
             return [adopted] * workers
         mine = list(self._open.get(key, []))
-        try:
-            if not mine:
-                first = bound(address, alone=True)
-                self._new.append(first)
-                mine = [[first]]
-            host, port = mine[0][0].getsockname()[:2]
-            while len(mine) < workers:
-                self._new.append(bound(Address(host, port), alone=False))
-                mine = [*mine, [self._new[-1]]]
-            for (sock,) in mine:
+        if not mine:
+            self._new.append(_bound(key, address, alone=True))
+            mine = [[self._new[-1]]]
+        host, port = mine[0][0].getsockname()[:2]
+        while len(mine) < workers:
+            self._new.append(_bound(key, Address(host, port), alone=False))
+            mine = [*mine, [self._new[-1]]]
+        for (sock,) in mine:
+            try:
                 listening(sock)
-        except OSError as error:
-            raise refusal(f"a listener cannot be opened: {key}", error) from None
+            except OSError as error:
+                raise _refusal(key, error) from None
         return mine
+
+    def _handed_for(self, address: Address) -> list[socket.socket]:
+        """Return the sockets of the service manager at an address. Raise ``Refused`` if they cannot be used."""
+        found = [sock for sock in self._handed if _address(sock) == address]
+        if address.host == "::" and any(not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) for sock in found):
+            raise Refused(
+                f"the service manager's socket for {address} takes IPv4 as well, and would show its clients as IPv6 "
+                "ones: set BindIPv6Only=ipv6-only in the socket unit, and give IPv4 a ListenStream of its own"
+            )
+        return found
+
+
+def _bound(key: str, address: Address, *, alone: bool) -> socket.socket:
+    try:
+        return bound(address, alone=alone)
+    except OSError as error:
+        raise _refusal(key, error) from None
+
+
+def _refusal(key: str, error: OSError) -> Refused:
+    return refusal(f"a listener cannot be opened: {key}", error)
 
 
 def _deal_to_all(each: Sequence[Sequence[socket.socket]]) -> None:
@@ -176,11 +204,6 @@ def _address(sock: socket.socket) -> Address | None:
 
 
 def _adopt(sock: socket.socket, address: Address) -> None:
-    if address.host == "::" and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
-        raise Refused(
-            f"the service manager's socket for {address} takes IPv4 as well, and would show its clients as IPv6 ones: "
-            "set BindIPv6Only=ipv6-only in the socket unit, and give IPv4 a ListenStream of its own"
-        )
     if os.get_blocking(sock.fileno()):
         logger.info("%s is a socket of the service manager", address)
         sock.setblocking(False)

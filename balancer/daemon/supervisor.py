@@ -174,6 +174,9 @@ class Supervisor(ChildOwner):
             if not self._workers.have_room_for(message.workers):
                 raise Refused("too many workers are still draining; try again when some have ended")
             wanted = {key: Address(*where) for key, where in message.sockets.items()}
+            if message.trial:
+                self._sockets.attempt(wanted)
+                return SocketsGranted({})
             return SocketsGranted(self._sockets.prepare(wanted, message.workers))
         except Refused as error:
             return SocketsRefused(str(error), isinstance(error, InUse))

@@ -34,8 +34,10 @@ class SupervisorClient(SocketSource):
         self._answers, self._arrived = trio.open_memory_channel[Answer](1)
 
     async def want(self, sockets: Mapping[str, Address], workers: int) -> dict[str, tuple[str, ...]]:
-        where = {key: (address.host, address.port) for key, address in sockets.items()}
-        return (await self._ask(WantSockets(where, workers), SocketsGranted)).bound
+        return (await self._ask(_question(sockets, workers), SocketsGranted)).bound
+
+    async def attempt(self, sockets: Mapping[str, Address], workers: int) -> None:
+        await self._ask(_question(sockets, workers, trial=True), SocketsGranted)
 
     async def commit(self, config: Config) -> int:
         log = config.log
@@ -70,3 +72,7 @@ class SupervisorClient(SocketSource):
             raise InUse(answer.reason) if answer.in_use else Refused(answer.reason)
         assert isinstance(answer, expected)
         return answer
+
+
+def _question(sockets: Mapping[str, Address], workers: int, *, trial: bool = False) -> WantSockets:
+    return WantSockets({key: (address.host, address.port) for key, address in sockets.items()}, workers, trial)

@@ -190,7 +190,7 @@ class Workers(ChildOwner):
         return worker in self._accepting or worker in self._draining or worker.pid is None
 
     async def _hand_sockets(self, worker: ChildProcess) -> None:
-        """Send a worker that accepts the sockets it has not got yet, and the keys of all that it is to have."""
+        """Send an accepting worker the sockets it lacks, and the keys of all it should have."""
         if worker not in self._accepting:
             return
         given = self._sockets.of(self._accepting.index(worker))

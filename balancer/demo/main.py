@@ -13,7 +13,8 @@ from balancer.config.load import load
 from balancer.demo import texts
 from balancer.demo.certificate import make_certificate
 from balancer.demo.child import Child
-from balancer.demo.prompt import typed_lines
+from balancer.demo.operate import operate, shown, verb_of
+from balancer.demo.prompt import Prompt, is_interactive, output_unread, terminal_kept
 from balancer.demo.setup import DemoSetup, make_setup
 from balancer.demo.users import NAMES, token_of
 from balancer.demo.whoami import host_of
@@ -30,13 +31,19 @@ POLL_INTERVAL = 0.05
 def run_demo(port: int = 8443) -> int:
     """Run the demo until Ctrl-C, SIGTERM, SIGHUP or ``quit``; return the exit code, 1 if a part failed.
 
+    Raises ``BrokenPipeError`` when nobody reads standard output any more.
+
     The balancer listens on ``port`` of the loopback addresses, or on the next free one.
     """
+    code = 1
     try:
-        return trio.run(_run, port)
-    except Refused as error:
-        print(f"balancer demo: {error}", file=sys.stderr)
-        return 1
+        with terminal_kept():
+            code = trio.run(_run, port)
+    except* BrokenPipeError:  # nobody reads any more, as in `balancer demo | head -2`
+        raise BrokenPipeError from None
+    except* Refused as group:
+        print(f"balancer demo: {group.exceptions[0]}", file=sys.stderr)
+    return code
 
 
 async def _run(port: int) -> int:
@@ -50,10 +57,16 @@ async def _run(port: int) -> int:
         demo = Demo(setup)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(demo.run, nursery.cancel_scope)
+            nursery.start_soon(_end_unread, nursery.cancel_scope)
             await anext(signals)
             nursery.cancel_scope.cancel()
         print("\nThe demo has ended.")
         return demo.status
+
+
+async def _end_unread(scope: trio.CancelScope) -> None:
+    await output_unread()
+    scope.cancel()
 
 
 class Demo:
@@ -65,6 +78,7 @@ class Demo:
         self._ring = build(load(setup.config, time.time()).pool[0])
         self._running: dict[str, Child] = {}
         """The running hosts, by name."""
+        self._prompt = Prompt((*texts.VERBS, *HOSTS, *NAMES))
         self._up = False
 
     async def run(self, scope: trio.CancelScope) -> None:
@@ -76,9 +90,8 @@ class Demo:
             daemon = Child("the balancer", "balancer", "--config", str(self._setup.config))
             nursery.start_soon(self._watch, daemon)
             await self._wait_until_up()
-            interactive = sys.stdin.isatty()
-            print(texts.welcome(self._setup, await self._places(), interactive), flush=True)
-            if interactive:
+            print(texts.welcome(self._setup, await self._places(), is_interactive()), flush=True)
+            if is_interactive():
                 await self._read_commands()
 
     def _launch(self, host: str) -> None:
@@ -91,7 +104,7 @@ class Demo:
         self._running.pop(child.name, None)
         if child.stopping:
             return
-        self._notify(f"{child.name} ended unexpectedly: {end}")
+        self._prompt.notify(f"{child.name} ended unexpectedly: {end}")
         if not self._up or child.name not in HOSTS:
             self._fail()
 
@@ -105,7 +118,7 @@ class Demo:
                 await self._wait_until_reached(host)
             self._up = True
             return
-        self._notify(f"The balancer did not reach all hosts within {START_TIMEOUT:.0f} seconds.")
+        self._prompt.notify(f"The balancer did not reach all hosts within {START_TIMEOUT:.0f} seconds.")
         self._fail()
 
     async def _wait_until_reached(self, host: str) -> None:
@@ -126,9 +139,9 @@ class Demo:
         return {name: await self._host_of(token_of(name)) for name in NAMES}
 
     async def _read_commands(self) -> None:
-        print(texts.PROMPT, end="", flush=True)
-        async for line in typed_lines(sys.stdin.fileno()):
-            match line.split():
+        async for line in self._prompt.lines():
+            words = line.split()
+            match words:
                 case ["quit"]:
                     break
                 case ["help"]:
@@ -139,12 +152,20 @@ class Demo:
                     await self._stop(host)
                 case ["start", host] if host in HOSTS:
                     await self._start(host)
-                case [("stop" | "start") as verb, *_]:
-                    print(f"Usage: {verb} HOST, where HOST is one of {', '.join(HOSTS)}.")
+                case ["stop" | "start", host]:
+                    print(f"There is no host {host!r}; the hosts are {', '.join(HOSTS)}.")
+                case _ if verb := verb_of(words):
+                    await self._operate(verb)
+                case [other, *_] if other in texts.VERBS:
+                    print(f"Usage:\n{texts.usage(other)}")
                 case [other, *_]:
                     print(f"Unknown command {other!r}. The commands are:\n{texts.COMMANDS}")
-            print(texts.PROMPT, end="", flush=True)
         self._scope.cancel()
+
+    async def _operate(self, verb: list[str]) -> None:
+        before = await self._places()
+        answer = await operate(verb, self._setup.config)
+        print(texts.operated(shown(verb, self._setup.config), answer, before, await self._places()))
 
     async def _stop(self, host: str) -> None:
         if host not in self._running:
@@ -163,7 +184,3 @@ class Demo:
             print(f"The balancer did not reach {host} within {START_TIMEOUT:.0f} seconds.")
         elif host in self._running:
             print(texts.started(host, [name for name in NAMES if self._ring.owner(token_of(name).encode()) == host]))
-
-    def _notify(self, text: str) -> None:
-        """Print a message above the prompt; a line being typed continues below it."""
-        print(f"\r{text}" + (f"\n{texts.PROMPT}" if self._up and sys.stdin.isatty() else ""), flush=True)

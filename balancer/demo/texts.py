@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping
 
+from balancer.demo.operate import shown
 from balancer.demo.setup import DemoSetup
 from balancer.demo.users import NAMES, token_of
 
-PROMPT = "demo> "
-
 COMMANDS = """\
-  stop ide-02     stop a host: its users reconnect to their next host on the ring
-  start ide-02    start it again: its users return when they reconnect
-  users           list users, their hosts and URLs
-  help            show this list
-  quit            end the demo, as does Ctrl-C"""
+  stop ide-02         stop a host: its users reconnect to their next host on the ring
+  start ide-02        start it again: its users return when they reconnect
+  drain ide-02        send it no new users; those with open tabs stay
+  ready ide-02        send it new users again
+  weight ide-02 0.5   give it half as many users as the others; 1 is back to normal
+  pin alice ide-02    send a user to this host, whatever the ring says
+  unpin alice         let the ring decide again
+  users               list users, their hosts and URLs
+  help                show this list
+  quit                end the demo, as does Ctrl-C"""
+VERBS = tuple(line.split()[0] for line in COMMANDS.splitlines())
 
 Places = Mapping[str, str | None]
 """The host that the balancer sends each user to, None if there is none."""
@@ -40,7 +45,7 @@ Try this:
   - Send a request from a shell, without a warning:
       curl --cacert {setup.certificate.cert} '{_origin(setup)}/whoami?token={token}'
   - Ask the balancer why a user is on a host:
-      balancer ring explain {token} --config {setup.config}
+      {shown(["ring", "explain", token], setup.config)}
 
 {COMMANDS if interactive else "Ctrl-C ends everything."}
 """
@@ -53,10 +58,21 @@ def users(setup: DemoSetup, places: Places) -> str:
     )
 
 
+def usage(verb: str) -> str:
+    """Return the line of ``COMMANDS`` about ``verb``, one of ``VERBS``."""
+    return COMMANDS.splitlines()[VERBS.index(verb)]
+
+
 def stopped(host: str, before: Places, after: Places) -> str:
     """Return the text about a stopped host: where its users go."""
-    moves = [f"{name} ({after[name] or 'no host'})" for name in after if before[name] != after[name]]
-    return f"{host} has stopped. " + (f"Its users move: {_listed(moves)}." if moves else "It had no users.")
+    moves = _moves(before, after)
+    return f"{host} has stopped. " + (f"Its users move: {moves}." if moves else "It had no users.")
+
+
+def operated(command: str, answer: str, before: Places, after: Places) -> str:
+    """Return the text about a command of `balancer`: what it said, and who is sent elsewhere."""
+    moves = _moves(before, after)
+    return f"$ {command}\n{answer}\n" + (f"Users who are sent elsewhere: {moves}." if moves else "No user moves.")
 
 
 def started(host: str, own: list[str]) -> str:
@@ -66,9 +82,13 @@ def started(host: str, own: list[str]) -> str:
 stay on one host. Press Reconnect in one of their tabs: all of them reconnect to {host}, where the files still are."""
 
 
+def _moves(before: Places, after: Places) -> str:
+    return _listed([f"{name} ({after[name] or 'no host'})" for name in after if before[name] != after[name]])
+
+
 def _listed(parts: list[str]) -> str:
     """``a, b and c``"""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def _origin(setup: DemoSetup) -> str:

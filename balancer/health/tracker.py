@@ -197,7 +197,7 @@ class HealthTracker:
         return Availability(reason or unknown, down=bool(reason), ejected=ejected, requested_state=self.requested_state)
 
     def share_outage(self) -> None:
-        """Note that no backend of the pool can be used: nobody carries its users until it is back."""
+        """Note that no backend of the pool can be used: its users have no backend until one is back."""
         self.returned = None
         if self._out:
             self.checks.outage = True

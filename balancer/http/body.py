@@ -9,20 +9,23 @@ of 1 KiB costs 10 µs, a fifth of such a request.
 """
 
 import re
+from typing import Final
 
 from balancer.errors import ProxyError, Source
 from balancer.http import grammar
 from balancer.http.head import drop_special
 
-LAST_CHUNK = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16}+)(;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r\n")
-_PADDED_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16}+)([\t ]{0,255}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+)\r\n")
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16}+)(;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r\n")
+_PADDED_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16}+)([\t ]{0,255}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+)\r\n")
 """The same as a backend may send it."""
-_NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16}+)\r\n")
+_NEXT_SIZE: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,16}+)\r\n")
 """The fast path: from the end of a chunk's data to the start of the next, without extension or trailer."""
-_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+")
-_PADDED_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+[\t ]{0,255}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+")
+_SIZE_BEGUN: Final = re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+")
+_PADDED_SIZE_BEGUN: Final = re.compile(
+    rb"(?:[0-9A-Fa-f]{1,16}+[\t ]{0,255}+(?:;[\t\x20-\x7e\x80-\xff]{0,255}+)?+\r?+)?+"
+)
 
 # What comes next in the input.
 _SIZE_LINE, _DATA, _DATA_END, _TRAILERS = range(4)

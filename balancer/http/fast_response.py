@@ -11,12 +11,13 @@ the repetitions of groups here are plain.)
 """
 
 import re
+from typing import Final
 
 from balancer.http import grammar
 from balancer.http.head import Response
 
-_FORWARDED = rb"((?:" + grammar.NO_RESPONSE_SPECIAL + grammar.TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*)"
-_RESPONSE = re.compile(
+_FORWARDED: Final = rb"((?:" + grammar.NO_RESPONSE_SPECIAL + grammar.TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*)"
+_RESPONSE: Final = re.compile(
     rb"HTTP/1\.1 ((?!204|304)[2-5][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*+)\r\n"
     + _FORWARDED
     + rb"(?i:Content-Length): (0|[1-9][0-9]{0,17}+)\r\n"

@@ -4,11 +4,12 @@ Framing, Connection and forwarding fields hold for one connection only: they are
 """
 
 import re
+from typing import Final
 
 from balancer.config.settings import Forwarded
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response
 
-_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 
 
 class RequestWriter:

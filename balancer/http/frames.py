@@ -4,13 +4,15 @@ A relay that has to end a tunnel may insert a close frame only between two frame
 the frames of a fragmented message (5.4), so the end of any frame will do.
 """
 
+from typing import Final
+
 CLOSE, PING, PONG = 8, 9, 10
 """Opcodes of control frames."""
-LONGEST_CONTROL = 125
+LONGEST_CONTROL: Final = 125
 """Maximal payload of a control frame in bytes (5.5)."""
-NORMAL = (1000).to_bytes(2)
+NORMAL: Final = (1000).to_bytes(2)
 """Payload of a close frame with the code for a normal closure (7.4.1)."""
-SERVICE_RESTART = 1012
+SERVICE_RESTART: Final = 1012
 """Close code that asks the client to reconnect (IANA WebSocket Close Code Number Registry)."""
 
 

@@ -11,17 +11,18 @@ it has not accepted.
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from balancer.errors import ProxyError, Source
 from balancer.http import grammar, normalise
 
-CHUNKED = -1
+CHUNKED: Final = -1
 """The body is chunked (RFC 9112, 7.1)."""
-UNTIL_CLOSE = -2
+UNTIL_CLOSE: Final = -2
 """The body ends when the backend closes the connection (RFC 9112, 6.3, last rule)."""
 
-_MAX_LENGTH = (1 << 63) - 1
-_BLANK = re.compile(rb"(?:\r\n)*+")
+_MAX_LENGTH: Final = (1 << 63) - 1
+_BLANK: Final = re.compile(rb"(?:\r\n)*+")
 
 
 def skip_blank(buffer: bytes | bytearray) -> int:
@@ -268,7 +269,7 @@ def _split_fields(raw: bytes, special: re.Pattern[bytes]) -> tuple[bytes, dict[b
     return kept[kept.index(b"\n") + 1 : -2], found
 
 
-_CLAIMS = {
+_CLAIMS: Final = {
     b"x-forwarded-for": "forwarded_for",
     b"x-forwarded-proto": "forwarded_proto",
     b"x-forwarded-host": "forwarded_host",

@@ -9,11 +9,12 @@ A target in absolute form overrides Host (RFC 9112, 3.2.2), so requests with one
 """
 
 import re
+from typing import Final
 
 from balancer.http import grammar
 from balancer.http.head import Request, parse_request
 
-_LINE = re.compile(rb"(?!CONNECT )(" + grammar.TOKEN + rb") (/[!-\"$-~]*+) HTTP/1\.")
+_LINE: Final = re.compile(rb"(?!CONNECT )(" + grammar.TOKEN + rb") (/[!-\"$-~]*+) HTTP/1\.")
 """Method and target, up to the minor version, of requests whose fields do not depend on them."""
 
 

@@ -14,6 +14,7 @@ does a percent sign that begins no escape. A path is decoded after it was cut, s
 import re
 from functools import cache
 from ipaddress import ip_address
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from balancer.config.settings import PlaceSettings, TokenSettings
@@ -21,11 +22,11 @@ from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
 from balancer.http.rules import host_name
 
-_ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')
+_ELEMENT: Final = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')
 """One element of a comma-separated list, may be empty; a comma between double quotes belongs to the element."""
-_PAGE = re.compile(rb"(?i:https?)://([^/?#@\\]++)(?:/[^?#]*+)?\?([^#]*+)(?:#.*)?")
+_PAGE: Final = re.compile(rb"(?i:https?)://([^/?#@\\]++)(?:/[^?#]*+)?\?([^#]*+)(?:#.*)?")
 """Host and query of the address of a page."""
-_ICONS = (b"/favicon.ico", b"/robots.txt")
+_ICONS: Final = (b"/favicon.ico", b"/robots.txt")
 """Paths that browsers and crawlers ask for by themselves."""
 
 
@@ -56,7 +57,7 @@ def extract(request: Request, place: PlaceSettings) -> bytes | None:
     return token or None
 
 
-_NOT_IN_URL = re.compile(rb"[^!-\"$-~]")
+_NOT_IN_URL: Final = re.compile(rb"[^!-\"$-~]")
 """Bytes that no request target has, see ``http.grammar``."""
 
 

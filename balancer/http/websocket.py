@@ -7,19 +7,20 @@ by a client, the client's next requests would pass unchecked.
 import base64
 import hashlib
 import re
+from typing import Final
 
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request, Response
 
-REFUSAL_FIELDS = {
+REFUSAL_FIELDS: Final = {
     405: b"Allow: GET\r\n",
     426: b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
 }
 """Header lines of the response to a rejected handshake, by its status."""
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # 16 bytes in base64: the last of 22 characters has only two significant bits.
-_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 
 
 def is_websocket(request: Request) -> bool:

@@ -24,7 +24,7 @@ _FIXED = {hash.name: hash for hash in (MD5, KETAMA, CRC32)}
 
 
 class RingState(Struct, frozen=True):
-    """What every ring has; ``names`` are all that its arrays refer to."""
+    """The common part of all rings; ``names`` are those that its arrays refer to."""
 
     members: tuple[str, ...]
     weights: dict[str, float]

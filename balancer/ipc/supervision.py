@@ -152,6 +152,8 @@ class WantSockets(Message, frozen=True):
 
     sockets: dict[str, tuple[str, int]]
     workers: int
+    trial: bool = False
+    """Only say whether they could be had: nothing is prepared, and no client can connect meanwhile."""
 
 
 class AbortSockets(Message, frozen=True):

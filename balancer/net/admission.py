@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
+from typing import Final
 
 from balancer.config.settings import LimitSettings
 from balancer.net.connection_limit import ConnectionLimit, HandshakeLimit
@@ -32,19 +33,19 @@ from balancer.shared.counters import Kind, SharedCounters
 from balancer.shared.sketch import SketchCells
 
 logger = logging.getLogger("balancer.admission")
-RELIEF = 0.95
+RELIEF: Final = 0.95
 """Connections are accepted again below this share of the memory limit."""
-REPORT_INTERVAL = 10.0
+REPORT_INTERVAL: Final = 10.0
 """Seconds between two log lines about refused connections, at least."""
 
-_WORDS = {
+_WORDS: Final = {
     "descriptors": "for lack of file descriptors: raise LimitNOFILE",
     "memory": "for lack of memory (limits.memory)",
     "client_limit": "of clients that had too many (limits.max_connections_per_client)",
     "client_rate": "of clients that opened them too fast (limits.client_rate)",
     "handshakes": "because too many handshakes were in flight (limits.max_handshakes)",
 }
-REASONS = tuple(_WORDS)
+REASONS: Final = tuple(_WORDS)
 """Why a connection is refused."""
 
 

@@ -1,13 +1,14 @@
 """Limits on the number of connections or handshakes, over all workers."""
 
 from itertools import islice, takewhile
+from typing import Final
 
 from balancer.net.engine import Engine, Task, TimedOut, Watch
 from balancer.shared.counters import Kind, SharedCounters
 
-HANDSHAKE_TURN = 1.0
+HANDSHAKE_TURN: Final = 1.0
 """Seconds that a handshake may take while others wait to begin."""
-HANDSHAKES_CUT = 64
+HANDSHAKES_CUT: Final = 64
 """Maximal number of handshakes cut at once."""
 
 

@@ -3,22 +3,24 @@
 import errno
 import os
 import socket
+from typing import Final
 
 from balancer.config.scalars import Address
 from balancer.errors import ProxyError, Retry, Source
-from balancer.net.engine import Engine, Task, TimedOut, park
+from balancer.net.engine import Engine, Task, TimedOut
+from balancer.net.park import PARK
 from balancer.net.transport import PlainTransport, Transport
 
-MAX_IDLE = 256
+MAX_IDLE: Final = 256
 """Idle connections kept for each backend, at most."""
-FRESH = 1.0
+FRESH: Final = 1.0
 """Seconds for which an idle connection may serve a request that must not be sent twice."""
 
 
 async def dial(engine: Engine, task: Task, address: Address) -> PlainTransport:
     """Connect, within the task's deadline.
 
-    Raise ``ProxyError``: one that may always be retried elsewhere, or one of our own if no socket can be had.
+    Raise ``ProxyError``: one that may always be retried elsewhere, or an internal one if no socket can be opened.
     """
     if address.path:
         family, target = socket.AF_UNIX, address.path
@@ -48,7 +50,7 @@ async def dial(engine: Engine, task: Task, address: Address) -> PlainTransport:
         return transport
     try:
         while not transport.writable:
-            await park()
+            await PARK
         if outcome := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise _refused(outcome)
     except TimedOut:

@@ -18,7 +18,7 @@ back at once. So the engine looks at the clock while it steps, and after ``SPELL
 lets trio's tasks run (the heartbeat among them). Tasks that did not get their turn keep their order, and alternate with
 those that become ready later: a keystroke in a tunnel does not wait for all the handshakes that were ready before it.
 
-Coroutines here await only ``park`` and ``give_way`` (through the transports). They must not await trio.
+Coroutines here await only ``PARK`` and ``give_way`` (through the transports). They must not await trio.
 A coroutine ends by returning, or by an exception thrown at its await point: ``TimedOut`` when it let ``expires`` pass,
 ``Closed`` when it is ended from outside. Deadlines are checked ten times a second: exact enough for seconds, and free
 for the reads and writes in between.
@@ -29,34 +29,35 @@ import math
 import os
 import select
 import time
-import types
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from inspect import CORO_CREATED, getcoroutinestate
+from collections.abc import Callable, Coroutine
+from typing import Final
 
 import trio
 
+from balancer.net.park import PARK
+from balancer.shared.compiled import mypyc_attr
 from balancer.shared.histogram import Histogram
 
 logger = logging.getLogger("balancer.engine")
 
-LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+LAG_BOUNDS: Final[tuple[float, ...]] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds; see ``Engine.lag``."""
-SWEEP_INTERVAL = 0.1
+SWEEP_INTERVAL: Final = 0.1
 """Seconds between two checks of the deadlines."""
-BATCH = 256
+BATCH: Final = 256
 """Events taken from the kernel at once."""
-ROUNDS = 16
+ROUNDS: Final = 16
 """Batches served before trio's other tasks get their turn."""
-SPELL = 0.003
+SPELL: Final = 0.003
 """Seconds after which they get it in any case."""
 
-_IN = select.EPOLLIN
-_OUT = select.EPOLLOUT
-_GONE = select.EPOLLHUP | select.EPOLLERR
-_HUNG_UP = select.EPOLLRDHUP | _GONE
-_INTEREST = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
+_GONE: Final = select.EPOLLHUP | select.EPOLLERR
+_HUNG_UP: Final = select.EPOLLRDHUP | _GONE
+_INTEREST: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
 class TimedOut(Exception):
@@ -67,19 +68,23 @@ class Closed(Exception):
     """The coroutine is ended from outside; the message says why, for the access log."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Task:
     """A coroutine of the engine. Its owner may move ``expires`` (in ``Engine.now`` time); infinity means never."""
 
-    __slots__ = ("coro", "expires", "interrupt", "queued", "spent")
+    __slots__ = ("begun", "coro", "expires", "interrupt", "queued", "spent")
 
     def __init__(self, coro: Coroutine[None, None, None]) -> None:
         self.coro = coro
+        self.begun = False
+        """It has been stepped, so it waits somewhere. The state of a compiled coroutine cannot be asked for."""
         self.expires = math.inf
         self.interrupt: Exception | None = None
         self.queued = False
         self.spent = 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Watch(ABC):
     """What the kernel last reported of one descriptor, and the task to wake when it reports more."""
 
@@ -115,12 +120,6 @@ class _Bell(Watch):
         os.close(self.fd)
 
 
-@types.coroutine
-def park() -> Generator[None, None, None]:
-    """Sleep until one of the task's watches reports something. Spurious wakes happen: loop on the condition."""
-    yield
-
-
 def _alternating(one: deque[Task], other: deque[Task]) -> deque[Task]:
     """Return the tasks of both, which are empty then, in turns."""
     mixed: deque[Task] = deque()
@@ -133,6 +132,7 @@ def _alternating(one: deque[Task], other: deque[Task]) -> deque[Task]:
     return mixed
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Engine:
     """One per worker. ``run`` is its trio task; everything else is synchronous and belongs to the same thread.
 
@@ -232,13 +232,12 @@ class Engine:
                 task.interrupt = error
             self.wake(task)
 
-    @types.coroutine
-    def give_way(self) -> Generator[None, None, None]:
+    async def give_way(self) -> None:
         """Let all others have a turn, then go on. For a task that has had its share: 256 KiB or 16 operations."""
         task = self.current
         assert task is not None
         self.wake_later(task)
-        yield
+        await PARK
 
     def wake_later(self, task: Task) -> None:
         """Step a task that is about to park again when all others have had a turn."""
@@ -287,10 +286,12 @@ class Engine:
             self.current = task
             try:
                 if task.interrupt is None:
+                    task.begun = True
                     task.coro.send(None)
                 else:
                     error, task.interrupt = task.interrupt, None
-                    if getcoroutinestate(task.coro) == CORO_CREATED:
+                    if not task.begun:
+                        task.begun = True
                         task.coro.send(None)  # up to its first wait, so that its cleanup is in place
                     task.coro.throw(error)
             except StopIteration:

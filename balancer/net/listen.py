@@ -20,20 +20,21 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from balancer.net.admission import Admission
 from balancer.net.bind import queued
 from balancer.net.connection_limit import ConnectionLimit
-from balancer.net.engine import Closed, TimedOut, Watch, park
+from balancer.net.engine import Closed, TimedOut, Watch
+from balancer.net.park import PARK
 
 logger = logging.getLogger("balancer.net")
 
-ACCEPT_BATCH = 64
+ACCEPT_BATCH: Final = 64
 """Connections accepted before other tasks get their turn."""
 
-_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-_OF_THE_CLIENT = {
+_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_OF_THE_CLIENT: Final = {
     errno.ECONNABORTED,
     errno.EPERM,
     errno.EPROTO,
@@ -114,7 +115,7 @@ class Acceptor(Watch):
         """Wait for clients, and for room, and accept some."""
         admission = self._admission
         while not self.readable:
-            await park()
+            await PARK
         limit = self._reached()
         if limit is not None:
             limit.make_room(queued(self.sock))
@@ -170,7 +171,7 @@ class Acceptor(Watch):
         assert task is not None
         task.expires = self._admission.engine.now
         with suppress(TimedOut):
-            await park()
+            await PARK
         task.expires = math.inf
 
     def _accept_some(self) -> bool:

@@ -9,7 +9,8 @@ import math
 
 from balancer.errors import ProxyError, Source
 from balancer.http.frames import Frames
-from balancer.net.engine import Task, TimedOut, park
+from balancer.net.engine import Task, TimedOut
+from balancer.net.park import PARK
 from balancer.net.send_progress import SendProgress
 from balancer.net.transport import TURN_BYTES, Transport
 
@@ -84,14 +85,14 @@ async def relay(
                     continue
             if client.unsent is None and backend.unsent is None:
                 progress = None
-                await park()
+                await PARK
             else:
                 if progress is None:
                     progress = SendProgress((client, backend), engine.now + send_timeout)
                 silent = task.expires
                 task.expires = min(silent, progress.until)
                 try:
-                    await park()
+                    await PARK
                 except TimedOut:
                     if engine.now >= silent:
                         raise

@@ -16,7 +16,7 @@ _PROGRAM = struct.Struct("HP")
 """``struct sock_fprog``: number of instructions, and where they are."""
 _LOAD_ABSOLUTE, _MODULO, _RETURN_A = 0x20, 0x94, 0x16
 _RANDOM = 0xFFFFF000 + 56
-"""``SKF_AD_OFF + SKF_AD_RANDOM``: a random number in the place of bytes of the packet."""
+"""``SKF_AD_OFF + SKF_AD_RANDOM``: a random number instead of bytes of the packet."""
 
 
 def prefer_first(sock: socket.socket, number: int) -> None:

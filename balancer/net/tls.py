@@ -25,18 +25,19 @@ Some facts, and what we chose:
 import socket
 import ssl
 from contextlib import suppress
+from typing import Final
 
 from balancer.errors import ProxyError, Retry, Source
-from balancer.net.engine import park
+from balancer.net.park import PARK
 from balancer.net.transport import PlainTransport, Transport
 
-_RECORD = 16384
+_RECORD: Final = 16384
 """Maximal bytes of plaintext in a record (RFC 8446, 5.1)."""
-_PIECE = 32768
+_PIECE: Final = 32768
 """Bytes given to a memory buffer of OpenSSL at once, at most."""
-_GATHERED = 65536
+_GATHERED: Final = 65536
 """Decrypted bytes that are returned without looking for more."""
-_FRUITLESS = 6
+_FRUITLESS: Final = 6
 """Reads in a row that may bring no data while the socket is never dry; a record needs three at most."""
 
 
@@ -248,12 +249,12 @@ class TlsTransport(Transport):
     async def _send_outgoing(self) -> None:
         if self._outgoing.pending and not self._push(self._outgoing.read()):
             while not self.flush():
-                await park()
+                await PARK
 
     async def _fill(self) -> None:
         while True:
             while not self.readable:
-                await park()
+                await PARK
             raw = self._read()
             if raw is not None:
                 break

@@ -10,18 +10,22 @@ import errno
 import socket
 from abc import abstractmethod
 from contextlib import suppress
+from typing import Final
 
 from balancer.errors import ProxyError, Retry, Source
-from balancer.net.engine import Engine, Task, Watch, park
+from balancer.net.engine import Engine, Task, Watch
+from balancer.net.park import PARK
+from balancer.shared.compiled import mypyc_attr
 
-READ_SIZE = 16384
+READ_SIZE: Final = 16384
 """Bytes asked of the kernel at first; it grows while reads come back full."""
-MAX_READ_SIZE = 262144
-TURN_BYTES = 262144
+MAX_READ_SIZE: Final = 262144
+TURN_BYTES: Final = 262144
 """Bytes that one task may move before it gives way; each operation counts as a sixteenth of them."""
-_OPERATION = TURN_BYTES // 16
+_OPERATION: Final = TURN_BYTES // 16
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Transport(Watch):
     """One side of a connection. ``source`` names the side in errors; ``task`` is woken by its events."""
 
@@ -83,7 +87,7 @@ class Transport(Watch):
         """Wait for bytes and return them; ``b""`` is the end of the stream."""
         while True:
             while not self.pending():
-                await park()
+                await PARK
             task = self.task
             if task is not None and task.spent >= TURN_BYTES:
                 await self.engine.give_way()
@@ -99,7 +103,7 @@ class Transport(Watch):
     async def flushed(self) -> None:
         """Wait until nothing is ``unsent``."""
         while not self.flush():
-            await park()
+            await PARK
 
     async def take_turn(self) -> None:
         """Give way if this task has had its share of the worker."""
@@ -175,6 +179,7 @@ def _linger_no_time(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PlainTransport(Transport):
     """A transport without TLS."""
 

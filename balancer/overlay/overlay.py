@@ -2,7 +2,7 @@
 
 Pins bind a token, or all tokens with a prefix, to a backend. Admin states take a backend out of placement without
 touching the ring. Weights override the configuration, at once or along a ramp, and backends may be added or removed
-live. Tokens stand here only as keyed digests, made by whoever holds the key.
+live. Tokens appear here only as keyed digests.
 
 Every change is a pydantic model with an ``op``: the same text is the body of an admin request and a line of the
 journal, and replaying the lines gives the overlay again. ``now`` is Unix time in seconds; ``since`` becomes ``now``

@@ -1,7 +1,7 @@
 """One backend at run time: whether it may be tried, and what it has carried."""
 
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar, Final
 
 from balancer.config.scalars import Address
 from balancer.health.availability import AVAILABLE, Availability
@@ -9,9 +9,9 @@ from balancer.health.ejection import Ejection
 from balancer.health.tally import Tally
 from balancer.pool.load import BackendLoad
 
-HOLD_OFF = 5.0
+HOLD_OFF: Final = 5.0
 """Seconds for which a backend that failed to connect is not tried before others; more if that happens often."""
-LONGEST_HOLD_OFF = 60.0
+LONGEST_HOLD_OFF: Final = 60.0
 
 
 class Backend:
@@ -38,9 +38,17 @@ class Backend:
         "tunnels",
     )
 
-    COUNTERS = ("requests", "connects", "connect_errors", "response_errors", "full", "bytes_in", "bytes_out")
+    COUNTERS: ClassVar[tuple[str, ...]] = (
+        "requests",
+        "connects",
+        "connect_errors",
+        "response_errors",
+        "full",
+        "bytes_in",
+        "bytes_out",
+    )
     """Attributes that only grow, to be added up over workers; ``GAUGES`` come and go."""
-    GAUGES = ("active", "tunnels", "queued", "held")
+    GAUGES: ClassVar[tuple[str, ...]] = ("active", "tunnels", "queued", "held")
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from balancer.config.settings import PoolSettings
 from balancer.health.availability import AVAILABLE, Availability
@@ -13,11 +13,12 @@ from balancer.pool.placement import Placement
 from balancer.pool.retries import Retries
 from balancer.pool.selection import Decision, Selection
 from balancer.pool.traffic import Traffic
+from balancer.shared.compiled import mypyc_attr
 from balancer.shared.counters import CellGroup, Kind, SharedCounters
 
-OWNERS_KEPT = 4096
+OWNERS_KEPT: Final = 4096
 """Size of the cache of owners. It is cleared when full, as clients may send any tokens."""
-MAX_CACHED_TOKEN = 2048
+MAX_CACHED_TOKEN: Final = 2048
 """Bytes of the longest token that is kept in a cache: full ones take 8 MiB at most."""
 
 
@@ -38,6 +39,7 @@ def _connection_settings(settings: PoolSettings) -> tuple[object, ...]:
     return settings.tls, settings.send_proxy, [(each.name, each.server_name) for each in settings.backend]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pool(Selection[Backend]):
     """One per pool; a reload changes it in place."""
 
@@ -106,7 +108,7 @@ class Pool(Selection[Backend]):
         self._take_slots()
 
     def carrying(self) -> dict[str, Backend]:
-        """Return all backends of which something is to be counted: also the removed ones that still carry something."""
+        """Return all backends to count: also removed ones that still carry requests or tunnels."""
         return {**{name: backend for name, backend in self.removed.items() if backend.active}, **self.backends}
 
     @property

@@ -7,7 +7,7 @@ users. So they are written once, for anything that represents a backend (``Membe
 from abc import abstractmethod
 from collections.abc import Collection, Generator, Iterable, Iterator
 from itertools import count
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from balancer.config.settings import PoolSettings
 from balancer.health.availability import DEGRADED, Availability
@@ -15,9 +15,10 @@ from balancer.health.panic import healthy_share
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.placement import Placement
 from balancer.ring.bounded import Bound
+from balancer.shared.compiled import mypyc_attr
 
-FAILED = "failed to connect"
-FULL = "full"
+FAILED: Final = "failed to connect"
+FULL: Final = "full"
 
 
 class Member(Protocol):
@@ -47,6 +48,7 @@ class Decision(Generic[M]):
         self.skipped = skipped
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Selection(Generic[M]):
     """Backends, the placement over them, and the leases on them."""
 

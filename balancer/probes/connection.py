@@ -37,7 +37,7 @@ class NoSocket(Exception):
 
 
 class ProbeConnection:
-    """An open connection. Whoever opens it closes it."""
+    """An open connection; its opener closes it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

@@ -19,7 +19,7 @@ from balancer.probes.websocket import ask_websocket
 class Probe:
     """How the backends of a pool are probed; ``run`` may be under way for many of them at a time.
 
-    A probe goes the way of the traffic: over TLS if that does, behind a PROXY header that says that it is nobody's. One
+    A probe goes the way of the traffic: over TLS if that does, behind a PROXY header that names no client. One
     of another address than the traffic's goes without both, as in haproxy; only type ``tls`` always is TLS.
     """
 

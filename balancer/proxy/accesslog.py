@@ -11,52 +11,80 @@ from collections import Counter
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from balancer.errors import DISK_FULL
 from balancer.http.token import without_query
 from balancer.proxy.log_target import LogTarget
+from balancer.shared.compiled import mypyc_attr
 from balancer.shared.log_loss import Loss
 
 logger = logging.getLogger("balancer.worker")
 
-MAX_BUFFERED = 8 << 20
+MAX_BUFFERED: Final = 8 << 20
 """Bytes of lines that wait at most for a writer that does not get on."""
-FLUSH_INTERVAL = 0.2
+FLUSH_INTERVAL: Final = 0.2
 """Seconds a line waits for others to be written with."""
-GOODBYE_TIMEOUT = 1.0
+GOODBYE_TIMEOUT: Final = 1.0
 """Seconds for the last lines."""
 
-SLOW = "it does not take lines as fast as they come"
+SLOW: Final = "it does not take lines as fast as they come"
 _quote = json.encoder.encode_basestring_ascii
 
 
 class Record:
-    """What is to be said of one request or tunnel; times are ``Engine.now`` values, 0 when a phase did not happen."""
+    """What is logged about one request or tunnel; times are ``Engine.now`` values, 0 when a phase did not happen."""
 
-    # Defaults of the class, not of each object: most requests change few of them.
-    head = connected = first_byte = 0.0
-    queued = 0.0
-    """Seconds spent waiting for a place at a backend that was full."""
-    method = target = request_id = b""
-    digest = ""
-    token_from = ""
-    """The place in the request where the token was."""
-    backend = ""
-    reason = ""
-    skipped: tuple[tuple[str, str], ...] = ()
-    tries = 0
-    status = 0
-    bytes_in = bytes_out = 0
-    ended = "ok"
-    """``ok``, or what ended it early in plain words."""
-    by = ""
-    """``client``, ``backend`` or ``internal`` when it ended early."""
+    __slots__ = (
+        "backend",
+        "by",
+        "bytes_in",
+        "bytes_out",
+        "connected",
+        "digest",
+        "ended",
+        "first_byte",
+        "head",
+        "method",
+        "queued",
+        "reason",
+        "request_id",
+        "skipped",
+        "started",
+        "status",
+        "target",
+        "tls_seconds",
+        "token_from",
+        "tries",
+    )
 
     def __init__(self, started: float, tls_seconds: float = 0.0) -> None:
         self.started = started
         self.tls_seconds = tls_seconds
+        self.head = 0.0
+        self.connected = 0.0
+        self.first_byte = 0.0
+        self.queued = 0.0
+        """Seconds spent waiting for a place at a backend that was full."""
+        self.method = b""
+        self.target = b""
+        self.request_id = b""
+        self.digest = ""
+        self.token_from = ""
+        """The place in the request where the token was."""
+        self.backend = ""
+        self.reason = ""
+        self.skipped: tuple[tuple[str, str], ...] = ()
+        self.tries = 0
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.ended = "ok"
+        """``ok``, or what ended it early in plain words."""
+        self.by = ""
+        """``client``, ``backend`` or ``internal`` when it ended early."""
 
 
 def log_target(text: str) -> str | Path:
@@ -64,6 +92,7 @@ def log_target(text: str) -> str | Path:
     return text if text in ("stdout", "off") else Path(text)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AccessLog:
     """Collects lines; ``run`` writes them. ``target`` is ``stdout``, ``off`` or a file that is appended to."""
 
@@ -82,7 +111,7 @@ class AccessLog:
         self._wake = trio.Event()
         self._file = LogTarget(target)
         self._anew = False
-        """The file is to be opened anew before the next lines are written."""
+        """Reopen the file before writing the next lines."""
         self._problem = ""
         """Why lines are being lost."""
         self._lost = 0

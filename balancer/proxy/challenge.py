@@ -1,7 +1,7 @@
-"""Read the answers to ACME challenges (RFC 8555, 8.3) from a folder, in threads of their own: a disk may hang.
+"""Read the answers to ACME challenges (RFC 8555, 8.3) from a folder, in separate threads because disks may hang.
 
-The folder is written by another program, perhaps a careless one. So only plain names are looked up in it, links are not
-followed, and only regular files up to ``MAX_BYTES`` are read.
+Another program writes the folder, and names come from clients. So only plain names are looked up, links are not
+followed, and only regular files of up to ``MAX_BYTES`` are read.
 """
 
 import logging
@@ -12,7 +12,8 @@ import stat
 import trio
 
 from balancer.errors import ProxyError, Source
-from balancer.net.engine import Engine, Task, TimedOut, park
+from balancer.net.engine import Engine, Task, TimedOut
+from balancer.net.park import PARK
 
 logger = logging.getLogger("balancer.worker")
 
@@ -20,13 +21,13 @@ MAX_BYTES = 65536
 _NAME = re.compile(rb"[A-Za-z0-9_-]{1,255}")
 _AT_ONCE = 4
 _WAITING = 64
-"""Requests that may wait for a thread; further ones are refused."""
+"""Reads that may be under way or wait for a thread; further ones are refused."""
 _PATIENCE = 10.0
 """Seconds for the disk."""
 
 
 def read_challenge(folder: str, name: bytes) -> bytes | None:
-    """Return what is in the file of this name; None if there is none to be served. May block."""
+    """Return the content of the file with this name, or None if there is none to serve. May block."""
     if _NAME.fullmatch(name) is None:
         return None
     # O_NONBLOCK: the open of a pipe would wait for its writer.
@@ -65,12 +66,13 @@ class Challenges:
         """Return as ``read_challenge`` does. Raise ``ProxyError`` (503) if the disk takes too long."""
         if self._waiting >= _WAITING:
             raise ProxyError(Source.INTERNAL, 503, "too many challenges are being read")
+        self._waiting += 1
         reading = _Reading(task)
         trio.lowlevel.spawn_system_task(self._read, reading, folder, name)
         task.expires = self._engine.now + _PATIENCE
         try:
             while not reading.done:
-                await park()
+                await PARK
         except TimedOut:
             raise ProxyError(Source.INTERNAL, 503, "the folder of challenges takes too long") from None
         return reading.data
@@ -78,12 +80,11 @@ class Challenges:
     async def _read(self, reading: _Reading, folder: str, name: bytes) -> None:
         if self._threads is None:
             self._threads = trio.CapacityLimiter(_AT_ONCE)
-        self._waiting += 1
         try:
             reading.data = await trio.to_thread.run_sync(
                 read_challenge, folder, name, abandon_on_cancel=True, limiter=self._threads
             )
-        except Exception:  # no room for a thread, say; raised here, it would end the worker
+        except Exception:  # such as no memory for a thread; raised here, it would end the worker
             logger.exception("a challenge could not be read")
         finally:
             self._waiting -= 1

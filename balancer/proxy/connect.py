@@ -15,10 +15,12 @@ import math
 from collections import deque
 from collections.abc import Generator
 from contextlib import suppress
+from typing import Final
 
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.dial import FRESH, dial
-from balancer.net.engine import Task, TimedOut, park
+from balancer.net.engine import Task, TimedOut
+from balancer.net.park import PARK
 from balancer.net.peers import probe_when_silent
 from balancer.net.transport import Transport
 from balancer.pool.backend import Backend
@@ -29,7 +31,7 @@ from balancer.proxy.stream import Stream, blame
 
 logger = logging.getLogger("balancer.proxy")
 
-NO_ANSWER = "gave no answer"
+NO_ANSWER: Final = "gave no answer"
 
 
 class Connector:
@@ -63,7 +65,7 @@ class Connector:
         self._task = stream.task
         self._record = stream.record
         self.idle = stream.idle_connections()
-        """Idle connections by ``connection_key``; where this one is to be put when it becomes idle."""
+        """Idle connections by ``connection_key``; this one joins them when it becomes idle."""
         now = worker.engine.now
         self._decision = pool.first(token, now)
         if self._decision is None:
@@ -173,7 +175,7 @@ class Connector:
                     raise ProxyError(Source.CLIENT, 499, "the client left while it waited for its backend")
                 task.expires = engine.now if queue[0] is task else until
                 with suppress(TimedOut):
-                    await park()
+                    await PARK
             self._holds = backend
             return True
         finally:

@@ -6,7 +6,7 @@ a protocol that carries several at once needs no other kind of connection.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Literal
+from typing import Final, Literal
 
 from balancer.config.settings import Forwarded
 from balancer.errors import ProxyError
@@ -23,10 +23,14 @@ from balancer.proxy.listener_state import ListenerState
 from balancer.proxy.worker_state import WorkerState
 from balancer.shared.sketch import SketchCells
 
-LINGER_TIMEOUT = 2.0
+LINGER_TIMEOUT: Final = 2.0
 """Seconds of silence after which a client has taken the answer that closes its connection."""
-MAX_LINGER = 30.0
+MAX_LINGER: Final = 30.0
 """Seconds for which such a client may go on sending what is read and dropped."""
+
+
+PeerAddress = tuple[str, int] | tuple[str, int, int, int]
+"""What the kernel says of a peer: address and port; over IPv6, flow label and scope too."""
 
 
 class Connection:
@@ -64,7 +68,7 @@ class Connection:
         worker: WorkerState,
         listener: ListenerState,
         transport: Transport,
-        peer: tuple[str, int],
+        peer: PeerAddress,
         cells: SketchCells | None = None,
     ) -> None:
         self.worker = worker

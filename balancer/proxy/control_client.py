@@ -154,7 +154,7 @@ class ControlClient:
         digest = Digest(setup.secret)
         try:
             prepared = await trio.to_thread.run_sync(self._prepare, setup, digest)
-        except OSError:  # maybe for want of descriptors, of which idle connections hold some
+        except OSError:  # perhaps no descriptors are left; idle connections hold some
             self.worker.close_idle()
             prepared = await trio.to_thread.run_sync(self._prepare, setup, digest)
         present = {key for listener in self.listeners.values() for key in listener.acceptors}

@@ -6,7 +6,8 @@ it looks at what can be moved in either direction.
 """
 
 from balancer.errors import ProxyError, Retry, Source
-from balancer.net.engine import TimedOut, park
+from balancer.net.engine import TimedOut
+from balancer.net.park import PARK
 from balancer.net.send_progress import acknowledged
 from balancer.net.transport import TURN_BYTES, Transport
 from balancer.proxy.stream import Stream
@@ -33,7 +34,7 @@ class Duplex(Stream):
     async def _from_backend(self) -> bytes:
         """Return the backend's next bytes, ``b""`` at the end of its stream; the request body moves on meanwhile."""
         while (data := self._receive()) is None:
-            await park()
+            await PARK
         return data
 
     def _receive(self) -> bytes | None:
@@ -81,7 +82,7 @@ class Duplex(Stream):
                 if upload is not None and upload.pump():
                     await client.take_turn()
                 else:
-                    await park()
+                    await PARK
             except TimedOut:
                 so_far = acknowledged(client)
                 if so_far - mark < max(1, worker.admission.limits.min_rate * worker.timeouts.send):

@@ -5,6 +5,8 @@ token → candidates → idle or new backend connection → send → answer (or 
 A request is sent again only as long as nothing of an answer has reached the client, and all of it is still in memory.
 """
 
+from typing import Final
+
 from balancer.config.settings import CHALLENGES, Answer, ChallengeFolder, Redirect
 from balancer.errors import ProxyError, Retry, Source
 from balancer.http.body import Chunked, chunk, last_chunk
@@ -13,7 +15,8 @@ from balancer.http.forward import response_head
 from balancer.http.frames import Frames
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response, find_response_end, parse_response
 from balancer.http.websocket import check_request, check_response, is_websocket
-from balancer.net.engine import Closed, TimedOut, park
+from balancer.net.engine import Closed, TimedOut
+from balancer.net.park import PARK
 from balancer.net.transport import Transport
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
@@ -24,13 +27,13 @@ from balancer.proxy.rule_answers import rule_answer
 from balancer.proxy.tunnel import tunnel
 from balancer.proxy.upload import TOO_LONG, Upload
 
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
-REPEATED = (Retry.UNANSWERED, Retry.ELSEWHERE)
+REPEATED: Final = (Retry.UNANSWERED, Retry.ELSEWHERE)
 """Errors after which a request may be sent again."""
-UNCHANGED = (None, None)
+UNCHANGED: Final = (None, None)
 """No fields are changed by the listener, nor by the pool."""
-MAX_INTERIM = 32
+MAX_INTERIM: Final = 32
 """Maximal number of interim (1xx) responses to one request."""
 
 
@@ -42,7 +45,7 @@ class Exchange(Duplex):
     explain = False
     """The response is to explain why this backend was chosen."""
     own_answer: Redirect | Answer | ChallengeFolder | None = None
-    """What a rule answers in the place of a backend."""
+    """What a rule answers instead of a backend."""
     informed = False
     """An interim response has been sent: a final one of our own may follow, but not those of another backend."""
     blamed = False
@@ -155,7 +158,7 @@ class Exchange(Duplex):
         interim = 0
         while True:
             while (more := self._receive()) is None:
-                await park()
+                await PARK
             if not more:
                 reason = (
                     "the backend closed in the middle of the head" if data else "the backend closed without an answer"
@@ -318,7 +321,7 @@ class Exchange(Duplex):
                 self._await_backend()
                 await backend.take_turn()
             else:
-                await park()
+                await PARK
         return self.early if upload is None else upload.rest
 
     def _blame(self, error: ProxyError) -> None:

@@ -3,7 +3,8 @@
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request, find_end, skip_blank
 from balancer.http.reader import RequestReader
-from balancer.net.engine import TimedOut, park
+from balancer.net.engine import TimedOut
+from balancer.net.park import PARK
 from balancer.net.transport import TURN_BYTES
 from balancer.proxy.accesslog import Record
 from balancer.proxy.connection import Connection
@@ -67,7 +68,7 @@ async def _read_request(
                     return reader.read(data[:end]), data[end:]
                 seen = len(data)
             while not transport.pending():  # as ``recv`` does, without a coroutine for each request
-                await park()
+                await PARK
             try:
                 more = transport.receive()
             except ProxyError:

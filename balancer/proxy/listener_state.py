@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
+from typing import ClassVar, Final
 
 from balancer.config.settings import ListenerSettings
 from balancer.http.fields import fields_of
@@ -12,7 +13,7 @@ from balancer.net.contexts import ServerContexts
 from balancer.net.listen import Acceptor
 from balancer.pool.pool import Pool
 
-FIRST_REQUEST_TIMEOUT = 1.0
+FIRST_REQUEST_TIMEOUT: Final = 1.0
 """Seconds for which a drain waits for the first request of a client that has connected but sent nothing yet. It is
 likely to be on its way, and a client whose first request meets a closed connection may not try again."""
 
@@ -39,7 +40,7 @@ class ListenerState:
         "tls",
     )
 
-    COUNTERS = ("connections", "handshake_failures", "silent")
+    COUNTERS: ClassVar[tuple[str, ...]] = ("connections", "handshake_failures", "silent")
     """What only grows, to be added up over workers."""
 
     def __init__(

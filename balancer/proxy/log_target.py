@@ -26,7 +26,7 @@ def check_target(target: str | Path) -> None:
     """Raise ``Refused`` if lines cannot be written there."""
     if isinstance(target, Path):
         try:
-            os.close(_open(target, os.O_NONBLOCK))  # a pipe that nobody reads must not hold us up
+            os.close(_open(target, os.O_NONBLOCK))  # opening a pipe without a reader would block
         except OSError as error:
             raise Refused(f"log.access: {target}: {disk_reason(error)}; {_advice(target, error)}") from None
 
@@ -117,11 +117,16 @@ class LogTarget:
 
     def _leave(self) -> None:
         """Close a file that may have been renamed, but not a pipe: its reader would see the end."""
-        if self._fd >= 0 and stat.S_ISREG(os.fstat(self._fd).st_mode):
+        try:
+            pipe = self._fd >= 0 and not stat.S_ISREG(os.fstat(self._fd).st_mode)
+        except OSError:  # a network disk that no longer knows it
+            pipe = False
+        if not pipe:
             self._drop()
 
     def _drop(self) -> None:
         """Close the file; the next line opens it anew."""
         if self._path is not None and self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            with suppress(OSError):  # of what was written before; the descriptor is closed all the same (close(2))
+                os.close(fd)

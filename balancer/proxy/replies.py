@@ -4,15 +4,16 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Final
 
 from balancer.http.websocket import REFUSAL_FIELDS
 
-_TEXT = "text/plain; charset=utf-8"
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
-_UNREGISTERED = "Error"
-"""Of a status that an operator has chosen and nobody has registered, such as nginx's 444."""
-_RETRYABLE = (429, 503)
-_BODILESS = (204, 304)
+_TEXT: Final = "text/plain; charset=utf-8"
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+_UNREGISTERED: Final = "Error"
+"""For statuses without a registered reason, such as nginx's 444."""
+_RETRYABLE: Final = (429, 503)
+_BODILESS: Final = (204, 304)
 
 
 def reply(

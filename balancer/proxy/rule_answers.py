@@ -1,5 +1,6 @@
-"""Responses that rules give in the place of a backend: redirects and answers of the configuration."""
+"""Responses that rules give instead of a backend: redirects and answers of the configuration."""
 
+from balancer.config.pem import covers
 from balancer.config.settings import Answer, Redirect
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
@@ -30,8 +31,7 @@ def _location(action: Redirect, request: Request, scheme: bytes) -> bytes:
         raise ProxyError(Source.CLIENT, 400, "Host is missing")
     if action.covered is not None:
         name = host_name(host)
-        bare = name.strip("[]")
-        if not (bare in action.covered or "*." + bare.partition(".")[2] in action.covered):
+        if not covers(action.covered, name.strip("[]")):
             raise ProxyError(Source.CLIENT, 421, "no certificate covers this host")
         host = host if action.host is not None else name.encode()
     return (action.scheme.encode() if action.scheme is not None else scheme) + b"://" + host + target

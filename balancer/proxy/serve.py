@@ -9,7 +9,7 @@ from balancer.errors import ProxyError, Source
 from balancer.net.engine import TimedOut
 from balancer.net.peers import probe_when_silent
 from balancer.net.transport import PlainTransport, reset
-from balancer.proxy.connection import Connection
+from balancer.proxy.connection import Connection, PeerAddress
 from balancer.proxy.greeting import greet
 from balancer.proxy.http_connection import serve_http
 from balancer.proxy.listener_state import ListenerState
@@ -20,7 +20,7 @@ from balancer.proxy.worker_state import WorkerState
 def handler(worker: WorkerState, listener: ListenerState) -> Callable[[socket.socket, Any], None]:
     """Return what an acceptor of ``listener`` does with each socket it accepts."""
 
-    def handle(sock: socket.socket, peer: tuple[str, int]) -> None:
+    def handle(sock: socket.socket, peer: PeerAddress) -> None:
         listener.connections += 1
         admission, cells = worker.admission, None
         if admission.per_client and not listener.trusts(peer[0]):  # a trusted balancer in front stands for many clients

@@ -7,7 +7,7 @@ It knows what belongs to the request alone: its pool, its token, what is logged 
 import time
 from collections import defaultdict
 from math import ceil
-from typing import Literal
+from typing import Final, Literal
 
 from balancer.config.settings import Answer, ChallengeFolder, Deny, Redirect, ToPool
 from balancer.errors import ProxyError, Source
@@ -22,7 +22,7 @@ from balancer.proxy.connection import Connection
 
 Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail: see ``pool.health.passive.outcomes``."""
-_USERS = ("query", "header", "cookie")
+_USERS: Final = ("query", "header", "cookie")
 """Sources of tokens that name a user; a path or a server name many users have in common."""
 
 

@@ -7,6 +7,7 @@ page connects again; but only between two frames, for bytes in the middle of one
 
 import os
 import time
+from typing import Final
 
 from balancer.errors import ProxyError, Source
 from balancer.http.frames import SERVICE_RESTART, Frames, close_frame
@@ -17,7 +18,7 @@ from balancer.pool.backend import Backend
 from balancer.proxy.stream import Stream
 from balancer.proxy.tunnel_registry import Tunnel
 
-CLOSE_FRAME_TIMEOUT = 2.0
+CLOSE_FRAME_TIMEOUT: Final = 2.0
 """Seconds within which both sides of a tunnel have to take the close frame that ends it."""
 
 

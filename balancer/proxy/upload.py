@@ -1,12 +1,13 @@
 """A request body on its way from the client to the backend, moved whenever there is something to move."""
 
 import math
+from typing import Final
 
 from balancer.errors import ProxyError, Source
 from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.net.transport import Transport
 
-TOO_LONG = "the request body is too long"
+TOO_LONG: Final = "the request body is too long"
 
 
 class Upload:

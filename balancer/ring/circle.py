@@ -9,7 +9,7 @@ end then needs no special case.
 import sys
 from array import array
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -59,11 +59,12 @@ class Circle(Ring):
         return dict(Counter(self.names[:-1]))
 
     def succession(self) -> dict[tuple[str, str], float]:
-        lengths: Counter[tuple[str, str]] = Counter()
+        # Nested, which takes half the time of a dictionary by pairs.
+        lengths: dict[str, defaultdict[str, int]] = {name: defaultdict(int) for name in self.members}
         for length, owner, successor in zip(arc_lengths(self), self.names, others_after(self.names), strict=False):
-            lengths[owner, successor] += length
+            lengths[owner][successor] += length
         size = 1 << self.hash.bits
-        return {pair: length / size for pair, length in lengths.items()}
+        return {(owner, heir): part / size for owner, parts in lengths.items() for heir, part in parts.items()}
 
 
 def arc_lengths(circle: Circle) -> list[int]:
@@ -98,8 +99,7 @@ def distinct(names: Sequence[str], start: int, members: Sequence[str]) -> Iterat
 def others_after(names: Sequence[str]) -> list[str]:
     """Return for each index of a circle of names the next different name, or the same if there is only one."""
     others = list(names)
-    # Backwards, and twice around because the first names follow the last ones.
-    for index in [*reversed(range(len(names))), *reversed(range(len(names)))]:
-        after = index + 1 - len(names)
-        others[index] = names[after] if names[after] != names[index] else others[after]
+    border = next((index for index in range(len(names)) if names[index - 1] != names[index]), 0)
+    for index in range(border - 1, border - 1 - len(names), -1):  # backwards around the circle
+        others[index] = names[index + 1] if names[index + 1] != names[index] else others[index + 1]
     return others

@@ -42,7 +42,7 @@ CRC32 = TokenHash("crc32", 32, zlib.crc32)
 
 
 def blake2b(seed: str) -> TokenHash:
-    """Return BLAKE2b (RFC 7693) keyed with ``seed``: without it nobody can predict or choose a token's backend."""
+    """Return BLAKE2b (RFC 7693) keyed with ``seed``, without which nobody can predict a token's backend."""
     return keyed_blake2b(hashlib.blake2b(seed.encode(), digest_size=32).digest())
 
 

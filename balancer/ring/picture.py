@@ -1,15 +1,17 @@
 """Draw a change of the ring as SVG: the ring before (inside) and after (outside).
 
-Between the two are the arcs that move, in the colour of their new backend. Circles are drawn with position 0 at the
-top, clockwise; tables and rendezvous have no arcs to draw, so that their shares are drawn as one arc each, and only the
+Between the two is what moves, in the colour of its new backend. Circles are drawn with position 0 at the top,
+clockwise; tables and rendezvous have no arcs to draw, so that their shares are drawn as one arc each, and only the
 legend shows what moves.
+
+A circle is cut into slots of about a pixel, each in the colour of the backend that owns its middle: 500 backends have
+80 000 arcs, which nobody could see. A backend's slots are one circle with dashes.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Sequence
 from html import escape
-from itertools import pairwise
-from math import cos, pi, sin
+from itertools import accumulate, groupby
 
 from balancer.ring.base import Ring
 from balancer.ring.circle import Circle
@@ -19,10 +21,11 @@ from balancer.ring.plan import Plan
 # darkened for contrast on white; further backends get lighter and darker tints of the same hues.
 _HUES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#c9b800")
 _TINTS = (0.0, 0.45, -0.4)
+_SLOTS = 2048
 _CENTRE = 380
-_INNER = (170, 230)
-_MOVED = (240, 262)
-_OUTER = (272, 332)
+_INNER, _MOVED, _OUTER = "inner", "moved", "outer"
+_RINGS = {_INNER: (200, 60), _MOVED: (251, 22), _OUTER: (302, 60)}
+"""Radius and width."""
 _ROW = 22
 _COLUMN_ROWS = 30
 _COLUMN = 330
@@ -30,22 +33,13 @@ _STYLE = """
 text { font: 14px system-ui, sans-serif; fill: #1d2430 }
 .title { font-size: 20px; font-weight: 600 }
 .small { font-size: 12px; fill: #5b6573 }
-.number { text-anchor: end; font-variant-numeric: tabular-nums }
+.n { text-anchor: end; font-variant-numeric: tabular-nums }
 .paper { fill: #ffffff }
-.track { fill: none; stroke: #eef1f4 }
+.track { stroke: #eef1f4 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e8ecf1 } .small { fill: #a3adba } .paper { fill: #14181f } .track { stroke: #252b35 }
 }
 """
-
-
-@dataclass(frozen=True)
-class _Arc:
-    """From ``start`` to ``end`` in turns, clockwise from the top."""
-
-    start: float
-    end: float
-    name: str
 
 
 def svg(before: Ring, after: Ring, plan: Plan) -> str:
@@ -55,16 +49,16 @@ def svg(before: Ring, after: Ring, plan: Plan) -> str:
     columns = -(-len(names) // _COLUMN_ROWS)
     width = 2 * _CENTRE + 20 + _COLUMN * columns
     height = max(2 * _CENTRE, 190 + _ROW * min(len(names), _COLUMN_ROWS))
-    old, new = _arcs(before), _arcs(after)
+    old, new = _owners(before), _owners(after)
     drawn_alike = isinstance(before, Circle) and isinstance(after, Circle) and before.hash.name == after.hash.name
-    moved = _changed(old, new) if drawn_alike else []
+    moved = [now if drawn_alike and now != then else "" for then, now in zip(old, new, strict=True)]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'role="img" aria-labelledby="title">',
         f'<title id="title">{escape(_headline(plan))}</title>',
         f"<style>{_STYLE}</style>",
         f'<rect class="paper" width="{width}" height="{height}"/>',
-        *(_track(*radii) for radii in (_INNER, _MOVED, _OUTER)),
+        f'<defs>{"".join(map(_circle, _RINGS))}<rect id="box" width="14" height="14" rx="3"/></defs>',
         *_ring(old, _INNER, colours),
         *_ring(moved, _MOVED, colours),
         *_ring(new, _OUTER, colours),
@@ -79,72 +73,47 @@ def _headline(plan: Plan) -> str:
     return f"{plan.moved:.1%} of all tokens move" if plan.moves else "No token moves"
 
 
-def _arcs(ring: Ring) -> list[_Arc]:
-    """The arcs of a circle, adjacent ones of one backend joined; or for other rings each share as one arc."""
+def _owners(ring: Ring) -> list[str]:
+    """The owner of each slot of the circle; for other rings each share as one arc."""
     if isinstance(ring, Circle):
-        size = 1 << ring.hash.bits
-        borders = [0.0, *((end + 1) / size for end in ring.ends), 1.0]
-        pieces = zip(pairwise(borders), ring.names, strict=True)
-        return _joined(_Arc(start, end, name) for (start, end), name in pieces)
-    arcs = []
-    start = 0.0
-    for name, share in sorted(ring.shares().items()):
-        arcs.append(_Arc(start, start + share, name))
-        start += share
-    return arcs
+        slot = (1 << ring.hash.bits) // _SLOTS
+        return [ring.names[bisect_left(ring.ends, slot * index + slot // 2)] for index in range(_SLOTS)]
+    names, shares = zip(*sorted(ring.shares().items()), strict=True)
+    ends = list(accumulate(shares))[:-1]
+    return [names[bisect_left(ends, (index + 0.5) / _SLOTS)] for index in range(_SLOTS)]
 
 
-def _joined(pieces: Iterable[_Arc]) -> list[_Arc]:
-    arcs: list[_Arc] = []
-    for piece in pieces:
-        if piece.end > piece.start:
-            if arcs and arcs[-1].name == piece.name:
-                piece = _Arc(arcs.pop().start, piece.end, piece.name)
-            arcs.append(piece)
-    return arcs
+def _circle(ring: str) -> str:
+    """From the top clockwise, so long that a slot has the length 1."""
+    radius, width = _RINGS[ring]
+    half = f"A{radius} {radius} 0 0 1 {_CENTRE}"
+    top, bottom = _CENTRE - radius, _CENTRE + radius
+    path = f"M{_CENTRE} {top}{half} {bottom}{half} {top}"
+    return f'<path id="{ring}" d="{path}" pathLength="{_SLOTS}" fill="none" stroke-width="{width}"/>'
 
 
-def _changed(old: Sequence[_Arc], new: Sequence[_Arc]) -> list[_Arc]:
-    """The pieces of the circle whose owner changes, under the name of the new owner."""
-    pieces = []
-    here = there = 0
-    for start, end in pairwise(sorted({0.0, *(arc.end for arc in old), *(arc.end for arc in new)})):
-        here += old[here].end <= start
-        there += new[there].end <= start
-        if old[here].name != new[there].name:
-            pieces.append(_Arc(start, end, new[there].name))
-    return pieces
-
-
-def _track(inner: int, outer: int) -> str:
-    middle, width = (inner + outer) / 2, outer - inner
-    return f'<circle class="track" cx="{_CENTRE}" cy="{_CENTRE}" r="{middle}" stroke-width="{width}"/>'
-
-
-def _ring(arcs: Iterable[_Arc], radii: tuple[int, int], colours: dict[str, str]) -> list[str]:
-    """One path for each backend with all its arcs, and its name as the tooltip."""
-    paths: dict[str, list[str]] = {}
-    for arc in arcs:
-        paths.setdefault(arc.name, []).append(_sector(arc, *radii))
+def _ring(owners: Sequence[str], ring: str, colours: dict[str, str]) -> list[str]:
+    """One dashed circle for each backend, with its name as the tooltip; slots without an owner stay empty."""
+    dashes: dict[str, list[int]] = {}
+    """Lengths of dashes and gaps in turns, up to the end of the last dash."""
+    ends: dict[str, int] = {}
+    start = 0
+    for name, slots in groupby(owners):
+        end = start + sum(1 for _ in slots)
+        if name:
+            given = dashes.setdefault(name, [])
+            given += [start - ends[name], end - start] if given else [0, start, end - start] if start else [end]
+            ends[name] = end
+        start = end
+    by_colour: dict[str, list[str]] = {}
+    for name, given in sorted(dashes.items()):
+        lengths = " ".join(map(str, [*given, _SLOTS - ends[name]]))
+        drawn = f'<use href="#{ring}" stroke-dasharray="{lengths}"><title>{escape(name)}</title></use>'
+        by_colour.setdefault(colours[name], []).append(drawn)
     return [
-        f'<path fill="{colours[name]}" d="{"".join(path)}"><title>{escape(name)}</title></path>'
-        for name, path in sorted(paths.items())
+        f'<use href="#{ring}" class="track"/>',
+        *(f'<g stroke="{colour}">{"".join(drawn)}</g>' for colour, drawn in by_colour.items()),
     ]
-
-
-def _sector(arc: _Arc, inner: int, outer: int) -> str:
-    if arc.end - arc.start > 0.5:  # SVG draws nothing for an arc that ends where it starts
-        middle = (arc.start + arc.end) / 2
-        halves = _Arc(arc.start, middle, arc.name), _Arc(middle, arc.end, arc.name)
-        return "".join(_sector(half, inner, outer) for half in halves)
-    a, b = _point(arc.start, outer), _point(arc.end, outer)
-    c, d = _point(arc.end, inner), _point(arc.start, inner)
-    return f"M{a}A{outer} {outer} 0 0 1 {b}L{c}A{inner} {inner} 0 0 0 {d}Z"
-
-
-def _point(turn: float, radius: int) -> str:
-    angle = 2 * pi * turn
-    return f"{_CENTRE + radius * sin(angle):.1f} {_CENTRE - radius * cos(angle):.1f}"
 
 
 def _colour(index: int) -> str:
@@ -178,15 +147,15 @@ def _legend(plan: Plan, names: Sequence[str], colours: dict[str, str]) -> list[s
         x, y = left + _COLUMN * column, 120 + _ROW * row
         if row == 0:
             parts += [
-                f'<text class="small number" x="{x + 215}" y="{y - 26}">before</text>',
-                f'<text class="small number" x="{x + 290}" y="{y - 26}">after</text>',
+                f'<text class="small n" x="{x + 215}" y="{y - 26}">before</text>',
+                f'<text class="small n" x="{x + 290}" y="{y - 26}">after</text>',
             ]
         shown = name if len(name) <= 20 else f"{name[:19]}…"
         parts += [
-            f'<rect x="{x}" y="{y - 12}" width="14" height="14" rx="3" fill="{colours[name]}"/>',
-            f'<text x="{x + 22}" y="{y}">{escape(shown)}<title>{escape(name)}</title></text>',
-            f'<text class="number" x="{x + 215}" y="{y}">{_share(plan.before.shares.get(name))}</text>',
-            f'<text class="number" x="{x + 290}" y="{y}">{_share(plan.after.shares.get(name))}</text>',
+            f'<use href="#box" x="{x}" y="{y - 12}" fill="{colours[name]}"/>',
+            f'<text x="{x + 22}" y="{y}">{escape(shown)}{f"<title>{escape(name)}</title>" if shown != name else ""}'
+            f'<tspan class="n" x="{x + 215}">{_share(plan.before.shares.get(name))}</tspan>'
+            f'<tspan class="n" x="{x + 290}">{_share(plan.after.shares.get(name))}</tspan></text>',
         ]
     return parts
 

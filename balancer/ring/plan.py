@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import fsum, sqrt
+from weakref import WeakKeyDictionary
 
 from balancer.ring.base import Ring, digest
 from balancer.ring.circle import Circle
@@ -17,6 +18,7 @@ from balancer.ring.rendezvous import Rendezvous, moves
 from balancer.ring.table import Table, joint
 
 _SAMPLE = 10_000
+_sides: "WeakKeyDictionary[Ring, Side]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,13 @@ def plan(before: Ring, after: Ring, overlay: str = "") -> Plan:
 
 
 def side(ring: Ring) -> Side:
-    """Compute how even a ring is, now and after the loss of any one backend."""
+    """Return how even a ring is, now and after the loss of any one backend; it is computed once for each ring."""
+    if ring not in _sides:
+        _sides[ring] = _side(ring)
+    return _sides[ring]
+
+
+def _side(ring: Ring) -> Side:
     total = fsum(ring.weights.values())
     fair = {name: weight / total for name, weight in ring.weights.items()}
     succession = ring.succession()

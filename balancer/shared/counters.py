@@ -20,12 +20,13 @@ from collections.abc import Collection
 from enum import IntEnum
 from hashlib import blake2b
 from operator import itemgetter
+from typing import Final
 
 from balancer.shared.buckets import Metered, TokenBuckets
 from balancer.shared.sketch import HASHED, ConnectionSketch, SketchCells
 
-KEY_BYTES = 32
-CAPACITY = 8192
+KEY_BYTES: Final = 32
+CAPACITY: Final = 8192
 """Cells of each kind."""
 
 
@@ -41,9 +42,9 @@ class Kind(IntEnum):
     QUEUED = 6
 
 
-_NUMBERS = len(Kind) * CAPACITY
-_ROW_BYTES = _NUMBERS * 8 + 2 * HASHED * 4
-_BUCKET_BYTES = len(Metered) * 2 * HASHED * 8
+_NUMBERS: Final = len(Kind) * CAPACITY
+_ROW_BYTES: Final = _NUMBERS * 8 + 2 * HASHED * 4
+_BUCKET_BYTES: Final = len(Metered) * 2 * HASHED * 8
 
 
 def size(rows: int) -> int:
@@ -108,9 +109,10 @@ class SharedCounters:
         assert not rest, "not the size of shared counters"
         assert 0 <= row < rows, f"no row {row} among {rows}"
         self._key = bytes(view[:KEY_BYTES])
-        self._buckets = view[KEY_BYTES : size(0)].cast("d")
-        numbers = view[size(0) : size(0) + rows * _NUMBERS * 8]
-        sketches = view[size(0) + rows * _NUMBERS * 8 :]
+        start = size(0)
+        self._buckets = view[KEY_BYTES:start].cast("d")
+        numbers = view[start : start + rows * _NUMBERS * 8]
+        sketches = view[start + rows * _NUMBERS * 8 :]
         self._numbers = numbers.cast("q")
         self._first = row * _NUMBERS
         sketch = 2 * HASHED * 4

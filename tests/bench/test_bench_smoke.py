@@ -29,6 +29,17 @@ def bench(*arguments, path=os.environ["PATH"]):
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True)
 
 
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_instructions_are_counted(tmp_path):
+    file = tmp_path / "result.json"
+    only = ("--only", SUBJECT, "--rounds", "1", "--seconds", "1", "--json", str(file))
+    done = bench("get-plain", "--instructions", *only)
+    assert (done.returncode, done.stderr) == (0, "")
+    (turn,) = json.loads(file.read_text())["scenarios"][0]["states"][0]["rounds"]
+    assert turn.keys() == {SUBJECT}
+    assert 10_000 < turn[SUBJECT]["instructions"] < 1_000_000
+
+
 def test_a_scenario_gives_numbers_for_every_proxy(tmp_path):
     file = tmp_path / "result.json"
     done = bench("tls-resumed", "--seconds", "0.1", "--rounds", "1", "--json", str(file))

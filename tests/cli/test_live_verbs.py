@@ -17,6 +17,7 @@ from admin_rig import ADMIN, NAMES, AdminDaemon, eventually
 from wire import PATIENCE, Backend, answer
 
 from balancer.cli.command import main
+from balancer.shared.compiled import build
 
 COMMAND = [sys.executable, "-m", "balancer"]
 
@@ -81,7 +82,7 @@ class TestStatus:
     def test_for_people(self, run, daemon):
         done(run, "backend", "drain", "ide-02")
         out = done(run, "status")
-        assert f"balancer {version('balancer')} at {daemon.socket}, up " in out
+        assert f"balancer {version('balancer')} ({build()}) at {daemon.socket}, up " in out
         assert "2 of 3 backends take new users; 0 users with 0 tunnels, 0 pins" in out
         assert re.search(r"^  ide-02 +127\.0\.0\.1:\d+ +drain +up +1 ", out, re.MULTILINE)
         assert "\x1b" not in out  # no terminal, no colour

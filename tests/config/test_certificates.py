@@ -183,6 +183,16 @@ def test_a_certificate_that_is_never_used(judge, files):
 
 
 @pytest.mark.parametrize(
+    ("host", "warned"), [("ide.test", False), ("IDE.test.:8443", False), ("other.test", True), ("a.ide.test", True)]
+)
+def test_a_redirect_to_a_host_without_a_certificate(judge, files, host, warned):
+    files()
+    plain = f'[[listener]]\nname = "plain"\nbind = ["127.0.0.1:80"]\nredirect = "https://{host}"\n'
+    message = f'4: listener "plain" > redirect: no certificate of this file covers "{host}": clients get 421'
+    assert judge(plain + CONFIG) == ([], [message] if warned else [])
+
+
+@pytest.mark.parametrize(
     "spoil",
     [
         lambda text: text.replace(b"-----END CERTIFICATE-----\n-----BEGIN", b"-----END CERTIFICATE----------BEGIN"),

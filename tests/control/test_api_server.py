@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from admin_rig import NAMES
 from hypothesis import example, given, settings
@@ -84,6 +86,15 @@ def test_a_connection_is_kept(daemon):
         assert [peer.response().status, peer.response().status] == [200, 200]
         assert peer.ask(get("/v1/status", "Connection: close")).status == 200
         assert peer.ended()
+
+
+def test_answers_have_a_date(daemon):
+    with connect(daemon) as peer:
+        for path, status in (("/healthz", 200), ("/none", 404)):
+            response = peer.ask(get(path))
+            assert response.status == status
+            sent = parsedate_to_datetime(response["date"])
+            assert abs((sent - datetime.now(UTC)).total_seconds()) < 60
 
 
 def test_http_1_0(daemon):

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from admin_rig import NAMES, AdminDaemon, eventually
+from authority import Authority
 from prometheus_client.parser import text_string_to_metric_families as parse
 from scrape import counters, grown_since
 from wire import get
@@ -168,6 +169,28 @@ def test_what_operators_see(tmp_path, hosts):
         before = counters(daemon.socket)
         os.kill(next(each["pid"] for each in daemon.get("/v1/status")["processes"]), signal.SIGKILL)
         grown_since(before, eventually(lambda: (now := answered(daemon)) and before.keys() <= now.keys() and now))
+
+
+def test_probes_go_on_without_the_file_of_their_authorities(tmp_path, hosts):
+    """It was read at the start: a control process that is started again does not need it."""
+    authority = Authority(tmp_path).file
+    health = {**HEALTH, "type": "tls", "tls": {"ca_file": str(authority)}}
+    with AdminDaemon(tmp_path, hosts, pool_keys={"health": health}) as daemon:
+
+        def control():
+            return next(each for each in daemon.get("/v1/status")["processes"] if each["name"] == "control")
+
+        before = control()
+        authority.unlink()
+        os.kill(before["pid"], signal.SIGKILL)
+        failed = ("balancer_health_checks_total", ("backend", "ide-01"), ("pool", "ide"), ("result", "failed"))
+
+        def probes():
+            return (answered(daemon) or {}).get(failed)
+
+        first = eventually(probes)
+        eventually(lambda: (probes() or 0) > first + 3)
+        assert control()["starts"] == before["starts"] + 1
 
 
 def test_a_restart_goes_on_with_what_was_known(tmp_path, hosts):

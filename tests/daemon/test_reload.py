@@ -233,6 +233,29 @@ class TestErrors:
             assert address in daemon.refused(lambda config: config["admin"].update(listen=address))
         assert daemon.tcp("GET", "/healthz").status == 200
 
+    def test_a_dry_run_tries_to_bind(self, daemon):
+        def dry(change):
+            daemon.write(change)
+            return daemon.ask("POST", "/v1/reload", {"dry_run": True})
+
+        before = daemon.get("/v1/status")["last_reload"]
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = "{}:{}".format(*taken.getsockname())
+            for change in (
+                lambda config: config["listener"][0]["bind"].append(address),
+                lambda config: config["admin"].update(listen=address),
+            ):
+                answer = dry(change)
+                assert (answer.status, address in answer.text) == (409, True)
+        assert dry(lambda config: config["listener"][0]["bind"].append(address)).status == 200
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
+        answer = dry(lambda config: config.update(state_dir="elsewhere"))
+        assert (answer.status, "state_dir cannot change" in answer.text) == (409, True)
+        log = Path(daemon.config).parent / "none" / "access.log"
+        assert "make the directory" in dry(lambda config: config.update(log={"access": str(log)})).text
+        assert daemon.get("/v1/status")["last_reload"] == before
+
 
 class TestPools:
     def test_a_dry_run_tells_and_changes_nothing(self, daemon):

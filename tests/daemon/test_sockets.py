@@ -17,7 +17,7 @@ from wire import answer, get
 from balancer.config.scalars import Address
 from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import handed_sockets
-from balancer.errors import Refused
+from balancer.errors import InUse, Refused
 from balancer.net.bind import refusal
 
 
@@ -172,3 +172,17 @@ def test_an_address_that_cannot_be_had_comes_with_advice():
                 sockets.prepare({"web": address}, 1)
         assert "CAP_NET_BIND_SERVICE" in str(refusal("web", PermissionError(errno.EACCES, "Permission denied")))
         assert str(refusal("web", OSError(errno.EIO, "?"))) == "web: ?"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_trial_leaves_nothing_behind_and_lets_nobody_connect(host):
+    with closing(Sockets([])) as sockets, listening(host) as (_, address):
+        taken = Address(host, int(address.rpartition(":")[2]))
+        with pytest.raises(InUse):
+            sockets.attempt({address: taken})
+        sockets.prepare({"a": Address(host, 0)}, 2)
+        sockets.commit(2)
+        own = sockets.of(0)
+        sockets.attempt({"a": Address(host, 0), "b": Address(host, 0)})
+        assert not sockets.preparing
+        assert sockets.of(0) == own

@@ -27,10 +27,12 @@ class DemoProcess:
         self.process = subprocess.Popen(
             [*COMMAND, str(self.port)],
             stdin=screen if terminal else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=screen if terminal else subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=os.environ | {"TERM": "dumb"},
         )
         os.close(screen)
+        self._output = self._keyboard if terminal else self.process.stdout.fileno()
         self._watchdog = threading.Timer(PATIENCE, self.process.kill)
         self._watchdog.start()
         self.text = ""
@@ -47,7 +49,9 @@ class DemoProcess:
     def __exit__(self, *_):
         self._watchdog.cancel()
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         shutil.rmtree(self.cert.parent, ignore_errors=True)  # one that was killed leaves it
         for descriptor in [self._keyboard, *self.descendants]:
             os.close(descriptor)
@@ -55,11 +59,17 @@ class DemoProcess:
     def read_until(self, end):
         """What it prints up to and including ``end``."""
         while end not in self.text:
-            data = os.read(self.process.stdout.fileno(), 65536)
+            data = self._read()
             assert data, f"it ended, having printed {self.text}"
-            self.text += data.decode()
+            self.text += data
         text, _, self.text = self.text.partition(end)
         return text + end
+
+    def _read(self):
+        try:
+            return os.read(self._output, 65536).decode().replace("\r\n", "\n")
+        except OSError:  # EIO: nobody has the terminal any more
+            return ""
 
     def press(self, keys):
         os.write(self._keyboard, keys.encode())
@@ -77,7 +87,9 @@ class DemoProcess:
     def end(self, number):
         """Send a signal; the exit code and what is printed last."""
         self.process.send_signal(number)
-        return self.process.wait(), self.text + self.process.stdout.read().decode()
+        while data := self._read():
+            self.text += data
+        return self.process.wait(), self.text
 
     def descendants_have_ended(self):
         """Wait for every process below it."""

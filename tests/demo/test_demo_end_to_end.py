@@ -3,9 +3,12 @@
 import signal
 import socket
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from demos import COMMAND, DemoProcess, kill_part
+from hosts import free_address
 from websockets.exceptions import ConnectionClosed
 
 from balancer.demo.main import HOSTS
@@ -51,7 +54,13 @@ def test_a_terminal_can_be_talked_to():
         demo.press("\n")
         demo.read_until("demo> ")
         assert "Unknown command 'dance'" in demo.type("dance", "'dance'")
-        assert "stop HOST, where HOST is one of ide-01, ide-02, ide-03." in demo.type("stop ide-09", "Usage")
+        assert "the hosts are ide-01, ide-02, ide-03." in demo.type("stop ide-09", "There is no host")
+        assert "\n  stop ide-02 " in demo.type("stop", "Usage:")
+        demo.press("hlp\x1b[D\x1b[De\n")  # the arrow to the left
+        demo.read_until("quit                end the demo")
+        demo.press("he\t\n")
+        demo.read_until("quit                end the demo")
+        demo.read_until("demo> ")
         kill_part(demo, "ide-01", "balancer.demo.leash")
         assert "signal SIGKILL" in demo.read_until("demo> ")
         with demo.open("ellen") as tab:  # whoever has a tab open does not hold up the end
@@ -59,6 +68,41 @@ def test_a_terminal_can_be_talked_to():
             demo.press("quit\n")
             assert demo.process.wait() == 0
         assert demo.descendants_have_ended()
+
+
+def test_operators_work_at_the_prompt():
+    with DemoProcess() as demo:
+        assert "ide-02 is draining" in demo.type("drain ide-02", "backend drain ide-02 --config")
+        assert "carol   on ide-02" not in demo.type("users", "carol   on")
+        assert "carol (ide-02)" in demo.type("ready ide-02", "Users who are sent elsewhere")
+        assert "carol (ide-03)" in demo.type("pin carol ide-03", "open tunnels stay")
+        assert "carol (ide-02)" in demo.type("unpin carol", "no longer pinned")
+        assert "carol (" in demo.type("weight ide-02 0", "the weight of ide-02 is 0")
+        assert "has no such backend" in demo.type("drain ide-09", "drain ide-09 --config")
+        assert "weight ide-02 0.5" in demo.type("weight ide-02", "Usage:")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_it_tells_to_try_works(terminal):
+    with DemoProcess(terminal=terminal) as demo:
+        tips = [line.strip() for line in demo.welcome.splitlines() if line.startswith("      ")]
+        assert [tip.partition(" ")[0].rpartition("/")[2] for tip in tips] == ["curl", Path(sys.executable).name]
+        for tip in tips:
+            done = subprocess.run(tip, shell=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+            assert done.returncode == 0, done.stderr
+            assert demo.places["alice"] in done.stdout
+
+
+@pytest.mark.parametrize("lines", [0, 2])
+def test_it_ends_with_the_reader_of_its_output(lines):
+    with subprocess.Popen(
+        [*COMMAND, str(free_address()[1])], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 1
+        assert process.stderr.read() == b""
 
 
 def test_without_a_terminal_it_runs_until_sigterm():

@@ -1,6 +1,8 @@
 """A listener for port 80: redirects to hosts that certificates cover, and answers to ACME challenges."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from authority import Authority
@@ -30,7 +32,12 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def daemon(start, homes, folder, tmp_path_factory):
+def admin(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("admin") / "admin.sock")
+
+
+@pytest.fixture(scope="module")
+def daemon(start, homes, folder, admin, tmp_path_factory):
     authority = Authority(tmp_path_factory.mktemp("tls"))
     certificates = [authority.issue("ide.example", "*.wild.example")]
     listeners = [
@@ -40,7 +47,7 @@ def daemon(start, homes, folder, tmp_path_factory):
         listener("stranger", redirect="https://other.example"),
     ]
     pools = [pool(homes[0]), pool(homes[1], name="acme", token={"missing": "spread"})]
-    return start(listeners=listeners, pool=pools)
+    return start(listeners=listeners, pool=pools, admin={"socket": admin})
 
 
 def asked(daemon, name, request):
@@ -88,6 +95,12 @@ def test_what_is_no_challenge_is_not_served(daemon, name):
 def test_challenges_of_a_folder(daemon, folder, name):
     response = asked(daemon, "plain", get(ACME + name))
     assert (response.status, response.body) == (200, (folder / name.partition("?")[0]).read_bytes())
+
+
+def test_status_says_what_it_does(daemon, admin):
+    status = [sys.executable, "-m", "balancer", "status", "--admin", admin]
+    shown = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    assert f"listener plain on 127.0.0.1:{daemon.ports['plain'][0]} redirects to https: " in shown
 
 
 def test_the_connection_goes_on(daemon):

@@ -1,5 +1,6 @@
 """The access log is renamed, and every worker goes on in a new file without a line that is lost or cut."""
 
+import errno
 import json
 import os
 import signal
@@ -109,6 +110,26 @@ def test_a_pipe_is_not_closed_under_its_reader(tmp_path):
         os.read(reading, 100)
     target.close()
     os.close(reading)
+
+
+@pytest.mark.parametrize("fault", ["fstat", "close"])
+def test_a_network_disk_that_fails_is_left(tmp_path, monkeypatch, fault):
+    """It may report what went wrong before, or that it no longer knows the file (close(2), ESTALE)."""
+    target = LogTarget(tmp_path / "access.log")
+    assert target.write(bytearray(b"one\n")) == (0, "")
+    call = getattr(os, fault)
+
+    def fail(fd):
+        if fault == "close":
+            call(fd)
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, fault, fail)
+        target.write(bytearray(), anew=True)
+    assert target.write(bytearray(b"two\n")) == (0, "")
+    target.close()
+    assert (tmp_path / "access.log").read_text() == "one\ntwo\n"
 
 
 @pytest.mark.site

@@ -1,11 +1,12 @@
 """The quick reader of responses says what ``parse_response`` says, or nothing."""
 
 import pytest
+from attributes import attributes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.http.fast_response import read_fast_response
-from balancer.http.head import Head, Response, find_response_end, parse_response
+from balancer.http.head import Response, find_response_end, parse_response
 
 NGINX = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 15:01:56 GMT\r\nContent-Type: text/plain\r\n"
@@ -60,7 +61,7 @@ responses = st.builds(
 
 
 def said(response: Response) -> dict[str, object]:
-    return {name: getattr(response, name) for name in (*Head.__slots__, *Response.__slots__)}
+    return attributes(response)
 
 
 @pytest.mark.parametrize("head", [NGINX, NODE, GO, UVICORN])

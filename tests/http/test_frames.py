@@ -73,7 +73,7 @@ def test_frames_of_a_real_sender(payloads, client):
     sender = FrameProtocol(client=client, extensions=[])
     follower = Frames()
     for index, payload in enumerate(payloads):
-        frame = sender.send_data(payload, fin=index == len(payloads) - 1) + sender.ping(b"still there?")
+        frame = bytes(sender.send_data(payload, fin=index == len(payloads) - 1) + sender.ping(b"still there?"))
         follower.feed(frame[:-1])
         assert not follower.at_boundary
         follower.feed(frame[-1:])

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import h11
 import pytest
+from attributes import attributes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ def head_outcome(find, parse, pieces):
             buffer += piece
             if (end := find(buffer, start)) >= 0:
                 message = parse(bytes(buffer[:end]))
-                return {slot: getattr(message, slot) for cls in type(message).__mro__[:2] for slot in cls.__slots__}
+                return attributes(message)
     except ProxyError as error:
         return error.source
     return "incomplete"

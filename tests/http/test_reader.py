@@ -1,11 +1,12 @@
 """Heads of one connection: each is read as if it were the first, whatever came before it."""
 
 import pytest
+from attributes import attributes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.errors import ProxyError
-from balancer.http.head import Head, Request, parse_request
+from balancer.http.head import parse_request
 from balancer.http.reader import RequestReader
 
 LINES = [
@@ -43,7 +44,7 @@ def outcome(read, head: bytes):
         request = read(head)
     except ProxyError as error:
         return error.status, str(error)
-    return {name: getattr(request, name) for name in (*Head.__slots__, *Request.__slots__)}
+    return attributes(request)
 
 
 @given(st.lists(heads, max_size=6))

@@ -8,6 +8,7 @@ import pytest
 from haproxy_rig import TOKENS, Authority, Haproxy, Ports, ask, hosts, needs_haproxy, trusting
 
 from balancer.config.load import load
+from balancer.config.plain import token_settings
 from balancer.http.token import from_operator
 from balancer.migrate.haproxy.importer import import_haproxy
 from balancer.migrate.outcome import Surroundings
@@ -358,7 +359,7 @@ def ours(pool, case, ports, without=(), weights=None):
     ring = build(pool, weights)
     names = {backend.name: ports.names[backend.address.port] for backend in pool.backend}
     texts = [case.target.format(token) if pool.token.source in ("path", "uri") else token for token in TOKENS]
-    keys = [from_operator(text.encode(), pool.token) for text in texts]
+    keys = [from_operator(text.encode(), token_settings(pool)) for text in texts]
     return [next(host for name in ring.order(key) if (host := names[name]) not in without) for key in keys]
 
 
@@ -399,7 +400,7 @@ backend ide
         theirs = [ports.names[ask(ports["front"], ["/"], preface=header)[0]] for header in headers]
     ring = build(pool)
     names = {backend.name: ports.names[backend.address.port] for backend in pool.backend}
-    assert [names[ring.owner(from_operator(client.encode(), pool.token))] for client in clients] == theirs
+    assert [names[ring.owner(from_operator(client.encode(), token_settings(pool)))] for client in clients] == theirs
 
 
 FARM = """

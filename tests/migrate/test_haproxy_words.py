@@ -69,7 +69,10 @@ def test_words_are_those_of_haproxy(tmp_path_factory, fragments):
     """``.notice`` says its first word, and complains of a second."""
     file = tmp_path_factory.getbasetemp() / "words.cfg"
     file.write_text("global\n" + "".join(f".notice {fragment}\n" for fragment in fragments))
-    done = subprocess.run([HAPROXY, "-c", "-f", file], env=VARIABLES, capture_output=True, text=True, check=False)
+    # It repeats the bytes that it has read, such as \xaa, which is not UTF-8.
+    done = subprocess.run(
+        [HAPROXY, "-c", "-f", file], env=VARIABLES, capture_output=True, errors="surrogateescape", check=False
+    )
     said = {}
     for match in SAID.finditer(done.stderr):
         said.setdefault(int(match[1]), match[2])

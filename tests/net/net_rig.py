@@ -14,7 +14,8 @@ from trio.testing import wait_all_tasks_blocked as settle
 from balancer.config.model import LimitsConfig
 from balancer.errors import Source
 from balancer.net.admission import Admission
-from balancer.net.engine import Engine, park
+from balancer.net.engine import Engine
+from balancer.net.park import PARK
 from balancer.net.transport import PlainTransport
 from balancer.shared.counters import SharedCounters, size
 
@@ -85,7 +86,7 @@ def a_board(rows=1):
 async def parked():
     """Sleep whatever wakes us."""
     while True:
-        await park()
+        await PARK
 
 
 async def passes(clock, seconds):

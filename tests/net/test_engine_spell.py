@@ -3,7 +3,8 @@
 import trio
 from net_rig import drain, pair, settle
 
-from balancer.net.engine import SPELL, Engine, park
+from balancer.net.engine import SPELL, Engine
+from balancer.net.park import PARK
 
 COST = SPELL / 3
 """CPU time of one expensive step, as long as that of a TLS handshake."""
@@ -29,7 +30,7 @@ class Flood:
         self._tasks = [engine.spawn(self._work(number)) for number in range(count)]
 
     async def _work(self, number):
-        await park()
+        await PARK
         for _ in range(self._steps):
             self._clock.now += COST
             self.order.append(number)

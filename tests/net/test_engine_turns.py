@@ -8,7 +8,8 @@ import trio
 from net_rig import Job, drain, fill, flood, pair, parked, running, settle
 
 from balancer.errors import Source
-from balancer.net.engine import BATCH, Closed, park
+from balancer.net.engine import BATCH, Closed
+from balancer.net.park import PARK
 from balancer.net.relay import relay
 from balancer.net.transport import MAX_READ_SIZE, TURN_BYTES, PlainTransport
 
@@ -175,7 +176,7 @@ async def test_a_reused_descriptor_number_is_not_woken_by_its_predecessors_event
 
         async def reader(new):
             while not new.pending():
-                await park()
+                await PARK
                 wakes.append((new.readable, new.hung_up))
             opened.append(await new.recv())
 

@@ -437,6 +437,7 @@ async def test_an_unknown_error_does_not_end_accepting(clock, caplog):
         assert not engine.crashes
 
 
+@pytest.mark.pure
 async def test_a_fault_of_ours_does_not_end_accepting(clock, monkeypatch, caplog):
     async with running() as engine:
         echo = Echo(engine, gate_for(engine))

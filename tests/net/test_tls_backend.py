@@ -67,7 +67,7 @@ def line(context, client_context):
         job, server = Job(engine, work), Server(theirs, context)
         await server.handshake()
         await job.outcome()
-        line = Line(made[0], server, IdleConnections(), job)
+        line = Line(made[0], server, IdleConnections(), job.task)
         line.idle.put(line.transport, 1.0)
         return line
 

@@ -10,7 +10,8 @@ from tls_line import BOTH
 from trio.testing import check_half_closeable_stream, check_two_way_stream
 
 from balancer.errors import ProxyError, Retry, Source
-from balancer.net.engine import Closed, park
+from balancer.net.engine import Closed
+from balancer.net.park import PARK
 from balancer.net.tls import TlsTransport
 from balancer.net.transport import PlainTransport
 
@@ -31,7 +32,7 @@ class Stream(trio.abc.HalfCloseableStream):
     async def ring(self):
         try:
             while True:
-                await park()
+                await PARK
                 self.waiting.unpark_all()
         finally:
             self.waiting.unpark_all()

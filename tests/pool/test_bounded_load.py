@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pools import config, steered
@@ -162,6 +163,7 @@ def test_the_cost_of_a_decision_does_not_grow_with_the_backends():
     assert costs[1] < costs[0] + 50
 
 
+@pytest.mark.pure
 def test_nor_while_one_has_failed_to_connect():
     pool = large(1000, {"bound": 1.25})
     pool.backends["h7"].connect_failed(0.0)

@@ -182,6 +182,7 @@ def test_a_client_that_does_not_read():
     run(work, timeouts={"send": 30.0}, limits={"min_rate": 0})
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize(("rate", "fast_enough"), [(0, True), (30, True), (40, False)])
 def test_a_client_that_reads_slowly(rate, fast_enough, monkeypatch):
     """It acknowledges 1,000 bytes within each 30 seconds."""

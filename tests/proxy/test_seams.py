@@ -56,6 +56,7 @@ def test_a_backend_that_cannot_be_watched():
     run(work, engine=engine)
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize("broken", ["admission.check_memory", "admission.report", "pool.leases.expire", "idle"])
 def test_one_broken_part_of_the_housekeeping(broken, caplog):
     """It is logged and counted, and the others are done."""

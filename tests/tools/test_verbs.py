@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-VERBS = ("test", "site", "lint", "coverage", "mutate", "bench", "fuzz", "chaos")
+VERBS = ("test", "site", "compiled", "lint", "coverage", "mutate", "bench", "fuzz", "chaos")
 
 
 def tools(*arguments):

@@ -32,7 +32,7 @@ class BackendChanged(Made):
 
 @answer
 class CutUserView:
-    """A user with tunnels on a backend that is to be left."""
+    """A user with tunnels on the drained backend."""
 
     digest: str
     tunnels: int

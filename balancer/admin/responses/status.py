@@ -53,6 +53,7 @@ class ListenerView:
     silent: int
     """Connections that ended without a byte, as probes do."""
     pool: str
+    """Empty for one that redirects to https."""
     bind: list[str]
 
 
@@ -77,6 +78,8 @@ class Status:
     """State of the whole daemon."""
 
     version: str
+    build: Literal["compiled", "pure"]
+    """Whether the data plane is compiled to machine code."""
     uptime: float
     """Seconds."""
     started: float

@@ -12,6 +12,7 @@ from balancer.config.scalars import shown
 from balancer.control.compute import compute
 from balancer.control.events import KEPT, EventReader
 from balancer.ring.report import show_json, show_text
+from balancer.shared.compiled import build
 from balancer.shared.log_level import level
 from balancer.shared.version import VERSION
 
@@ -43,7 +44,7 @@ async def ready(call: Call) -> ApiResponse:
     elif not gauges["accepting"]:
         why = "the daemon is starting: backends are being probed"
     elif gauges["starved"]:
-        why = "new connections are refused for want of memory (limits.memory)"
+        why = "new connections are refused: too little memory (limits.memory)"
     else:
         why = "" if served else "no backend is available" + (f" in pool {name}" if name is not None else "")
     asks_for = "drain" if gauges["lame"] else None
@@ -64,6 +65,7 @@ async def status(call: Call) -> ApiResponse:
     return call.answer(
         {
             "version": VERSION,
+            "build": build(),
             "uptime": time.monotonic() - services.lifecycle.began,
             **services.gauges(),
             **reload_facts(services),

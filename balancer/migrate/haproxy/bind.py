@@ -60,7 +60,7 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "idle-ping": (1, "HTTP/2 is not supported"),
     "interface": (1, ""),
     "ktls": (1, _TLS),
-    "level": (1, "permissions of the statistics socket: whoever can open admin.socket may do everything"),
+    "level": (1, "permissions of the statistics socket: everyone who can open admin.socket may do everything"),
     "maxconn": (1, ""),
     "mode": (1, _UNIX),
     "mss": (1, _KERNEL),
