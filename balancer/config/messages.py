@@ -42,6 +42,7 @@ _FORMS = {
     "query": "the name of a parameter: 1 to 64 letters, digits, dots, dashes, underscores and tildes",
     "method": 'a method, such as "POST"',
     "header": 'the name of a header field, such as "X-User"',
+    **dict.fromkeys(("remove", "set", "add"), 'the name of a header field, such as "X-User"'),
     "cookie": 'the name of a cookie, such as "session"',
     "prefix": "up to 64 printable ASCII characters",
     "remember": 'the name of a cookie, such as "ide_user", or "off"',
@@ -53,6 +54,8 @@ _FORMS = {
     "path": 'a path that starts with "/" and has no spaces',
 }
 _SECRET = {"seed"}
+_OF_FIELDS = ("set", "add")
+"""Tables of header fields and their values."""
 _OF_A_KEY = "[key]"
 """What pydantic appends to the place of an error that is about a key of a table, not about its value."""
 
@@ -82,6 +85,8 @@ def _message(error: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"expected {_quoted(context['expected'])}, not {given}"
     if kind == "string_pattern_mismatch":
+        if names[-1] != _OF_A_KEY and names[-2] in _OF_FIELDS:  # a value, which may be a secret
+            return "expected up to 4096 printable ASCII characters"
         return f"expected {_FORMS[names[-3] if names[-1] == _OF_A_KEY else names[-1]]}, not {given}"
     if kind in _BOUNDS:
         phrase, name = _BOUNDS[kind]
