@@ -87,7 +87,9 @@ def _message(error: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"expected {_quoted(context['expected'])}, not {given}"
     if kind == "string_pattern_mismatch":
-        return f"expected {_form(names)}, not {given}"
+        secret = len(names) > 1 and names[-2] in _BY_FIELD and names[-1] != _OF_A_KEY
+        expected = f"expected {_form(names)}"
+        return expected if secret else f"{expected}, not {given}"
     if kind in _BOUNDS:
         phrase, name = _BOUNDS[kind]
         return f"expected {phrase} {int(context[name])}, not {given}"

@@ -167,8 +167,10 @@ def _backends(at: Key, pool: PoolConfig) -> Iterator[Finding]:
     for key, backend in zip(keys, pool.backend, strict=True):
         yield from _backend(key, backend, (*at, "ring", "algorithm"), pool)
         if key != (twin := first.setdefault(backend.address, key)):
-            message = f"{backend.address} is already a backend; for a larger share raise its weight"
-            yield Finding((*key, "address"), message, twin=(*twin, "address"))
+            message = (
+                f"{backend.address} is already a backend, and is probed and limited twice; a weight gives more share"
+            )
+            yield Finding((*key, "address"), message, twin=(*twin, "address"), warning=True)
     if all(backend.backup for backend in pool.backend):
         message = "every backend is a backup: at least one must be on the ring"
         yield Finding((*keys[0], "backup"), message, tuple((*key, "backup") for key in keys))

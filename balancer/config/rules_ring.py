@@ -22,8 +22,6 @@ _ALGORITHMS_OF = {
 _MIN_SEED_BYTES = 16
 _HAPROXY_ID_PERIOD = 1 << 20
 _ENTRIES_PER_BACKEND = 100
-_UNIQUE = ("address", "id")
-"""Keys of a backend that must be unique with any algorithm; other rules report those."""
 
 
 def ring_findings(at: Key, pool: PoolConfig) -> Iterator[Finding]:
@@ -117,7 +115,7 @@ def _same_points(pool_at: Key, ring: HashingConfig, pool: PoolConfig) -> Iterato
         key, made_of = _made_of(backend, ring)
         if made_of is None or i == (twin := first.setdefault(made_of, i)):
             continue
-        if key not in _UNIQUE or getattr(backend, key) != getattr(pool.backend[twin], key):  # others report equal ones
+        if key != "id" or getattr(backend, key) != getattr(pool.backend[twin], key):  # others report equal ids
             message = f"must differ from the other backends': this algorithm computes points from {key}"
             yield Finding((*keys[i], key), message, reads, twin=(*keys[twin], key))
 

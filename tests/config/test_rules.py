@@ -82,10 +82,10 @@ BROKEN = {
         [('"ide-02"', '"ide-01"')],
         '22: pool "ide" > backend "ide-01" > name: "ide-01" is already used; it must be unique (see line 18)',
     ),
-    "two backends of one address": (
-        [("10.0.0.2", "10.0.0.1")],
-        '23: pool "ide" > backend "ide-02" > address: 10.0.0.1:4001 is already a backend; for a larger share '
-        "raise its weight (see line 19)",
+    "two backends of one address, whose points are the same": (
+        [algorithm("nginx"), ("10.0.0.2", "10.0.0.1")],
+        '23: pool "ide" > backend "ide-02" > address: must differ from the other backends\': this algorithm computes '
+        "points from address (see line 19)",
     ),
     "one bind twice": (
         [("1:444", "1:443")],
@@ -380,6 +380,11 @@ BROKEN |= {
 }
 
 SUSPICIOUS = {
+    "two backends of one address": (
+        [("10.0.0.2", "10.0.0.1")],
+        '23: pool "ide" > backend "ide-02" > address: 10.0.0.1:4001 is already a backend, and is probed and limited '
+        "twice; a weight gives more share (see line 19)",
+    ),
     "claims of anybody": (
         [('name = "ide"\nbind', 'name = "ide"\nforwarded = "keep"\nbind')],
         '5: listener "ide" > forwarded: hosts get whatever X-Forwarded-* any client claims: '

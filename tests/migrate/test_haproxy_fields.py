@@ -72,3 +72,28 @@ def test_secrets_are_in_the_file_alone(tmp_path):
     found = outcome(front("http-request set-header Authorization hunter2"), tmp_path)
     assert 'set = { Authorization = "hunter2" }' in found.text
     assert "hunter2" not in str(found.remarks)
+
+
+@pytest.mark.parametrize(
+    ("in_front", "in_backend", "listener", "pool"),
+    [
+        (["option forwardfor"], ["option forwardfor"], ["X-Forwarded-For"], []),
+        ([], ["option forwardfor header X-Client"], [], ["X-Client"]),
+        (["option forwardfor"], ["http-request del-header X-Forwarded-For"], ["X-Forwarded-For"], ["X-Forwarded-For"]),
+    ],
+)
+def test_the_address_is_added_once(tmp_path, in_front, in_backend, listener, pool):
+    text = front(*in_front) + "".join(f"  {line}\n" for line in in_backend)
+    config, told = made(text, tmp_path)
+    assert [*config["listener"][0].get("request_fields", {}).get("add", {})] == listener
+    assert [*config["pool"][0].get("request_fields", {}).get("add", {})] == pool
+    assert "option forwardfor" not in told.values()
+
+
+def test_a_backend_of_frontends_with_and_without_the_option(tmp_path):
+    text = (
+        front("option forwardfor") + "  option forwardfor\nfrontend other\n  bind 127.0.0.1:81\n  default_backend ide\n"
+    )
+    config, told = made(text, tmp_path)
+    assert "request_fields" not in config["pool"][0]
+    assert "option forwardfor" in told.values()

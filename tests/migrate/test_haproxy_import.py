@@ -60,6 +60,11 @@ SAID_ALREADY = {
 }
 
 
+@pytest.mark.parametrize("line", ["maxconnrate 10", "maxsessrate 10", "maxsslrate 10", "maxsslconn 10"])
+def test_limits_that_are_left_out_are_noticed(line, tmp_path):
+    assert not outcome(f"global\n  {line}\n{BASE}", tmp_path).complete
+
+
 @pytest.mark.parametrize("kind", ["frontend", "listen"])
 def test_an_address_behind_the_name_is_a_bind(kind, tmp_path):
     text = f"{kind} www 127.0.0.1:8080,127.0.0.1:8081 name x\n  mode http\n  default_backend b\n"

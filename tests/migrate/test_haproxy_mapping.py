@@ -371,7 +371,6 @@ def test_tls_and_proxy_headers_to_servers(tmp_path, certificates):
     [
         ("  server b 192.0.2.2:80 ssl verify none\n", "does not: move it to its own backend section"),
         ("  server b 192.0.2.2:80 send-proxy\n", "a pool has one value"),
-        ("  server b 192.0.2.1:80\n", "also the address of"),
         ("  server b nowhere.example:80\n", "cannot be resolved here"),
         ("  server b *:80\n", "the address that the client connected to"),
         ("  server b 192.0.2.2:80 check addr checks.example\n", "is not an IP address"),
@@ -394,6 +393,14 @@ def test_names_and_templates(tmp_path):
         ("o", "[2001:db8::1]:82", 5),
     ]
     assert told[9] == "server-template t4"
+
+
+def test_two_servers_of_one_address(tmp_path):
+    pool, _ = backend("  server b 192.0.2.1:80\n", tmp_path)
+    assert [(each["name"], each["address"], each["id"]) for each in pool["backend"]] == [
+        ("a", "192.0.2.1:80", 1),
+        ("b", "192.0.2.1:80", 2),
+    ]
 
 
 def test_a_server_without_a_port_has_that_of_the_frontend(tmp_path):

@@ -167,6 +167,15 @@ def test_users_are_not_placed_by_an_address_that_is_in_a_field(imported):
     assert config.pool[0].token.source == "client_ip"
 
 
+@pytest.mark.parametrize(("method", "kept"), [("hash $arg_token consistent;", 1), ("", 2)])
+def test_a_server_that_is_there_twice(imported, method, kept):
+    text = GOOD.replace("127.0.0.1:4001;", "127.0.0.1:4001; server 127.0.0.1:4001;") + SERVER + "}\n"
+    text = text.replace("hash $arg_token consistent;", method)
+    outcome, config = imported(text)
+    assert len(config.pool[0].backend) == kept
+    assert any("has the same points" in each.message for each in outcome.remarks) == (kept == 1)
+
+
 def test_fields_that_no_pool_can_have_are_told(imported):
     text = GOOD + (
         "proxy_set_header Host $host;\n"

@@ -118,13 +118,17 @@ def _changes(proxy: Proxy, acls: Acls, leading: Sequence[Front], notes: Notes) -
         return Changes()  # its listener does it
     ways = frozenset(bind.tls for front in leading for bind in front.binds if bind.addresses)
     found = field_changes(proxy, acls, ways, notes)
-    before = [forwarded_for(front.proxy, notes) for front in leading]
-    name = forwarded_for(proxy, notes)
-    wanted = [name is not None or each is not None for each in before]
-    added = name or next((each for each in before if each is not None), None)
-    if added is not None and (found.request.replaces(added.lower()) or not any(before)):
-        found.request.add(added, "{client_address}")
-    elif not all(before) and any(before) and all(wanted) and (line := proxy.last("option forwardfor")) is not None:
+    # haproxy adds the address once, after the rules of both sections.
+    here, before = forwarded_for(proxy, notes), [forwarded_for(front.proxy, notes) for front in leading]
+    name = next((each for each in before if each is not None), None)
+    if name is None:
+        if here is not None:
+            found.request.add(here, "{client_address}")
+        return found
+    if found.request.replaces(name.lower()):
+        found.request.add(name, "{client_address}")
+    line = proxy.last("option forwardfor")
+    if line is not None and None in before:
         message = "added for the frontends that have the option themselves: not for the others"
         notes.remark(line.file, line.number, "option forwardfor", message)
     return found

@@ -89,7 +89,7 @@ KEYWORDS = {
     "option dontlognull": "does not log connections without a request: they are never logged",
     "option external-check": _PROTOCOL_CHECK,
     "option forwardfor": "",
-    "option forwarded": "sends the header Forwarded: the daemon sends X-Forwarded-For, -Proto and -Host",
+    "option forwarded": "sends the header Forwarded: see listener.request_fields",
     "option h1-case-adjust-bogus-client": "changes the case of header names: they are passed on unchanged",
     "option h1-case-adjust-bogus-server": "changes the case of header names: they are passed on unchanged",
     "option http-buffer-request": "waits for the body before it chooses a server: bodies are passed on as they arrive",

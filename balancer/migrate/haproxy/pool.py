@@ -64,14 +64,9 @@ def write_pool(
     common_limit = write_limits(pool, proxy, servers, hashed, notes)
     common = write_health(pool, proxy, servers, target.spread, notes)
     taken: set[str] = set()
-    addresses: dict[str, HaproxyServer] = {}
     for server in servers:
         address, comment = _address(server, target, notes)
         if address is None:
-            continue
-        if (twin := addresses.setdefault(address, server)) is not server:
-            message = f"{address} is also the address of {shown(twin.name)}: a host can be in a pool once; use a weight"
-            notes.problem(server.line.file, server.line.number, f"server {server.name}", message)
             continue
         table = pool.element("backend")
         own = own_name(server.name, taken)

@@ -29,7 +29,10 @@ _TIMEOUTS = (
 _SYSLOG = "sends lines to syslog: the access log is JSON, on standard output or in the file in log.access"
 
 
-_NOTICED = ("lua", "h1-", "http-", "ssl-", "51degrees", "deviceatlas", "wurfl", "module")
+_NOTICED = (
+    *("lua", "h1-", "http-", "ssl-", "51degrees", "deviceatlas", "wurfl", "module"),
+    *("maxconnrate", "maxsessrate", "maxsslrate", "maxsslconn"),
+)
 """How the keywords of ``global`` begin that requests notice."""
 
 

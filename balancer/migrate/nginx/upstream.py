@@ -97,7 +97,7 @@ def write_pool(
     pool.set("name", name, "" if name == given.name else f"in place of {given.name}")
     hashed = _method(pool, given, maps, notes)
     taken: set[str] = set()
-    addresses: dict[str, NginxServer] = {}
+    texts: dict[str, NginxServer] = {}
     for server in given.servers:
         if server.down:
             where = f"{server.directive.file}:{server.directive.line}"
@@ -109,9 +109,11 @@ def write_pool(
         if found is None:
             continue
         address, comment = found
-        if (twin := addresses.setdefault(address, server)) is not server:
-            message = f"{address} is also the address in line {twin.directive.line}: an address can be in a pool once"
-            notes.problem(server.directive.file, server.directive.line, "server", message)
+        if hashed and (twin := texts.setdefault(server.text, server)) is not server:
+            message = (
+                f"is in line {twin.directive.line} already, and has the same points: left out, which moves no user"
+            )
+            notes.remark(server.directive.file, server.directive.line, "server", message, Effect.CHANGED)
             continue
         backend = pool.element("backend")
         backend.set("name", own_name(re.sub(r"[^A-Za-z0-9.-]+", "-", server.text.removeprefix("unix:")), taken))
