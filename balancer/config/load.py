@@ -18,6 +18,7 @@ from balancer.config.named_files import FileReader, NamedFiles
 from balancer.config.repeated import repeated
 from balancer.config.salvage import repair
 from balancer.config.scalars import shown
+from balancer.config.unfinished import unfinished
 from balancer.errors import ConfigError, Problem
 
 _TOML_LINE = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)$")
@@ -94,9 +95,11 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         what = str(error)
         match = _TOML_LINE.search(what)
         line = int(match[1]) if match and match[1] else None
-        end = " at the end of the file" if match and line is None else ""
-        message = f"is not TOML: {what[: match.start()] if match else what}{end}"
-        if line is not None and (twice := repeated(text, line)) is not None:
+        message = f"is not TOML: {what[: match.start()] if match else what}"
+        if match is not None and line is None:
+            line = unfinished(text)
+            message += " at the end of the file; what begins here does not end"
+        elif line is not None and (twice := repeated(text, line)) is not None:
             message += f": {shown(twice[0])} stands here for the second time (see line {twice[1]})"
         raise ConfigError([Problem(str(path), line, "", message)]) from None
 

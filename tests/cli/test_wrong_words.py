@@ -4,12 +4,15 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from process_rig import command
 
 from balancer.cli.client import configured_address
 from balancer.config.load import check
 from balancer.config.repeated import repeated
 from balancer.config.scalars import parse_duration, shown_duration
+from balancer.config.unfinished import unfinished
 from balancer.errors import Refused
 from balancer.proxy.log_target import check_target
 from balancer.store.journal import Journal
@@ -61,6 +64,30 @@ def test_what_stands_twice_is_named_with_its_first_place(tmp_path):
     assert repeated("[a]\nx = 1\n[b]\nx = 1\n", 4) is None
     assert repeated("[[p]]\nx = 1\n[[p]]\nx = 1\n", 4) is None
     assert repeated("[a]\nx = 1\n[a]\n", 3) == ("[a]", 1)
+
+
+@pytest.mark.parametrize(
+    ("rest", "line"),
+    [
+        ("listener = [\n  1,\n", 2),
+        ('a = """\nb = 1\n[c]\nd = 1', 2),
+        ("a = 'b", 2),
+        ("a = [\n 1\n]\n[b]\nlog.", 6),
+        ("# \u00fc\n[a", 3),
+        ("a =\n\n\n", 2),
+        ('a = """\n' + "b = 1\n" * 500 + "c = 1\n\n", 503),
+    ],
+)
+def test_what_does_not_end_is_shown_where_it_begins(tmp_path, rest, line):
+    path = tmp_path / "balancer.toml"
+    path.write_text("workers = 1\n" + rest)
+    (problem,) = check(path, time.time()).problems
+    assert (problem.line, "is not TOML" in problem.message) == (line, True)
+
+
+@given(st.text(alphabet="ab=[]{}\"',.\n \\"))
+def test_some_line_is_named_whatever_is_there(text):
+    assert 1 <= unfinished(text) <= text.count("\n") + 1
 
 
 def test_advice_fits(tmp_path):

@@ -105,3 +105,10 @@ def test_runs_without_memory_that_is_written_and_executed(tmp_path, backend):
 def test_a_reload_waits_for_its_result():
     (command,) = [section(SERVICE, "Service")["ExecReload"]]
     assert command == f"{COMMAND} reload --config /etc/balancer/balancer.toml"
+
+
+def test_a_restarted_socket_restarts_the_service_first():
+    unit = section(SERVICE, "Unit")
+    assert SOCKET.name in unit["PartOf"].split()
+    assert SOCKET.name in unit["After"].split()
+    assert SOCKET.name not in unit.get("Requires", "").split()
