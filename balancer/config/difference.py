@@ -39,10 +39,19 @@ def as_written(model: BaseModel, digest: Callable[[str], str]) -> dict[str, obje
         elif isinstance(value, tuple) and all(isinstance(each, BaseModel) for each in value):
             written[name] = [as_written(each, digest) for each in value]
         elif not field.repr and value:
-            written[name] = digest(value)
+            written[name] = _digested(value, digest)
         elif isinstance(value, float) and isinstance(written[name], str):
             written[name] = shown_duration(value)
     return written
+
+
+def _digested(value: object, digest: Callable[[str], str]) -> object:
+    """Return the digest of a secret; of a table or an array of secrets, that of each."""
+    if isinstance(value, dict):
+        return {name: _digested(each, digest) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return [_digested(each, digest) for each in value]
+    return digest(str(value))
 
 
 def _masked(model: BaseModel) -> dict[str, object]:

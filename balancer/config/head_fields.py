@@ -23,9 +23,11 @@ class FieldsConfig(Section):
 
     remove: Array[HttpToken] = ()
     """Fields to leave out."""
-    set: dict[HttpToken, FieldValue] = Field(default_factory=dict)
-    """Fields with their value, in place of all that came by that name."""
-    add: dict[HttpToken, Annotated[Array[FieldValue], BeforeValidator(_as_values)]] = Field(default_factory=dict)
+    set: dict[HttpToken, FieldValue] = Field(default_factory=dict, repr=False)
+    """Fields with their value, in place of all that came by that name. Values may be credentials, so none is shown."""
+    add: dict[HttpToken, Annotated[Array[FieldValue], BeforeValidator(_as_values)]] = Field(
+        default_factory=dict, repr=False
+    )
     """Fields to append, each with one value or several."""
 
 

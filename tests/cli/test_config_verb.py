@@ -80,7 +80,21 @@ def test_diff_shows_what_a_reload_would_change(own):
     file.write_text("nonsense")
     code, out, err = run(own, "config", "diff")
     assert (code, out) == (1, "")
-    assert f"{file}: is not TOML" in err
+    assert f"{file}:1: is not TOML" in err
+
+
+def test_values_of_fields_may_be_credentials(tmp_path):
+    fields = {"set": {"Authorization": SEED}, "add": {"X-Api-Key": [SEED, "{client_address}"]}}
+    with AdminDaemon(tmp_path, pool_keys={"request_fields": fields}) as own:
+        out = done(own, "config", "show")
+        found = tomllib.loads(out)["pool"][0]["request_fields"]
+        assert re.fullmatch("digest:[0-9a-f]{16}", found["set"]["Authorization"])
+        assert [each[:7] for each in found["add"]["X-Api-Key"]] == ["digest:", "digest:"]
+        file = Path(own.config)
+        file.write_text(file.read_text().replace(SEED, f"{SEED}-new", 1))
+        out += done(own, "config", "show", "--json") + done(own, "reload", "--dry-run") + done(own, "reload")
+        assert SEED not in out + str(own.stderr)
+        assert "request_fields > set: changes (secret)" in out
 
 
 def test_show_prints_what_is_active_without_secrets(own):
