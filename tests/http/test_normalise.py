@@ -241,13 +241,13 @@ BLOW_UPS = {
 def test_time_is_linear_in_hostile_bytes():
     """Anything quadratic in 64 KiB takes many seconds; linear work takes some milliseconds."""
     for name, raw in BLOW_UPS.items():
-        begun = time.process_time()
+        begun = time.thread_time()
         head_outcome(head.find_end, head.parse_request, [raw])
         head_outcome(head.find_end, head.parse_request, [raw + b"\r\n\r\n"])
         head_outcome(head.find_response_end, lambda found: head.parse_response(found, b"GET"), [raw + b"\n\n"])
         head_outcome(head.find_response_end, lambda found: head.parse_response(found, b"GET"), [raw])
         head.skip_blank(raw)
-        assert time.process_time() - begun < 0.5, name
+        assert time.thread_time() - begun < 2, name
 
 
 @pytest.mark.parametrize(
