@@ -285,13 +285,12 @@ class Engine:
             task.spent = 0
             self.current = task
             try:
+                begun, task.begun = task.begun, True
                 if task.interrupt is None:
-                    task.begun = True
                     task.coro.send(None)
                 else:
                     error, task.interrupt = task.interrupt, None
-                    if not task.begun:
-                        task.begun = True
+                    if not begun:
                         task.coro.send(None)  # up to its first wait, so that its cleanup is in place
                     task.coro.throw(error)
             except StopIteration:
