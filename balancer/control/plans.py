@@ -150,7 +150,7 @@ async def _count(
         if users % CHUNK == 0:
             await trio.lowlevel.checkpoint()
         home = new.home(lease.token)
-        # Whoever is not at home now may be where the plan sends them, and need not move.
+        # Users who are not at home now may already be where the plan sends them.
         if home not in (old.home(lease.token), lease.place):
             moves[lease.place, home] += 1
             tunnels += len(lease.sessions)

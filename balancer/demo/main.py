@@ -31,7 +31,7 @@ POLL_INTERVAL = 0.05
 def run_demo(port: int = 8443) -> int:
     """Run the demo until Ctrl-C, SIGTERM, SIGHUP or ``quit``; return the exit code, 1 if a part failed.
 
-    Raises ``BrokenPipeError`` when nobody reads standard output any more.
+    Raises ``BrokenPipeError`` when the reader of standard output has gone.
 
     The balancer listens on ``port`` of the loopback addresses, or on the next free one.
     """
@@ -39,7 +39,7 @@ def run_demo(port: int = 8443) -> int:
     try:
         with terminal_kept():
             code = trio.run(_run, port)
-    except* BrokenPipeError:  # nobody reads any more, as in `balancer demo | head -2`
+    except* BrokenPipeError:  # the reader has gone, as in `balancer demo | head -2`
         raise BrokenPipeError from None
     except* Refused as group:
         print(f"balancer demo: {group.exceptions[0]}", file=sys.stderr)

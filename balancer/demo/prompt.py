@@ -66,7 +66,7 @@ class Prompt:
 
 
 async def output_unread() -> None:
-    """Wait until nobody can read standard output any more, as after ``balancer demo | head -2``.
+    """Wait until the reader of standard output has gone, as after ``balancer demo | head -2``.
 
     A write would fail, but the demo has nothing to write while nothing happens.
     """

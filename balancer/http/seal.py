@@ -1,4 +1,4 @@
-"""Seal a token in a cookie, so that only the daemon can read it, and nobody can forge or move it.
+"""Seal a token in a cookie, so that only the daemon can read it, and no one can forge or move it.
 
 Facts. A seal is AES-256-GCM: a value that was changed, cut, or made with another key does not open. The pool and the
 name of the cookie are authenticated along with it, so a cookie of one pool is nothing to another. Nonces are random: up

@@ -28,8 +28,8 @@ class BackendRule:
 def rules(proxy: Proxy, acls: Acls, before: Access, closed: Set[str], notes: Notes) -> list[BackendRule]:
     """Return the choices of a frontend in order; the last one has no condition if there is a default.
 
-    ``before`` are the rules that requests have passed. A choice of one of the backends in ``closed``, which serve
-    nobody, keeps clients out.
+    ``before`` are the rules that requests have passed. The backends in ``closed`` serve no requests: choosing one of
+    them denies the request.
     """
     found: list[BackendRule] = []
     for line in proxy.all("use_backend"):
