@@ -68,7 +68,7 @@ def _unserved(config: Config, certificates: Certificates) -> Iterator[Finding]:
             except OSError as error:
                 refused = True
                 yield Finding((*at, j), f"OpenSSL refuses {file_name(pair.cert)}: {_reason(error)}")
-        if not refused:
+        if not refused and len(certificates[listener.name]) > 1:
             try:
                 ServerContexts(TlsSettings(certificates[listener.name], listener.tls.min_version))
             except OSError as error:
