@@ -7,13 +7,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from haproxy_rig import Haproxy, Ports, needs_haproxy, outcome
-from proxies import free_ports, needs_nginx, nginx
+from haproxy_rig import Haproxy, needs_haproxy, outcome
+from proxies import needs_nginx, nginx
 from test_import_verb import Ours
 from wire import PATIENCE
 
 from balancer.migrate.nginx.importer import import_nginx
 from balancer.migrate.outcome import Effect, Surroundings
+from bench.process import free_ports
 
 DEFAULTS = "defaults\n  mode http\n  timeout client 10s\n  timeout server 10s\n  timeout connect 2s\n"
 FILES = {
@@ -118,11 +119,11 @@ def host():
         server.server_close()
 
 
-def seen(address, ports):
+def seen(address, port):
     """The fields that the host and the client got, for each request."""
     found = []
     for fields in REQUESTS:
-        connection = http.client.HTTPConnection(address, ports["front"], timeout=PATIENCE)
+        connection = http.client.HTTPConnection(address, port, timeout=PATIENCE)
         connection.request("GET", "/", headers={"Host": "ide.example", **fields})
         response = connection.getresponse()
         got = {"host": json.loads(response.read()), "client": [(k.lower(), v) for k, v in response.getheaders()]}
@@ -134,21 +135,20 @@ def seen(address, ports):
 @needs_haproxy
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_the_same_fields(text, tmp_path):
-    ports = Ports(["front"])
+    (front,) = free_ports(1)
     source, made = tmp_path / "haproxy.cfg", tmp_path / "balancer.toml"
     with host() as port:
-        source.write_text(ports.fill(DEFAULTS + text.replace("@host", port)))
+        source.write_text((DEFAULTS + text.replace("@host", port)).replace("@front", str(front)))
         found = outcome(source.read_text(), tmp_path)
         assert all(each.effect is Effect.CHANGED for each in found.remarks)
         new = found.text.replace("/var/lib/balancer", str(tmp_path / "state"))
         new = new.replace("/run/balancer/admin.sock", str(tmp_path / "admin.sock"))
         new = new.replace("127.0.0.1:9600", "127.0.0.2:0")
-        made.write_text("workers = 1\n" + new.replace(*map(ports.fill, ("127.0.0.1:@front", "127.0.0.2:@front"))))
-        with Haproxy(tmp_path, [source], ports["front"]):
-            theirs = seen("127.0.0.1", ports)
+        made.write_text("workers = 1\n" + new.replace(f"127.0.0.1:{front}", f"127.0.0.2:{front}"))
+        with Haproxy(tmp_path, [source], front):
+            theirs = seen("127.0.0.1", front)
         with Ours(made):
-            ours = seen("127.0.0.2", ports)
-    ports.close()
+            ours = seen("127.0.0.2", front)
     assert ours == theirs
 
 
@@ -160,7 +160,7 @@ def test_the_same_fields_as_nginx(text, tmp_path):
         server = f"server {{ listen 127.0.0.1:{front}; add_header X-A b always; proxy_set_header X-B c;\n"
         inside = f"{server}location / {{ proxy_pass http://127.0.0.1:{port}; {text} }} }}"
         with nginx(tmp_path / "nginx", inside, front):
-            theirs = seen("127.0.0.1", {"front": front})
+            theirs = seen("127.0.0.1", front)
         found = import_nginx([tmp_path / "nginx" / "nginx.conf"], Surroundings({}, lambda _: ()))
         new = found.text.replace("/var/lib/balancer", str(tmp_path / "state"))
         new = new.replace("/run/balancer/admin.sock", str(tmp_path / "admin.sock"))
@@ -169,5 +169,5 @@ def test_the_same_fields_as_nginx(text, tmp_path):
             new.replace("127.0.0.1:9600", "127.0.0.2:0").replace("127.0.0.1:" + str(front), f"127.0.0.2:{front}")
         )
         with Ours(made):
-            ours = seen("127.0.0.2", {"front": front})
+            ours = seen("127.0.0.2", front)
     assert ours == theirs
