@@ -21,6 +21,7 @@ from wire import PATIENCE, end_with_parent
 from balancer.config.load import check
 from balancer.migrate.haproxy.importer import import_haproxy
 from balancer.migrate.outcome import Surroundings
+from bench.process import free_ports
 
 HAPROXY = shutil.which("haproxy")
 needs_haproxy = pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
@@ -29,10 +30,13 @@ _BODY = re.compile(rb"content-length: ([0-9]+)\r\n(?:[^\r]+\r\n)*\r\n", re.IGNOR
 
 
 def reserved():
-    """A port nobody else gets while the socket is open; haproxy and the daemon may bind it beside us (SO_REUSEPORT)."""
+    """A port nobody else gets while the socket is open; haproxy and the daemon may bind it beside us (SO_REUSEPORT).
+
+    It is none of those that the system gives to clients, which could have it on another loopback address.
+    """
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(("127.0.0.1", 0))
+    sock.bind(("127.0.0.1", *free_ports(1)))
     return sock
 
 
