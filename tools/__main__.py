@@ -49,6 +49,7 @@ VERBS = {
     "mutate": Verb("count the mutants that tests notice", ("-m tools.mutate ...",), own_help=True),
     "bench": Verb("measure the balancer beside its peers", ("-m bench ...",), own_help=True),
     "fuzz": Verb("mutate the input of every parser", ("tests/fuzz/run.py ...",), "fuzz", "atheris", own_help=True),
+    "forms": Verb("compare the two forms of each reader of bytes, a million times", ("tests/http/two_forms.py ...",)),
     "chaos": Verb("kill hosts and processes under traffic", ("tests/chaos/run.py ...",), own_help=True),
 }
 

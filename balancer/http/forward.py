@@ -101,13 +101,10 @@ def response_head(response: Response, client_minor: int, keep_alive: bool) -> tu
             own = b"Connection: Upgrade\r\nUpgrade: " + response.upgrade + b"\r\n"
         return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, response.reason, response.fields, own), 0
     body = response.body
+    own = b""
     if body < 0:
         body = CHUNKED if client_minor else UNTIL_CLOSE
         own = b"Transfer-Encoding: chunked\r\n" if client_minor else b""
-    elif response.content_length is not None:
-        own = b"Content-Length: " + response.content_length + b"\r\n"
-    else:
-        own = b""
     if not keep_alive or body == UNTIL_CLOSE:
         own += b"Connection: close\r\n"
     elif client_minor == 0:

@@ -6,6 +6,7 @@ not fields (5.2), and control characters are not allowed anywhere.
 """
 
 import re
+from typing import Final
 
 from balancer.config.field_text import HOP_BY_HOP
 
@@ -25,7 +26,7 @@ RESPONSE = re.compile(
 FIELDS = re.compile(_FIELD_LINES)
 """Any number of field lines, each with its CRLF."""
 
-CODED_AND_CHUNKED = re.compile(rb"(?:(?!chunked\b)" + TOKEN + rb"[\t ]*+,[\t ,]*+)++chunked")
+CODED_AND_CHUNKED = re.compile(rb"(?:(?!chunked\b)" + TOKEN + rb"[\t ]*+,[\t ,]*+)+chunked")
 """A Transfer-Encoding, in lower case, of other codings under a final chunked (RFC 9112, 6.3)."""
 
 HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?+")
@@ -49,6 +50,9 @@ REQUEST_SPECIAL = re.compile(
     rb"\n(" + _special([*HOP_BY_HOP, "host", "content-length", "expect", *_CLAIMS]) + rb"):([^\r]*+)\r"
 )
 """A field that is not simply forwarded, from line feed to carriage return: name, and value with its white space."""
+
+RESPONSE_NAMES: Final = frozenset(name.encode() for name in (*HOP_BY_HOP, "content-length"))
+"""Fields of a response that are not simply forwarded, in lower case."""
 
 _RESPONSE_SPECIAL = _special([*HOP_BY_HOP, "content-length"])
 RESPONSE_SPECIAL = re.compile(rb"\n(" + _RESPONSE_SPECIAL + rb"):([^\r]*+)\r")

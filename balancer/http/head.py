@@ -60,7 +60,7 @@ def find_response_end(buffer: bytes | bytearray, start: int = 0) -> int:
 class Head:
     """The common part of requests and responses."""
 
-    __slots__ = ("body", "content_length", "fields", "keep_alive", "minor", "upgrade")
+    __slots__ = ("body", "fields", "keep_alive", "minor", "upgrade")
 
     minor: int
     """Minor version, 0 or 1."""
@@ -68,8 +68,6 @@ class Head:
     """Lines to forward, each ending with CRLF, without hop-by-hop fields (RFC 9110, 7.6.1), framing and Host."""
     body: int
     """Length in bytes, ``CHUNKED`` or ``UNTIL_CLOSE``."""
-    content_length: bytes | None
-    """Content-Length in digits; responses to HEAD and 304 responses may have one without a body."""
     keep_alive: bool
     """Whether the peer allows reuse of the connection."""
     upgrade: bytes | None
@@ -84,6 +82,7 @@ class Request(Head):
     """A client's request. Its forwarding fields are claims, to be used only from trusted peers."""
 
     __slots__ = (
+        "content_length",
         "expect_continue",
         "forwarded",
         "forwarded_for",
@@ -106,7 +105,8 @@ class Request(Head):
         self.minor = minor
         self.fields = b""
         self.body = 0
-        self.content_length = None
+        self.content_length: bytes | None = None
+        """Content-Length in digits."""
         self.keep_alive = minor == 1
         self.upgrade = None
         self.host = b""
@@ -137,9 +137,9 @@ class Request(Head):
 
 
 class Response(Head):
-    """A backend's response, which may be interim (1xx)."""
+    """A backend's response, which may be interim (1xx). Its ``fields`` include its Content-Length."""
 
-    __slots__ = ("reason", "status")
+    __slots__ = ("end", "reason", "status", "whole")
 
     def __init__(self, status: int, minor: int, reason: bytes) -> None:
         self.status = status
@@ -147,9 +147,12 @@ class Response(Head):
         self.reason = reason
         self.fields = b""
         self.body = 0
-        self.content_length = None
         self.keep_alive = minor == 1
         self.upgrade = None
+        self.whole = b""
+        """Head and what came with it, as an HTTP/1.1 client may get them; empty if the head has to be written anew."""
+        self.end = 0
+        """Where its body begins in the bytes that it came with."""
 
 
 def parse_request(raw: bytes) -> Request:
@@ -228,7 +231,11 @@ def _read_request(raw: bytes) -> Request | None:
         expect = special[b"expect"]
         request.fields += b"Expect: " + expect + b"\r\n"
         request.expect_continue = expect.lower() == b"100-continue"
-    return request if _apply_framing(request, special, _client) else None
+    if not _apply_framing(request, special, _client):
+        return None
+    if request.body >= 0 and b"content-length" in special:
+        request.content_length = b"%d" % request.body
+    return request
 
 
 def _read_response(raw: bytes, method: bytes) -> Response | None:
@@ -243,14 +250,18 @@ def _read_response(raw: bytes, method: bytes) -> Response | None:
     response.fields, special = _split_fields(raw, grammar.RESPONSE_SPECIAL)
     if not _apply_framing(response, special, _backend):
         return None
+    announced = response.body
     if status < 200 or status == 204:
         # No body, and no length either (RFC 9110, 8.6). A backend that announces one may also send it, and those bytes
         # must not be taken for the next response.
         response.keep_alive = response.keep_alive and response.body in (0, UNTIL_CLOSE)
-        response.body, response.content_length = 0, None
-    elif status == 304 or method == b"HEAD":
         response.body = 0
-    elif response.body == UNTIL_CLOSE:
+        return response
+    if announced >= 0:  # responses to HEAD and 304 responses may have one without a body
+        response.fields += b"Content-Length: %d\r\n" % announced
+    if status == 304 or method == b"HEAD":
+        response.body = 0
+    elif announced == UNTIL_CLOSE:
         response.keep_alive = False
     return response
 
@@ -319,7 +330,6 @@ def _apply_framing(head: Head, special: dict[bytes, bytes], fault: Callable[[str
                 return False
             raise fault("an invalid Content-Length")
         head.body = int(length)
-        head.content_length = b"%d" % head.body
     return True
 
 

@@ -8,14 +8,8 @@ instructions of a small GET.
 A target in absolute form overrides Host (RFC 9112, 3.2.2), so requests with one are always parsed whole and not kept.
 """
 
-import re
-from typing import Final
-
-from balancer.http import grammar
 from balancer.http.head import Request, parse_request
-
-_LINE: Final = re.compile(rb"(?!CONNECT )(" + grammar.TOKEN + rb") (/[!-\"$-~]*+) HTTP/1\.")
-"""Method and target, up to the minor version, of requests whose fields do not depend on them."""
+from balancer.http.request_line import read_line
 
 
 class RequestReader:
@@ -33,10 +27,10 @@ class RequestReader:
         seen = self._seen
         if seen is None or not data.endswith(self._rest):
             return None
-        line = _LINE.fullmatch(data, 0, len(data) - len(self._rest))
+        line = read_line(data, len(data) - len(self._rest))
         if line is None:
             return None
-        seen.method, seen.target = line.groups()
+        seen.method, seen.target = line
         return seen
 
     def read(self, head: bytes) -> Request:
@@ -45,6 +39,7 @@ class RequestReader:
         if request is None:
             self._seen = None
             request = parse_request(head)
-            if line := _LINE.match(head):
-                self._seen, self._rest = request, head[line.end() :]
+            end = head.index(b"\r\n") - 1
+            if read_line(head, end) is not None:
+                self._seen, self._rest = request, head[end:]
         return request

@@ -12,20 +12,20 @@ does a percent sign that begins no escape. A path is decoded after it was cut, s
 """
 
 import re
-from functools import cache
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from balancer.config.settings import PlaceSettings, TokenSettings
 from balancer.errors import ProxyError, Source
+from balancer.http import query
 from balancer.http.head import Request
 from balancer.http.rules import host_name
 
 _ELEMENT: Final = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))*+')
 """One element of a comma-separated list, may be empty; a comma between double quotes belongs to the element."""
-_PAGE: Final = re.compile(rb"(?i:https?)://([^/?#@\\]++)(?:/[^?#]*+)?\?([^#]*+)(?:#.*)?")
-"""Host and query of the address of a page."""
+_PAGE: Final = re.compile(rb"(?i:https?)://([^/?#@\\]++)(?:/[^?#]*+)?(\?[^#]*+)(?:#.*)?")
+"""Host and query, with its question mark, of the address of a page."""
 _ICONS: Final = (b"/favicon.ico", b"/robots.txt")
 """Paths that browsers and crawlers ask for by themselves."""
 
@@ -38,7 +38,7 @@ def extract(request: Request, place: PlaceSettings) -> bytes | None:
     """
     match place.source:
         case "query":
-            values = _parameters(place.param).findall(request.target.partition(b"?")[2])
+            values = query.values(request.target, place.param)
         case "header":
             values = _fields(request, place)
         case "cookie":
@@ -104,15 +104,6 @@ def without_query(target: bytes) -> str:
     return path if path.isascii() and path.isprintable() else path.encode("unicode_escape").decode()
 
 
-@cache
-def _parameters(name: str) -> re.Pattern[bytes]:
-    """Matches the values of the parameter ``name`` in a query.
-
-    Parameters are separated by ``&``; names are compared byte for byte, and a piece without ``=`` is not a parameter.
-    """
-    return re.compile(rb"(?:^|&)%b=([^&]*+)" % re.escape(name.encode()))
-
-
 def _fields(request: Request, place: PlaceSettings) -> list[bytes]:
     values = request.field((place.header or "").lower().encode())
     match place.duplicates:
@@ -146,7 +137,7 @@ def _referred(request: Request, name: str) -> list[bytes]:
     """
     pages = [page for line in request.field(b"referer") if (page := _PAGE.fullmatch(line))]
     host = host_name(request.host)
-    return [value for page in pages if host_name(page[1]) == host for value in _parameters(name).findall(page[2])]
+    return [value for page in pages if host_name(page[1]) == host for value in query.values(page[2], name)]
 
 
 def _cut(target: bytes, rule: PlaceSettings) -> bytes | None:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balancer.http.fast_response import read_fast_response
-from balancer.http.head import Response, find_response_end, parse_response
+from balancer.http.forward import response_head
+from balancer.http.head import Response, find_response_end, parse_response, without
 
 NGINX = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sun, 22 Nov 2026 15:01:56 GMT\r\nContent-Type: text/plain\r\n"
@@ -61,33 +62,54 @@ responses = st.builds(
 
 
 def said(response: Response) -> dict[str, object]:
-    return attributes(response)
+    """What a response says; wherever its Content-Length stands, and however it goes on."""
+    found = {name: value for name, value in attributes(response).items() if name not in ("end", "whole")}
+    lengths = [b"Content-Length: %b\r\n" % length for length in response.field(b"content-length")]
+    return {**found, "fields": without(response.fields, {b"content-length"}) + b"".join(lengths)}
+
+
+def read(data: bytes, method: bytes = b"GET") -> tuple[Response, bytes] | None:
+    """The response and the bytes after its head."""
+    response = read_fast_response(data, method)
+    return response and (response, data[response.end :])
 
 
 @pytest.mark.parametrize("head", [NGINX, NODE, GO, UVICORN])
 def test_common_responses_take_the_fast_path(head):
-    read = read_fast_response(head + b"hello", b"GET")
-    assert read is not None
-    response, rest = read
+    found = read(head + b"hello")
+    assert found is not None
+    response, rest = found
     assert (said(response), rest) == (said(parse_response(head, b"GET")), b"hello")
     assert (response.body, response.keep_alive) == (5, True)
 
 
 @given(responses, st.sampled_from([b"GET", b"GET", b"HEAD"]))
 def test_it_says_the_same_or_nothing(data, method):
-    read = read_fast_response(data, method)
-    if read is not None:
-        response, rest = read
+    found = read(data, method)
+    if found is not None:
+        response, rest = found
         end = find_response_end(data)
         assert rest == data[end:]
         assert said(response) == said(parse_response(data[:end], method))
 
 
+@given(responses, st.sampled_from([b"GET", b"HEAD"]))
+def test_it_goes_on_as_a_client_would_get_it_otherwise(data, method):
+    response = read_fast_response(data, method)
+    if response is not None:
+        end = find_response_end(data)
+        written, _ = response_head(parse_response(data[:end], method), 1, keep_alive=True)
+        whole = response.whole
+        there = whole.index(b"\r\n\r\n") + 4
+        assert whole[there:] == data[end:]
+        assert sorted(whole[:there].lower().split(b"\r\n")) == sorted(written.lower().split(b"\r\n"))
+
+
 @given(responses)
 def test_an_incomplete_head_does_not(data):
-    read = read_fast_response(data, b"GET")
-    if read is not None:
-        end = len(data) - len(read[1])
+    found = read(data)
+    if found is not None:
+        end = found[0].end
         assert all(read_fast_response(data[:cut], b"GET") is None for cut in range(end))
 
 
