@@ -41,6 +41,7 @@ COMPILED = [
     "balancer/proxy/http_connection.py",
     "balancer/proxy/listener_state.py",
     "balancer/proxy/replies.py",
+    "balancer/proxy/request_ids.py",
     "balancer/proxy/rule_answers.py",
     "balancer/proxy/serve.py",
     "balancer/proxy/stream.py",

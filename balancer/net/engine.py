@@ -32,6 +32,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
+from itertools import chain, islice
 from typing import Final
 
 import trio
@@ -122,11 +123,9 @@ class _Bell(Watch):
 
 def _alternating(one: deque[Task], other: deque[Task]) -> deque[Task]:
     """Return the tasks of both, which are empty then, in turns."""
-    mixed: deque[Task] = deque()
-    while one and other:
-        mixed.append(one.popleft())
-        mixed.append(other.popleft())
-    mixed.extend(one or other)
+    mixed = deque(chain.from_iterable(zip(one, other, strict=False)))
+    longer, shorter = (one, other) if len(one) > len(other) else (other, one)
+    mixed.extend(islice(longer, len(shorter), None))
     one.clear()
     other.clear()
     return mixed

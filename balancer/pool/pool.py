@@ -50,9 +50,9 @@ class Pool(Selection[Backend]):
         self._compile_fields()
         self.name = settings.name
         self._shared_counters: SharedCounters | None = None
-        self.decisions: Counter[str] = Counter()
+        self.decisions: dict[str, int] = {}
         """Requests and connections placed, by reason."""
-        self.places: Counter[str] = Counter()
+        self.places: dict[str, int] = {}
         """Requests by the place where their token was; ``none`` for those without one."""
         self.cookies: Counter[str] = Counter()
         """What became of the cookies that remember users; see ``balancer.proxy.remembering``."""

@@ -199,7 +199,7 @@ class Connector:
             retries.given_up[Limit.COUNT] += 1
         elif self._late():
             retries.given_up[Limit.TIME] += 1
-        elif not retries.spend(now, pool.decisions.total(), settings.budget):
+        elif not retries.spend(now, sum(pool.decisions.values()), settings.budget):
             retries.given_up[Limit.BUDGET] += 1
         else:
             self._retries += 1
@@ -291,5 +291,6 @@ class Connector:
 
     def _chosen(self, decision: Decision[Backend]) -> None:
         self.backend = decision.backend
-        self.pool.decisions[decision.reason] += 1
+        decisions = self.pool.decisions
+        decisions[decision.reason] = decisions.get(decision.reason, 0) + 1
         self._record.connected = self._worker.engine.now

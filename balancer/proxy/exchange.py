@@ -29,6 +29,10 @@ MAX_INTERIM: Final = 32
 """Maximal number of interim (1xx) responses to one request."""
 
 
+def _idempotent(method: bytes) -> bool:
+    return method == b"GET" or method in IDEMPOTENT  # looking a method up takes its hash
+
+
 class Exchange(Delivery):
     """One request; ``run`` serves and logs it."""
 
@@ -48,7 +52,7 @@ class Exchange(Delivery):
             if head is None:
                 return await self._answer()
             connector = self.connector
-            self.backend = connector.kept(idempotent=request.method in IDEMPOTENT) or await connector.connect()
+            self.backend = connector.kept(idempotent=_idempotent(request.method)) or await connector.connect()
             while True:
                 try:
                     self._ask(head)
@@ -107,7 +111,7 @@ class Exchange(Delivery):
             raise ProxyError(Source.CLIENT, 413, TOO_LONG)
         if worker.remembering is not None:
             worker.remembering.take(request, connection.writer)
-        head, self.record.request_id = connection.writer.write(request, worker.next_request_id())
+        head, self.record.request_id = connection.writer.write(request, worker.request_ids.next())
         self.explain = request.trace is not None and self.may_see(request.trace)
         if connection.listener.rules is not None:
             self.own_answer = self.follow_rules(request)
@@ -122,7 +126,7 @@ class Exchange(Delivery):
         """Get another connection to send the request over again, if that is allowed; otherwise raise the error."""
         connector = self.connector
         error = caught if isinstance(caught, ProxyError) else self._overdue()
-        if not (error.retry in REPEATED and self.request.method in IDEMPOTENT and self._replayable()):
+        if not (error.retry in REPEATED and _idempotent(self.request.method) and self._replayable()):
             raise error from None
         if not (connector.reused and error.retry is Retry.UNANSWERED):
             self._blame(error)

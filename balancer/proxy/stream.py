@@ -76,7 +76,8 @@ class Stream:
             token, place = self._find_elsewhere(request)
         elif rule.remember != "off":
             self.remembers = True
-        self.pool.places[place] += 1
+        places = self.pool.places
+        places[place] = places.get(place, 0) + 1
         if token is None:
             return
         if self.worker.log.enabled:

@@ -1,11 +1,9 @@
 """The state that all connections of a worker share. A reload changes it in place."""
 
 import math
-import os
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from itertools import count
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -22,6 +20,7 @@ from balancer.proxy.accesslog import AccessLog
 from balancer.proxy.backend_tls import TlsToBackends
 from balancer.proxy.challenge import Challenges
 from balancer.proxy.listener_state import FIRST_REQUEST_TIMEOUT, ListenerState
+from balancer.proxy.request_ids import RequestIds
 from balancer.proxy.tunnel_registry import TunnelRegistry
 from balancer.shared.buckets import Metered
 from balancer.shared.counters import SharedCounters
@@ -64,7 +63,7 @@ class WorkerState:
         self.empty = trio.Event()
         """Set when the last connection has ended during a drain."""
         self.draining = False
-        self.next_request_id: Callable[[], bytes] = _request_ids()
+        self.request_ids = RequestIds()
         self.remembering: Remembering | None = None
         """Keeps tokens in cookies; None if no pool does."""
         self._keys: KeySettings | None = None
@@ -186,10 +185,3 @@ class WorkerState:
         """Close what is open beside the clients' connections: idle backend connections and the reserve descriptor."""
         self.close_idle()
         self.admission.close()
-
-
-def _request_ids() -> Callable[[], bytes]:
-    """Return a source of ids that no other process uses: 12 random bytes of this process, and a counter."""
-    prefix = os.urandom(12).hex().encode()
-    numbers = count()
-    return lambda: b"%b%08x" % (prefix, next(numbers) & 0xFFFFFFFF)

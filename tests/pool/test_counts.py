@@ -45,7 +45,7 @@ def test_control_shows_what_all_workers_have_counted(work):
             backend = pool.backends[name]
             setattr(backend, counter, getattr(backend, counter) + 1)
             backend.active += 1
-            pool.decisions["owner"] += 1
+            pool.decisions["owner"] = pool.decisions.get("owner", 0) + 1
     counters = reduce(added, map(pool_counters, workers), {})
     gauges = reduce(added, (pool_gauges(pool, 0.0) for pool in workers), {})
     shown.show(counters)
