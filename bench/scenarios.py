@@ -53,6 +53,8 @@ SCENARIOS = [
     Scenario("get-tls", "get", True, 64, "small GET on 64 kept connections, TLS terminated"),
     Scenario("echo-plain", "echo", False, 200, "64 bytes of WebSocket echo on 200 connections"),
     Scenario("echo-tls", "echo", True, 200, "64 bytes of WebSocket echo on 200 connections, TLS terminated"),
+    Scenario("one-get", "get", False, 1, "small GET, one at a time"),
+    Scenario("one-echo", "echo", False, 1, "64 bytes of WebSocket echo, one at a time"),
     Scenario("browser-plain", "browser", False, 64, "GET with a browser's 12 headers on 64 kept connections"),
     Scenario("browser-tls", "browser", True, 64, "the same, TLS terminated"),
     Scenario("post", "post", False, 64, "POST of 16 KiB on 64 kept connections"),

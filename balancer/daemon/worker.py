@@ -34,6 +34,7 @@ from balancer.ipc.supervision import (
 from balancer.ipc.wire import Unreadable
 from balancer.net.contexts import unraisable
 from balancer.net.engine import Engine
+from balancer.net.host import serve
 from balancer.proxy.accesslog import AccessLog, log_target
 from balancer.proxy.control_client import ControlClient
 from balancer.proxy.listening_sockets import ListeningSockets
@@ -70,7 +71,7 @@ class Worker:
         async with trio.open_nursery() as self._logs:
             async with trio.open_nursery() as self._nursery:
                 self._client = ControlClient(self._state, self._sockets, self._nursery)
-                await self._nursery.start(self._engine.run)
+                await self._nursery.start(serve, self._engine)
                 for task in (self._obey, self._beat, self._tidy, self._retire):
                     self._nursery.start_soon(task)
                 await self._stop.wait()

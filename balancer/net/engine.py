@@ -1,10 +1,11 @@
-"""The engine of the data plane: coroutines stepped directly by an edge-triggered epoll set nested in trio.
+"""The engine of the data plane: coroutines stepped directly by an edge-triggered epoll set.
 
 Some facts about epoll (epoll(7)) and what follows from them here:
 
 - An epoll descriptor is itself pollable, so one trio task can sleep in ``wait_readable(epoll)`` and, when it wakes,
   step every coroutine whose socket became ready. The cost of a wait in trio (an ``epoll_ctl``, a turn of its scheduler,
-  a cancel scope) is then paid once per batch, not once per read.
+  a cancel scope) is then paid once per batch, not once per read. Where batches are small it is still the greater part,
+  so a worker waits in the engine's set instead: see ``balancer.net.host``.
 - Edge-triggered interest is registered once, for both directions, and never modified. The kernel reports a change only
   once, so each ``Watch`` remembers it until a read or write runs dry. A short read on a stream socket means dry
   (epoll(7), question 9), which saves the call that would return EAGAIN, unless the peer has hung up: its FIN makes no
@@ -165,20 +166,25 @@ class Engine:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; then close what is left: coroutines first, then the descriptors they did not close."""
-        self.now = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._sweep)
+                await nursery.start(self.attend)
                 task_status.started()
                 while True:
                     if self._ready or self._delayed:
                         await trio.lowlevel.checkpoint()
                     else:
                         await trio.lowlevel.wait_readable(self._epoll.fileno())
-                    until = self._clock() + SPELL
-                    for _ in range(ROUNDS):
-                        if not self._turn(until) or self._clock() > until:
-                            break
+                    self.serve(0.0)
+        finally:
+            self.close()
+
+    async def attend(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Check the deadlines until cancelled, while somebody else calls ``serve``; then end all connections."""
+        self.now = trio.current_time()
+        try:
+            task_status.started()
+            await self._sweep()
         finally:
             self._stepping = True  # tasks that are woken from here on are not stepped any more
             for task in list(self.tasks):
@@ -188,13 +194,33 @@ class Engine:
                     self.crashed()
             self.tasks.clear()
             for watch in list(self._watches.values()):
-                watch.close()
-            self._epoll.close()
+                if watch is not self._bell:
+                    watch.close()
 
-    def watch(self, watch: Watch) -> None:
-        """Register the watch's descriptor, or hand a registered one over to another ``Watch`` object."""
+    def close(self) -> None:
+        """Close the engine's own descriptors."""
+        self._bell.close()
+        self._epoll.close()
+
+    def serve(self, timeout: float) -> None:
+        """Wait for events, and step tasks until there are none, but not for long (``SPELL``).
+
+        ``timeout`` is in seconds.
+        """
+        events = self._epoll.poll(0.0 if self._ready or self._delayed else timeout, BATCH)
+        until = self._clock() + SPELL
+        rounds = 1
+        while self._turn(events, until) and rounds < ROUNDS and self._clock() <= until:
+            events = self._epoll.poll(0.0, BATCH)
+            rounds += 1
+
+    def watch(self, watch: Watch, *, level: bool = False) -> None:
+        """Register the watch's descriptor, or hand a registered one over to another ``Watch`` object.
+
+        ``level``: what can be read is reported again with every batch.
+        """
         if watch.fd not in self._watches:
-            self._epoll.register(watch.fd, _INTEREST)
+            self._epoll.register(watch.fd, _IN if level else _INTEREST)
         self._watches[watch.fd] = watch
 
     def watches(self) -> list[Watch]:
@@ -244,9 +270,8 @@ class Engine:
             task.queued = True
             self._ready.append(task)
 
-    def _turn(self, until: float) -> bool:
+    def _turn(self, events: list[tuple[int, int]], until: float) -> bool:
         """Take one batch of events and step the tasks they concern; return whether there was anything to do."""
-        events = self._epoll.poll(0, BATCH)
         ready = self._ready
         if not events and not ready and not self._delayed:
             return False
