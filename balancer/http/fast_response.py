@@ -18,7 +18,7 @@ from typing import Final
 
 from balancer.http import grammar
 from balancer.http.head import Response
-from balancer.http.scan import line_end, number, table, token_end
+from balancer.http.scan import line_end, number, spells, table, token_end
 from balancer.shared.compiled import COMPILED, i64
 
 _FORWARDED: Final = rb"(?:" + grammar.NO_RESPONSE_SPECIAL + grammar.TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*"
@@ -87,18 +87,15 @@ def by_bytes(data: bytes, method: bytes) -> Response | None:
         letter: i64 = data[begin]
         if name_end - begin > _LONGEST or not special[letter << 5 | (name_end - begin)]:
             continue
-        name = data[begin:name_end].lower()
-        if name == b"content-length" and length < 0 and data[name_end + 1] == 32:
+        if spells(data, begin, name_end, b"content-length") and length < 0 and data[name_end + 1] == 32:
             length = number(data, name_end + 2, at - 2)
             if length < 0:
                 return None
-        elif name == b"connection" and length >= 0 and not cut:
-            if data[name_end + 1 : at - 2].lower() != b" keep-alive":
-                return None
+        elif spells(data, begin, at - 2, b"connection: keep-alive") and length >= 0 and not cut:
             cut, cut_end = begin, at
-        elif name == b"keep-alive" and cut and begin == cut_end and not keep_alive:
+        elif spells(data, begin, name_end, b"keep-alive") and cut and begin == cut_end and not keep_alive:
             cut_end, keep_alive = at, True
-        elif name.replace(b"_", b"-") in grammar.RESPONSE_NAMES:
+        elif data[begin:name_end].lower().replace(b"_", b"-") in grammar.RESPONSE_NAMES:
             return None
     if length < 0 or at + 1 >= size or data[at + 1] != 10:
         return None

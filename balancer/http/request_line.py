@@ -29,7 +29,9 @@ def by_bytes(data: bytes, end: i64) -> tuple[bytes, bytes] | None:
     last: i64 = end - 8
     space: i64 = token_end(data, 0, end)
     at: i64 = space + 1
-    if space == 0 or at >= last or data[space] != 32 or data[at] != 47 or not data.startswith(b" HTTP/1.", last):
+    if space == 0 or at >= last or data[space] != 32 or data[at] != 47 or data[last] != 32:
+        return None
+    if data[last + 1 : end] != b"HTTP/1.":
         return None
     while at < last:
         byte: i64 = data[at]

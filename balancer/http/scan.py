@@ -39,6 +39,22 @@ def line_end(data: bytes, at: i64, size: i64) -> i64:
     return at + 2 if at + 1 < size and data[at] == 13 and data[at + 1] == 10 else -1
 
 
+def spells(data: bytes, at: i64, end: i64, text: bytes) -> bool:
+    """Return whether the bytes from ``at`` to ``end`` are ``text``, which is in lower case, in any case."""
+    if end - at != len(text):
+        return False
+    index: i64 = 0
+    while at < end:
+        byte: i64 = data[at]
+        if 65 <= byte <= 90:
+            byte += 32
+        if byte != text[index]:
+            return False
+        at += 1
+        index += 1
+    return True
+
+
 def number(data: bytes, at: i64, end: i64) -> i64:
     """Return the number from ``at`` to ``end``, of at most 18 digits; -1 if it is not in its shortest form."""
     if not 1 <= end - at <= 18 or (data[at] == 48 and end - at > 1):

@@ -153,6 +153,8 @@ class Engine:
         self.with_deadlines: list[Callable[[float], None]] = []
         """Called with ``now`` whenever the deadlines have been checked."""
         self._clock = clock
+        self._time = trio.current_time
+        """trio's clock: the function of the module looks for it anew each time, which is most of a wake-up's cost."""
         self._epoll = select.epoll()
         self._watches: dict[int, Watch] = {}
         self._ready: deque[Task] = deque()
@@ -181,7 +183,8 @@ class Engine:
 
     async def attend(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Check the deadlines until cancelled, while somebody else calls ``serve``; then end all connections."""
-        self.now = trio.current_time()
+        self._time = trio.lowlevel.current_clock().current_time
+        self.now = self._time()
         try:
             task_status.started()
             await self._sweep()
@@ -275,7 +278,7 @@ class Engine:
         ready = self._ready
         if not events and not ready and not self._delayed:
             return False
-        self.now = trio.current_time()
+        self.now = self._time()
         watches = self._watches
         for fd, mask in events:
             watch = watches[fd]
