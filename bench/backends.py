@@ -1,6 +1,6 @@
 """The servers behind the proxies, as cheap as possible because they share the machine with the measured proxy.
 
-nginx, if installed, answers plain GET requests. For everything else there is ``python -m bench.backends PORT...``,
+nginx, if installed, answers plain GET requests, with a head that is never the same. For everything else there is ``python -m bench.backends PORT...``,
 which understands only what our clients send.
 """
 
@@ -32,7 +32,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         {listen}
-        location / {{ default_type text/plain; return 200 "{body}\\n"; }}
+        location / {{ default_type text/plain; add_header ETag '"$request_id"'; return 200 "{body}\\n"; }}
     }}
 }}
 """

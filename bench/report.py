@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from bench.columns import COLUMNS
@@ -94,10 +94,11 @@ def _row(name: str, cells: Sequence[str]) -> str:
 
 
 def _range(numbers: Sequence[float], middle: str, ends: str) -> str:
-    """The median, with the smallest and largest in parentheses."""
+    """The median, with the quartiles in parentheses; with the smallest and the largest if there are fewer than four."""
     if not numbers:
         return "-"
-    return f"{middle.format(median(numbers))} ({ends.format(min(numbers), max(numbers))})"
+    low, high = (min(numbers), max(numbers)) if len(numbers) < 4 else quantiles(numbers, method="inclusive")[::2]
+    return f"{middle.format(median(numbers))} ({ends.format(low, high)})"
 
 
 def record(scenario: Scenario, results: Results) -> dict[str, Any]:
