@@ -1,7 +1,7 @@
 """The servers behind the proxies, as cheap as possible because they share the machine with the measured proxy.
 
-nginx, if installed, answers plain GET requests, with a head that is never the same. For everything else there is ``python -m bench.backends PORT...``,
-which understands only what our clients send.
+nginx, if installed, answers plain GET requests, with a head that is never the same. For everything else there is
+``python -m bench.backends PORT...``, which understands only what our clients send.
 """
 
 import shutil
