@@ -33,6 +33,7 @@ from balancer.pool.pool import Pool
 from balancer.proxy import replies
 from balancer.proxy.accesslog import AccessLog
 from balancer.proxy.listener_state import ListenerState, prepare_contexts
+from balancer.proxy.request_ids import RequestIds
 from balancer.proxy.serve import handler
 from balancer.proxy.worker_state import WorkerState
 from balancer.ring.base import Ring
@@ -48,6 +49,13 @@ HELD = (Kind.CONNECTIONS, Kind.HANDSHAKES, Kind.LISTENER, Kind.ACTIVE, Kind.USER
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class SameId(RequestIds):
+    """Gives every request the same id."""
+
+    def next(self):
+        return REQUEST_ID
+
+
 class InOrder(Ring):
     """A ring on which every token belongs to the first backend, and then to the next."""
 
@@ -187,7 +195,7 @@ class Heart:
         self.worker = WorkerState(engine, self.log, self.board)
         limits = LimitSettings(**{"max_connections_per_client": 1000, **limits})
         self.worker.configure(limits, TimeoutSettings(**timeouts), KeySettings(b"secret"))
-        self.worker.next_request_id = lambda: REQUEST_ID
+        self.worker.request_ids = SameId()
         self.hosts = {name: Host(folder / name) for name in names}
         self.clients = []
         settings = {"token": TokenSettings(missing="client_ip"), "backend": tuple(map(BackendSettings, names)), **pool}
