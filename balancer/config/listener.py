@@ -70,6 +70,8 @@ class ConditionConfig(Section):
     """Header fields, each with the value it must have, or ``true`` if it only must be present."""
     client: Array[Network] = ()
     """Networks of the client's address, after a PROXY header."""
+    tls: bool | None = None
+    """In ``tcp`` mode without a ``tls`` table: whether the client speaks TLS."""
 
 
 class RedirectConfig(Section):

@@ -45,15 +45,18 @@ def rule_findings(at: Key, listener: ListenerConfig, pools: tuple[PoolConfig, ..
 def _conditions(key: Key, at: Key, listener: ListenerConfig, condition: ConditionConfig) -> Iterator[Finding]:
     given = _given(condition)
     if listener.mode == "tcp":
-        for name in sorted(given - {"sni", "client"}):
-            message = 'mode "tcp" does not read requests: rules can only use sni and client'
+        for name in sorted(given - {"sni", "client", "tls"}):
+            message = 'mode "tcp" does not read requests: rules can only use sni, tls and client'
             yield Finding((*key, name), message, ((*at, "mode"),))
     elif condition.sni and listener.tls is None:
         yield Finding((*key, "sni"), "needs TLS: add a tls table to the listener, or use host", ((*at, "tls"),))
+    if condition.tls is not None and (listener.mode == "http" or listener.tls is not None):
+        message = 'is for mode "tcp" without a tls table: here a listener has TLS for all of its clients, or for none'
+        yield Finding((*key, "tls"), message, ((*at, "mode"), (*at, "tls")))
 
 
 def _given(condition: ConditionConfig) -> set[str]:
-    return {name for name in ConditionConfig.model_fields if getattr(condition, name)}
+    return {name for name in ConditionConfig.model_fields if getattr(condition, name) not in ((), {}, None)}
 
 
 def _unreachable(at: Key, listener: ListenerConfig) -> Iterator[Finding]:
@@ -89,6 +92,7 @@ def _covers(earlier: ConditionConfig | RouteConfig, later: ConditionConfig | Rou
             (not earlier.method or (bool(more.method) and set(more.method) <= set(earlier.method)))
             and set(earlier.query) <= set(more.query)
             and earlier.header.items() <= more.header.items()
+            and earlier.tls in (None, more.tls)
             and (not earlier.client or (bool(more.client) and set(more.client) <= set(earlier.client)))
         )
     return True

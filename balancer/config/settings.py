@@ -58,6 +58,7 @@ class ConditionSettings(Struct, frozen=True):
     query: tuple[str, ...] = ()
     header: dict[str, str | bool] = {}
     client: tuple[str, ...] = ()
+    tls: bool | None = None
 
 
 class Deny(Struct, frozen=True, tag=True):

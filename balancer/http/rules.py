@@ -29,10 +29,10 @@ _SLASHES = re.compile(rb"//+")
 class _Condition:
     """One condition, compiled."""
 
-    __slots__ = ("client", "header", "host", "method", "paths", "prefixes", "query", "sni")
+    __slots__ = ("client", "header", "host", "method", "paths", "prefixes", "query", "sni", "tls")
 
     def __init__(self, settings: ConditionSettings) -> None:
-        self.host, self.sni = settings.host, settings.sni
+        self.host, self.sni, self.tls = settings.host, settings.sni, settings.tls
         self.paths = frozenset(path.encode() for path in settings.path)
         self.prefixes = tuple(prefix.encode() for prefix in settings.path_prefix)
         self.method = frozenset(method.encode() for method in settings.method)
@@ -56,6 +56,10 @@ class _Condition:
             and all(_has_field(request, name, value) for name, value in self.header)
             and (not self.client or self.from_client(address))
         )
+
+    def meets(self, address: str, *, tls: bool) -> bool:
+        """Return whether the rest of a connection matches: the client's ``address``, and whether it speaks TLS."""
+        return self.tls in (None, tls) and (not self.client or self.from_client(address))
 
     def from_client(self, address: str) -> bool:
         """Return whether the address is in one of the networks."""
@@ -87,8 +91,10 @@ class Rules:
             for rule in self._rules
         )
         """Whether a rule denies by path."""
-        self.by_server_name = any(each.sni for rule in self._rules for each in (rule.when, *rule.unless))
-        """Whether a rule asks for the server name."""
+        self.of_hello = any(
+            each.sni or each.tls is not None for rule in self._rules for each in (rule.when, *rule.unless)
+        )
+        """Whether a rule asks for what is in a ClientHello."""
         self._by_name: dict[tuple[bytes, str], tuple[_Rule, ...]] = {}
 
     def of_request(self, request: Request, server_name: str, address: str) -> Action | None:
@@ -107,12 +113,13 @@ class Rules:
                 return rule.action
         return None
 
-    def of_connection(self, server_name: str, address: str) -> Action | None:
-        """Return what the first rule does that matches a connection by its server name and client, or None."""
+    def of_connection(self, server_name: str, address: str, *, tls: bool) -> Action | None:
+        """Return what the first rule does that matches a connection, or None; ``tls`` is whether the client speaks it.
+
+        ``server_name`` is empty if the client sent none.
+        """
         for rule in self._named(b"", server_name):
-            if (not rule.when.client or rule.when.from_client(address)) and not any(
-                not each.client or each.from_client(address) for each in rule.unless
-            ):
+            if rule.when.meets(address, tls=tls) and not any(each.meets(address, tls=tls) for each in rule.unless):
                 return rule.action
         return None
 

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from balancer.migrate.toml import Value
 
 ROUTE_KEYS = ("host", "path", "path_prefix", "sni")
-KEYS = (*ROUTE_KEYS, "method", "query", "header", "client")
+KEYS = (*ROUTE_KEYS, "method", "query", "header", "client", "tls")
 _MOST = 200
 
 
@@ -34,6 +34,8 @@ class Condition:
     query: tuple[str, ...] = ()
     header: tuple[tuple[str, str | bool], ...] = ()
     client: tuple[str, ...] = ()
+    tls: tuple[bool, ...] = ()
+    """Whether the client of a TCP listener speaks TLS to the host: one value, or none if it does not matter."""
 
     @property
     def keys(self) -> set[str]:
@@ -49,7 +51,8 @@ class Condition:
             "method": _common(self.method, other.method, lambda one, two: one if one == two else None),
             "client": _common(self.client, other.client, _narrower_network),
         }
-        if paths is None or None in found.values():
+        spoken = set(self.tls + other.tls)
+        if paths is None or None in found.values() or len(spoken) > 1:
             return None
         path, path_prefix = paths
         query = tuple(dict.fromkeys(self.query + other.query))
@@ -59,13 +62,17 @@ class Condition:
             path_prefix=path_prefix,
             query=query,
             header=_fields(self.header, other.header),
+            tls=tuple(spoken),
         )
 
     def written(self) -> dict[str, Value]:
         """Return the keys as the configuration has them."""
-        made: dict[str, Value] = {key: list(getattr(self, key)) for key in KEYS if key != "header" and key in self.keys}
+        arrays = [key for key in KEYS if key not in ("header", "tls") and key in self.keys]
+        made: dict[str, Value] = {key: list(getattr(self, key)) for key in arrays}
         if self.header:
             made["header"] = dict(self.header)
+        if self.tls:
+            made["tls"] = self.tls[0]
         return made
 
 
@@ -97,7 +104,10 @@ class Match:
         """Return the alternatives that hold where this does not."""
         if self.limit:
             raise NoCounterpart("it allows requests by a counter")
-        found = [Match(unless=(self.when,))] if self.when != EVERYTHING else []
+        if len(self.when.tls) == 1 and self.when == Condition(tls=self.when.tls):
+            found = [Match(Condition(tls=(not self.when.tls[0],)))]
+        else:
+            found = [Match(unless=(self.when,))] if self.when != EVERYTHING else []
         if self.tls is not None:
             found.append(Match(tls=not self.tls))
         return [*found, *(Match(each) for each in self.unless)]
@@ -142,7 +152,7 @@ def _joined(one: Match, other: Match) -> Match | None:
     if not differing:
         return one
     mine, others = (getattr(each.when, differing[0]) for each in (one, other))
-    if len(differing) > 1 or differing[0] in ("query", "header") or not mine or not others:
+    if len(differing) > 1 or differing[0] in ("query", "header", "tls") or not mine or not others:
         return None
     both: dict[str, tuple[str, ...]] = {differing[0]: tuple(dict.fromkeys(mine + others))}
     return replace(one, when=replace(one.when, **both))  # type: ignore[arg-type]

@@ -42,6 +42,7 @@ class Connection:
         "address_bytes",
         "cells",
         "forwarded",
+        "hello",
         "idle",
         "listener",
         "metered",
@@ -85,6 +86,8 @@ class Connection:
         self.identify(peer[0])
         self.server_name = ""
         """The name asked for in the TLS handshake (SNI), in lower case."""
+        self.hello = False
+        """It began with a ClientHello that is for the host: see ``proxy.tcp``."""
         self.tls_version = ""
         self.tls_seconds = 0.0
         self.idle = False

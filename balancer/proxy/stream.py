@@ -55,7 +55,7 @@ class Stream:
         if rules is None:
             return None
         if request is None:
-            action = rules.of_connection(connection.server_name, connection.address)
+            action = rules.of_connection(connection.server_name, connection.address, tls=connection.hello)
         else:
             action = rules.of_request(request, connection.server_name, connection.address)
         match action:

@@ -175,13 +175,27 @@ def test_conditions_are_exact_or_left_out(condition, expected, tmp_path):
     assert (5 in told) == (expected is None)
 
 
-def test_tls_is_asked_of_tcp_only_where_a_name_is_read(tmp_path):
-    """A listener that reads the ClientHello refuses everything else; one that reads none passes everything on."""
-    text = front("  tcp-request content reject if !{ req.ssl_hello_type 1 }\n").replace("mode http", "mode tcp")
-    text = text.replace("url_param token", "source")
-    assert [each["name"] for each in tables(outcome(text, tmp_path))] == ["other"]
-    named = text.replace("  default", "  use_backend two if { req.ssl_sni a.example }\n  default", 1)
-    assert tables(outcome(named, tmp_path))[0]["name"] == "www"
+@pytest.mark.parametrize(
+    ("lines", "rules"),
+    [
+        ("tcp-request content reject if !{ req.ssl_hello_type 1 }", [{"tls": False, "deny": 403}]),
+        (
+            "tcp-request content accept if { req_ssl_hello_type 1 }\n  tcp-request content reject",
+            [{"tls": False, "deny": 403}],
+        ),
+        ("use_backend two if !{ req.ssl_hello_type 1 }", [{"tls": False, "pool": "two"}]),
+        (
+            "use_backend two if { req.ssl_hello_type 1 } !{ req.ssl_sni a.example }",
+            [{"tls": True, "not": [{"sni": ["a.example"]}], "pool": "two"}],
+        ),
+        ("tcp-request inspect-delay 5s\n  tcp-request content accept if { req.ssl_hello_type 1 }", []),
+    ],
+)
+def test_whether_a_client_speaks_tls(lines, rules, tmp_path):
+    text = front(f"  {lines}\n").replace("mode http", "mode tcp").replace("url_param token", "source")
+    found = outcome(text, tmp_path)
+    assert tables(found)[0].get("rule", []) == rules
+    assert found.complete
 
 
 @needs_haproxy

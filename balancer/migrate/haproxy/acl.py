@@ -14,6 +14,7 @@ from balancer.migrate.match import Condition, Match, NoCounterpart, conjunction,
 _FETCH = re.compile(r"([a-z0-9_.]+?)(?:_(beg|end|dom|dir|reg|sub|str|len|bin|hex|ip|int))?(?:\(([^()]*)\))?((?:,.+)?)")
 _HEADER_FETCHES = ("hdr", "req.hdr", "req.fhdr", "req_hdr")
 _NAMES = {"req.ssl_sni": "sni", "req_ssl_sni": "sni", "ssl_fc_sni": "sni"}
+_HELLO = ("req.ssl_hello_type", "req_ssl_hello_type")
 _SAME_HOST = re.compile(r"(?:,lower|,host_only|,field\(1,'?:'?\)|,regsub\(:\[0-9\]\+,\))*")
 _PATH = re.compile(r"/[!->@-~]*")
 _HOST_PATTERN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
@@ -66,6 +67,8 @@ def values(pattern: str, options: Sequence[str], given: Sequence[str]) -> list[M
         return _hosts("host", how, converters, given)
     if name in _NAMES:
         return _hosts("sni", how, converters, given)
+    if name in _HELLO and given in (["1"], ["eq", "1"]):
+        return [Match(Condition(tls=(True,)))]
     if name == "path":
         return _paths(how, given)
     if name == "method" and not how:

@@ -166,6 +166,8 @@ def _until_all(steps: Iterable[_Choice], mode: str, *, tls: bool) -> Iterator[_C
         match = step.match.where(tls=tls)
         if match is not None and mode == "http" and not tls:
             match = _without_names(match)
+        if match is not None and mode == "tcp" and tls:
+            match = _without_hello(match)
         if match is not None:
             yield replace(step, match=match)
             if match == Match():
@@ -177,6 +179,14 @@ def _without_names(match: Match) -> Match | None:
     if match.when.sni:
         return None
     return replace(match, unless=tuple(each for each in match.unless if not each.sni))
+
+
+def _without_hello(match: Match) -> Match | None:
+    """Return a match for what comes out of TLS that ends here, which is no ClientHello."""
+    if True in match.when.tls:
+        return None
+    unless = tuple(replace(each, tls=()) for each in match.unless if True not in each.tls)
+    return replace(match, when=replace(match.when, tls=()), unless=unless)
 
 
 def _groups(binds: Sequence[Bind]) -> list[list[Bind]]:
