@@ -32,6 +32,12 @@ class TlsConfig(Section):
     min_version: Literal["1.2", "1.3"] = "1.2"
     certificates: Annotated[tuple[CertificateConfig, ...], Field(strict=False, min_length=1)]
     """The first is the default; SNI selects among all of them, exact names before wildcards."""
+    client: Literal["required", "optional"] | None = None
+    """Ask clients for a certificate, and refuse those without one or let them in; invalid ones are always refused."""
+    client_ca: File | None = None
+    """Certificates (PEM) of the authorities that issue those of clients."""
+    client_crl: File | None = None
+    """Revoked certificates: a list (PEM) of each authority."""
 
 
 class RouteConfig(Section):
@@ -72,6 +78,8 @@ class ConditionConfig(Section):
     """Networks of the client's address, after a PROXY header."""
     tls: bool | None = None
     """In ``tcp`` mode without a ``tls`` table: whether the client speaks TLS."""
+    certificate: bool | None = None
+    """With ``tls.client``: whether the client has shown a certificate."""
 
 
 class RedirectConfig(Section):

@@ -59,6 +59,7 @@ class ConditionSettings(Struct, frozen=True):
     header: dict[str, str | bool] = {}
     client: tuple[str, ...] = ()
     tls: bool | None = None
+    certificate: bool | None = None
 
 
 class Deny(Struct, frozen=True, tag=True):
@@ -118,11 +119,24 @@ class FieldSettings(Struct, frozen=True):
     add: dict[str, tuple[str, ...]] = {}
 
 
+class ClientCertificates(Struct, frozen=True):
+    """What certificates of clients are verified by."""
+
+    required: bool
+    """Whether clients without one are refused."""
+    authorities: bytes
+    """Certificates (PEM) to trust."""
+    crls: bytes | None = None
+    """Lists of revoked certificates (PEM)."""
+
+
 class TlsSettings(Struct, frozen=True):
     """TLS termination of a listener; the first certificate is the default."""
 
     certificates: tuple[Pem, ...]
     min_version: Literal["1.2", "1.3"] = "1.2"
+    client: ClientCertificates | None = None
+    """None if clients are not asked for a certificate."""
 
 
 class ListenerSettings(Struct, frozen=True):

@@ -28,6 +28,10 @@ class Facts(NamedTuple):
     scheme: bytes
     tls_version: bytes
     sni: bytes
+    client_subject: bytes
+    """Of the client's certificate, on one line of visible ASCII; empty without one."""
+    client_cn: bytes
+    """The common name in it."""
     believed: bool
     """Its forwarding fields are passed on."""
 
@@ -105,5 +109,7 @@ _FACTS: dict[str, _Part] = {
     "request_id": lambda facts, request, request_id: request_id,
     "tls_version": lambda facts, request, request_id: facts.tls_version,
     "sni": lambda facts, request, request_id: facts.sni,
+    "client_subject": lambda facts, request, request_id: facts.client_subject,
+    "client_cn": lambda facts, request, request_id: facts.client_cn,
     "forwarded_for": _forwarded_for,
 }

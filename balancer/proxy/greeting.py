@@ -39,6 +39,7 @@ async def greet(connection: Connection, plain: PlainTransport) -> bytes:
             connection.tls_version = tls.version
             connection.tls_seconds = engine.now - began
             connection.server_name = tls.server_name
+            connection.certified = tls.certified
     except (ProxyError, TimedOut) as error:
         if not connection.silent:
             _note_failure(connection, error, began)

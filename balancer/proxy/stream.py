@@ -54,10 +54,11 @@ class Stream:
         rules = connection.listener.rules
         if rules is None:
             return None
+        name, address = connection.server_name, connection.address
         if request is None:
-            action = rules.of_connection(connection.server_name, connection.address, tls=connection.hello)
+            action = rules.of_connection(name, address, tls=connection.hello, certified=connection.certified)
         else:
-            action = rules.of_request(request, connection.server_name, connection.address)
+            action = rules.of_request(request, name, address, certified=connection.certified)
         match action:
             case ToPool():
                 self.pool = connection.listener.pools[action.name]

@@ -2,6 +2,7 @@
 
 import subprocess
 from itertools import product
+from pathlib import Path
 
 import pytest
 from haproxy_rig import BASE, HAPROXY, made, needs_haproxy, outcome, tables
@@ -90,7 +91,7 @@ BARRED = {
     "a password": ("  http-request auth unless { http_auth(users) }\n", ""),
     "a password for the backend": ("", "  http-request auth realm x if !{ src 10.0.0.0/8 }\n"),
     "a regular expression": ("  http-request deny if { path_reg ^/(a|b)/x }\n", ""),
-    "an unknown fact": ("  http-request deny unless { ssl_c_used }\n", ""),
+    "an unknown fact": ("  http-request deny unless { ssl_c_s_dn(cn) alice }\n", ""),
     "a case of letters": ("  http-request deny if { path_beg -i /admin }\n", ""),
     "one header of a list": ("  http-request deny unless { hdr(x-key) secret }\n", ""),
     "an exception by an unknown fact": ("  http-request allow if { var(txn.a) -m str x }\n  http-request deny\n", ""),
@@ -133,8 +134,9 @@ def test_what_no_rule_can_say_keeps_the_listener_closed(lines, tmp_path):
 
 
 def test_certificates_of_clients_keep_the_listener_closed(tmp_path):
-    text = front("").replace("bind 127.0.0.1:80", "bind 127.0.0.1:443 ssl crt a.pem verify required ca-file a.pem")
-    assert [each["name"] for each in tables(outcome(text, tmp_path))] == ["other"]
+    for options in ("verify required ca-file @system-ca", "verify required ca-file a.pem ca-verify-file b.pem"):
+        text = front("").replace("bind 127.0.0.1:80", f"bind 127.0.0.1:443 ssl crt a.pem {options}")
+        assert [each["name"] for each in tables(outcome(text, tmp_path))] == ["other"]
     (tmp_path / "list").write_text("a.pem [verify required ca-file a.pem]\n")
     text = front("").replace("bind 127.0.0.1:80", f"bind 127.0.0.1:443 ssl crt-list {tmp_path}/list")
     assert [each["name"] for each in tables(outcome(text, tmp_path))] == ["other"]
@@ -173,6 +175,22 @@ def test_conditions_are_exact_or_left_out(condition, expected, tmp_path):
     found = [{k: v for k, v in each.items() if k != "pool"} for each in config["listener"][0].get("route", [])]
     assert (found or None) == expected
     assert (5 in told) == (expected is None)
+
+
+def test_certificates_of_clients(tmp_path):
+    """Asked for on one address, conditions on them never hold on the other."""
+    asking = "bind 127.0.0.1:443 ssl crt a.pem verify optional ca-file ca.pem crl-file ca.crl"
+    lines = "  http-request deny if { path_beg /a } !{ ssl_c_used }\n  use_backend two if { ssl_fc_has_crt }\n"
+    text = front(lines).replace("bind 127.0.0.1:80", f"bind 127.0.0.1:80\n  {asking}")
+    plain, asked = tables(outcome(text, tmp_path))[:2]
+    assert {key: value for key, value in asked["tls"].items() if key.startswith("client")} == {
+        "client": "optional",
+        "client_ca": str(Path("ca.pem").absolute()),
+        "client_crl": str(Path("ca.crl").absolute()),
+    }
+    deny = {"path_prefix": ["/a"], "deny": 403}
+    assert asked["rule"] == [deny | {"certificate": False}, {"certificate": True, "pool": "two"}]
+    assert plain["rule"] == [deny]
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_routes(lines, routes, tmp_path):
         "{ hdr_end(host) -i dev.a.example }",
         "{ hdr(host) -i a.example:81 }",
         "{ hdr(x-user) alice }",
-        "{ ssl_c_used }",
+        "{ ssl_c_s_dn(cn) alice }",
     ],
 )
 def test_conditions_no_route_can_say(condition, tmp_path):

@@ -75,7 +75,7 @@ class Listeners:
         """Append the listeners of a frontend."""
         for group in _groups(front.binds):
             tls = group[0].tls
-            steps = list(_until_all(self._steps(front, tls), front.proxy.mode, tls=tls))
+            steps = list(_until_all(self._steps(front, tls), front.proxy.mode, group[0]))
             if self._barred(front, group, steps):
                 continue
             self._bound_once(group)
@@ -149,6 +149,10 @@ class Listeners:
             tls.set("min_version", first.min_version)
             pairs = [{"cert": str(cert.absolute()), "key": str(key.absolute())} for cert, key in first.certificates]
             tls.set("certificates", pairs, "from crt; a file may contain chain and key")
+            if first.client is not None:
+                tls.set("client", first.client.kind, "verify")
+                tls.set("client_ca", str(first.client.authorities.absolute()), "ca-file")
+                tls.set("client_crl", str(first.client.crl.absolute()) if first.client.crl else None, "crl-file")
         for step in steps:
             if step.denies_by_path:
                 message = "paths are compared as hosts read them, and encoded slashes are answered 400"
@@ -160,14 +164,16 @@ def _choice(match: Match, line: Line, action: tuple[str, Value], backend: str = 
     return _Choice(match, action, described(line), line, backend)
 
 
-def _until_all(steps: Iterable[_Choice], mode: str, *, tls: bool) -> Iterator[_Choice]:
-    """Yield the steps that can match on such a listener, up to the first that matches everything."""
+def _until_all(steps: Iterable[_Choice], mode: str, bind: Bind) -> Iterator[_Choice]:
+    """Yield the steps that can match on a listener with such addresses, up to the first that matches everything."""
     for step in steps:
-        match = step.match.where(tls=tls)
-        if match is not None and mode == "http" and not tls:
+        match = step.match.where(tls=bind.tls)
+        if match is not None and mode == "http" and not bind.tls:
             match = _without_names(match)
-        if match is not None and mode == "tcp" and tls:
-            match = _without_hello(match)
+        if match is not None and mode == "tcp" and bind.tls:
+            match = match.given("tls", value=False)  # what comes out of TLS that ends here is no ClientHello
+        if match is not None and bind.client is None:
+            match = match.given("certificate", value=False)
         if match is not None:
             yield replace(step, match=match)
             if match == Match():
@@ -181,20 +187,13 @@ def _without_names(match: Match) -> Match | None:
     return replace(match, unless=tuple(each for each in match.unless if not each.sni))
 
 
-def _without_hello(match: Match) -> Match | None:
-    """Return a match for what comes out of TLS that ends here, which is no ClientHello."""
-    if True in match.when.tls:
-        return None
-    unless = tuple(replace(each, tls=()) for each in match.unless if True not in each.tls)
-    return replace(match, when=replace(match.when, tls=()), unless=unless)
-
-
 def _groups(binds: Sequence[Bind]) -> list[list[Bind]]:
     """Group the bind lines that one listener can serve."""
     groups: dict[object, list[Bind]] = {}
     for bind in binds:
         if bind.addresses:
-            way = (bind.certificates, bind.min_version if bind.tls else "", "accept-proxy" in bind.options)
+            tls = (bind.certificates, bind.min_version, bind.client) if bind.tls else ()
+            way = (tls, "accept-proxy" in bind.options)
             groups.setdefault(way, []).append(bind)
     return list(groups.values())
 

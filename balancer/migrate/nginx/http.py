@@ -20,7 +20,7 @@ from balancer.migrate.nginx.fields import field_changes
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.target import Goals, host_patterns
-from balancer.migrate.nginx.tls import write_tls
+from balancer.migrate.nginx.tls import AskedClients, asked_clients, write_tls
 from balancer.migrate.outcome import Notes
 from balancer.migrate.steps import Step, write_steps
 from balancer.migrate.toml import TomlTable
@@ -87,8 +87,9 @@ def write_listener(top: TomlTable, http: Sequence[Directive], door: Door, goals:
         if not site.proxies and not site.guard.answered:
             message = f"answers by itself ({_names(server)}), which the daemon cannot do: not converted"
             notes.remark(server.file, server.line, "server", message)
-    barred = [each for site in sites.values() for each in site.barred]
-    steps = list(_until_all(_by_host(door.servers, sites, notes, barred), tls=door.tls))
+    client = asked_clients(http, door, goals)
+    barred = [*client.barred, *(each for site in sites.values() for each in site.barred)]
+    steps = list(_until_all(_by_host(door.servers, sites, notes, barred), door, client))
     for where, what, reason in barred:
         notes.bar(where.file, where.line, what, reason, opened=goals.allow_open)
     pools = [str(step.action[1]) for step in steps if step.action[0] == "pool"]
@@ -107,14 +108,16 @@ def write_listener(top: TomlTable, http: Sequence[Directive], door: Door, goals:
     _trust(listener, [*http, default], door, notes)
     listener.set("forwarded", "keep", "as nginx, which passes X-Forwarded-* of all clients on")
     if door.tls:
-        write_tls(listener.table("tls"), http, door, goals)
+        write_tls(listener.table("tls"), http, door, client, goals)
     write_steps(listener, steps)
 
 
-def _until_all(steps: Iterable[Step], *, tls: bool) -> Iterator[Step]:
-    """Yield the steps that can match with or without TLS, up to the first that matches everything."""
+def _until_all(steps: Iterable[Step], door: Door, client: AskedClients) -> Iterator[Step]:
+    """Yield the steps that can match on such a listener, up to the first that matches everything."""
     for step in steps:
-        match = step.match.where(tls=tls)
+        match = step.match.where(tls=door.tls)
+        if match is not None and not client.kind:
+            match = match.given("certificate", value=False)
         if match is not None:
             yield replace(step, match=match)
             if match == Match():
