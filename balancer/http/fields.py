@@ -28,12 +28,12 @@ class Facts(NamedTuple):
     scheme: bytes
     tls_version: bytes
     sni: bytes
-    client_subject: bytes
-    """Of the client's certificate, on one line of visible ASCII; empty without one."""
-    client_cn: bytes
-    """The common name in it."""
     believed: bool
     """Its forwarding fields are passed on."""
+    client_subject: bytes = b""
+    """Of the client's certificate, on one line of visible ASCII; empty without one."""
+    client_cn: bytes = b""
+    """The common name in it."""
 
 
 _Part = bytes | Callable[[Facts, Request, bytes], bytes]
