@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from balancer.config.pem import Pem
-from balancer.config.settings import BackendTlsSettings, ClientCertificates
+from balancer.config.settings import BackendTlsSettings, ClientCertificates, ErrorPage
 
 Certificates = Mapping[str, tuple[Pem, ...]]
 """Certificates of each TLS listener, in their order."""
@@ -18,6 +18,8 @@ class NamedFiles:
 
     certificates: Certificates = field(default_factory=dict)
     clients: Clients = field(default_factory=dict)
+    error_pages: Mapping[str, Mapping[int, ErrorPage]] = field(default_factory=dict)
+    """Those of each listener that has any."""
     backend_tls: Mapping[str, BackendTlsSettings] = field(default_factory=dict)
     """TLS settings of each pool that uses TLS to its backends."""
     probe_tls: Mapping[str, BackendTlsSettings] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from balancer.config.head_fields import FieldsConfig
 from balancer.config.scalars import shown
 from balancer.config.section import Array, Count, HttpToken, Name, Param, Section, ServerName
 
+ErrorStatus = Annotated[str, StringConstraints(pattern=r"^[45][0-9]{2}$")]
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,256}")
 
 
@@ -150,6 +151,8 @@ class ListenerConfig(Section):
     """What is changed in requests on their way to a host, before what ``pool.request_fields`` says."""
     response_fields: FieldsConfig = FieldsConfig()
     """What is changed in final responses, our own included, after what ``pool.response_fields`` says."""
+    error_pages: dict[ErrorStatus, File] = Field(default_factory=dict)
+    """Files for errors of the daemon's own, by status: the body of a response, or a whole one."""
     tls: TlsConfig | None = None
     rule: Array[RuleConfig] = ()
     """The first that matches decides; without a match requests go on to the routes."""

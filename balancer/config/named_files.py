@@ -24,13 +24,14 @@ from balancer.config.certificates import (
 )
 from balancer.config.client_certificates import read_client_certificates
 from balancer.config.contents import Certificates, Clients, NamedFiles
+from balancer.config.error_pages import read_pages
 from balancer.config.finding import Finding, Key
 from balancer.config.listener import CertificateConfig
 from balancer.config.model import Config
 from balancer.config.pem import Pem, by_name, covers
 from balancer.config.pool import BackendTlsConfig, HealthTlsConfig
 from balancer.config.scalars import shown
-from balancer.config.settings import BackendTlsSettings
+from balancer.config.settings import BackendTlsSettings, ErrorPage
 from balancer.config.token_file import read_token
 
 EXPIRY_NOTICE = 14 * 86400.0
@@ -69,7 +70,7 @@ class FileReader:
                 probe_tls[pool.name] = own
             elif pool.tls.enabled and pool.health.type in ("tls", "http", "websocket"):
                 probe_tls[pool.name] = traffic
-        return NamedFiles(certificates, clients, backend_tls, probe_tls, secrets)
+        return NamedFiles(certificates, clients, self._error_pages(), backend_tls, probe_tls, secrets)
 
     def certificates(self) -> dict[str, tuple[Pem, ...]]:
         """Read those of the listeners."""
@@ -87,6 +88,13 @@ class FileReader:
             if tls and (read := read_client_certificates(("listener", i, "tls"), tls, self._now, self.findings)):
                 found[listener.name] = read
         return found
+
+    def _error_pages(self) -> dict[str, dict[int, ErrorPage]]:
+        return {
+            listener.name: read_pages(("listener", i, "error_pages"), listener.error_pages, self.findings)
+            for i, listener in enumerate(self._config.listener)
+            if listener.error_pages
+        }
 
     def _redirects(self, certificates: Certificates) -> None:
         names = {name for each in certificates.values() for certificate in each for name in certificate.names}

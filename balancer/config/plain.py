@@ -143,6 +143,7 @@ def _listener(
         forwarded=listener.forwarded,
         request_fields=FieldSettings(**dict(listener.request_fields)),
         response_fields=FieldSettings(**dict(listener.response_fields)),
+        error_pages=dict(files.error_pages.get(listener.name, {})),
         tls=tls_settings(tls, files.certificates[listener.name], files.clients.get(listener.name)) if tls else None,
         rule=(
             *map(_rule, listener.rule),

@@ -140,7 +140,7 @@ def _fields(at: Key, table: ListenerConfig | PoolConfig) -> Iterator[Finding]:
         message = "hosts get whatever X-Forwarded-* any client claims: only a balancer in front can make them true"
         yield Finding((*at, "forwarded"), message, warning=True)
     if table.mode == "tcp":
-        for key in sorted(table.model_fields_set & {"forwarded", "request_fields", "response_fields"}):
+        for key in sorted(table.model_fields_set & {"forwarded", "request_fields", "response_fields", "error_pages"}):
             yield Finding(
                 (*at, key), 'has no effect: mode "tcp" does not read requests', ((*at, "mode"),), warning=True
             )

@@ -119,6 +119,15 @@ class FieldSettings(Struct, frozen=True):
     add: dict[str, tuple[str, ...]] = {}
 
 
+class ErrorPage(Struct, frozen=True):
+    """A response in place of the daemon's own to an error."""
+
+    status: int
+    fields: bytes
+    """Header fields, each with its CRLF."""
+    body: bytes
+
+
 class ClientCertificates(Struct, frozen=True):
     """What certificates of clients are verified by."""
 
@@ -152,6 +161,8 @@ class ListenerSettings(Struct, frozen=True):
     forwarded: Forwarded = "append"
     request_fields: FieldSettings = FieldSettings()
     response_fields: FieldSettings = FieldSettings()
+    error_pages: dict[int, ErrorPage] = {}
+    """By the status of the error."""
     tls: TlsSettings | None = None
     rule: tuple[RuleSettings, ...] = ()
     socket_keys: tuple[str, ...] = ()

@@ -351,6 +351,7 @@ class Exchange(Duplex):
         answer = reply(
             error.status,
             error.reason,
+            connection.listener.error_pages,
             head_only=request.method == b"HEAD",
             keep_alive=keep,
             retry_after=error.retry_after,

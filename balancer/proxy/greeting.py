@@ -54,7 +54,7 @@ async def _read_hello(connection: Connection, plain: PlainTransport, data: bytes
     while True:
         if _REQUEST.match(data):
             reason = "a plain HTTP request to a TLS port"
-            await connection.respond(reply(400, f"{reason}: use https"))
+            await connection.respond(reply(400, f"{reason}: use https", connection.listener.error_pages))
             await connection.linger()
             raise ProxyError(Source.CLIENT, 400, reason)
         try:

@@ -173,14 +173,23 @@ class _Ruleset:
             case "redirect":
                 return "redirect", _redirect(words)
             case "return":
-                return _returned(words)
+                action = _returned(words)
+                if action[0] == "deny":
+                    self._tell_answer(what, line)
+                return action
             case "deny" | "tarpit":
+                if {"content-type", "string", "lf-string", "file", "lf-file", "errorfile", "hdr"} & set(words):
+                    self._tell_answer(what, line)
                 status = _status(words, 403 if name == "deny" else 500)
                 return ("deny", status) if status >= 400 else ("answer", {"status": status})
         if self._proxy.mode == "http":
             message = "closed the connection without an answer: here the answer is 403"
             self._notes.remark(line.file, line.number, what, message, Effect.CHANGED)
         return "deny", 403
+
+    def _tell_answer(self, what: str, line: Line) -> None:
+        message = "has an answer of its own: here it is that of listener.error_pages, or a short text"
+        self._notes.remark(line.file, line.number, what, message, Effect.CHANGED)
 
 
 def _behind_proxy(proxy: Proxy) -> bool:

@@ -12,6 +12,7 @@ from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.access import Access
 from balancer.migrate.haproxy.acl import Acls
 from balancer.migrate.haproxy.bind import Bind
+from balancer.migrate.haproxy.errors import Pages, listener_pages
 from balancer.migrate.haproxy.fields import field_changes, forwarded_for
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.route import BackendRule, described
@@ -37,6 +38,7 @@ class Front:
     access: Access
     routes: Sequence[BackendRule]
     acls: Acls
+    pages: Pages
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class _Choice(Step):
 class Listeners:
     """Appends listeners, proxy by proxy.
 
-    ``pools`` maps backends that became pools to our names, ``inner`` has the rules of all backends.
+    ``pools`` maps backends that became pools to our names, ``inner`` and ``pages`` have the rules and
+    error pages of all backends.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Listeners:
         top: TomlTable,
         pools: Mapping[str, str],
         inner: Mapping[str, Access],
+        pages: Mapping[str, Pages],
         notes: Notes,
         *,
         allow_open: bool,
@@ -66,6 +70,7 @@ class Listeners:
         self._top = top
         self._pools = pools
         self._inner = inner
+        self._pages = pages
         self._notes = notes
         self._allow_open = allow_open
         self._taken: set[str] = set()
@@ -128,6 +133,7 @@ class Listeners:
         listener.set("bind", list(dict.fromkeys(address for bind in group for address in bind.addresses)))
         if proxy.mode == "tcp":
             listener.set("mode", "tcp", "mode tcp")
+        behind = dict.fromkeys(step.backend for step in steps if step.action[0] == "pool")
         if steps and steps[-1].match == Match() and steps[-1].action[0] == "pool":
             last = steps.pop()
             listener.set("pool", last.action[1], described(last.line))
@@ -144,6 +150,8 @@ class Listeners:
                 changes.request.add(name, "{client_address}")
             changes.request.write(listener, "request_fields")
             changes.response.write(listener, "response_fields")
+            pages = listener_pages(front.pages, [self._pages[name] for name in behind], self._notes)
+            listener.set("error_pages", pages or None, "errorfile")
         if first.tls:
             tls = listener.table("tls")
             tls.set("min_version", first.min_version)

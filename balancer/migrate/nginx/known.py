@@ -89,7 +89,7 @@ _tell(
 )
 _tell(
     _FILES,
-    "root alias index try_files error_page empty_gif flv stub_status random_index slice mirror "
+    "alias try_files empty_gif flv stub_status random_index slice mirror "
     "mirror_request_body post_action recursive_error_pages expires etag if_modified_since max_ranges directio "
     "directio_alignment disable_symlinks sendfile_max_chunk read_ahead create_full_put_path min_delete_depth "
     "log_not_found log_subrequest charset charset_map charset_types override_charset source_charset gunzip "
@@ -107,7 +107,8 @@ _tell(
 _tell(_LOG, "access_log error_log log_format rewrite_log")
 _tell("", "ssl_client_certificate ssl_crl ssl_trusted_certificate ssl_ocsp")
 _tell("how many authorities a chain may have: nothing to do, there is no such limit", "ssl_verify_depth")
-_tell("", "allow deny satisfy limit_except internal ssl_verify_client auth_basic auth_request auth_jwt")
+_tell("where files are: nothing to do, requests that they answered are reported at their location", "root index")
+_tell("", "error_page allow deny satisfy limit_except internal ssl_verify_client auth_basic auth_request auth_jwt")
 _tell("", "add_header proxy_hide_header client_body_timeout")
 _tell("HTTP/2 is not supported: clients use HTTP/1.1", "http2")
 _tell("HTTP/3 is not supported: clients use HTTP/1.1", "http3")
