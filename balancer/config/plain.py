@@ -97,6 +97,8 @@ def pool_settings(pool: PoolConfig, tls: BackendTlsSettings) -> PoolSettings:
 
 def token_settings(pool: PoolConfig) -> TokenSettings:
     """Return where the tokens of a pool are; what the file leaves open depends on the ring and on the source."""
+    if pool.balance == "turns":
+        return TokenSettings(source="none", missing="spread")
     token, decode = pool.token, decodes(pool)
     places = tuple(
         PlaceSettings(

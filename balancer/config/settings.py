@@ -24,7 +24,7 @@ Forwarded = Literal["set", "append", "keep"]
 class PlaceSettings(Struct, frozen=True):
     """A place in a request where its token may be, and how it is read there."""
 
-    source: Literal["query", "header", "cookie", "referer", "path", "uri", "client_ip"] = "query"
+    source: Literal["query", "header", "cookie", "referer", "path", "uri", "client_ip", "none"] = "query"
     param: str = "token"
     header: str | None = None
     prefix: str = ""
@@ -42,7 +42,7 @@ class TokenSettings(PlaceSettings, frozen=True):
     fallback: tuple[PlaceSettings, ...] = ()
     remember: str = "off"
     remember_same_site: Literal["lax", "none"] = "lax"
-    missing: Literal["reject", "client_ip", "spread"] = "reject"
+    missing: Literal["reject", "client_ip", "spread", "assign"] = "reject"
     rate: float = 0.0
     burst: int = 50
 

@@ -26,8 +26,9 @@ async def serve_tcp(connection: Connection, early: bytes) -> None:
         if listener.config.key == "sni":
             key = connection.server_name or connection.address
         record.head = worker.engine.now
-        stream.token = key.encode()
-        if worker.log.enabled:
+        if stream.pool.settings.token.source != "none":
+            stream.token = key.encode()
+        if worker.log.enabled and stream.token is not None:
             record.digest, record.token_from = worker.digest(stream.token), listener.config.key
         connector = Connector(stream)
         backend = await connector.connect()

@@ -18,6 +18,7 @@ from balancer.migrate.haproxy.fields import ACTIONS as FIELD_ACTIONS
 from balancer.migrate.haproxy.fields import Changes, field_changes, forwarded_for
 from balancer.migrate.haproxy.known_proxy import HARMLESS, KEYWORDS
 from balancer.migrate.haproxy.listener import Front, Listeners
+from balancer.migrate.haproxy.persistence import AssignedCookie, by_address, cookie_names
 from balancer.migrate.haproxy.pool import Target, usable, write_pool
 from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
 from balancer.migrate.haproxy.route import conditions, rules, tell_acls
@@ -96,7 +97,7 @@ def _write_proxies(
     for front in fronts:
         listeners.write(front)
     verify = settings.argument("ssl-server-verify") != "none"
-    spread_percent = spread(settings, notes)
+    spread_percent, cookies = spread(settings, notes), cookie_names(active, members)
     for proxy in active:
         if not proxy.balances:
             continue
@@ -110,7 +111,9 @@ def _write_proxies(
         rewritten = inner[proxy.name].rewritten.union(*(front.access.rewritten for front in leading))
         led = [front.proxy for front in leading]
         changes = _changes(proxy, acls[proxy.kind, proxy.name], leading, notes)
-        target = Target(surroundings, where, verify, spread_percent, led, frozenset(rewritten), ports, changes)
+        over_tls = all(bind.tls for front in leading for bind in front.binds)
+        cookie = AssignedCookie(cookies[proxy.name], over_tls) if proxy.name in cookies else None
+        target = Target(surroundings, where, verify, spread_percent, led, frozenset(rewritten), ports, changes, cookie)
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):
@@ -197,7 +200,7 @@ def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
                 tell(line, notes)
             elif line.words[0] in _ANSWERS and line.words[1:2] and line.words[1] in FIELD_ACTIONS:
                 continue
-            elif KEYWORDS[keyword]:
+            elif KEYWORDS[keyword] and not (keyword == "stick-table" and by_address(proxy)):
                 effect = Effect.NONE if keyword in HARMLESS else Effect.TRAFFIC
                 notes.remark(line.file, line.number, keyword, KEYWORDS[keyword], effect)
 

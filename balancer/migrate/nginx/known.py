@@ -108,7 +108,9 @@ _tell(_LOG, "access_log error_log log_format rewrite_log")
 _tell("", "ssl_client_certificate ssl_crl ssl_trusted_certificate ssl_ocsp")
 _tell("how many authorities a chain may have: nothing to do, there is no such limit", "ssl_verify_depth")
 _tell("where files are: nothing to do, requests that they answered are reported at their location", "root index")
-_tell("", "error_page allow deny satisfy limit_except internal ssl_verify_client auth_basic auth_request auth_jwt")
+_tell(
+    "", "sticky error_page allow deny satisfy limit_except internal ssl_verify_client auth_basic auth_request auth_jwt"
+)
 _tell("", "add_header proxy_hide_header client_body_timeout")
 _tell("HTTP/2 is not supported: clients use HTTP/1.1", "http2")
 _tell("HTTP/3 is not supported: clients use HTTP/1.1", "http3")
