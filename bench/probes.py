@@ -14,9 +14,9 @@ from random import Random
 
 import trio
 
+from balancer.config.contents import NamedFiles
 from balancer.config.listener import ListenerConfig
 from balancer.config.model import Config
-from balancer.config.named_files import NamedFiles
 from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig, RingConfig
 from balancer.config.scalars import Address
 from balancer.control.active_config import ActiveConfig

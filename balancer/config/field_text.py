@@ -13,7 +13,7 @@ OURS = "x-balancer-"
 """How the names of the daemon's own fields begin; the value of one of them is a secret."""
 FACTS = (
     *("client_address", "client_port", "port", "scheme", "host", "request_id", "tls_version", "sni"),
-    *("forwarded_for", "header"),
+    *("client_subject", "client_cn", "forwarded_for", "header"),
 )
 """What a value may contain in braces; ``header`` with a name, as in ``{header:User-Agent}``."""
 FACT = re.compile(r"\{([a-z_]+)(?::([!#$%&'*+.^_`|~0-9A-Za-z-]+))?\}")

@@ -10,6 +10,7 @@ from balancer.config.head_fields import FieldsConfig
 from balancer.config.scalars import shown
 from balancer.config.section import Array, Count, HttpToken, Name, Param, Section, ServerName
 
+ErrorStatus = Annotated[str, StringConstraints(pattern=r"^[45][0-9]{2}$")]
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,256}")
 
 
@@ -32,6 +33,12 @@ class TlsConfig(Section):
     min_version: Literal["1.2", "1.3"] = "1.2"
     certificates: Annotated[tuple[CertificateConfig, ...], Field(strict=False, min_length=1)]
     """The first is the default; SNI selects among all of them, exact names before wildcards."""
+    client: Literal["required", "optional"] | None = None
+    """Ask clients for a certificate, and refuse those without one or let them in; invalid ones are always refused."""
+    client_ca: File | None = None
+    """Certificates (PEM) of the authorities that issue those of clients."""
+    client_crl: File | None = None
+    """Revoked certificates: a list (PEM) of each authority."""
 
 
 class RouteConfig(Section):
@@ -70,6 +77,10 @@ class ConditionConfig(Section):
     """Header fields, each with the value it must have, or ``true`` if it only must be present."""
     client: Array[Network] = ()
     """Networks of the client's address, after a PROXY header."""
+    tls: bool | None = None
+    """In ``tcp`` mode without a ``tls`` table: whether the client speaks TLS."""
+    certificate: bool | None = None
+    """With ``tls.client``: whether the client has shown a certificate."""
 
 
 class RedirectConfig(Section):
@@ -140,6 +151,8 @@ class ListenerConfig(Section):
     """What is changed in requests on their way to a host, before what ``pool.request_fields`` says."""
     response_fields: FieldsConfig = FieldsConfig()
     """What is changed in final responses, our own included, after what ``pool.response_fields`` says."""
+    error_pages: dict[ErrorStatus, File] = Field(default_factory=dict)
+    """Files for errors of the daemon's own, by status: the body of a response, or a whole one."""
     tls: TlsConfig | None = None
     rule: Array[RuleConfig] = ()
     """The first that matches decides; without a match requests go on to the routes."""

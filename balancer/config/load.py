@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from balancer.config import messages, rules
+from balancer.config.contents import NamedFiles
 from balancer.config.finding import Finding, Key
 from balancer.config.locate import lines, nearest
 from balancer.config.model import Config
-from balancer.config.named_files import FileReader, NamedFiles
+from balancer.config.named_files import FileReader
 from balancer.config.repeated import repeated
 from balancer.config.salvage import repair
 from balancer.config.scalars import shown

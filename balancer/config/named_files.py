@@ -3,8 +3,7 @@
 They are read once, by control, so that everything that uses them has the same, also a worker that starts later.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,13 +22,16 @@ from balancer.config.certificates import (
     public,
     read_file,
 )
+from balancer.config.client_certificates import read_client_certificates
+from balancer.config.contents import Certificates, Clients, NamedFiles
+from balancer.config.error_pages import read_pages
 from balancer.config.finding import Finding, Key
 from balancer.config.listener import CertificateConfig
 from balancer.config.model import Config
 from balancer.config.pem import Pem, by_name, covers
 from balancer.config.pool import BackendTlsConfig, HealthTlsConfig
 from balancer.config.scalars import shown
-from balancer.config.settings import BackendTlsSettings
+from balancer.config.settings import BackendTlsSettings, ErrorPage
 from balancer.config.token_file import read_token
 
 EXPIRY_NOTICE = 14 * 86400.0
@@ -37,22 +39,6 @@ EXPIRY_NOTICE = 14 * 86400.0
 PLACEHOLDER = "c35ef2ebdb3404b37d1d78cf4dfc061be15aa7d74fd1821379e28909f1937cdd"
 """SHA-256 fingerprint of conf/tls/ide.example.crt, whose key is public."""
 _MIN_RSA_BITS = 2048
-
-Certificates = Mapping[str, tuple[Pem, ...]]
-"""Certificates of each TLS listener, in their order."""
-
-
-@dataclass(frozen=True)
-class NamedFiles:
-    """What was in the files that a configuration names."""
-
-    certificates: Certificates = field(default_factory=dict)
-    backend_tls: Mapping[str, BackendTlsSettings] = field(default_factory=dict)
-    """TLS settings of each pool that uses TLS to its backends."""
-    probe_tls: Mapping[str, BackendTlsSettings] = field(default_factory=dict)
-    """TLS settings of each pool whose probes use TLS."""
-    secrets: tuple[bytes, ...] = field(default=(), repr=False)
-    """The secret of the daemon, and the previous one; without any, the digest key is used."""
 
 
 class FileReader:
@@ -68,7 +54,7 @@ class FileReader:
 
     def read(self) -> NamedFiles:
         """Read them all."""
-        certificates = self.certificates()
+        certificates, clients = self.certificates(), self.clients()
         self._redirects(certificates)
         self._token()
         self._challenges()
@@ -84,7 +70,7 @@ class FileReader:
                 probe_tls[pool.name] = own
             elif pool.tls.enabled and pool.health.type in ("tls", "http", "websocket"):
                 probe_tls[pool.name] = traffic
-        return NamedFiles(certificates, backend_tls, probe_tls, secrets)
+        return NamedFiles(certificates, clients, self._error_pages(), backend_tls, probe_tls, secrets)
 
     def certificates(self) -> dict[str, tuple[Pem, ...]]:
         """Read those of the listeners."""
@@ -92,6 +78,22 @@ class FileReader:
             listener.name: self._listener(("listener", i, "tls", "certificates"), listener.tls.certificates)
             for i, listener in enumerate(self._config.listener)
             if listener.tls is not None
+        }
+
+    def clients(self) -> Clients:
+        """Read what certificates of clients are verified by."""
+        found = {}
+        for i, listener in enumerate(self._config.listener):
+            tls = listener.tls
+            if tls and (read := read_client_certificates(("listener", i, "tls"), tls, self._now, self.findings)):
+                found[listener.name] = read
+        return found
+
+    def _error_pages(self) -> dict[str, dict[int, ErrorPage]]:
+        return {
+            listener.name: read_pages(("listener", i, "error_pages"), listener.error_pages, self.findings)
+            for i, listener in enumerate(self._config.listener)
+            if listener.error_pages
         }
 
     def _redirects(self, certificates: Certificates) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig, RuleConfig
+from balancer.config.contents import NamedFiles
+from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig, RuleConfig, TlsConfig
 from balancer.config.model import Config, TimeoutsConfig
 from balancer.config.pem import Pem
 from balancer.config.pool import PoolConfig
@@ -15,6 +16,7 @@ from balancer.config.settings import (
     BackendTlsSettings,
     BoundSettings,
     ChallengeFolder,
+    ClientCertificates,
     ConditionSettings,
     Deny,
     FieldSettings,
@@ -40,22 +42,16 @@ AS_RECEIVED = ("haproxy", "nginx", "ketama")
 
 
 def worker_settings(
-    config: Config,
-    certificates: Mapping[str, Sequence[Pem]],
-    backend_tls: Mapping[str, BackendTlsSettings],
-    socket_keys: Mapping[str, Sequence[str]],
-    slots: Mapping[str, int],
+    config: Config, files: NamedFiles, socket_keys: Mapping[str, Sequence[str]], slots: Mapping[str, int]
 ) -> WorkerSettings:
-    """Return what a worker needs of ``config``.
-
-    ``certificates``, ``socket_keys`` and ``slots`` go by listener, ``backend_tls`` by pool.
-    """
-    covered = tuple(dict.fromkeys(name for pems in certificates.values() for pem in pems for name in pem.names))
+    """Return what a worker needs of ``config``; ``socket_keys`` and ``slots`` go by listener."""
+    pems = [pem for each in files.certificates.values() for pem in each]
+    covered = tuple(dict.fromkeys(name for pem in pems for name in pem.names))
     return WorkerSettings(
         listener=tuple(
             _listener(
                 each,
-                certificates.get(each.name, ()),
+                files,
                 socket_keys[each.name],
                 slots[each.name],
                 pool=_home(each, config),
@@ -63,7 +59,7 @@ def worker_settings(
             )
             for each in config.listener
         ),
-        pool=tuple(pool_settings(each, backend_tls.get(each.name, BackendTlsSettings())) for each in config.pool),
+        pool=tuple(pool_settings(each, files.backend_tls.get(each.name, BackendTlsSettings())) for each in config.pool),
         limits=LimitSettings(**dict(config.limits)),
         timeouts=_timeouts(config.timeouts),
         log=LogSettings(access=str(config.log.access), format=config.log.format),
@@ -101,6 +97,8 @@ def pool_settings(pool: PoolConfig, tls: BackendTlsSettings) -> PoolSettings:
 
 def token_settings(pool: PoolConfig) -> TokenSettings:
     """Return where the tokens of a pool are; what the file leaves open depends on the ring and on the source."""
+    if pool.balance == "turns":
+        return TokenSettings(source="none", missing="spread")
     token, decode = pool.token, decodes(pool)
     places = tuple(
         PlaceSettings(
@@ -128,7 +126,7 @@ def _duplicates(source: str) -> Duplicates:
 
 def _listener(
     listener: ListenerConfig,
-    certificates: Sequence[Pem],
+    files: NamedFiles,
     keys: Sequence[str],
     slot: int,
     *,
@@ -147,7 +145,8 @@ def _listener(
         forwarded=listener.forwarded,
         request_fields=FieldSettings(**dict(listener.request_fields)),
         response_fields=FieldSettings(**dict(listener.response_fields)),
-        tls=TlsSettings(tuple(certificates), tls.min_version) if tls is not None else None,
+        error_pages=dict(files.error_pages.get(listener.name, {})),
+        tls=tls_settings(tls, files.certificates[listener.name], files.clients.get(listener.name)) if tls else None,
         rule=(
             *map(_rule, listener.rule),
             *_challenges(listener),
@@ -157,6 +156,11 @@ def _listener(
         socket_keys=tuple(keys),
         slot=slot,
     )
+
+
+def tls_settings(tls: TlsConfig, certificates: Sequence[Pem], client: ClientCertificates | None) -> TlsSettings:
+    """Return how a listener terminates TLS with these ``certificates``."""
+    return TlsSettings(tuple(certificates), tls.min_version, client)
 
 
 def _home(listener: ListenerConfig, config: Config) -> str:

@@ -39,8 +39,11 @@ class TokenPlaceConfig(Section):
 class TokenConfig(Section):
     """Where a request's token is, and what happens to requests without one."""
 
-    source: Literal["query", "header", "cookie", "path", "uri", "client_ip"] = "query"
-    """``path`` is the request target without its query (haproxy's ``balance uri``), ``uri`` the whole target."""
+    source: Literal["query", "header", "cookie", "path", "uri", "client_ip", "none"] = "query"
+    """``path`` is the request target without its query (haproxy's ``balance uri``), ``uri`` the whole target.
+
+    ``none`` is for applications without tokens: see ``missing``.
+    """
     param: Param = "token"
     """``query``: name of the parameter, matched byte for byte."""
     header: HttpToken | None = None
@@ -59,8 +62,11 @@ class TokenConfig(Section):
     """``path``, ``uri``: number of leading path segments that count, as haproxy's ``depth``; 0 is all."""
     leading_bytes: Annotated[int, Field(ge=0, le=1 << 20)] = 0
     """``path``, ``uri``: number of leading bytes that count, as haproxy's ``len``; 0 is all."""
-    missing: Literal["reject", "client_ip", "spread"] = "reject"
-    """``reject`` answers 400, ``client_ip`` hashes the client's address, ``spread`` rotates over the backends."""
+    missing: Literal["reject", "client_ip", "spread", "assign"] = "reject"
+    """``reject`` answers 400, ``client_ip`` hashes the client's address, ``spread`` rotates over the backends.
+
+    ``assign`` gives the user a new token in the cookie of ``remember``, as haproxy's ``cookie insert`` does.
+    """
     duplicates: Duplicates | None = None
     """Several values in one request: rejected with 400 if they differ, or the first or last one used.
 
@@ -261,6 +267,8 @@ class PoolConfig(Section):
     """Backends that share a ring."""
 
     name: Name
+    balance: Literal["token", "turns"] = "token"
+    """``turns``: requests rotate over the backends by weight, and users have no place; ``token`` is not used."""
     token: TokenConfig = TokenConfig()
     ring: RingConfig = RingConfig()
     health: HealthConfig = HealthConfig()

@@ -10,8 +10,8 @@ from balancer.config.listener import ListenerConfig
 from balancer.config.model import Config
 from balancer.config.pool import BackendConfig, PoolConfig
 from balancer.config.rules_health import ejection_findings, health_findings
-from balancer.config.rules_listener import goal_findings, rule_findings
-from balancer.config.rules_pool import tls_findings
+from balancer.config.rules_listener import goal_findings, rule_findings, tls_findings
+from balancer.config.rules_pool import backend_tls_findings
 from balancer.config.rules_ring import hashings, points_findings, ring_findings
 from balancer.config.rules_token import remember_findings, token_findings
 from balancer.config.scalars import Address, shown
@@ -30,6 +30,7 @@ def findings(config: Config) -> Iterator[Finding]:
     for i, listener in enumerate(config.listener):
         yield from _listener(("listener", i), listener)
         yield from goal_findings(("listener", i), listener, config)
+        yield from tls_findings(("listener", i), listener.tls)
         yield from rule_findings(("listener", i), listener, config.pool)
         yield from _fields(("listener", i), listener)
     yield from _repeats((("pool", i, "name"), each.name) for i, each in enumerate(config.pool))
@@ -41,7 +42,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from _backends(("pool", i), pool)
         yield from health_findings(("pool", i), pool)
         yield from ejection_findings(("pool", i, "health"), pool)
-        yield from tls_findings(("pool", i), pool)
+        yield from backend_tls_findings(("pool", i), pool)
     yield from remember_findings(config)
     yield from _unused(config)
 
@@ -139,7 +140,7 @@ def _fields(at: Key, table: ListenerConfig | PoolConfig) -> Iterator[Finding]:
         message = "hosts get whatever X-Forwarded-* any client claims: only a balancer in front can make them true"
         yield Finding((*at, "forwarded"), message, warning=True)
     if table.mode == "tcp":
-        for key in sorted(table.model_fields_set & {"forwarded", "request_fields", "response_fields"}):
+        for key in sorted(table.model_fields_set & {"forwarded", "request_fields", "response_fields", "error_pages"}):
             yield Finding(
                 (*at, key), 'has no effect: mode "tcp" does not read requests', ((*at, "mode"),), warning=True
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from balancer.config.finding import Finding, Key
-from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig
+from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig, TlsConfig
 from balancer.config.model import Config
 from balancer.config.pool import PoolConfig
 from balancer.config.scalars import MAX_PORT, shown
@@ -45,15 +45,21 @@ def rule_findings(at: Key, listener: ListenerConfig, pools: tuple[PoolConfig, ..
 def _conditions(key: Key, at: Key, listener: ListenerConfig, condition: ConditionConfig) -> Iterator[Finding]:
     given = _given(condition)
     if listener.mode == "tcp":
-        for name in sorted(given - {"sni", "client"}):
-            message = 'mode "tcp" does not read requests: rules can only use sni and client'
+        for name in sorted(given - {"sni", "client", "tls", "certificate"}):
+            message = 'mode "tcp" does not read requests: rules can only use sni, tls, certificate and client'
             yield Finding((*key, name), message, ((*at, "mode"),))
     elif condition.sni and listener.tls is None:
         yield Finding((*key, "sni"), "needs TLS: add a tls table to the listener, or use host", ((*at, "tls"),))
+    if condition.tls is not None and (listener.mode == "http" or listener.tls is not None):
+        message = 'is for mode "tcp" without a tls table: here a listener has TLS for all of its clients, or for none'
+        yield Finding((*key, "tls"), message, ((*at, "mode"), (*at, "tls")))
+    if condition.certificate is not None and (listener.tls is None or listener.tls.client is None):
+        message = 'clients are not asked for a certificate: add client = "optional" to the tls table'
+        yield Finding((*key, "certificate"), message, ((*at, "tls"),))
 
 
 def _given(condition: ConditionConfig) -> set[str]:
-    return {name for name in ConditionConfig.model_fields if getattr(condition, name)}
+    return {name for name in ConditionConfig.model_fields if getattr(condition, name) not in ((), {}, None)}
 
 
 def _unreachable(at: Key, listener: ListenerConfig) -> Iterator[Finding]:
@@ -89,6 +95,8 @@ def _covers(earlier: ConditionConfig | RouteConfig, later: ConditionConfig | Rou
             (not earlier.method or (bool(more.method) and set(more.method) <= set(earlier.method)))
             and set(earlier.query) <= set(more.query)
             and earlier.header.items() <= more.header.items()
+            and earlier.tls in (None, more.tls)
+            and earlier.certificate in (None, more.certificate)
             and (not earlier.client or (bool(more.client) and set(more.client) <= set(earlier.client)))
         )
     return True
@@ -115,6 +123,20 @@ def _routes(at: Key, listener: ListenerConfig, pools: tuple[PoolConfig, ...]) ->
         elif route.sni and listener.tls is None:
             message = "needs TLS: add a tls table to the listener, or use host"
             yield Finding((*key, "sni"), message, ((*at, "mode"), (*at, "tls")))
+
+
+def tls_findings(at: Key, tls: TlsConfig | None) -> Iterator[Finding]:
+    """Check whether a listener can verify certificates of clients."""
+    if tls is None:
+        return
+    key = (*at, "tls")
+    for name in ("client_ca", "client_crl"):
+        if tls.client is None and getattr(tls, name) is not None:
+            message = 'does not keep anybody out by itself: add client = "required", or "optional"'
+            yield Finding((*key, name), message, ((*key, "client"),))
+    if tls.client is not None and tls.client_ca is None:
+        message = "missing: client needs the certificates of the authorities that are trusted"
+        yield Finding((*key, "client_ca"), message, ((*key, "client"),))
 
 
 def goal_findings(at: Key, listener: ListenerConfig, config: Config) -> Iterator[Finding]:

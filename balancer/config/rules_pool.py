@@ -6,7 +6,7 @@ from balancer.config.finding import Finding, Key
 from balancer.config.pool import PoolConfig
 
 
-def tls_findings(pool_at: Key, pool: PoolConfig) -> Iterator[Finding]:
+def backend_tls_findings(pool_at: Key, pool: PoolConfig) -> Iterator[Finding]:
     """Yield findings about ``pool.tls`` and ``server_name`` of backends; ``pool_at`` is the key of the pool."""
     tls, at = pool.tls, (*pool_at, "tls")
     enabled = (*at, "enabled")

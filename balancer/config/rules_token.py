@@ -18,13 +18,13 @@ _SOURCES_OF = {
     "cookie": ("cookie",),
     "depth": ("path", "uri"),
     "leading_bytes": ("path", "uri"),
-    "missing": _ANYWHERE,
+    "missing": (*_ANYWHERE, "none"),
     "duplicates": (*_ANYWHERE, "referer"),
     "decode": (*_ANYWHERE, "path", "uri"),
     "max_length": _ANYWHERE,
     "fallback": _ANYWHERE,
-    "remember": _ANYWHERE,
-    "remember_same_site": _ANYWHERE,
+    "remember": (*_ANYWHERE, "none"),
+    "remember_same_site": (*_ANYWHERE, "none"),
 }
 """Keys of ``pool.token`` and the sources that use them."""
 _NO_TOKENS = {
@@ -38,6 +38,17 @@ _IN_URL = ("query", "referer", "path", "uri")
 def token_findings(at: Key, pool: PoolConfig) -> Iterator[Finding]:
     """Yield findings about tokens; ``at`` is the key of ``pool.token``."""
     token, cookie = pool.token, "" if pool.token.remember == "off" else pool.token.remember
+    if pool.balance == "turns":
+        if "token" in pool.model_fields_set:
+            message = 'has no effect: with balance = "turns" users have no place'
+            yield Finding(at, message, ((*at[:-1], "balance"),), warning=True)
+        return
+    if token.source == "none" and token.missing != "assign":
+        message = 'places nobody: set missing = "assign" and remember, or balance = "turns" for the pool'
+        yield Finding((*at, "source"), message, ((*at, "missing"),))
+    if token.missing == "assign" and not cookie:
+        message = "needs the name of a cookie that keeps the assigned token: set remember"
+        yield Finding((*at, "missing"), message, ((*at, "remember"),))
     yield from _place(at, token, cookie)
     searched = {_identity(token)}
     for i, place in enumerate(token.fallback):

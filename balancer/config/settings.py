@@ -24,7 +24,7 @@ Forwarded = Literal["set", "append", "keep"]
 class PlaceSettings(Struct, frozen=True):
     """A place in a request where its token may be, and how it is read there."""
 
-    source: Literal["query", "header", "cookie", "referer", "path", "uri", "client_ip"] = "query"
+    source: Literal["query", "header", "cookie", "referer", "path", "uri", "client_ip", "none"] = "query"
     param: str = "token"
     header: str | None = None
     prefix: str = ""
@@ -42,7 +42,7 @@ class TokenSettings(PlaceSettings, frozen=True):
     fallback: tuple[PlaceSettings, ...] = ()
     remember: str = "off"
     remember_same_site: Literal["lax", "none"] = "lax"
-    missing: Literal["reject", "client_ip", "spread"] = "reject"
+    missing: Literal["reject", "client_ip", "spread", "assign"] = "reject"
     rate: float = 0.0
     burst: int = 50
 
@@ -58,6 +58,8 @@ class ConditionSettings(Struct, frozen=True):
     query: tuple[str, ...] = ()
     header: dict[str, str | bool] = {}
     client: tuple[str, ...] = ()
+    tls: bool | None = None
+    certificate: bool | None = None
 
 
 class Deny(Struct, frozen=True, tag=True):
@@ -117,11 +119,33 @@ class FieldSettings(Struct, frozen=True):
     add: dict[str, tuple[str, ...]] = {}
 
 
+class ErrorPage(Struct, frozen=True):
+    """A response in place of the daemon's own to an error."""
+
+    status: int
+    fields: bytes
+    """Header fields, each with its CRLF."""
+    body: bytes
+
+
+class ClientCertificates(Struct, frozen=True):
+    """What certificates of clients are verified by."""
+
+    required: bool
+    """Whether clients without one are refused."""
+    authorities: bytes
+    """Certificates (PEM) to trust."""
+    crls: bytes | None = None
+    """Lists of revoked certificates (PEM)."""
+
+
 class TlsSettings(Struct, frozen=True):
     """TLS termination of a listener; the first certificate is the default."""
 
     certificates: tuple[Pem, ...]
     min_version: Literal["1.2", "1.3"] = "1.2"
+    client: ClientCertificates | None = None
+    """None if clients are not asked for a certificate."""
 
 
 class ListenerSettings(Struct, frozen=True):
@@ -137,6 +161,8 @@ class ListenerSettings(Struct, frozen=True):
     forwarded: Forwarded = "append"
     request_fields: FieldSettings = FieldSettings()
     response_fields: FieldSettings = FieldSettings()
+    error_pages: dict[int, ErrorPage] = {}
+    """By the status of the error."""
     tls: TlsSettings | None = None
     rule: tuple[RuleSettings, ...] = ()
     socket_keys: tuple[str, ...] = ()

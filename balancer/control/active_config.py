@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import msgspec
 from pydantic import ValidationError
 
+from balancer.config.contents import NamedFiles
 from balancer.config.model import Config
-from balancer.config.named_files import NamedFiles
 from balancer.config.plain import worker_settings
 from balancer.config.scalars import Level
 from balancer.config.settings import WorkerSettings
@@ -45,7 +45,7 @@ class ActiveConfig:
 
     def settings(self, slots: Mapping[str, int]) -> WorkerSettings:
         """Return the part that workers need; ``slots`` are the listeners' slots among the shared counters."""
-        return worker_settings(self.config, self.files.certificates, self.files.backend_tls, self.keys, slots)
+        return worker_settings(self.config, self.files, self.keys, slots)
 
 
 class _SavedConfig(msgspec.Struct):

@@ -58,9 +58,9 @@ class CertificateWatch:
     async def _renew(self) -> None:
         active = self._registry.active
         try:
-            certificates = await trio.to_thread.run_sync(read_certificates, active.config)
+            certificates, clients = await trio.to_thread.run_sync(read_certificates, active.config)
             refuse_outdated(active.config, active.files.certificates, certificates)
-            renewed = replace(active, files=replace(active.files, certificates=certificates))
+            renewed = replace(active, files=replace(active.files, certificates=certificates, clients=clients))
             self._activation.reserve(renewed)
         except Refused as error:
             logger.error("certificates have changed and are not taken, the last good ones stay: %s", error)
@@ -77,12 +77,9 @@ class CertificateWatch:
 
 
 def _files(config: Config) -> list[Path]:
-    return [
-        path
-        for listener in config.listener
-        for each in (listener.tls.certificates if listener.tls else ())
-        for path in (each.cert, each.key)
-    ]
+    tables = [listener.tls for listener in config.listener if listener.tls is not None]
+    pairs = [path for tls in tables for each in tls.certificates for path in (each.cert, each.key)]
+    return pairs + [path for tls in tables for path in (tls.client_ca, tls.client_crl) if path is not None]
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -8,12 +8,14 @@ from ssl import SSLError
 
 from balancer.config import load
 from balancer.config.certificates import describe_pem, file_name
+from balancer.config.contents import Certificates, Clients, NamedFiles
 from balancer.config.finding import Finding, Key
 from balancer.config.load import Report
 from balancer.config.model import Config
-from balancer.config.named_files import Certificates, FileReader, NamedFiles
+from balancer.config.named_files import FileReader
 from balancer.config.pem import Pem
-from balancer.config.settings import BackendTlsSettings, TlsSettings
+from balancer.config.plain import tls_settings
+from balancer.config.settings import BackendTlsSettings
 from balancer.errors import Refused
 from balancer.net.contexts import ServerContexts, client_context
 
@@ -23,21 +25,27 @@ def check(path: Path, now: float) -> Report:
     report = load.check(path, now)
     if report.config is None or report.files is None or report.source is None:
         return report
-    refused = [*_unserved(report.config, report.files.certificates), *_unusable(report.config, report.files)]
+    refused = [
+        *_unserved(report.config, report.files.certificates, report.files.clients),
+        *_unusable(report.config, report.files),
+    ]
     if not refused:
         return report
     problems = [report.source.problem(each) for each in refused]
     return replace(report, config=None, files=None, problems=problems)
 
 
-def read_certificates(config: Config) -> Certificates:
-    """Return the certificates of all listeners. Raise ``Refused`` for files that cannot be served."""
+def read_certificates(config: Config) -> tuple[Certificates, Clients]:
+    """Return the certificates of all listeners, and what those of clients are verified by.
+
+    Raise ``Refused`` for files that cannot be served.
+    """
     reader = FileReader(config, time.time())
-    found = reader.certificates()
-    invalid = [each for each in reader.findings if not each.warning] or [*_unserved(config, found)]
+    found, clients = reader.certificates(), reader.clients()
+    invalid = [each for each in reader.findings if not each.warning] or [*_unserved(config, found, clients)]
     if invalid:
         raise Refused("; ".join(each.message for each in invalid))
-    return found
+    return found, clients
 
 
 def refuse_outdated(config: Config, old: Certificates, new: Certificates) -> None:
@@ -56,23 +64,23 @@ def refuse_outdated(config: Config, old: Certificates, new: Certificates) -> Non
                 raise Refused(f'listener "{listener.name}": {certificate.cert} is out of date')
 
 
-def _unserved(config: Config, certificates: Certificates) -> Iterator[Finding]:
+def _unserved(config: Config, certificates: Certificates, clients: Clients) -> Iterator[Finding]:
     for i, listener in enumerate(config.listener):
         if listener.tls is None:
             continue
         at: Key = ("listener", i, "tls", "certificates")
-        refused = False
+        refused, client = False, clients.get(listener.name)
         for j, (pair, pem) in enumerate(zip(listener.tls.certificates, certificates[listener.name], strict=True)):
             try:
-                ServerContexts(TlsSettings((pem,), listener.tls.min_version))
+                ServerContexts(tls_settings(listener.tls, (pem,), None))
             except OSError as error:
                 refused = True
                 yield Finding((*at, j), f"OpenSSL refuses {file_name(pair.cert)}: {_reason(error)}")
-        if not refused and len(certificates[listener.name]) > 1:
-            try:
-                ServerContexts(TlsSettings(certificates[listener.name], listener.tls.min_version))
-            except OSError as error:
-                yield Finding(at, f"OpenSSL refuses these certificates together: {_reason(error)}")
+        try:
+            if not refused and (len(certificates[listener.name]) > 1 or client is not None):
+                ServerContexts(tls_settings(listener.tls, certificates[listener.name], client))
+        except OSError as error:
+            yield Finding(at, f"OpenSSL refuses these certificates together: {_reason(error)}")
 
 
 def _unusable(config: Config, files: NamedFiles) -> Iterator[Finding]:

@@ -15,9 +15,9 @@ from typing import Protocol
 
 import trio
 
+from balancer.config.contents import NamedFiles
 from balancer.config.difference import Difference, differences
 from balancer.config.model import Config
-from balancer.config.named_files import NamedFiles
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
 from balancer.control.certificate_watch import CertificateWatch

@@ -30,6 +30,10 @@ class Facts(NamedTuple):
     sni: bytes
     believed: bool
     """Its forwarding fields are passed on."""
+    client_subject: bytes = b""
+    """Of the client's certificate, on one line of visible ASCII; empty without one."""
+    client_cn: bytes = b""
+    """The common name in it."""
 
 
 _Part = bytes | Callable[[Facts, Request, bytes], bytes]
@@ -105,5 +109,7 @@ _FACTS: dict[str, _Part] = {
     "request_id": lambda facts, request, request_id: request_id,
     "tls_version": lambda facts, request, request_id: facts.tls_version,
     "sni": lambda facts, request, request_id: facts.sni,
+    "client_subject": lambda facts, request, request_id: facts.client_subject,
+    "client_cn": lambda facts, request, request_id: facts.client_cn,
     "forwarded_for": _forwarded_for,
 }

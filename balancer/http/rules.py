@@ -29,10 +29,11 @@ _SLASHES = re.compile(rb"//+")
 class _Condition:
     """One condition, compiled."""
 
-    __slots__ = ("client", "header", "host", "method", "paths", "prefixes", "query", "sni")
+    __slots__ = ("certificate", "client", "header", "host", "method", "paths", "prefixes", "query", "sni", "tls")
 
     def __init__(self, settings: ConditionSettings) -> None:
         self.host, self.sni = settings.host, settings.sni
+        self.tls, self.certificate = settings.tls, settings.certificate
         self.paths = frozenset(path.encode() for path in settings.path)
         self.prefixes = tuple(prefix.encode() for prefix in settings.path_prefix)
         self.method = frozenset(method.encode() for method in settings.method)
@@ -47,13 +48,22 @@ class _Condition:
         """Return whether the host and the server name match."""
         return (not self.host or _any(self.host, host)) and (not self.sni or _any(self.sni, server_name))
 
-    def matches(self, request: Request, path: bytes, address: str) -> bool:
+    def matches(self, request: Request, path: bytes, address: str, *, certified: bool) -> bool:
         """Return whether the rest of the request matches, its ``path`` and the client's ``address``."""
         return (
             (not (self.paths or self.prefixes) or path in self.paths or path.startswith(self.prefixes))
             and (not self.method or request.method in self.method)
             and all(_has_parameter(request.target, name) for name in self.query)
             and all(_has_field(request, name, value) for name, value in self.header)
+            and (not self.client or self.from_client(address))
+            and self.certificate in (None, certified)
+        )
+
+    def meets(self, address: str, *, tls: bool, certified: bool) -> bool:
+        """Return whether the rest of a connection matches: the client's ``address``, and whether it speaks TLS."""
+        return (
+            self.tls in (None, tls)
+            and self.certificate in (None, certified)
             and (not self.client or self.from_client(address))
         )
 
@@ -87,31 +97,36 @@ class Rules:
             for rule in self._rules
         )
         """Whether a rule denies by path."""
-        self.by_server_name = any(each.sni for rule in self._rules for each in (rule.when, *rule.unless))
-        """Whether a rule asks for the server name."""
+        self.of_hello = any(
+            each.sni or each.tls is not None for rule in self._rules for each in (rule.when, *rule.unless)
+        )
+        """Whether a rule asks for what is in a ClientHello."""
         self._by_name: dict[tuple[bytes, str], tuple[_Rule, ...]] = {}
 
-    def of_request(self, request: Request, server_name: str, address: str) -> Action | None:
+    def of_request(self, request: Request, server_name: str, address: str, *, certified: bool = False) -> Action | None:
         """Return what the first matching rule does, or None.
 
-        ``server_name`` is empty if the client sent none. Raise ``ProxyError`` (400) for a path that servers read in
-        different ways, if a rule denies by path.
+        ``server_name`` is empty if the client sent none, ``certified`` says whether it has shown a certificate. Raise
+        ``ProxyError`` (400) for a path that servers read in different ways, if a rule denies by path.
         """
         path = request.target.partition(b"?")[0]
         if self._normalizes:
             path = normalized_path(path)
         for rule in self._named(request.host, server_name):
-            if rule.when.matches(request, path, address) and not any(
-                each.matches(request, path, address) for each in rule.unless
+            if rule.when.matches(request, path, address, certified=certified) and not any(
+                each.matches(request, path, address, certified=certified) for each in rule.unless
             ):
                 return rule.action
         return None
 
-    def of_connection(self, server_name: str, address: str) -> Action | None:
-        """Return what the first rule does that matches a connection by its server name and client, or None."""
+    def of_connection(self, server_name: str, address: str, *, tls: bool, certified: bool = False) -> Action | None:
+        """Return what the first rule does that matches a connection, or None; ``tls`` is whether the client speaks it.
+
+        The other arguments are as for ``of_request``.
+        """
         for rule in self._named(b"", server_name):
-            if (not rule.when.client or rule.when.from_client(address)) and not any(
-                not each.client or each.from_client(address) for each in rule.unless
+            if rule.when.meets(address, tls=tls, certified=certified) and not any(
+                each.meets(address, tls=tls, certified=certified) for each in rule.unless
             ):
                 return rule.action
         return None

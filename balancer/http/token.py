@@ -47,7 +47,7 @@ def extract(request: Request, place: PlaceSettings) -> bytes | None:
             values = _referred(request, place.param)
         case "path" | "uri":
             return _cut(request.target, place)
-        case "client_ip":
+        case "client_ip" | "none":
             return None
     if not values:
         return None

@@ -7,11 +7,13 @@ Importers read a condition of the other balancer as alternatives, each a ``Match
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from typing import Literal
 
 from balancer.migrate.toml import Value
 
+_CHOICES = ("tls", "certificate")
 ROUTE_KEYS = ("host", "path", "path_prefix", "sni")
-KEYS = (*ROUTE_KEYS, "method", "query", "header", "client")
+KEYS = (*ROUTE_KEYS, "method", "query", "header", "client", *_CHOICES)
 _MOST = 200
 
 
@@ -34,6 +36,10 @@ class Condition:
     query: tuple[str, ...] = ()
     header: tuple[tuple[str, str | bool], ...] = ()
     client: tuple[str, ...] = ()
+    tls: tuple[bool, ...] = ()
+    """Whether the client of a TCP listener speaks TLS to the host: one value, or none if it does not matter."""
+    certificate: tuple[bool, ...] = ()
+    """Whether it has shown a certificate: likewise."""
 
     @property
     def keys(self) -> set[str]:
@@ -49,7 +55,8 @@ class Condition:
             "method": _common(self.method, other.method, lambda one, two: one if one == two else None),
             "client": _common(self.client, other.client, _narrower_network),
         }
-        if paths is None or None in found.values():
+        tls, certificate = tuple({*self.tls, *other.tls}), tuple({*self.certificate, *other.certificate})
+        if paths is None or None in found.values() or len(tls) > 1 or len(certificate) > 1:
             return None
         path, path_prefix = paths
         query = tuple(dict.fromkeys(self.query + other.query))
@@ -59,14 +66,17 @@ class Condition:
             path_prefix=path_prefix,
             query=query,
             header=_fields(self.header, other.header),
+            tls=tls,
+            certificate=certificate,
         )
 
     def written(self) -> dict[str, Value]:
         """Return the keys as the configuration has them."""
-        made: dict[str, Value] = {key: list(getattr(self, key)) for key in KEYS if key != "header" and key in self.keys}
+        arrays = [key for key in KEYS if key not in ("header", *_CHOICES) and key in self.keys]
+        made: dict[str, Value] = {key: list(getattr(self, key)) for key in arrays}
         if self.header:
             made["header"] = dict(self.header)
-        return made
+        return made | {key: getattr(self, key)[0] for key in _CHOICES if key in self.keys}
 
 
 EVERYTHING = Condition()
@@ -98,9 +108,22 @@ class Match:
         if self.limit:
             raise NoCounterpart("it allows requests by a counter")
         found = [Match(unless=(self.when,))] if self.when != EVERYTHING else []
+        if self.when.keys == {"tls"}:
+            found = [Match(Condition(tls=(not self.when.tls[0],)))]
+        elif self.when.keys == {"certificate"}:
+            found = [Match(Condition(certificate=(not self.when.certificate[0],)))]
         if self.tls is not None:
             found.append(Match(tls=not self.tls))
         return [*found, *(Match(each) for each in self.unless)]
+
+    def given(self, key: Literal["tls", "certificate"], value: bool) -> "Match | None":
+        """Return what is left of it where a choice of its conditions is known; None if it never matches there."""
+        never = (not value,)
+        if getattr(self.when, key) == never:
+            return None
+        possible = [each for each in self.unless if getattr(each, key) != never]
+        when, *unless = (replace(each, **{key: ()}) for each in (self.when, *possible))
+        return None if EVERYTHING in unless else replace(self, when=when, unless=tuple(unless))
 
     def where(self, tls: bool) -> "Match | None":
         """Return what is left of it on a listener with or without TLS; None if it never matches there."""
@@ -142,7 +165,7 @@ def _joined(one: Match, other: Match) -> Match | None:
     if not differing:
         return one
     mine, others = (getattr(each.when, differing[0]) for each in (one, other))
-    if len(differing) > 1 or differing[0] in ("query", "header") or not mine or not others:
+    if len(differing) > 1 or differing[0] in ("query", "header", *_CHOICES) or not mine or not others:
         return None
     both: dict[str, tuple[str, ...]] = {differing[0]: tuple(dict.fromkeys(mine + others))}
     return replace(one, when=replace(one.when, **both))  # type: ignore[arg-type]

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from balancer.config.pem import Pem, by_name
-from balancer.config.settings import BackendTlsSettings, TlsSettings
+from balancer.config.settings import BackendTlsSettings, ClientCertificates, TlsSettings
 
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 
 
-ContextKey = tuple[str, tuple[Pem, ...]]
-"""The lowest version of TLS, and certificates of different algorithms."""
+ContextKey = tuple[str, tuple[Pem, ...], ClientCertificates | None]
+"""The lowest version of TLS, certificates of different algorithms, and what those of clients are verified by."""
 
 
 class ServerContexts:
@@ -37,7 +37,7 @@ class ServerContexts:
         known = former.by_certificates if former is not None else {}
 
         def context(certificates: tuple[Pem, ...]) -> ssl.SSLContext:
-            key = tls.min_version, certificates
+            key = tls.min_version, certificates, tls.client
             found = self.by_certificates.get(key) or known.get(key) or _context(tls, certificates)
             return self.by_certificates.setdefault(key, found)
 
@@ -102,7 +102,20 @@ def _context(tls: TlsSettings, certificates: tuple[Pem, ...]) -> ssl.SSLContext:
     for certificate in certificates:
         with _file(certificate.cert) as cert, _file(certificate.key) as key:
             context.load_cert_chain(cert, key)
+    if tls.client is not None:
+        _verify_clients(context, tls.client)
     return context
+
+
+def _verify_clients(context: ssl.SSLContext, client: ClientCertificates) -> None:
+    """Ask clients for a certificate. All contexts of a listener do, as OpenSSL asks before SNI has chosen one."""
+    context.verify_mode = ssl.CERT_REQUIRED if client.required else ssl.CERT_OPTIONAL
+    with _file(client.authorities) as authorities:
+        context.load_verify_locations(authorities)
+    if client.crls is not None:
+        with _file(client.crls) as crls:
+            context.load_verify_locations(crls)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN  # authorities may be revoked too, as with haproxy and nginx
 
 
 @contextmanager

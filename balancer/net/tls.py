@@ -29,6 +29,7 @@ from typing import Final
 
 from balancer.errors import ProxyError, Retry, Source
 from balancer.net.park import PARK
+from balancer.net.subject import Name
 from balancer.net.transport import PlainTransport, Transport
 
 _RECORD: Final = 16384
@@ -103,6 +104,16 @@ class TlsTransport(Transport):
     def server_name(self) -> str:
         """The name that the client asked for (SNI), as noted by ``contexts``; empty if there was none."""
         return getattr(self._tls, "requested_name", "")
+
+    @property
+    def subject(self) -> Name:
+        """The subject of the peer's certificate, which has been verified; empty if there is none."""
+        return (self._tls.getpeercert() or {}).get("subject", ())  # type: ignore[return-value]
+
+    @property
+    def certified(self) -> bool:
+        """Whether the peer has shown a certificate; it has been verified where we ask for one."""
+        return bool(self._tls.getpeercert(binary_form=True))
 
     @property
     def resumed(self) -> bool:

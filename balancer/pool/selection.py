@@ -6,7 +6,6 @@ users. So they are written once, for anything that represents a backend (``Membe
 
 from abc import abstractmethod
 from collections.abc import Collection, Generator, Iterable, Iterator
-from itertools import count
 from typing import Final, Generic, Protocol, TypeVar
 
 from balancer.config.settings import PoolSettings
@@ -14,6 +13,8 @@ from balancer.health.availability import DEGRADED, Availability
 from balancer.health.panic import healthy_share
 from balancer.pool.leases import Lease, Leases
 from balancer.pool.placement import Placement
+from balancer.pool.rotation import Rotation
+from balancer.ring.base import Ring
 from balancer.ring.bounded import Bound
 from balancer.shared.compiled import mypyc_attr
 
@@ -61,7 +62,8 @@ class Selection(Generic[M]):
         """Share of the weight that is healthy."""
         self.panic = False
         """So little of it is healthy that health is ignored: see ``health.panic``."""
-        self._turns = count()
+        self._rotation: tuple[Ring, Rotation] | None = None
+        """The turns of requests without a token, and the ring whose weights they have."""
         self._bounded = False
         self._bound: Bound | None = None
         """Under bounded load, the room on all backends that are usable, until that changes."""
@@ -185,9 +187,7 @@ class Selection(Generic[M]):
         """
         placement = self.placement
         if token is None:
-            members = placement.ring.members
-            first = next(self._turns) % len(members)
-            for name in members[first:] + members[:first]:
+            for name in self._in_turn(now):
                 yield name, "spread", ()
             for name in placement.backups:
                 yield name, "backup", ()
@@ -207,6 +207,25 @@ class Selection(Generic[M]):
             rule = "successor"
         for name in placement.backups:
             yield name, "backup", ()
+
+    def _in_turn(self, now: float) -> Iterator[str]:
+        """Yield every backend of the ring: those whose turns have come, up to the first that is usable, then the rest.
+
+        The turns of those that are not usable are lost, so that all others share them.
+        """
+        ring = self.placement.ring
+        if self._rotation is None or self._rotation[0] is not ring:
+            self._rotation = ring, Rotation({name: ring.weights[name] for name in ring.members})
+        rotation = self._rotation[1]
+        name = rotation.next()
+        for _ in ring.members:
+            backend = self.backends[name]
+            if not (self.refuses(backend, None) or self.left_out(backend, None, now, health=not self.panic)):
+                break
+            yield name
+            name = rotation.next()
+        at = ring.members.index(name)
+        yield from ring.members[at:] + ring.members[:at]
 
     def _with_room(self, token: bytes, now: float) -> Iterator[tuple[str, str, Iterable[str]]]:
         """Yield, for a token without a live place under bounded load, every usable backend, and the others on the way.

@@ -16,6 +16,8 @@ from balancer.http.head import Request
 from balancer.http.proxy_protocol import ProxyHeader, write
 from balancer.net.dial import IdleConnections
 from balancer.net.engine import Task, TimedOut
+from balancer.net.subject import common_name, subject_line
+from balancer.net.tls import TlsTransport
 from balancer.net.transport import Transport
 from balancer.pool.pool import Pool
 from balancer.proxy.accesslog import Record
@@ -41,7 +43,9 @@ class Connection:
         "address",
         "address_bytes",
         "cells",
+        "certified",
         "forwarded",
+        "hello",
         "idle",
         "listener",
         "metered",
@@ -85,6 +89,10 @@ class Connection:
         self.identify(peer[0])
         self.server_name = ""
         """The name asked for in the TLS handshake (SNI), in lower case."""
+        self.hello = False
+        """It began with a ClientHello that is for the host: see ``proxy.tcp``."""
+        self.certified = False
+        """It has shown a valid certificate."""
         self.tls_version = ""
         self.tls_seconds = 0.0
         self.idle = False
@@ -126,6 +134,7 @@ class Connection:
     def facts(self) -> Facts:
         """Return what values of header fields may tell about this connection."""
         if self._facts is None:
+            subject = self.transport.subject if isinstance(self.transport, TlsTransport) else ()
             proxy, ours = self.proxy or ProxyHeader(), self.transport.sock.getsockname()
             self._facts = Facts(
                 client_address=self.address_bytes,
@@ -134,6 +143,8 @@ class Connection:
                 scheme=self.listener.scheme,
                 tls_version=self.tls_version.encode(),
                 sni=visible(self.server_name),
+                client_subject=subject_line(subject),
+                client_cn=common_name(subject),
                 believed=self.forwarded != "set",
             )
         return self._facts

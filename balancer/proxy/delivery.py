@@ -98,7 +98,8 @@ class Delivery(Duplex):
         remembering, connection = self.worker.remembering, self.connection
         assert remembering is not None
         token = self.token if self.remembers else None
-        remembering.answer(self.pool, self.request, response, token, secure=connection.is_secure(self.request))
+        secure, assigned = connection.is_secure(self.request), self.assigned
+        remembering.answer(self.pool, self.request, response, token, assigned=assigned, secure=secure)
 
     def _edited(self, response: bytes) -> bytes:
         """Return a response, or only its head, with its fields changed as the listener and the pool say."""

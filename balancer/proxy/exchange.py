@@ -211,6 +211,7 @@ class Exchange(Delivery):
         answer = reply(
             error.status,
             error.reason,
+            connection.listener.error_pages,
             head_only=request.method == b"HEAD",
             keep_alive=keep,
             retry_after=error.retry_after,

@@ -39,6 +39,7 @@ async def greet(connection: Connection, plain: PlainTransport) -> bytes:
             connection.tls_version = tls.version
             connection.tls_seconds = engine.now - began
             connection.server_name = tls.server_name
+            connection.certified = tls.certified
     except (ProxyError, TimedOut) as error:
         if not connection.silent:
             _note_failure(connection, error, began)
@@ -53,7 +54,7 @@ async def _read_hello(connection: Connection, plain: PlainTransport, data: bytes
     while True:
         if _REQUEST.match(data):
             reason = "a plain HTTP request to a TLS port"
-            await connection.respond(reply(400, f"{reason}: use https"))
+            await connection.respond(reply(400, f"{reason}: use https", connection.listener.error_pages))
             await connection.linger()
             raise ProxyError(Source.CLIENT, 400, reason)
         try:

@@ -102,4 +102,4 @@ async def _refuse(connection: Connection, record: Record, error: ProxyError) -> 
     pool.traffic.note(error.status, connection.worker.engine.now - record.started)
     if connection.worker.log.enabled:
         connection.log("request", record, pool)
-    await connection.respond(reply(error.status, error.reason))
+    await connection.respond(reply(error.status, error.reason, connection.listener.error_pages))

@@ -29,6 +29,7 @@ class ListenerState:
         "connection_limit",
         "connections",
         "draining",
+        "error_pages",
         "handshake_failures",
         "pool",
         "pools",
@@ -76,6 +77,7 @@ class ListenerState:
         self.rules = Rules(config.rule) if config.rule else None
         self.request_fields = fields_of(config.request_fields)
         self.response_fields = fields_of(config.response_fields)
+        self.error_pages = config.error_pages
         self.scheme = b"https" if config.tls else b"http"
         self._networks = tuple(map(ip_network, config.trusted))
         self._contexts = contexts

@@ -37,10 +37,24 @@ class Remembering:
             return None
         return next(iter(found)) if len(found) == 1 else None
 
-    def answer(self, pool: Pool, request: Request, response: Response, token: bytes | None, *, secure: bool) -> None:
-        """Prepare a backend's response for the browser; have it keep ``token``, if there is one to be kept."""
+    def answer(
+        self,
+        pool: Pool,
+        request: Request,
+        response: Response,
+        token: bytes | None,
+        *,
+        assigned: bool = False,
+        secure: bool,
+    ) -> None:
+        """Prepare a backend's response for the browser; have it keep ``token``, if there is one to be kept.
+
+        One that came with a request is kept for the page that it opened. One that was ``assigned`` is kept in any case:
+        without it the next request would be of another user.
+        """
         self._cookies.clean(response)
-        if token is None or not (response.status == 101 or 200 <= response.status < 400) or not opens_page(request):
+        final = response.status == 101 or response.status >= 200
+        if token is None or not final or not (assigned or (response.status < 400 and opens_page(request))):
             return
         known = self._open(pool, request, secure=secure)
         if known == {token: False}:

@@ -1,11 +1,13 @@
 """The proxy's own answers: short, plain, and never quoting what the client sent."""
 
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
+from balancer.config.settings import ErrorPage
 from balancer.http.websocket import REFUSAL_FIELDS
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -17,14 +19,25 @@ _BODILESS: Final = (204, 304)
 
 
 def reply(
-    status: int, reason: str, *, head_only: bool = False, keep_alive: bool = False, retry_after: int = 1
+    status: int,
+    reason: str,
+    pages: Mapping[int, ErrorPage],
+    *,
+    head_only: bool = False,
+    keep_alive: bool = False,
+    retry_after: int = 1,
 ) -> bytes:
-    """Return a complete response. ``head_only`` answers a HEAD: with the length of the body, but without it.
+    """Return a complete response: one of the ``pages``, or a text with the ``reason``.
 
-    ``retry_after`` is in seconds, for statuses after which the client may try again.
+    ``head_only`` answers a HEAD: with the length of the body, but without it. ``retry_after`` is in seconds, for
+    statuses after which the client may try again.
     """
-    body = f"{status} {_phrase(status)}: {reason}\n".encode()
     more = b"Retry-After: %d\r\n" % retry_after if status in _RETRYABLE else REFUSAL_FIELDS.get(status, b"")
+    page = pages.get(status)
+    if page is not None:
+        fields = page.fields if b"retry-after:" in page.fields.lower() else page.fields + more
+        return own_response(page.status, "", page.body, fields, head_only=head_only, keep_alive=keep_alive)
+    body = f"{status} {_phrase(status)}: {reason}\n".encode()
     fields = b"Cache-Control: no-store\r\n" + more
     return own_response(status, _TEXT, body, fields, head_only=head_only, keep_alive=keep_alive)
 

@@ -7,6 +7,7 @@ It knows what belongs to the request alone: its pool, its token, what is logged 
 import time
 from collections import defaultdict
 from math import ceil
+from os import urandom
 from typing import Final, Literal
 
 from balancer.config.settings import Answer, ChallengeFolder, Deny, Redirect, ToPool
@@ -33,7 +34,9 @@ class Stream:
     """The key that it is placed by; None if the pool spreads requests without a token. A default of the class, not of
     each object: one attribute less to set for each request."""
     remembers = False
-    """The browser may keep the token in a cookie: it came from where the pool looks first."""
+    """The browser may keep the token in a cookie: it came from where the pool looks first, or is ours."""
+    assigned = False
+    """The token is new and ours: the client has to keep it."""
 
     def __init__(self, connection: Connection, record: Record) -> None:
         self.connection = connection
@@ -54,10 +57,11 @@ class Stream:
         rules = connection.listener.rules
         if rules is None:
             return None
+        name, address = connection.server_name, connection.address
         if request is None:
-            action = rules.of_connection(connection.server_name, connection.address)
+            action = rules.of_connection(name, address, tls=connection.hello, certified=connection.certified)
         else:
-            action = rules.of_request(request, connection.server_name, connection.address)
+            action = rules.of_request(request, name, address, certified=connection.certified)
         match action:
             case ToPool():
                 self.pool = connection.listener.pools[action.name]
@@ -99,9 +103,13 @@ class Stream:
         if rule.remember != "off" and remembering is not None:
             token = remembering.token(self.pool, request, secure=connection.is_secure(request))
             if token is not None:
+                self.remembers = rule.missing == "assign"
                 return token, "remember"
         if rule.missing == "spread" or is_preflight(request):
             return None, "none"
+        if rule.missing == "assign":
+            self.remembers = self.assigned = True
+            return urandom(16).hex().encode(), "assigned"
         if rule.missing == "client_ip":
             return connection.address_bytes, "client_ip"
         if is_icon(request):  # the request of a browser, not of a page: no fault of anyone's

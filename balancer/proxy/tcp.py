@@ -18,16 +18,17 @@ async def serve_tcp(connection: Connection, early: bytes) -> None:
     backend = None
     try:
         key = connection.address
-        named = listener.config.key == "sni" or (listener.rules is not None and listener.rules.by_server_name)
-        if listener.tls is None and named:
-            connection.server_name, early = await _peek(connection, early)
+        asked = listener.config.key == "sni" or (listener.rules is not None and listener.rules.of_hello)
+        if listener.tls is None and asked:
+            early = await _peek(connection, early)
         stream.follow_rules(None)
         connection.served = True
         if listener.config.key == "sni":
             key = connection.server_name or connection.address
         record.head = worker.engine.now
-        stream.token = key.encode()
-        if worker.log.enabled:
+        if stream.pool.settings.token.source != "none":
+            stream.token = key.encode()
+        if worker.log.enabled and stream.token is not None:
             record.digest, record.token_from = worker.digest(stream.token), listener.config.key
         connector = Connector(stream)
         backend = await connector.connect()
@@ -55,14 +56,30 @@ async def serve_tcp(connection: Connection, early: bytes) -> None:
             stream.log("close")
 
 
-async def _peek(connection: Connection, early: bytes) -> tuple[str, bytes]:
-    """Read the ClientHello without answering it; return the name in it, or an empty one, and all bytes read."""
+async def _peek(connection: Connection, early: bytes) -> bytes:
+    """Note what a ClientHello says, without answering it; return all bytes read.
+
+    A client that sends something else, or nothing within ``timeouts.handshake`` because the host speaks first, does not
+    speak TLS. It goes where no name leads, as with haproxy, unless it is placed by its name.
+    """
+    by_name = connection.listener.config.key == "sni"
     connection.task.expires = connection.worker.engine.now + connection.worker.timeouts.handshake
     while True:
-        name = server_name(early) if early else None
+        try:
+            name = server_name(early) if early else None
+        except ProxyError:
+            if by_name:
+                raise
+            return early
         if name is not None:
-            return name, early
-        more = await connection.transport.recv()
+            connection.server_name, connection.hello = name, True
+            return early
+        try:
+            more = await connection.transport.recv()
+        except TimedOut:
+            if by_name:
+                raise
+            return early
         if not more:
             raise ProxyError(Source.CLIENT, 400, "the client left in the middle of its ClientHello")
         early += more

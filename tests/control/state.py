@@ -11,9 +11,9 @@ import trio
 import trio.testing
 
 from balancer.admin.services import Services
+from balancer.config.contents import NamedFiles
 from balancer.config.listener import ListenerConfig
 from balancer.config.model import Config, TimeoutsConfig
-from balancer.config.named_files import NamedFiles
 from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig, RingConfig
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig

@@ -73,3 +73,17 @@ class Authority:
         builder = builder.serial_number(x509.random_serial_number())
         builder = builder.not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=days))
         return builder.add_extension(extension, critical=False).sign(self._key, hashes.SHA256())
+
+    def revoked(self, *pairs, days=30):
+        """The file of a list of revoked certificates, due for renewal in so many days."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        builder = builder.last_update(now - timedelta(days=9)).next_update(now + timedelta(days=days))
+        for pair in pairs:
+            with open(pair["cert"], "rb") as file:
+                number = x509.load_pem_x509_certificate(file.read()).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - timedelta(days=1))
+            builder = builder.add_revoked_certificate(entry.build())
+        path = self._folder / f"revoked-{len(pairs)}-{days}.crl"
+        path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return path

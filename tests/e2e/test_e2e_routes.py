@@ -19,6 +19,7 @@ def daemon(start, homes, authority):
         listener("web", route=ROUTES),
         listener("web-tls", tls=tls, route=[BY_NAME]),
         listener("raw", mode="tcp", route=[BY_NAME]),
+        listener("mixed", mode="tcp", route=[BY_NAME], rule=[{"tls": False, "pool": "api"}]),
         listener("raw-tls", mode="tcp", tls=tls, route=[BY_NAME]),
     ]
     pools = [pool(home, name=name) for name, home in zip(NAMES, homes, strict=True)]
@@ -83,3 +84,29 @@ def test_by_server_name(daemon, backends, authority, name, wanted):
         assert peer.exactly(len(hello)) == hello
         assert NAMES[number] == wanted
     assert daemon.logged(listener="raw", pool=wanted, event="open")["backend"] == "host-0"
+
+
+@pytest.mark.parametrize(("way", "wanted"), [("raw", "ide"), ("mixed", "api")])
+@pytest.mark.parametrize(
+    "sent", [b"SSH-2.0-x\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x02\x00"], ids=["ssh", "http", "ssl"]
+)
+def test_a_client_without_tls_goes_where_no_name_leads(daemon, backends, way, wanted, sent):
+    with daemon.connect(way) as client:
+        client.send(sent)
+        number, peer = reached(backends)
+        assert peer.exactly(len(sent)) == sent
+        assert NAMES[number] == wanted
+
+
+@pytest.fixture(scope="module")
+def impatient(start, homes):
+    pools = [pool(homes[0], name="ide"), pool(homes[3], name="names")]
+    return start(listeners=[listener("raw", mode="tcp", route=[BY_NAME])], pool=pools, timeouts={"handshake": "100ms"})
+
+
+def test_a_host_that_speaks_first_is_reached_by_a_silent_client(impatient, backends):
+    with impatient.connect("raw") as client:
+        number, peer = reached(backends)
+        peer.send(b"220 ready\r\n")
+        assert client.exactly(11) == b"220 ready\r\n"
+        assert NAMES[number] == "ide"

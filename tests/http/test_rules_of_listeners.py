@@ -82,8 +82,8 @@ def test_all_keys_have_to_fit_and_the_first_route_wins():
     assert chosen(routes, b"/y", b"b") is None
     assert chosen(routes, b"/y", b"b", "t.s") == "name"
     assert chosen(routes, b"/y", b"b") is None
-    assert routes.of_connection("t.s", "192.0.2.1") == ToPool("name")
-    assert routes.of_connection("s", "192.0.2.1") is None
+    assert routes.of_connection("t.s", "192.0.2.1", tls=True) == ToPool("name")
+    assert routes.of_connection("s", "192.0.2.1", tls=True) is None
 
 
 def test_names_that_clients_make_up_take_no_memory():
@@ -169,10 +169,20 @@ def test_exceptions_are_each_enough():
     assert asked(rules, "GET / HTTP/1.1\r\nHost: a", "10.0.0.1") is None
     assert asked(rules, "GET /ping HTTP/1.1\r\nHost: a") == Deny(403)
     assert asked(rules, "GET /ping HTTP/1.1\r\nHost: b") is None
-    assert rules.of_connection("", "10.0.0.1") is None
+    assert rules.of_connection("", "10.0.0.1", tls=False) is None
     names = denies([ConditionSettings(client=("10.0.0.0/8",))], sni=("a",))
-    assert names.of_connection("a", "192.0.2.1") == Deny(403)
-    assert names.of_connection("b", "192.0.2.1") is None
+    assert names.of_connection("a", "192.0.2.1", tls=True) == Deny(403)
+    assert names.of_connection("b", "192.0.2.1", tls=True) is None
+
+
+def test_whether_the_client_of_a_connection_speaks_tls():
+    plain = denies([], tls=False)
+    assert plain.of_hello
+    assert plain.of_connection("", "192.0.2.1", tls=False) == Deny(403)
+    assert plain.of_connection("", "192.0.2.1", tls=True) is None
+    others = denies([ConditionSettings(tls=True)], client=("10.0.0.0/8",))
+    assert others.of_connection("", "10.0.0.1", tls=False) == Deny(403)
+    assert others.of_connection("a", "10.0.0.1", tls=True) is None
 
 
 def test_rules_are_asked_in_order():

@@ -2,6 +2,7 @@
 
 import subprocess
 from itertools import product
+from pathlib import Path
 
 import pytest
 from haproxy_rig import BASE, HAPROXY, made, needs_haproxy, outcome, tables
@@ -90,7 +91,7 @@ BARRED = {
     "a password": ("  http-request auth unless { http_auth(users) }\n", ""),
     "a password for the backend": ("", "  http-request auth realm x if !{ src 10.0.0.0/8 }\n"),
     "a regular expression": ("  http-request deny if { path_reg ^/(a|b)/x }\n", ""),
-    "an unknown fact": ("  http-request deny unless { ssl_c_used }\n", ""),
+    "an unknown fact": ("  http-request deny unless { ssl_c_s_dn(cn) alice }\n", ""),
     "a case of letters": ("  http-request deny if { path_beg -i /admin }\n", ""),
     "one header of a list": ("  http-request deny unless { hdr(x-key) secret }\n", ""),
     "an exception by an unknown fact": ("  http-request allow if { var(txn.a) -m str x }\n  http-request deny\n", ""),
@@ -133,8 +134,9 @@ def test_what_no_rule_can_say_keeps_the_listener_closed(lines, tmp_path):
 
 
 def test_certificates_of_clients_keep_the_listener_closed(tmp_path):
-    text = front("").replace("bind 127.0.0.1:80", "bind 127.0.0.1:443 ssl crt a.pem verify required ca-file a.pem")
-    assert [each["name"] for each in tables(outcome(text, tmp_path))] == ["other"]
+    for options in ("verify required ca-file @system-ca", "verify required ca-file a.pem ca-verify-file b.pem"):
+        text = front("").replace("bind 127.0.0.1:80", f"bind 127.0.0.1:443 ssl crt a.pem {options}")
+        assert [each["name"] for each in tables(outcome(text, tmp_path))] == ["other"]
     (tmp_path / "list").write_text("a.pem [verify required ca-file a.pem]\n")
     text = front("").replace("bind 127.0.0.1:80", f"bind 127.0.0.1:443 ssl crt-list {tmp_path}/list")
     assert [each["name"] for each in tables(outcome(text, tmp_path))] == ["other"]
@@ -175,13 +177,43 @@ def test_conditions_are_exact_or_left_out(condition, expected, tmp_path):
     assert (5 in told) == (expected is None)
 
 
-def test_tls_is_asked_of_tcp_only_where_a_name_is_read(tmp_path):
-    """A listener that reads the ClientHello refuses everything else; one that reads none passes everything on."""
-    text = front("  tcp-request content reject if !{ req.ssl_hello_type 1 }\n").replace("mode http", "mode tcp")
-    text = text.replace("url_param token", "source")
-    assert [each["name"] for each in tables(outcome(text, tmp_path))] == ["other"]
-    named = text.replace("  default", "  use_backend two if { req.ssl_sni a.example }\n  default", 1)
-    assert tables(outcome(named, tmp_path))[0]["name"] == "www"
+def test_certificates_of_clients(tmp_path):
+    """Asked for on one address, conditions on them never hold on the other."""
+    asking = "bind 127.0.0.1:443 ssl crt a.pem verify optional ca-file ca.pem crl-file ca.crl"
+    lines = "  http-request deny if { path_beg /a } !{ ssl_c_used }\n  use_backend two if { ssl_fc_has_crt }\n"
+    text = front(lines).replace("bind 127.0.0.1:80", f"bind 127.0.0.1:80\n  {asking}")
+    plain, asked = tables(outcome(text, tmp_path))[:2]
+    assert {key: value for key, value in asked["tls"].items() if key.startswith("client")} == {
+        "client": "optional",
+        "client_ca": str(Path("ca.pem").absolute()),
+        "client_crl": str(Path("ca.crl").absolute()),
+    }
+    deny = {"path_prefix": ["/a"], "deny": 403}
+    assert asked["rule"] == [deny | {"certificate": False}, {"certificate": True, "pool": "two"}]
+    assert plain["rule"] == [deny]
+
+
+@pytest.mark.parametrize(
+    ("lines", "rules"),
+    [
+        ("tcp-request content reject if !{ req.ssl_hello_type 1 }", [{"tls": False, "deny": 403}]),
+        (
+            "tcp-request content accept if { req_ssl_hello_type 1 }\n  tcp-request content reject",
+            [{"tls": False, "deny": 403}],
+        ),
+        ("use_backend two if !{ req.ssl_hello_type 1 }", [{"tls": False, "pool": "two"}]),
+        (
+            "use_backend two if { req.ssl_hello_type 1 } !{ req.ssl_sni a.example }",
+            [{"tls": True, "not": [{"sni": ["a.example"]}], "pool": "two"}],
+        ),
+        ("tcp-request inspect-delay 5s\n  tcp-request content accept if { req.ssl_hello_type 1 }", []),
+    ],
+)
+def test_whether_a_client_speaks_tls(lines, rules, tmp_path):
+    text = front(f"  {lines}\n").replace("mode http", "mode tcp").replace("url_param token", "source")
+    found = outcome(text, tmp_path)
+    assert tables(found)[0].get("rule", []) == rules
+    assert found.complete
 
 
 @needs_haproxy

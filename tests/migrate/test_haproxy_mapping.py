@@ -144,7 +144,7 @@ def test_routes(lines, routes, tmp_path):
         "{ hdr_end(host) -i dev.a.example }",
         "{ hdr(host) -i a.example:81 }",
         "{ hdr(x-user) alice }",
-        "{ ssl_c_used }",
+        "{ ssl_c_s_dn(cn) alice }",
     ],
 )
 def test_conditions_no_route_can_say(condition, tmp_path):
@@ -313,8 +313,6 @@ def test_options_of_servers(words, where, expected, tmp_path):
         ("uri whole", {"source": "uri"}),
         ("uri len 9 depth 2", {"source": "path", "leading_bytes": 9, "depth": 2}),
         ("source", {"source": "client_ip"}),
-        ("leastconn", {"param": "token", "missing": "spread"}),
-        ("random(2)", {"param": "token", "missing": "spread"}),
     ],
 )
 def test_what_users_are_told_apart_by(words, token, tmp_path):

@@ -62,7 +62,6 @@ BARRED = {
     "a password": "auth_basic closed; auth_basic_user_file x; PROXY",
     "a password in a location": "PROXY\nlocation /a { auth_basic closed; proxy_pass http://ide; }",
     "a question to a backend": "auth_request /ask; PROXY",
-    "a certificate": "ssl_verify_client on; PROXY",
     "a condition": "if ($http_user_agent ~ bot) { return 403; } PROXY",
     "a regular expression": "PROXY\nlocation ~ [.]git { deny all; }",
     "an address in a header": "set_real_ip_from 10.0.0.1; real_ip_header X-Real-IP; allow 10.0.0.0/8; deny all; PROXY",
@@ -79,6 +78,38 @@ def test_what_no_rule_can_say_keeps_the_listener_closed(server, tmp_path):
     opened = imported(server, tmp_path, allow_open=True)
     assert len(tomllib.loads(opened.text)["listener"]) == 2
     assert not opened.complete
+
+
+ASKING = "listen 443 ssl; ssl_certificate a.crt; ssl_certificate_key a.key; ssl_client_certificate ca.pem; "
+
+
+def test_certificates_of_clients(tmp_path):
+    server = f"listen 80; {ASKING}ssl_verify_client optional; ssl_crl a.crl;"
+    server += "if ($ssl_client_verify != SUCCESS) { return 403; } PROXY"
+    found = tomllib.loads(imported(server, tmp_path).text)["listener"]
+    asked = next(each for each in found if "tls" in each)
+    assert {key: value for key, value in asked["tls"].items() if key.startswith("client")} == {
+        "client": "optional",
+        "client_ca": str(tmp_path / "ca.pem"),
+        "client_crl": str(tmp_path / "a.crl"),
+    }
+    assert asked["rule"] == [{"certificate": False, "deny": 403}]
+    assert ["0.0.0.0:80"] not in [each["bind"] for each in found]  # all is refused there
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ASKING.replace("ssl_client_certificate ca.pem; ", "") + "ssl_verify_client on;",
+        ASKING + "ssl_trusted_certificate other.pem; ssl_verify_client on;",
+        ASKING + "ssl_verify_client on; ssl_ocsp on;",
+        ASKING + "ssl_verify_client on; PROXY }\nserver { listen 443; server_name b.example;",
+    ],
+)
+def test_certificates_that_cannot_be_asked_for_keep_the_listener_closed(lines, tmp_path):
+    found = imported(f"{lines} PROXY", tmp_path)
+    assert not any("tls" in each for each in tomllib.loads(found.text)["listener"])
+    assert any(remark.effect is Effect.ACCESS for remark in found.remarks)
 
 
 def test_a_file_of_which_nothing_is_left_is_refused_with_the_reason(tmp_path):

@@ -63,8 +63,10 @@ class Access:
     def exact(self, found: Sequence[Match]) -> Sequence[Match]:
         """Return alternatives of a later rule. Raise ``NoCounterpart`` if it sees what the rules have changed."""
         keys = {key for match in found for each in (match.when, *match.unless) for key in _keys(each)}
-        if self.mode == "tcp" and keys - {"sni", "client"}:
+        if self.mode == "tcp" and keys - {"sni", "client", "tls"}:
             raise NoCounterpart("requests are not read in mode tcp")
+        if self.mode == "http" and "tls" in keys:
+            raise NoCounterpart("only mode tcp reads a ClientHello")
         if changed := sorted(keys & self.rewritten):
             raise NoCounterpart(f"its condition sees the {changed[0]} after a rule has changed it")
         return found
@@ -159,7 +161,7 @@ class _Ruleset:
             self._into.rules += [Rule(match, action, line) for match in merged(found)]
 
     def _matches(self, condition: Sequence[str]) -> Sequence[Match]:
-        found = self._into.exact(alternatives(known(condition, self._proxy), self._acls))
+        found = self._into.exact(alternatives(condition, self._acls))
         if self._of_peer and any(each.client for match in found for each in (match.when, *match.unless)):
             raise NoCounterpart("its condition is about the address that sends PROXY headers")
         return found
@@ -171,8 +173,13 @@ class _Ruleset:
             case "redirect":
                 return "redirect", _redirect(words)
             case "return":
-                return _returned(words)
+                action = _returned(words)
+                if action[0] == "deny":
+                    self._tell_answer(what, line)
+                return action
             case "deny" | "tarpit":
+                if {"content-type", "string", "lf-string", "file", "lf-file", "errorfile", "hdr"} & set(words):
+                    self._tell_answer(what, line)
                 status = _status(words, 403 if name == "deny" else 500)
                 return ("deny", status) if status >= 400 else ("answer", {"status": status})
         if self._proxy.mode == "http":
@@ -180,22 +187,14 @@ class _Ruleset:
             self._notes.remark(line.file, line.number, what, message, Effect.CHANGED)
         return "deny", 403
 
+    def _tell_answer(self, what: str, line: Line) -> None:
+        message = "has an answer of its own: here it is that of listener.error_pages, or a short text"
+        self._notes.remark(line.file, line.number, what, message, Effect.CHANGED)
+
 
 def _behind_proxy(proxy: Proxy) -> bool:
     expects = any("expect-proxy" in line.words for line in proxy.all("tcp-request connection"))
     return expects or any("accept-proxy" in line.words for line in proxy.all("bind"))
-
-
-def known(words: Sequence[str], proxy: Proxy) -> Sequence[str]:
-    """Return a condition without what is always true here.
-
-    Connections that do not begin with a ClientHello are refused wherever one is read to choose a pool.
-    """
-    by_name = any("ssl_sni" in word for line in (*proxy.all("use_backend"), *proxy.all("acl")) for word in line.words)
-    if not by_name or proxy.mode != "tcp":
-        return words
-    text = "\0".join(words)
-    return re.sub(r"req[._]ssl_hello_type\0(?:eq\0)?1(?=\0|$)", "always_true", text).split("\0") if text else words
 
 
 def _keys(condition: Condition) -> Iterator[str]:

@@ -14,6 +14,8 @@ from balancer.migrate.match import Condition, Match, NoCounterpart, conjunction,
 _FETCH = re.compile(r"([a-z0-9_.]+?)(?:_(beg|end|dom|dir|reg|sub|str|len|bin|hex|ip|int))?(?:\(([^()]*)\))?((?:,.+)?)")
 _HEADER_FETCHES = ("hdr", "req.hdr", "req.fhdr", "req_hdr")
 _NAMES = {"req.ssl_sni": "sni", "req_ssl_sni": "sni", "ssl_fc_sni": "sni"}
+_BOOLEANS = ("ssl_fc", "ssl_c_used", "ssl_fc_has_crt")
+_HELLO = ("req.ssl_hello_type", "req_ssl_hello_type")
 _SAME_HOST = re.compile(r"(?:,lower|,host_only|,field\(1,'?:'?\)|,regsub\(:\[0-9\]\+,\))*")
 _PATH = re.compile(r"/[!->@-~]*")
 _HOST_PATTERN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
@@ -55,6 +57,10 @@ def values(pattern: str, options: Sequence[str], given: Sequence[str]) -> list[M
     name, how, argument, converters = fetch[1], _method(options, fetch[2] or ""), fetch[3] or "", fetch[4]
     if name == "ssl_fc":
         return [Match(tls=True)]
+    if name in ("ssl_c_used", "ssl_fc_has_crt"):
+        return [Match(Condition(certificate=(True,)))]
+    if name == "ssl_c_verify" and given in (["0"], ["eq", "0"]):
+        return [Match(tls=True)]  # invalid certificates are refused
     if name in ("always_true", "always_false"):
         return [Match()] if name == "always_true" else []
     if _COUNTER.fullmatch(name) and given[:1] in (["gt"], ["ge"]):
@@ -66,6 +72,8 @@ def values(pattern: str, options: Sequence[str], given: Sequence[str]) -> list[M
         return _hosts("host", how, converters, given)
     if name in _NAMES:
         return _hosts("sni", how, converters, given)
+    if name in _HELLO and given in (["1"], ["eq", "1"]):
+        return [Match(Condition(tls=(True,)))]
     if name == "path":
         return _paths(how, given)
     if name == "method" and not how:
@@ -216,9 +224,9 @@ def _definition(words: Sequence[str]) -> list[Match]:
     exact = fetch.startswith(("path", "method", "req.fhdr"))
     if "-i" in options and exact and any(each.lower() != each.upper() for each in given):
         raise NoCounterpart(f"{shown(fetch)} cannot be compared without regard to case (-i)")
-    if fetch == "ssl_fc" and given in (["0"], ["false"]):
+    if fetch in _BOOLEANS and given in (["0"], ["false"]):
         return negation(values(fetch, options, given))
-    if not given and "found" not in options and not fetch.startswith(("ssl_fc", "always")):
+    if not given and "found" not in options and not fetch.startswith(("ssl_fc", "ssl_c_used", "always")):
         if "-f" in options:
             return []  # an empty file matches nothing
         raise NoCounterpart(f"{shown(fetch)} has no values")

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from balancer.config.scalars import shown
 from balancer.migrate.haproxy.words import Line
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 
 _REWRITE = "rewrites requests: let the backends do it"
 _COUNT = "counts or remembers clients: there are no stick-tables"
@@ -109,7 +109,8 @@ def tell(line: Line, notes: Notes) -> None:
     known = TCP if keyword == "tcp-request" else HTTP
     rest = line.words[1 + len(ruleset) :]
     if ruleset == ("inspect-delay",):
-        _remark(line, "tcp-request inspect-delay", "how long to wait for a ClientHello: see timeouts.handshake", notes)
+        message = "how long to wait for a ClientHello: timeouts.handshake, of all listeners"
+        notes.remark(line.file, line.number, "tcp-request inspect-delay", message, Effect.CHANGED)
         return
     if ruleset and ruleset[0] not in ("connection", "session", "content"):
         _problem(line, f"{shown(ruleset[0])} is not one of connection, session, content, inspect-delay", notes)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import cast
 
 from balancer.config.scalars import shown
+from balancer.migrate.haproxy.persistence import AssignedCookie, by_address, write_cookie
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import number
 from balancer.migrate.haproxy.variable import Sample, hashed_variable, samples
@@ -20,16 +21,32 @@ _PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _HDR = re.compile(r"hdr\(([^()]+)\)")
 _SAMPLE = re.compile(r"(url_param|urlp|req\.hdr|hdr|src|path|req\.cook|cook)(?:\(([^(),]*)\))?")
-_WITHOUT_HASH = ("roundrobin", "static-rr", "leastconn", "first", "random")
+_WITHOUT_HASH = {
+    "roundrobin": "",
+    "static-rr": "",
+    "leastconn": "sends each request to the server with the fewest connections",
+    "first": "fills one server after the other",
+    "random": "draws servers at random",
+    "rdp-cookie": "keeps users of RDP on their server by a cookie",
+}
+"""Algorithms that take no part of the request, and what other than turns they do."""
 _FUNCTIONS = ("sdbm", "djb2", "wt6", "crc32", "none")
 _LONGEST = 65536
 _OF_PLACES = ("source", "param", "header", "cookie", "duplicates")
 
 
-def write_balance(pool: TomlTable, proxy: Proxy, fronts: Sequence[Proxy], rewritten: Set[str], notes: Notes) -> bool:
-    """Write the tables ``pool.token`` and ``pool.ring``; return whether the backend places by a hash.
+def write_balance(
+    pool: TomlTable,
+    proxy: Proxy,
+    fronts: Sequence[Proxy],
+    rewritten: Set[str],
+    cookie: AssignedCookie | None,
+    notes: Notes,
+) -> bool:
+    """Write how a pool chooses a backend; return whether it places by a hash, as haproxy does.
 
-    ``fronts`` are the proxies that lead to it, ``rewritten`` is what they and it change of requests before.
+    ``fronts`` are the proxies that lead to it, ``rewritten`` is what they and it change of requests before. ``cookie``
+    assigns users a token, if they do not have any.
     """
     line = proxy.last("balance")
     words = list(line.words[1:]) if line else ["roundrobin"]
@@ -38,12 +55,11 @@ def write_balance(pool: TomlTable, proxy: Proxy, fronts: Sequence[Proxy], rewrit
     try:
         if variable := hashed_variable(proxy):
             _places(token, samples(variable, proxy, fronts), at)
-        hashed = bool(variable) or _token(token, words, proxy.mode, at, notes)
+        hashed = bool(variable) or _token(token, words, at, notes)
         if hashed and proxy.mode == "tcp" and words[0] != "source":
-            message = f"haproxy ignores {shown(words[0])} in mode tcp: here each client address has its host"
-            notes.remark(at.file, at.number, "balance", message)
+            message = f"haproxy ignores {shown(words[0])} in mode tcp: here they take turns, too"
+            notes.remark(at.file, at.number, "balance", message, Effect.CHANGED)
             token.keys.clear()
-            token.set("source", "client_ip")
             hashed = False
         ring = pool.table("ring")
         if hashed:
@@ -52,15 +68,16 @@ def write_balance(pool: TomlTable, proxy: Proxy, fronts: Sequence[Proxy], rewrit
             _hash_type(ring, proxy)
             at = proxy.last("hash-balance-factor") or at
             _bound(ring, proxy)
+            _tell_persistence(proxy, notes)
         else:
-            ring.set("algorithm", "ring", "haproxy did not place users here")
+            _without_hash(pool, token, proxy, words[0] if words else "", cookie, notes)
     except ValueError as error:
         notes.problem(at.file, at.number, at.words[0], str(error))
         return False
     return hashed
 
 
-def _token(token: TomlTable, words: Sequence[str], mode: str, line: Line, notes: Notes) -> bool:
+def _token(token: TomlTable, words: Sequence[str], line: Line, notes: Notes) -> bool:
     header = _HDR.fullmatch(words[0]) if words else None
     if header:
         _named(token, "header", header[1], line)
@@ -79,11 +96,7 @@ def _token(token: TomlTable, words: Sequence[str], mode: str, line: Line, notes:
             _uri(token, rest)
         case ["hash", expression]:
             _sample(token, expression, line)
-        case [algorithm, *_] if re.fullmatch(r"[a-z-]*", algorithm) and algorithm in _WITHOUT_HASH:
-            _unplaced(token, algorithm, mode, line, notes)
-            return False
-        case [algorithm, *_] if algorithm.partition("(")[0] in ("random", "rdp-cookie"):
-            _unplaced(token, algorithm.partition("(")[0], mode, line, notes)
+        case [algorithm, *_] if algorithm.partition("(")[0] in _WITHOUT_HASH:
             return False
         case _:
             raise ValueError(f"{shown(' '.join(words))} is not a balance algorithm")
@@ -194,22 +207,40 @@ def _sample(token: TomlTable, expression: str, line: Line) -> None:
         )
 
 
-def _unplaced(token: TomlTable, algorithm: str, mode: str, line: Line, notes: Notes) -> None:
-    """Write a token for a pool without a hash: here every pool has a ring, and the operator chooses its key."""
-    if mode == "tcp":
-        message = "does not place users; here each client address has its host (pool.token)"
-        token.set("source", "client_ip", f"in place of {algorithm}")
+def _without_hash(
+    pool: TomlTable, token: TomlTable, proxy: Proxy, algorithm: str, cookie: AssignedCookie | None, notes: Notes
+) -> None:
+    """Write how a pool chooses a backend where haproxy places nobody by a hash."""
+    line = proxy.last("balance") or proxy.head
+    algorithm = algorithm.partition("(")[0]
+    told = _WITHOUT_HASH.get(algorithm, "")
+    persistence = proxy.last("cookie")
+    if persistence is not None and cookie is not None:
+        write_cookie(token, persistence, cookie, notes)
+        told = ""
+    elif by_address(proxy) or algorithm == "rdp-cookie":
+        token.set("source", "client_ip", "stick on src" if by_address(proxy) else "in place of rdp-cookie")
+        for each in proxy.all("stick"):
+            message = "keeps an address on its first server: here each address has its host on the ring"
+            notes.remark(each.file, each.number, "stick", message, Effect.CHANGED)
+        told = f"{told}: here each client address has its host" if algorithm == "rdp-cookie" else ""
     else:
-        message = "does not place users; here requests with ?token= have a fixed host, the others rotate (pool.token)"
-        token.set("param", "token", f"in place of {algorithm}: choose the parameter that identifies users")
-        token.set("missing", "spread")
-    notes.remark(
-        line.file,
-        line.number,
-        f"balance {algorithm}" if line.words[0] == "balance" else "balance",
-        message,
-        Effect.CHANGED,
-    )
+        pool.set("balance", "turns", f"{algorithm}: to give users a host of their own, see pool.token")
+        told = f"{told}: here they take turns" if told else ""
+        _tell_persistence(proxy, notes, cookie=False)
+    if told:
+        notes.remark(line.file, line.number, f"balance {algorithm}", told, Effect.CHANGED)
+
+
+def _tell_persistence(proxy: Proxy, notes: Notes, *, cookie: bool = True) -> None:
+    """Report what keeps users elsewhere than where the hash places them."""
+    lines = proxy.all("stick") + (proxy.all("cookie")[-1:] if cookie and proxy.mode == "http" else [])
+    for line in lines:
+        message = (
+            "keeps users on their first server: here the token, open connections and pins decide; "
+            "users that it kept elsewhere move once"
+        )
+        notes.remark(line.file, line.number, line.words[0], message)
 
 
 def _hash_type(ring: TomlTable, proxy: Proxy) -> None:

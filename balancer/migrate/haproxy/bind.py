@@ -15,7 +15,9 @@ from balancer.migrate.outcome import Effect, Notes
 _TLS = "TLS setting: the daemon uses OpenSSL's secure defaults"
 _UNIX = "permissions of a Unix socket: set those of its directory"
 _KERNEL = "set this in the kernel, with sysctl, ip or nftables"
-_CLIENTS = "client certificates are not supported: keep such a service behind haproxy"
+_IGNORED = "lets clients with invalid certificates in: they are refused"
+_NAMES = "names of authorities that clients are asked by: nothing to do, they are not sent"
+_AUTHORITIES = ("ca-file", "ca-verify-file")
 _THREADS = "which threads serve the address: every worker does"
 _HARMLESS = (_TLS, _UNIX, _KERNEL, _THREADS)
 _KEY_MARK = b"PRIVATE KEY-----"
@@ -31,16 +33,16 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "alpn": (1, ""),
     "backlog": (1, _KERNEL),
     "ca-file": (1, ""),
-    "ca-ignore-err": (1, _CLIENTS),
+    "ca-ignore-err": (1, _IGNORED),
     "ca-sign-file": (1, "generates certificates on demand: not supported"),
     "ca-sign-pass": (1, "generates certificates on demand: not supported"),
-    "ca-verify-file": (1, _CLIENTS),
+    "ca-verify-file": (1, ""),
     "ciphers": (1, _TLS),
     "ciphersuites": (1, _TLS),
     "client-sigalgs": (1, _TLS),
-    "crl-file": (1, _CLIENTS),
+    "crl-file": (1, ""),
     "crt": (1, ""),
-    "crt-ignore-err": (1, _CLIENTS),
+    "crt-ignore-err": (1, _IGNORED),
     "crt-list": (1, ""),
     "curves": (1, _TLS),
     "default-crt": (1, ""),
@@ -69,7 +71,7 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "nbconn": (1, "reverse connections are not supported"),
     "nice": (1, "scheduling priority: all listeners have the same"),
     "no-alpn": (0, ""),
-    "no-ca-names": (0, _CLIENTS),
+    "no-ca-names": (0, _NAMES),
     "no-sslv3": (0, ""),
     "no-strict-sni": (0, ""),
     "no-tls-tickets": (0, _TLS),
@@ -126,6 +128,16 @@ class Bases:
 
 
 @dataclass(frozen=True)
+class AskedClients:
+    """What clients are asked for: a certificate by one of the authorities."""
+
+    kind: str
+    """``required`` or ``optional``."""
+    authorities: Path
+    crl: Path | None
+
+
+@dataclass(frozen=True)
 class Bind:
     """A bind line; addresses are written as in our configuration."""
 
@@ -135,6 +147,7 @@ class Bind:
     certificates: tuple[tuple[Path, Path], ...]
     """Certificate chains and keys; the first pair is the default."""
     min_version: str
+    client: AskedClients | None = None
     listed: bool = False
     """Whether a list of certificates asks for those of clients."""
 
@@ -146,13 +159,13 @@ class Bind:
     @property
     def barred(self) -> Iterator[tuple[str, str]]:
         """Yield each option that keeps clients out and has no counterpart, and the reason."""
-        if self.tls and self.options.get("verify", "none") == "required":
-            yield "bind verify", "client certificates are not supported"
+        if self.tls and self.client is None and self.options.get("verify", "none") == "required":
+            yield "bind verify", "the authorities are not in one file"
         for option in ("interface", "namespace", "tcp-md5sig"):
             if option in self.options:
                 yield f"bind {option}", "listeners are not limited to it: use nftables"
         if self.listed:
-            yield "bind crt-list", "it has options for client certificates, which are not supported"
+            yield "bind crt-list", "it asks clients of some names for certificates, and a listener asks all or none"
 
 
 def binds(proxy: Proxy, bases: Bases, defaults: Sequence[str], notes: Notes) -> list[Bind]:
@@ -184,15 +197,29 @@ def _bind(line: Line, bases: Bases, defaults: Sequence[str], notes: Notes) -> Bi
             Effect.CHANGED,
         )
     addresses = [each for part in line.words[1].split(",") for each in _addresses(part, options, line, notes)]
-    if options.get("verify") == "optional":
-        notes.remark(line.file, line.number, "bind verify", _CLIENTS)
+    client = _client(options, bases) if "ssl" in options else None
+    if client is None and options.get("verify") == "optional":
+        message = "clients are not asked for certificates: the authorities are not in one file"
+        notes.remark(line.file, line.number, "bind verify", message)
     lists = [value for option, value in pairs if option == "crt-list"]
     certificates = [each for option, value in pairs for each in _certificates(option, value, bases, line, notes)]
     if "ssl" in options and not certificates:
         raise ValueError("ssl needs a certificate: crt FILE")
     chosen = tuple(dict.fromkeys(certificates)) if "ssl" in options else ()
     version = _min_version([word for pair in _options(defaults) for word in pair], pairs, line, notes)
-    return Bind(line, tuple(addresses), options, chosen, version, any(_asks(bases.files / name) for name in lists))
+    return Bind(
+        line, tuple(addresses), options, chosen, version, client, any(_asks(bases.files / name) for name in lists)
+    )
+
+
+def _client(options: Mapping[str, str], bases: Bases) -> AskedClients | None:
+    """Return what clients are asked for, None if that is nothing or no single file has the authorities."""
+    kind, named = options.get("verify", "none"), [options[each] for each in _AUTHORITIES if each in options]
+    if kind not in ("required", "optional") or len(set(named)) != 1 or named[0].startswith("@"):
+        return None
+    path = bases.authority(named[0])
+    crl = bases.authority(options["crl-file"]) if "crl-file" in options else None
+    return None if path.is_dir() else AskedClients(kind, path, crl)
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:

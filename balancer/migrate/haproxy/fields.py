@@ -24,6 +24,10 @@ _SAMPLES = {
     "dst_port": "{port}",
     "ssl_fc_sni": "{sni}",
     "ssl_fc_protocol": "{tls_version}",
+    "ssl_c_s_dn(cn)": "{client_cn}",
+    "ssl_c_s_dn(CN)": "{client_cn}",
+    "ssl_c_s_dn(,0,rfc2253)": "{client_subject}",
+    "ssl_c_s_dn": "{client_subject}",
     "unique-id": "{request_id}",
     "ci": "{client_address}",
     "cp": "{client_port}",
@@ -148,6 +152,9 @@ def _parts(text: str, line: Line, notes: Notes) -> Iterator[str]:
             notes.remark(line.file, line.number, " ".join(line.words[:2]), message, Effect.CHANGED)
         elif name in _SAMPLES:
             yield _SAMPLES[name]
+            if name == "ssl_c_s_dn":
+                message = "has the subject as CN=alice,O=Example in place of /O=Example/CN=alice"
+                notes.remark(line.file, line.number, " ".join(line.words[:2]), message, Effect.CHANGED)
         else:
             raise NoCounterpart("its value is computed")
     yield _constant(text[start:])

@@ -13,10 +13,12 @@ from balancer.migrate.haproxy.access import Access, access
 from balancer.migrate.haproxy.acl import Acls
 from balancer.migrate.haproxy.actions import tell
 from balancer.migrate.haproxy.bind import binds
+from balancer.migrate.haproxy.errors import named_pages, pages
 from balancer.migrate.haproxy.fields import ACTIONS as FIELD_ACTIONS
 from balancer.migrate.haproxy.fields import Changes, field_changes, forwarded_for
 from balancer.migrate.haproxy.known_proxy import HARMLESS, KEYWORDS
 from balancer.migrate.haproxy.listener import Front, Listeners
+from balancer.migrate.haproxy.persistence import AssignedCookie, by_address, cookie_names
 from balancer.migrate.haproxy.pool import Target, usable, write_pool
 from balancer.migrate.haproxy.proxy import Proxy, keyword_of, proxies
 from balancer.migrate.haproxy.route import conditions, rules, tell_acls
@@ -24,6 +26,7 @@ from balancer.migrate.haproxy.server import HaproxyServer, servers
 from balancer.migrate.haproxy.settings import Globals, bases, global_section, spread, tls_defaults, write_settings
 from balancer.migrate.haproxy.source import SECTIONS, HaproxySection, read
 from balancer.migrate.haproxy.variable import hashed_variables, sets
+from balancer.migrate.haproxy.words import Line
 from balancer.migrate.match import Match
 from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Effect, Notes, Outcome, Surroundings
@@ -47,7 +50,7 @@ def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome
     names = ", ".join(map(str, paths))
     top = TomlTable("", f"Made from {names} by `balancer import haproxy`. Comments say where a value comes from.")
     known = {proxy.name for proxy in every if proxy.balances}
-    _write_proxies(top, settings, active, known, paths[0], surroundings, notes)
+    _write_proxies(top, settings, active, named_pages(sections), known, paths[0], surroundings, notes)
     notes.check()
     lines = ((line.file, line.number) for section in sections for line in section.lines)
     return notes.outcome(f"{top}{_left_out(notes)}", lines)
@@ -57,12 +60,13 @@ def _write_proxies(
     top: TomlTable,
     settings: Globals,
     active: Sequence[Proxy],
+    errors: Mapping[str, Mapping[str, Line]],
     known: Set[str],
     first: Path,
     surroundings: Surroundings,
     notes: Notes,
 ) -> None:
-    """Write listeners and pools; ``known`` are all backends, disabled ones included."""
+    """Write listeners and pools; ``known`` are all backends, disabled ones included, ``errors`` named error pages."""
     where = bases(settings, first)
     defaults = tls_defaults(settings, notes)
     members = {proxy.name: servers(proxy, notes) for proxy in active if proxy.balances}
@@ -74,22 +78,26 @@ def _write_proxies(
         proxy.name: passed[proxy.kind, proxy.name] for proxy in active if proxy.balances
     }
     closed = {name for name in known if name not in pools or any(each.match == Match() for each in inner[name].rules)}
+    error_pages = {(proxy.kind, proxy.name): pages(proxy, errors, where, notes) for proxy in active}
     fronts = []
     for proxy in active:
         if proxy.serves:
             key = (proxy.kind, proxy.name)
             routes = rules(proxy, acls[key], passed[key], closed, notes)
-            fronts.append(Front(proxy, binds(proxy, where, defaults, notes), passed[key], routes, acls[key]))
+            fronts.append(
+                Front(proxy, binds(proxy, where, defaults, notes), passed[key], routes, acls[key], error_pages[key])
+            )
     for proxy in active:
         tell_acls(proxy, passed[proxy.kind, proxy.name].converted, notes)
     _check_references(fronts, known, notes)
     notes.check()
     write_settings(top, settings, active, _page(fronts, pools), notes)
-    listeners = Listeners(top, pools, inner, notes, allow_open=surroundings.allow_open)
+    behind = {name: found for (kind, name), found in error_pages.items() if kind != "frontend"}
+    listeners = Listeners(top, pools, inner, behind, notes, allow_open=surroundings.allow_open)
     for front in fronts:
         listeners.write(front)
     verify = settings.argument("ssl-server-verify") != "none"
-    spread_percent = spread(settings, notes)
+    spread_percent, cookies = spread(settings, notes), cookie_names(active, members)
     for proxy in active:
         if not proxy.balances:
             continue
@@ -103,7 +111,9 @@ def _write_proxies(
         rewritten = inner[proxy.name].rewritten.union(*(front.access.rewritten for front in leading))
         led = [front.proxy for front in leading]
         changes = _changes(proxy, acls[proxy.kind, proxy.name], leading, notes)
-        target = Target(surroundings, where, verify, spread_percent, led, frozenset(rewritten), ports, changes)
+        over_tls = all(bind.tls for front in leading for bind in front.binds)
+        cookie = AssignedCookie(cookies[proxy.name], over_tls) if proxy.name in cookies else None
+        target = Target(surroundings, where, verify, spread_percent, led, frozenset(rewritten), ports, changes, cookie)
         write_pool(top, pools[proxy.name], proxy, members[proxy.name], target, notes)
     notes.check()
     if not any(table.header == "[[listener]]" for table in top.tables):
@@ -190,7 +200,7 @@ def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
                 tell(line, notes)
             elif line.words[0] in _ANSWERS and line.words[1:2] and line.words[1] in FIELD_ACTIONS:
                 continue
-            elif KEYWORDS[keyword]:
+            elif KEYWORDS[keyword] and not (keyword == "stick-table" and by_address(proxy)):
                 effect = Effect.NONE if keyword in HARMLESS else Effect.TRAFFIC
                 notes.remark(line.file, line.number, keyword, KEYWORDS[keyword], effect)
 

@@ -6,7 +6,7 @@ From the manual of 2.6 and, where commonly used, of versions up to 3.2.
 
 _SYSTEMD = "set it in the kernel or the unit (sysctl, systemd)"
 _KEEPALIVE = "TCP keep-alive: see timeouts.tunnel_idle"
-_OWN_ERRORS = "custom error answers: the daemon's are short plain texts; let the backends answer"
+_OWN_ERRORS = "redirects in place of errors: see listener.error_pages for pages"
 _CAPTURE = "logs headers: the access log has fixed fields"
 _FAST = "optimisation of haproxy: nothing to do"
 _CHECK = "scripted checks are not supported: a probe is one request with an expected answer (pool.health)"
@@ -30,7 +30,7 @@ KEYWORDS = {
     "clitcpka-idle": _KEEPALIVE,
     "clitcpka-intvl": _KEEPALIVE,
     "compression": "compresses answers: let the backends compress",
-    "cookie": f"a cookie that names the server {_PERSIST}",
+    "cookie": "",
     "declare": _CAPTURE,
     "default-server": "",
     "default_backend": "",
@@ -40,8 +40,8 @@ KEYWORDS = {
     "email-alert": _EMAIL,
     "enabled": "",
     "error-log-format": _LOG,
-    "errorfile": _OWN_ERRORS,
-    "errorfiles": _OWN_ERRORS,
+    "errorfile": "",
+    "errorfiles": "",
     "errorloc": _OWN_ERRORS,
     "errorloc302": _OWN_ERRORS,
     "errorloc303": _OWN_ERRORS,
@@ -56,7 +56,7 @@ KEYWORDS = {
     "hash-type": "",
     "http-after-response": "changes answers: let the backends do it",
     "http-check": "",
-    "http-error": _OWN_ERRORS,
+    "http-error": "",
     "http-request": "",
     "http-response": "changes answers: let the backends do it",
     "http-reuse": "how connections to servers are shared: idle ones are always reused",
@@ -150,7 +150,7 @@ KEYWORDS = {
     "srvtcpka-idle": _KEEPALIVE,
     "srvtcpka-intvl": _KEEPALIVE,
     "stats": "",
-    "stick": _PERSIST,
+    "stick": "",
     "stick-table": "stick-tables are not supported; see limits.client_rate and limits.max_connections_per_client",
     "tcp-check": _CHECK,
     "tcp-request": "",

@@ -12,6 +12,7 @@ from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.access import Access
 from balancer.migrate.haproxy.acl import Acls
 from balancer.migrate.haproxy.bind import Bind
+from balancer.migrate.haproxy.errors import Pages, listener_pages
 from balancer.migrate.haproxy.fields import field_changes, forwarded_for
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.route import BackendRule, described
@@ -37,6 +38,7 @@ class Front:
     access: Access
     routes: Sequence[BackendRule]
     acls: Acls
+    pages: Pages
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class _Choice(Step):
 class Listeners:
     """Appends listeners, proxy by proxy.
 
-    ``pools`` maps backends that became pools to our names, ``inner`` has the rules of all backends.
+    ``pools`` maps backends that became pools to our names, ``inner`` and ``pages`` have the rules and
+    error pages of all backends.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Listeners:
         top: TomlTable,
         pools: Mapping[str, str],
         inner: Mapping[str, Access],
+        pages: Mapping[str, Pages],
         notes: Notes,
         *,
         allow_open: bool,
@@ -66,6 +70,7 @@ class Listeners:
         self._top = top
         self._pools = pools
         self._inner = inner
+        self._pages = pages
         self._notes = notes
         self._allow_open = allow_open
         self._taken: set[str] = set()
@@ -75,7 +80,7 @@ class Listeners:
         """Append the listeners of a frontend."""
         for group in _groups(front.binds):
             tls = group[0].tls
-            steps = list(_until_all(self._steps(front, tls), front.proxy.mode, tls=tls))
+            steps = list(_until_all(self._steps(front, tls), front.proxy.mode, group[0]))
             if self._barred(front, group, steps):
                 continue
             self._bound_once(group)
@@ -128,6 +133,7 @@ class Listeners:
         listener.set("bind", list(dict.fromkeys(address for bind in group for address in bind.addresses)))
         if proxy.mode == "tcp":
             listener.set("mode", "tcp", "mode tcp")
+        behind = dict.fromkeys(step.backend for step in steps if step.action[0] == "pool")
         if steps and steps[-1].match == Match() and steps[-1].action[0] == "pool":
             last = steps.pop()
             listener.set("pool", last.action[1], described(last.line))
@@ -144,11 +150,17 @@ class Listeners:
                 changes.request.add(name, "{client_address}")
             changes.request.write(listener, "request_fields")
             changes.response.write(listener, "response_fields")
+            pages = listener_pages(front.pages, [self._pages[name] for name in behind], self._notes)
+            listener.set("error_pages", pages or None, "errorfile")
         if first.tls:
             tls = listener.table("tls")
             tls.set("min_version", first.min_version)
             pairs = [{"cert": str(cert.absolute()), "key": str(key.absolute())} for cert, key in first.certificates]
             tls.set("certificates", pairs, "from crt; a file may contain chain and key")
+            if first.client is not None:
+                tls.set("client", first.client.kind, "verify")
+                tls.set("client_ca", str(first.client.authorities.absolute()), "ca-file")
+                tls.set("client_crl", str(first.client.crl.absolute()) if first.client.crl else None, "crl-file")
         for step in steps:
             if step.denies_by_path:
                 message = "paths are compared as hosts read them, and encoded slashes are answered 400"
@@ -160,12 +172,16 @@ def _choice(match: Match, line: Line, action: tuple[str, Value], backend: str = 
     return _Choice(match, action, described(line), line, backend)
 
 
-def _until_all(steps: Iterable[_Choice], mode: str, *, tls: bool) -> Iterator[_Choice]:
-    """Yield the steps that can match on such a listener, up to the first that matches everything."""
+def _until_all(steps: Iterable[_Choice], mode: str, bind: Bind) -> Iterator[_Choice]:
+    """Yield the steps that can match on a listener with such addresses, up to the first that matches everything."""
     for step in steps:
-        match = step.match.where(tls=tls)
-        if match is not None and mode == "http" and not tls:
+        match = step.match.where(tls=bind.tls)
+        if match is not None and mode == "http" and not bind.tls:
             match = _without_names(match)
+        if match is not None and mode == "tcp" and bind.tls:
+            match = match.given("tls", value=False)  # what comes out of TLS that ends here is no ClientHello
+        if match is not None and bind.client is None:
+            match = match.given("certificate", value=False)
         if match is not None:
             yield replace(step, match=match)
             if match == Match():
@@ -184,7 +200,8 @@ def _groups(binds: Sequence[Bind]) -> list[list[Bind]]:
     groups: dict[object, list[Bind]] = {}
     for bind in binds:
         if bind.addresses:
-            way = (bind.certificates, bind.min_version if bind.tls else "", "accept-proxy" in bind.options)
+            tls = (bind.certificates, bind.min_version, bind.client) if bind.tls else ()
+            way = (tls, "accept-proxy" in bind.options)
             groups.setdefault(way, []).append(bind)
     return list(groups.values())
 

@@ -11,6 +11,7 @@ from balancer.migrate.haproxy.bind import Bases
 from balancer.migrate.haproxy.fields import Changes
 from balancer.migrate.haproxy.health import write_difference, write_health
 from balancer.migrate.haproxy.limits import limit, write_limits
+from balancer.migrate.haproxy.persistence import AssignedCookie
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import is_address
 from balancer.migrate.haproxy.server import OPTIONS, HaproxyServer
@@ -42,6 +43,8 @@ class Target:
     """Ports of the frontends that use the backend, which are those of servers without a port."""
     changes: Changes
     """What the backend does to header fields."""
+    cookie: AssignedCookie | None
+    """The cookie that assigns users a token, if the backend has one for its servers."""
 
 
 def write_pool(
@@ -51,7 +54,7 @@ def write_pool(
     pool = top.element("pool", f"{proxy.kind} {proxy.name} ({proxy.head})")
     pool.set("name", name, "" if name == proxy.name else f"in place of {proxy.name}")
     _options(servers, notes)
-    hashed = write_balance(pool, proxy, target.fronts, target.rewritten, notes)
+    hashed = write_balance(pool, proxy, target.fronts, target.rewritten, target.cookie, notes)
     if hashed:
         _hash_key(pool, servers, notes)
         by_id = any(line.words[1:2] == ("consistent",) for line in proxy.all("hash-type")[-1:])

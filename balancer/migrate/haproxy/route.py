@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balancer.config.scalars import shown
-from balancer.migrate.haproxy.access import Access, known
+from balancer.migrate.haproxy.access import Access
 from balancer.migrate.haproxy.acl import Acls, alternatives, entries, values
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.words import Line
@@ -62,7 +62,7 @@ def conditions(proxy: Proxy, notes: Notes) -> dict[str, list[Sequence[str]]]:
         if len(line.words) < 3:
             notes.problem(line.file, line.number, "acl", "expected a name and a criterion")
         else:
-            acls.setdefault(line.words[1], []).append(known(line.words[2:], proxy))
+            acls.setdefault(line.words[1], []).append(line.words[2:])
     return acls
 
 

@@ -46,7 +46,7 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "ciphers": (1, _TLS),
     "ciphersuites": (1, _TLS),
     "client-sigalgs": (1, _TLS),
-    "cookie": (1, _COOKIE),
+    "cookie": (1, ""),
     "crl-file": (1, _TLS),
     "crt": (1, ""),
     "curves": (1, _TLS),

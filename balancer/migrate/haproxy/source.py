@@ -20,7 +20,6 @@ SECTIONS = {
     "cache": "caches answers: let the backends or a CDN cache",
     "crt-store": "named certificates: list their files in listener.tls.certificates",
     "fcgi-app": "FastCGI is not supported: put an HTTP server in front of the application",
-    "http-errors": "files for error answers: the daemon's are short plain texts",
     "log-forward": "relays syslog: use the syslog daemon",
     "log-profile": "format of log lines: the access log is JSON with all fields",
     "mailers": "mails about state changes: alert on the metrics",
@@ -32,6 +31,7 @@ SECTIONS = {
     "userlist": "passwords for HTTP authentication: let the backends authenticate",
 }
 """Sections that are not converted, and what to do instead."""
+_ERRORS = "http-errors"
 _ENVIRONMENT = ("setenv", "presetenv", "unsetenv", "resetenv")
 
 
@@ -124,7 +124,7 @@ class _HaproxyReader:
     def _line(self, line: Line) -> bool:
         """Add a line to its section. Return False if it makes no sense to read on."""
         keyword, *arguments = line.words
-        if keyword in ("global", "defaults", *PROXIES, *SECTIONS):
+        if keyword in ("global", "defaults", _ERRORS, *PROXIES, *SECTIONS):
             self._section(line, keyword, arguments)
         elif keyword in (".notice", ".warning", ".diag"):
             self._notes.remark(line.file, line.number, keyword, "is printed when haproxy starts: not converted")

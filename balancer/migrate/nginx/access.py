@@ -46,7 +46,6 @@ class Guard:
 def server_guard(chain: Sequence[Directive], notes: Notes) -> Guard:
     """Return what guards all locations of a server, the innermost block of ``chain``."""
     found = Guard()
-    _certificates(chain, found, notes)
     _rewrite(chain[-1], found, notes)
     return found
 
@@ -60,10 +59,9 @@ def closes(block: Directive) -> bool:
     )
 
 
-def connection_guard(chain: Sequence[Directive], notes: Notes) -> Guard:
+def connection_guard(chain: Sequence[Directive]) -> Guard:
     """Return what guards a server of ``stream``, the innermost block of ``chain``."""
     found = Guard()
-    _certificates(chain, found, notes)
     _addresses(chain, [Match()], found)
     return found
 
@@ -86,15 +84,6 @@ def location_guard(chain: Sequence[Directive], notes: Notes) -> Guard:
         _passwords([limited], found)
         _addresses(inner, negation(methods), found)
     return found
-
-
-def _certificates(chain: Sequence[Directive], found: Guard, notes: Notes) -> None:
-    verify = inherited(chain, "ssl_verify_client")
-    if verify and verify[-1].args == ("on",):
-        found.refuse(verify[-1], "ssl_verify_client", "client certificates are not supported")
-    elif verify and verify[-1].args != ("off",):
-        message = "client certificates are not requested: backends do not learn who has one"
-        notes.remark(verify[-1].file, verify[-1].line, "ssl_verify_client", message)
 
 
 def _rewrite(block: Directive, found: Guard, notes: Notes) -> None:
@@ -156,6 +145,8 @@ def _condition(args: Sequence[str]) -> list[Match]:
         positive = [Match(Condition(method=tuple(several[1].split("|"))))]
     elif name in ("$host", "$http_host") and how in ("=", "!=") and re.fullmatch(r"[A-Za-z0-9.-]+", value):
         positive = [Match(Condition(host=(value.lower(),)))]
+    elif name == "$ssl_client_verify" and value in ("SUCCESS", "NONE") and how in ("=", "!="):
+        positive = [Match(Condition(certificate=(value == "SUCCESS",)))]
     elif name == "$remote_addr" and how in ("=", "!="):
         positive = [Match(Condition(client=(_network(value),)))]
     if positive is None or how not in ("", "=", "!=", "~", "!~"):

@@ -25,6 +25,7 @@ _FACTS = {
     "request_id": "{request_id}",
     "ssl_protocol": "{tls_version}",
     "ssl_server_name": "{sni}",
+    "ssl_client_s_dn": "{client_subject}",
     "proxy_add_x_forwarded_for": "{forwarded_for}",
 }
 _OF_CLIENT = ("remote_addr", "remote_port", "proxy_add_x_forwarded_for")

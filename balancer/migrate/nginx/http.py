@@ -16,12 +16,13 @@ from balancer.migrate.match import Condition, Match
 from balancer.migrate.names import own_name
 from balancer.migrate.nginx.access import Guard, closes, location_guard, server_guard
 from balancer.migrate.nginx.chain import inherited
+from balancer.migrate.nginx.errors import error_pages, is_page
 from balancer.migrate.nginx.fields import field_changes
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.target import Goals, host_patterns
-from balancer.migrate.nginx.tls import write_tls
-from balancer.migrate.outcome import Notes
+from balancer.migrate.nginx.tls import AskedClients, asked_clients, write_tls
+from balancer.migrate.outcome import Effect, Notes
 from balancer.migrate.steps import Step, write_steps
 from balancer.migrate.toml import TomlTable
 
@@ -63,6 +64,12 @@ class _Site:
         return any(place.pool for place in self.places)
 
     @property
+    def takes_all(self) -> bool:
+        """Return whether a location takes what no other does."""
+        guards = [*self.guard.steps, *(step for place in self.places for step in place.steps())]
+        return any(step.match == Match() for step in guards)
+
+    @property
     def barred(self) -> list[tuple[Directive, str, str]]:
         """Return what keeps clients out and has no counterpart."""
         return [each for guard in (self.guard, *(place.guard for place in self.places)) for each in guard.barred]
@@ -72,7 +79,7 @@ class _Site:
         found = list(self.guard.steps)
         if not self.guard.answered:
             found += [step for place in self.places for step in place.steps()]
-        if not any(step.match == Match() for step in found):
+        if not self.takes_all:
             found.append(Step(Match(), ("deny", 404), "no location sends the other requests to a backend"))
         return found
 
@@ -87,8 +94,14 @@ def write_listener(top: TomlTable, http: Sequence[Directive], door: Door, goals:
         if not site.proxies and not site.guard.answered:
             message = f"answers by itself ({_names(server)}), which the daemon cannot do: not converted"
             notes.remark(server.file, server.line, "server", message)
-    barred = [each for site in sites.values() for each in site.barred]
-    steps = list(_until_all(_by_host(door.servers, sites, notes, barred), tls=door.tls))
+    client = asked_clients(http, door, goals)
+    for server in door.servers:
+        root = inherited([*http, server], "root")
+        if root and sites[id(server)].proxies and not sites[id(server)].takes_all:
+            message = "served files for the requests that no location sends to a backend: they are answered 404"
+            notes.remark(root[-1].file, root[-1].line, "root", message)
+    barred = [*client.barred, *(each for site in sites.values() for each in site.barred)]
+    steps = list(_until_all(_by_host(door.servers, sites, notes, barred), door, client))
     for where, what, reason in barred:
         notes.bar(where.file, where.line, what, reason, opened=goals.allow_open)
     pools = [str(step.action[1]) for step in steps if step.action[0] == "pool"]
@@ -105,16 +118,20 @@ def write_listener(top: TomlTable, http: Sequence[Directive], door: Door, goals:
     else:
         listener.set("pool", fallback, "no request goes here: the rules decide about all of them")
     _trust(listener, [*http, default], door, notes)
+    pages = error_pages(http, [server for server in door.servers if sites[id(server)].proxies], goals)
+    listener.set("error_pages", pages or None, "error_page")
     listener.set("forwarded", "keep", "as nginx, which passes X-Forwarded-* of all clients on")
     if door.tls:
-        write_tls(listener.table("tls"), http, door, goals)
+        write_tls(listener.table("tls"), http, door, client, goals)
     write_steps(listener, steps)
 
 
-def _until_all(steps: Iterable[Step], *, tls: bool) -> Iterator[Step]:
-    """Yield the steps that can match with or without TLS, up to the first that matches everything."""
+def _until_all(steps: Iterable[Step], door: Door, client: AskedClients) -> Iterator[Step]:
+    """Yield the steps that can match on such a listener, up to the first that matches everything."""
     for step in steps:
-        match = step.match.where(tls=tls)
+        match = step.match.where(tls=door.tls)
+        if match is not None and not client.kind:
+            match = match.given("certificate", value=False)
         if match is not None:
             yield replace(step, match=match)
             if match == Match():
@@ -165,6 +182,10 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
             continue
         proxy_pass = location.last("proxy_pass")
         if proxy_pass is None:
+            if is_page(location, chain[-1], chain[:-1]):
+                guard = Guard()
+                guard.add([Match()], ("answer", {"status": 404}), location)
+                goals.notes.remark(*where, "is sent as an error page; asked for, the answer is 404", Effect.CHANGED)
             if not guard.answered and not location.all("location"):
                 goals.notes.remark(*where, "nginx answered without a backend; its requests go to shorter locations")
             if guard.steps or guard.barred:

@@ -25,7 +25,7 @@ _FAMILIES = {
     "proxy_store": "stores answers in files: let the backends or a CDN do it",
     "proxy_cookie_": "rewrites cookies: let the backends set the final ones",
     "proxy_next_upstream": "when to try another server: see pool.retry",
-    "ssl_ocsp": "OCSP for client certificates, which are not requested",
+    "ssl_ocsp_": "OCSP for client certificates is not supported: see listener.tls.client_crl",
     "ssl_stapling": "OCSP stapling is not supported",
     "sub_filter": "rewrites bodies: let the backends do it",
     "addition_": "rewrites bodies: let the backends do it",
@@ -57,7 +57,6 @@ _BUFFERS = "buffering: the daemon passes bytes on as they arrive"
 _FILES = "serves files or answers itself: use a web server as a backend"
 _TUNING = "tuning of nginx: nothing to do"
 _LOG = "nginx's logs: the access log is JSON, on standard output or in the file in log.access"
-_CLIENT_CERTIFICATES = "client certificates are not requested"
 _ACCESS = "access control: use a firewall or the backends"
 _TLS = "TLS setting: the daemon uses OpenSSL's secure defaults"
 _RULES = (
@@ -90,7 +89,7 @@ _tell(
 )
 _tell(
     _FILES,
-    "root alias index try_files error_page empty_gif flv stub_status random_index slice mirror "
+    "alias try_files empty_gif flv stub_status random_index slice mirror "
     "mirror_request_body post_action recursive_error_pages expires etag if_modified_since max_ranges directio "
     "directio_alignment disable_symlinks sendfile_max_chunk read_ahead create_full_put_path min_delete_depth "
     "log_not_found log_subrequest charset charset_map charset_types override_charset source_charset gunzip "
@@ -106,8 +105,12 @@ _tell(
     "ignore_invalid_headers underscores_in_headers merge_slashes uninitialized_variable_warn events_",
 )
 _tell(_LOG, "access_log error_log log_format rewrite_log")
-_tell(_CLIENT_CERTIFICATES, "ssl_client_certificate ssl_verify_depth ssl_crl ssl_trusted_certificate")
-_tell("", "allow deny satisfy limit_except internal ssl_verify_client auth_basic auth_request auth_jwt")
+_tell("", "ssl_client_certificate ssl_crl ssl_trusted_certificate ssl_ocsp")
+_tell("how many authorities a chain may have: nothing to do, there is no such limit", "ssl_verify_depth")
+_tell("where files are: nothing to do, requests that they answered are reported at their location", "root index")
+_tell(
+    "", "sticky error_page allow deny satisfy limit_except internal ssl_verify_client auth_basic auth_request auth_jwt"
+)
 _tell("", "add_header proxy_hide_header client_body_timeout")
 _tell("HTTP/2 is not supported: clients use HTTP/1.1", "http2")
 _tell("HTTP/3 is not supported: clients use HTTP/1.1", "http3")

@@ -9,7 +9,7 @@ from balancer.migrate.nginx.chain import inherited
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.target import Goals
-from balancer.migrate.nginx.tls import write_tls
+from balancer.migrate.nginx.tls import asked_clients, write_tls
 from balancer.migrate.steps import Step, write_steps
 from balancer.migrate.toml import TomlTable
 
@@ -29,10 +29,12 @@ def write_listener(top: TomlTable, stream: Sequence[Directive], door: Door, goal
     named = goals.named(proxy_pass, chain, stream=True)
     if not named:
         return
-    guard = connection_guard(chain, goals.notes)
-    for where, what, reason in guard.barred:
+    guard = connection_guard(chain)
+    client = asked_clients(stream, door, goals)
+    barred = [*guard.barred, *client.barred]
+    for where, what, reason in barred:
         goals.notes.bar(where.file, where.line, what, reason, opened=goals.allow_open)
-    if guard.barred and not goals.allow_open:
+    if barred and not goals.allow_open:
         return
     listener = top.element("listener", f"stream server ({server})")
     listener.set("name", own_name(f"tcp-{door.addresses[0].rpartition(':')[2]}", taken))
@@ -53,7 +55,7 @@ def write_listener(top: TomlTable, stream: Sequence[Directive], door: Door, goal
         listener.set("proxy_protocol", "accept")
         listener.set("trusted", trusted or ["127.0.0.0/8"])
     if door.tls:
-        write_tls(listener.table("tls"), stream, door, goals)
+        write_tls(listener.table("tls"), stream, door, client, goals)
     steps = list(guard.steps)
     for pattern, goal in named[:-1] if not named[-1][0] else named:
         steps.append(Step(Match(Condition(sni=(pattern,) if pattern else ())), ("pool", goal.name)))

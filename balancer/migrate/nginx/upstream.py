@@ -23,7 +23,10 @@ _LONGEST = 65536
 _FIRST = {"duplicates": "first"}
 _PARAM = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _METHODS = ("hash", "ip_hash", "least_conn", "random")
-_UNPLACED = "does not place users; here requests with the parameter below have a fixed host, the others rotate"
+_CHOICES = {
+    "least_conn": "sends each request to the server with the fewest connections: here they take turns",
+    "random": "draws servers at random: here they take turns",
+}
 _FAILURES = (
     "when to avoid a server after failures: here an unreachable one is skipped at once; see "
     "pool.health for probes and pool.health.passive for failing traffic"
@@ -61,6 +64,8 @@ class Upstream:
     servers: list[NginxServer] = field(default_factory=list)
     method: Directive | None = None
     default_port: int = 80
+    sticky: Directive | None = None
+    """What keeps users on their server, of nginx Plus."""
 
 
 def upstream(directive: Directive, stream: bool, notes: Notes) -> Upstream | None:
@@ -78,6 +83,8 @@ def upstream(directive: Directive, stream: bool, notes: Notes) -> Upstream | Non
             if found.method is not None:
                 notes.problem(each.file, each.line, each.name, f"the method is set twice, first at {found.method}")
             found.method = each
+        elif each.name == "sticky":
+            found.sticky = each
     if not found.servers:
         notes.problem(directive.file, directive.line, f"upstream {found.name}", "has no server")
     return found
@@ -140,7 +147,6 @@ def _instead(method: str, servers: Sequence[NginxServer]) -> str:
 def _method(pool: TomlTable, given: Upstream, maps: Maps, notes: Notes) -> bool:
     """Write ``pool.token`` and ``pool.ring``; return whether nginx's ring places users."""
     method, token, ring = given.method, pool.table("token"), pool.table("ring")
-    where = method or given.directive
     if method is not None and method.name == "hash" and len(method.args) in (1, 2):
         if method.args[1:] == ("consistent",):
             if _key(token, method, given.stream, maps, notes):
@@ -164,16 +170,19 @@ def _method(pool: TomlTable, given: Upstream, maps: Maps, notes: Notes) -> bool:
     if method is not None and method.name == "hash":
         notes.problem(method.file, method.line, "hash", "expected a key, optionally followed by consistent")
         return False
-    if len(given.servers) > 1:
-        notes.remark(
-            where.file, where.line, method.name if method else f"upstream {given.name}", _UNPLACED, Effect.CHANGED
-        )
-    if given.stream:
-        token.set("source", "client_ip")
-    else:
-        token.set("param", "token", "choose the parameter that identifies users")
-        token.set("missing", "spread")
-    ring.set("algorithm", "ring", "nginx did not place users here")
+    if given.sticky is not None and given.sticky.args[:1] == ("cookie",) and len(given.sticky.args) > 1:
+        token.set("source", "none", f"sticky cookie ({given.sticky})")
+        token.set("missing", "assign")
+        token.set("remember", given.sticky.args[1])
+        message = "names the server: here it holds a token of ours, so users are placed anew once"
+        notes.remark(given.sticky.file, given.sticky.line, "sticky", message, Effect.CHANGED)
+        return False
+    if method is not None:
+        notes.remark(method.file, method.line, method.name, _CHOICES[method.name], Effect.CHANGED)
+    if given.sticky is not None:
+        message = "keeps users on their server, and this way has no counterpart: see pool.token"
+        notes.remark(given.sticky.file, given.sticky.line, "sticky", message)
+    pool.set("balance", "turns", "to give users a host of their own, see pool.token")
     return False
 
 
