@@ -5,7 +5,7 @@ to the ring and overlay it was made on, and can be applied only while these are 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import trio
@@ -44,7 +44,7 @@ class LivePlan:
     """Before and after."""
     target: RingRecord | None
     """Ring and backends of another configuration, if the plan is for one."""
-    moves: Mapping[tuple[str, str], int]
+    moves: Counter[tuple[str, str]]
     """Connected users whose home changes to one where they are not, by where they are and that home.
 
     They stay where they are while they are connected.
@@ -139,9 +139,7 @@ def _configured(pool_state: PoolState, target: RingRecord | None) -> PoolConfig:
     return pool_state.config.model_copy(update={"ring": target.ring, "backend": target.backends})
 
 
-async def _count(
-    pool_state: PoolState, old: Placement, new: Placement
-) -> tuple[Mapping[tuple[str, str], int], int, int]:
+async def _count(pool_state: PoolState, old: Placement, new: Placement) -> tuple[Counter[tuple[str, str]], int, int]:
     """Count users to be moved, by where they are and their new home; all connected users; tunnels of the former."""
     moves: Counter[tuple[str, str]] = Counter()
     users = tunnels = 0
