@@ -62,7 +62,7 @@ async def show(call: Call) -> ApiResponse:
     """Show a plan."""
     plan = _known(call)
     if call.wants(SVG):
-        return ApiResponse(200, (await call.services.plans.picture(plan.plan.id)).encode(), SVG)
+        return ApiResponse(200, plan.picture.encode(), SVG)
     return _shown(call, plan)
 
 
