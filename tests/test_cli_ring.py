@@ -12,6 +12,7 @@ import pytest
 from balancer.cli.command import main
 from balancer.config.load import load
 from balancer.ring.build import build
+from balancer.ring.plan import side
 
 LISTENER = '[[listener]]\nname = "l"\nbind = ["127.0.0.1:0"]\npool = "ide"\n'
 
@@ -83,7 +84,7 @@ def test_show(write, run):
     assert code == 0
     assert ring_of(config).fingerprint in out
     code, out, _ = run("show", "--config", config, "--json")
-    assert json.loads(out)[0]["shares"] == ring_of(config).shares()
+    assert json.loads(out)[0]["shares"] == side(ring_of(config)).shares
 
 
 def test_plan(write, run, tmp_path):

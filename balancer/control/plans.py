@@ -5,7 +5,7 @@ to the ring and overlay it was made on, and can be applied only while these are 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import trio
@@ -14,7 +14,7 @@ from balancer.config.pool import PoolConfig
 from balancer.control.compute import compute
 from balancer.control.evictions import CHUNK
 from balancer.control.placement import make_placement
-from balancer.control.placement_controller import Outdated, PlacementController
+from balancer.control.placement_controller import PlacementController
 from balancer.control.pool_state import PoolState, addresses, extended
 from balancer.control.pools import Pools
 from balancer.errors import Refused
@@ -40,11 +40,7 @@ class LivePlan:
     plan: Plan
     based_on: str
     """Version of the pool it was made on."""
-    overlays: tuple[Overlay, Overlay]
-    """Before and after."""
-    target: RingRecord | None
-    """Ring and backends of another configuration, if the plan is for one."""
-    moves: Mapping[tuple[str, str], int]
+    moves: Counter[tuple[str, str]]
     """Connected users whose home changes to one where they are not, by where they are and that home.
 
     They stay where they are while they are connected.
@@ -53,6 +49,8 @@ class LivePlan:
     """Connected users."""
     tunnels: int
     """Open tunnels of those users."""
+    picture: str
+    """The change of the ring as SVG: drawn at once, because the rings are too large to be kept."""
 
 
 class Plans:
@@ -81,13 +79,12 @@ class Plans:
         # Drain, maint and removal may make the same ring: the id stands for the changes, not only for what they make.
         identity = "\n".join([pool, based_on, *(change.model_dump_json() for change in changes), repr(target)])
         comparison = await compute(plan, before_new, after_new, identity)
+        picture = await compute(svg, before_new, after_new, comparison)
         now, digest = self._wall(), self._pools.digest
         old = make_placement(before, addresses(config, before_overlay), before_overlay, digest, now)
         new = make_placement(after, addresses(then, overlay), overlay, digest, now)
         moves, users, tunnels = await _count(pool_state, old, new)
-        made = LivePlan(
-            pool, tuple(changes), comparison, based_on, (before_overlay, overlay), target, moves, users, tunnels
-        )
+        made = LivePlan(pool, tuple(changes), comparison, based_on, moves, users, tunnels, picture)
         self._plans[comparison.id] = made
         while len(self._plans) > KEPT:
             del self._plans[next(iter(self._plans))]
@@ -99,19 +96,6 @@ class Plans:
         if made is None:
             raise Refused("there is no such plan here; make one with `balancer ring plan` and apply it soon")
         return made
-
-    async def picture(self, plan_id: str) -> str:
-        """Draw a plan as SVG. Raise ``Refused`` if it is unknown or the ring has changed since."""
-        made = self.get(plan_id)
-        pool_state = self._pools.get(made.pool)
-        if pool_state.version != made.based_on:
-            raise Outdated("the ring or its overlay has changed since; make a new plan")
-        then = _configured(pool_state, made.target)
-        rings = [
-            await self._controller.ring_of(pool_state, made.overlays[0], effective=True),
-            await self._controller.ring_of(pool_state, made.overlays[1], then, effective=True),
-        ]
-        return await compute(svg, *rings, made.plan)
 
     async def apply(self, plan_id: str, who: str) -> Entry:
         """Apply a plan. Raise ``Refused`` if it is unknown or the ring has changed since."""
@@ -139,9 +123,7 @@ def _configured(pool_state: PoolState, target: RingRecord | None) -> PoolConfig:
     return pool_state.config.model_copy(update={"ring": target.ring, "backend": target.backends})
 
 
-async def _count(
-    pool_state: PoolState, old: Placement, new: Placement
-) -> tuple[Mapping[tuple[str, str], int], int, int]:
+async def _count(pool_state: PoolState, old: Placement, new: Placement) -> tuple[Counter[tuple[str, str]], int, int]:
     """Count users to be moved, by where they are and their new home; all connected users; tunnels of the former."""
     moves: Counter[tuple[str, str]] = Counter()
     users = tunnels = 0

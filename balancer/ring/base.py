@@ -4,6 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import fsum
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -42,21 +43,28 @@ class Ring(ABC):
         """Return the number of points or slots of each member; empty for a ring that has none."""
 
     @abstractmethod
-    def succession(self) -> dict[tuple[str, str], float]:
-        """Return the exact share of all tokens by (owner, first successor); a single member is its own successor."""
+    def succession(self) -> dict[str, dict[str, float]]:
+        """Return for each member what share of all tokens it owns, by first successor: exactly, but see ``Mapped``.
+
+        A single member is its own successor.
+        """
 
     def prepare(self, lost: Collection[str]) -> None:  # noqa: B027  # most have nothing to prepare
         """Work out now what ``order`` will need when these members are lost, if that takes long; for a thread."""
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of all tokens that each member owns; the sum is 1."""
-        shares = dict.fromkeys(self.members, 0.0)
-        for (owner, _), share in self.succession().items():
-            shares[owner] += share
-        return shares
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.members)} backends, {self.fingerprint}>"
+
+
+def in_proportion(lost: str, weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the successors of a member whose tokens go to the others in proportion to their weights."""
+    if len(weights) == 1:
+        return {lost: 1.0}
+    own, others = weights[lost], fsum([*weights.values(), -weights[lost]])
+    unit = own / (own + others) / others
+    parts = {name: weight * unit for name, weight in weights.items()}
+    del parts[lost]
+    return parts
 
 
 def digest(parts: Iterable[bytes]) -> str:

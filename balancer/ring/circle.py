@@ -12,7 +12,8 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, repeat
+from operator import mul, sub
 from typing import Self
 
 from balancer.ring.base import Ring, digest
@@ -58,20 +59,13 @@ class Circle(Ring):
     def point_counts(self) -> dict[str, int]:
         return dict(Counter(self.names[:-1]))
 
-    def succession(self) -> dict[tuple[str, str], float]:
-        # Nested, which takes half the time of a dictionary by pairs.
-        lengths: dict[str, defaultdict[str, int]] = {name: defaultdict(int) for name in self.members}
-        for length, owner, successor in zip(arc_lengths(self), self.names, others_after(self.names), strict=False):
-            lengths[owner][successor] += length
+    def succession(self) -> dict[str, dict[str, float]]:
+        owners = self.names[:-1]
         size = 1 << self.hash.bits
-        return {(owner, heir): part / size for owner, parts in lengths.items() for heir, part in parts.items()}
-
-
-def arc_lengths(circle: Circle) -> list[int]:
-    """Return the number of positions in each arc; the first arc begins before zero."""
-    ends = circle.ends
-    first = ends[0] - ends[-1] + (1 << circle.hash.bits)
-    return [first, *(end - start for start, end in pairwise(ends))]
+        ends = [*map(float, self.ends)]
+        starts = [ends[-1] - size, *ends[:-1]]  # the first arc begins before zero
+        shares = map(mul, map(sub, ends, starts), repeat(1 / size))
+        return added(self.members, owners, others_after(owners), shares)
 
 
 def canonical(numbers: "array[int]", names: Iterable[str]) -> tuple[bytes, bytes]:
@@ -96,10 +90,20 @@ def distinct(names: Sequence[str], start: int, members: Sequence[str]) -> Iterat
     yield from (name for name in members if name not in seen)
 
 
+def added(
+    members: Iterable[str], owners: Iterable[str], successors: Iterable[str], shares: Iterable[float]
+) -> dict[str, dict[str, float]]:
+    """Add up pieces of a ring by owner and successor, as ``succession`` returns them."""
+    sums: dict[str, dict[str, float]] = {name: defaultdict(float) for name in members}
+    for owner, successor, share in zip(owners, successors, shares, strict=True):
+        sums[owner][successor] += share
+    return sums
+
+
 def others_after(names: Sequence[str]) -> list[str]:
     """Return for each index of a circle of names the next different name, or the same if there is only one."""
-    others = list(names)
-    border = next((index for index in range(len(names)) if names[index - 1] != names[index]), 0)
-    for index in range(border - 1, border - 1 - len(names), -1):  # backwards around the circle
-        others[index] = names[index + 1] if names[index + 1] != names[index] else others[index + 1]
+    others = [*names[1:], names[0]]
+    repeated = [index for index, (name, other) in enumerate(zip(names, others, strict=True)) if name == other]
+    for index in [*reversed(repeated)] * 2:  # twice, for those that go on from the last index to the first
+        others[index] = others[(index + 1) % len(names)]
     return others

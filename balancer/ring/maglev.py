@@ -6,14 +6,13 @@ first, so that none is left out. A change moves slightly more tokens than necess
 price of shares that are equal up to a slot.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from math import isqrt
 
 from balancer.ring.base import digest
-from balancer.ring.circle import distinct, others_after
+from balancer.ring.circle import added, distinct, others_after
 from balancer.ring.hashes import TokenHash
 from balancer.ring.table import Table
 
@@ -25,9 +24,9 @@ class Maglev(Table):
     def order(self, token: bytes) -> Iterator[str]:
         return distinct(self.slots, self.point(token), self.members)
 
-    def succession(self) -> dict[tuple[str, str], float]:
-        pairs = Counter(zip(self.slots, others_after(self.slots), strict=True))
-        return {pair: count / len(self.slots) for pair, count in pairs.items()}
+    def succession(self) -> dict[str, dict[str, float]]:
+        size = len(self.slots)
+        return added(self.members, self.slots, others_after(self.slots), repeat(1 / size, size))
 
 
 def maglev(hash: TokenHash, weights: Mapping[str, float], size: int) -> Maglev:

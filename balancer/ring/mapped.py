@@ -17,11 +17,13 @@ from heapq import heappop, heappush
 from itertools import chain, combinations, islice
 from math import gcd
 
-from balancer.ring.base import digest
+from balancer.ring.base import digest, in_proportion
 from balancer.ring.hashes import TokenHash
 from balancer.ring.table import Table, heirs
 
 _KEPT_SLOTS = 1 << 20
+_COMPARED_SLOTS = 1 << 14
+"""Slots that ``succession`` builds at most: 50 ms. Beyond that, heirs get what their weights say."""
 _PREPARED = 16
 """Maximal number of tables that ``prepare`` builds; at least so many are cached."""
 
@@ -64,17 +66,18 @@ class Mapped(Table):
             if len(subset) < len(self.members):
                 self.without(frozenset(subset))
 
-    def succession(self) -> dict[tuple[str, str], float]:
-        if len(self.members) == 1:
-            return {(self.members[0], self.members[0]): 1.0}
-        held: dict[str, list[int]] = {name: [] for name in self.members}
-        for slot, name in enumerate(self.slots):
-            held[name].append(slot)
-        return {
-            (lost, heir): share
-            for lost, slots in held.items()
-            for heir, share in heirs(slots, len(self.slots), self.without(frozenset({lost}))).items()
-        }
+    def succession(self) -> dict[str, dict[str, float]]:
+        """Return shares by owner and successor: exact ones, unless that took too many slots."""
+        size, units = len(self.slots), self.without.units
+        found = {}
+        for lost in self.members:
+            # Without a common divisor, each slot of one table meets every slot of the other equally often.
+            if gcd(size, units[lost]) == 1 or size * len(units) > _COMPARED_SLOTS:
+                found[lost] = in_proportion(lost, units)
+            else:
+                held = [slot for slot, name in enumerate(self.slots) if name == lost]
+                found[lost] = heirs(held, size, self.without(frozenset({lost})))
+        return found
 
 
 def mapped(hash: TokenHash, weights: Mapping[str, float]) -> Mapped:

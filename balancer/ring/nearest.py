@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 
 from balancer.ring.base import digest
-from balancer.ring.circle import Circle, canonical
+from balancer.ring.circle import Circle, added, canonical
 from balancer.ring.hashes import TokenHash
 
 
@@ -75,13 +75,13 @@ class Nearest(Circle):
     def point_counts(self) -> dict[str, int]:
         return dict(Counter(self.owners))
 
-    def succession(self) -> dict[tuple[str, str], float]:
+    def succession(self) -> dict[str, dict[str, float]]:
         """Cut each point's arc where the nearest point of another backend changes sides."""
         size, count = 1 << self.hash.bits, len(self.points)
         before, after = _others(self.owners)
         around = [self.points[-1] - size, *self.points, self.points[0] + size]
         borders = [(low + high) // 2 for low, high in pairwise(around)]
-        lengths: Counter[tuple[str, str]] = Counter()
+        owners, successors, shares = [], [], []
         for index, owner in enumerate(self.owners):
             low, high = borders[index], borders[index + 1]
             back, forth = before[index], after[index]
@@ -89,9 +89,10 @@ class Nearest(Circle):
             lower = self.points[back % count] + back // count * size
             upper = self.points[forth % count] + forth // count * size
             cut = min(max((lower + upper) // 2, low), high)
-            lengths[owner, self.owners[back % count]] += cut - low
-            lengths[owner, self.owners[forth % count]] += high - cut
-        return {pair: length / size for pair, length in lengths.items() if length}
+            owners += [owner, owner]
+            successors += [self.owners[back % count], self.owners[forth % count]]
+            shares += [(cut - low) / size, (high - cut) / size]
+        return added(self.members, owners, successors, shares)
 
 
 def nearest(hash: TokenHash, points: Sequence[tuple[int, str]], weights: Mapping[str, float]) -> Nearest:

@@ -15,7 +15,7 @@ from itertools import accumulate, groupby
 
 from balancer.ring.base import Ring
 from balancer.ring.circle import Circle
-from balancer.ring.plan import Plan
+from balancer.ring.plan import Plan, Side
 
 # Okabe and Ito's colour-blind safe palette (https://jfly.uni-koeln.de/color/), without its black and with its yellow
 # darkened for contrast on white; further backends get lighter and darker tints of the same hues.
@@ -49,7 +49,7 @@ def svg(before: Ring, after: Ring, plan: Plan) -> str:
     columns = -(-len(names) // _COLUMN_ROWS)
     width = 2 * _CENTRE + 20 + _COLUMN * columns
     height = max(2 * _CENTRE, 190 + _ROW * min(len(names), _COLUMN_ROWS))
-    old, new = _owners(before), _owners(after)
+    old, new = _owners(before, plan.before), _owners(after, plan.after)
     drawn_alike = isinstance(before, Circle) and isinstance(after, Circle) and before.hash.name == after.hash.name
     moved = [now if drawn_alike and now != then else "" for then, now in zip(old, new, strict=True)]
     parts = [
@@ -73,12 +73,12 @@ def _headline(plan: Plan) -> str:
     return f"{plan.moved:.1%} of all tokens move" if plan.moves else "No token moves"
 
 
-def _owners(ring: Ring) -> list[str]:
+def _owners(ring: Ring, about: Side) -> list[str]:
     """The owner of each slot of the circle; for other rings each share as one arc."""
     if isinstance(ring, Circle):
         slot = (1 << ring.hash.bits) // _SLOTS
         return [ring.names[bisect_left(ring.ends, slot * index + slot // 2)] for index in range(_SLOTS)]
-    names, shares = zip(*sorted(ring.shares().items()), strict=True)
+    names, shares = zip(*sorted(about.shares.items()), strict=True)
     ends = list(accumulate(shares))[:-1]
     return [names[bisect_left(ends, (index + 0.5) / _SLOTS)] for index in range(_SLOTS)]
 

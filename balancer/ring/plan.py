@@ -5,6 +5,7 @@ owner before and one after, two tables are compared slot by slot, and rendezvous
 algorithm, hash or seed) a fixed sample of tokens is placed on both.
 """
 
+import heapq
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from balancer.ring.rendezvous import Rendezvous, moves
 from balancer.ring.table import Table, joint
 
 _SAMPLE = 10_000
+_MOVES_KEPT = 1000
 _sides: "WeakKeyDictionary[Ring, Side]" = WeakKeyDictionary()
 
 
@@ -68,20 +70,16 @@ class Plan:
     """Digest of both rings and the overlay: if one of them has changed since, the plan is stale."""
     before: Side
     after: Side
+    moved: float
+    """Share of all tokens that move."""
+    needless: float
+    """Share of all tokens that move although no change of weights requires it."""
+    pairs: int
+    """Number of pairs of backends between which tokens move: with 500 backends there may be 250,000."""
     moves: tuple[Move, ...]
-    """The largest first."""
+    """The largest of these, the largest first."""
     sampled: int
-    """Size of the sample by which moves were counted, 0 if they are exact. All else in a plan is always exact."""
-
-    @property
-    def moved(self) -> float:
-        """Share of all tokens that move."""
-        return fsum(move.share for move in self.moves)
-
-    @property
-    def needless(self) -> float:
-        """Share of all tokens that move although no change of weights requires it."""
-        return fsum(move.share for move in self.moves if move.needless)
+    """Size of the sample by which moves were counted, 0 if they are exact."""
 
     @property
     def standard_error(self) -> float:
@@ -92,16 +90,19 @@ class Plan:
 def plan(before: Ring, after: Ring, overlay: str = "") -> Plan:
     """Plan the replacement of ``before`` by ``after``; ``overlay`` is the version of the overlay (pins and states)."""
     pairs, sampled = _pairs(before, after)
-    moved = [
-        Move(source, target, share, _needless(source, target, before.weights, after.weights))
-        for (source, target), share in pairs.items()
-        if source != target and share
-    ]
+    moved = {pair: share for pair, share in pairs.items() if pair[0] != pair[1] and share}
+    lighter = {name for name, weight in before.weights.items() if after.weights.get(name, 0) < weight}
+    heavier = {name for name, weight in after.weights.items() if before.weights.get(name, 0) < weight}
+    needless = {pair for pair in moved if pair[0] not in lighter and pair[1] not in heavier}
+    largest = heapq.nsmallest(_MOVES_KEPT, moved.items(), key=lambda each: (-each[1], each[0]))
     return Plan(
         id=digest(text.encode() for text in (before.fingerprint, after.fingerprint, overlay)),
         before=side(before),
         after=side(after),
-        moves=tuple(sorted(moved, key=lambda move: (-move.share, move.source, move.target))),
+        moved=fsum(moved.values()),
+        needless=fsum(map(moved.__getitem__, needless)),
+        pairs=len(moved),
+        moves=tuple(Move(*pair, share, pair in needless) for pair, share in largest),
         sampled=sampled,
     )
 
@@ -117,27 +118,21 @@ def _side(ring: Ring) -> Side:
     total = fsum(ring.weights.values())
     fair = {name: weight / total for name, weight in ring.weights.items()}
     succession = ring.succession()
-    shares = dict.fromkeys(ring.members, 0.0)
-    for (owner, _), share in succession.items():
-        shares[owner] += share
-    heirs = {
-        (lost, heir): (shares[heir] + share) / fair[heir] for (lost, heir), share in succession.items() if lost != heir
-    }
+    shares = {name: sum(parts.values()) for name, parts in succession.items()}
+    worst, ratio = None, 0.0
+    for lost, parts in succession.items():
+        for heir, part in parts.items():
+            load = (shares[heir] + part) / fair[heir]
+            if load > ratio and heir != lost:
+                worst, ratio = (lost, heir), load
     fullest = max(ring.members, key=lambda name: shares[name] / fair[name])
-    worst = max(heirs, key=heirs.__getitem__, default=None)
     return Side(
         fingerprint=ring.fingerprint,
         weights=ring.weights,
         shares=shares,
         fullest=Load(fullest, shares[fullest] / fair[fullest]),
-        worst_loss=Loss(worst[0], Load(worst[1], heirs[worst])) if worst else None,
+        worst_loss=Loss(worst[0], Load(worst[1], ratio)) if worst else None,
     )
-
-
-def _needless(source: str, target: str, before: Mapping[str, float], after: Mapping[str, float]) -> bool:
-    source_kept = after.get(source, 0) >= before[source]
-    target_kept = after[target] <= before.get(target, 0)
-    return source_kept and target_kept
 
 
 def _pairs(before: Ring, after: Ring) -> tuple[Mapping[tuple[str, str], float], int]:

@@ -6,6 +6,7 @@ ring, the others by the old one. A larger share moves further users and no other
 moved last. So no user moves more than once on the way, and nothing needs to be recorded about users.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -46,11 +47,12 @@ class Rehoming(Ring):
     def point_counts(self) -> dict[str, int]:
         return self.after.point_counts()
 
-    def succession(self) -> dict[tuple[str, str], float]:
-        mixed: dict[tuple[str, str], float] = {}
+    def succession(self) -> dict[str, dict[str, float]]:
+        mixed: dict[str, dict[str, float]] = {name: defaultdict(float) for name in self.members}
         for ring, share in ((self.before, 1 - self.share), (self.after, self.share)):
-            for pair, part in ring.succession().items():
-                mixed[pair] = mixed.get(pair, 0.0) + share * part
+            for owner, parts in ring.succession().items():
+                for successor, part in parts.items():
+                    mixed[owner][successor] += share * part
         return mixed
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import fsum, inf, log
 
-from balancer.ring.base import Ring, digest
+from balancer.ring.base import Ring, digest, in_proportion
 from balancer.ring.hashes import TokenHash
 
 
@@ -36,16 +36,8 @@ class Rendezvous(Ring):
     def point_counts(self) -> dict[str, int]:
         return {}
 
-    def succession(self) -> dict[tuple[str, str], float]:
-        total = fsum(self.weights.values())
-        if len(self.members) == 1:
-            return {(self.members[0], self.members[0]): 1.0}
-        return {
-            (first, second): weight / total * self.weights[second] / (total - weight)
-            for first, weight in self.weights.items()
-            for second in self.members
-            if second != first
-        }
+    def succession(self) -> dict[str, dict[str, float]]:
+        return {name: in_proportion(name, self.weights) for name in self.members}
 
     def _race(self, token: bytes) -> Iterator[tuple[float, str]]:
         scale = 1 << self.hash.bits

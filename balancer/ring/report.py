@@ -88,9 +88,9 @@ def plan_text(pool: str, plan: Plan) -> str:
     """Format a plan: how much moves and where to, and how even the ring is before and after."""
     how = f"sample of {plan.sampled}, standard error {_percent(plan.standard_error)}" if plan.sampled else "exact"
     moves = [(move.source, move.target, _percent(move.share)) for move in plan.moves[:_MOVES_SHOWN]]
-    rest = plan.moves[_MOVES_SHOWN:]
-    if rest:
-        moves.append((f"{len(rest)} other pairs", "", _percent(fsum(move.share for move in rest))))
+    if plan.pairs > len(moves):
+        rest = plan.moved - fsum(move.share for move in plan.moves[:_MOVES_SHOWN])
+        moves.append((f"{plan.pairs - len(moves)} other pairs", "", _percent(rest)))
     before, after = plan.before, plan.after
     backends = [
         (
@@ -126,6 +126,7 @@ def plan_json(pool: str, plan: Plan) -> dict[str, object]:
         "exact": not plan.sampled,
         "sample": plan.sampled,
         "standard_error": plan.standard_error,
+        "pairs": plan.pairs,
         "moves": [
             {"from": move.source, "to": move.target, "share": move.share, "needless": move.needless}
             for move in plan.moves

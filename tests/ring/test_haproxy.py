@@ -198,4 +198,5 @@ def test_succession_is_counted_around_the_end_of_the_circle():
     for ring in [ring for ring in rings if wraps(ring)][:5]:
         counted = Counter(tuple(islice(ring.order(b"%d" % (number << 20)), 2)) for number in range(1 << 12))
         shares = {pair: count / (1 << 12) for pair, count in counted.items()}
-        assert ring.succession() == pytest.approx(shares, abs=0.004)
+        found = {(a, b): share for a, parts in ring.succession().items() for b, share in parts.items() if share}
+        assert found == pytest.approx(shares, abs=0.004)

@@ -8,7 +8,7 @@ from ring_pools import ALGORITHMS, pool
 
 from balancer.ring.build import build
 from balancer.ring.picture import svg
-from balancer.ring.plan import plan
+from balancer.ring.plan import plan, side
 
 PICTURES = Path(__file__).parent / "pictures"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -44,8 +44,8 @@ def test_arcs_are_the_shares(name):
     turns = turns_by_ring_and_name(drawn(before, after))
     inner = {name: turn for (ring, name), turn in turns.items() if ring == "#inner"}
     outer = {name: turn for (ring, name), turn in turns.items() if ring == "#outer"}
-    assert inner == pytest.approx(before.shares(), abs=0.02)
-    assert outer == pytest.approx(after.shares(), abs=0.02)
+    assert inner == pytest.approx(side(before).shares, abs=0.02)
+    assert outer == pytest.approx(side(after).shares, abs=0.02)
 
 
 def test_moved_arcs_stand_under_the_name_of_who_gets_them():

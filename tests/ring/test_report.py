@@ -8,7 +8,7 @@ from ring_pools import ALGORITHMS, pool
 
 from balancer.ring.build import build
 from balancer.ring.explain import Candidate, explain
-from balancer.ring.plan import plan
+from balancer.ring.plan import plan, side
 from balancer.ring.report import explain_json, explain_text, plan_json, plan_text, show_json, show_text
 
 WEIGHTS = {"ide-01": 1, "ide-02": 2, "ide-03": 1}
@@ -70,10 +70,10 @@ def test_show(name):
     for backend, cells in rows(text).items():
         if backend != "backend":
             assert cells[0] == f"{WEIGHTS[backend]:g}"
-            assert f"{100 * ring.shares()[backend]:.2f}" in cells
+            assert f"{100 * side(ring).shares[backend]:.2f}" in cells
             assert str(ring.point_counts().get(backend, "")) in [*cells, ""]
     found = json.loads(json.dumps(show_json("ide", name, ring)))
-    assert found["shares"] == ring.shares()
+    assert found["shares"] == side(ring).shares
     assert found["points"] == ring.point_counts()
 
 
@@ -112,7 +112,23 @@ def test_many_moves_are_summed_up():
     before = build(pool({f"ide-{number:02}": 1 for number in range(10)}))
     after = build(pool({f"ide-{number:02}": 1 for number in range(5, 15)}))
     found = plan(before, after)
-    assert f"{len(found.moves) - 20} other pairs" in plan_text("ide", found)
+    assert found.pairs == len(found.moves)
+    assert f"{found.pairs - 20} other pairs" in plan_text("ide", found)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_plans_of_500_backends_are_bounded(name):
+    """Map-based, nearly all tokens move, between 250,000 pairs of backends."""
+    weights = {f"ide-{number:03}": (1, 0.3, 2)[number % 3] for number in range(500)}
+    before = build(pool(weights, ALGORITHMS[name], ids=False))
+    found = plan(before, build(pool(weights | {"ide-007": 3}, ALGORITHMS[name], ids=False)))
+    data = plan_json("ide", found)
+    assert len(json.dumps(data)) < 200_000
+    listed = sum(move["share"] for move in data["moves"])
+    assert listed < data["moved"] if data["pairs"] > len(data["moves"]) else listed == pytest.approx(data["moved"])
+    others = next((line for line in plan_text("ide", found).splitlines() if "other pairs" in line), "")
+    assert found.pairs <= 20 or others.split()[0] == str(found.pairs - 20)
+    assert len(json.dumps(show_json("ide", name, before))) < 200_000
 
 
 def test_no_change():

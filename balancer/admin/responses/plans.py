@@ -37,7 +37,10 @@ class PlanUsers:
     connected: int
     moving: int
     tunnels: int
+    pairs: int
+    """Pairs of backends between which users would move."""
     moves: list[UserMove]
+    """The largest of these: at most 1000."""
 
 
 @answer
@@ -52,7 +55,8 @@ class RingPlan:
     exact: Annotated[bool, Field(description="Or counted with a sample.")]
     sample: int
     standard_error: float
-    moves: list[MoveView]
+    pairs: Annotated[int, Field(description="Pairs of backends between which tokens move.")]
+    moves: Annotated[list[MoveView], Field(description="The largest of these: at most 1000.")]
     before: SideView
     after: SideView
 

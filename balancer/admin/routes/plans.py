@@ -22,6 +22,8 @@ from balancer.ring.report import explain_json, explain_text, plan_json, plan_tex
 
 SVG = "image/svg+xml"
 _CANDIDATES_SHOWN = 8
+_MOVES_SHOWN, _MOVES_LISTED = 20, 1000
+"""In text and in JSON."""
 
 
 async def explain(call: Call) -> ApiResponse:
@@ -60,7 +62,7 @@ async def show(call: Call) -> ApiResponse:
     """Show a plan."""
     plan = _known(call)
     if call.wants(SVG):
-        return ApiResponse(200, (await call.services.plans.picture(plan.plan.id)).encode(), SVG)
+        return ApiResponse(200, plan.picture.encode(), SVG)
     return _shown(call, plan)
 
 
@@ -86,8 +88,14 @@ def _authored(change: Change, who: str) -> Change:
 def _shown(call: Call, plan: LivePlan) -> ApiResponse:
     if call.wants("text/plain"):
         return as_text("\n".join(plan_lines(plan)))
-    moves = [{"from": a, "to": b, "users": users} for (a, b), users in sorted(plan.moves.items())]
-    live = {"connected": plan.users, "moving": sum(plan.moves.values()), "tunnels": plan.tunnels, "moves": moves}
+    moves = [{"from": a, "to": b, "users": users} for (a, b), users in plan.moves.most_common(_MOVES_LISTED)]
+    live = {
+        "connected": plan.users,
+        "moving": plan.moves.total(),
+        "tunnels": plan.tunnels,
+        "pairs": len(plan.moves),
+        "moves": moves,
+    }
     return call.answer(
         {
             **plan_json(plan.pool, plan.plan),
@@ -109,9 +117,12 @@ def _changes(changes: Sequence[Change]) -> list[dict[str, Any]]:
 
 def _users(plan: LivePlan) -> list[str]:
     """Return which connected users a plan affects, as text."""
-    moving = sum(plan.moves.values())
+    moving = plan.moves.total()
     head = f"{moving} of {plan.users} connected users would belong elsewhere, with {plan.tunnels} open tunnels"
-    moves = [f"  {a} -> {b}: {users}" for (a, b), users in sorted(plan.moves.items(), key=lambda each: -each[1])]
+    largest = plan.moves.most_common(_MOVES_SHOWN)
+    moves = [f"  {a} -> {b}: {users}" for (a, b), users in largest]
+    if rest := len(plan.moves) - len(largest):
+        moves.append(f"  {rest} other pairs: {moving - sum(users for _, users in largest)}")
     stay = ["they stay where they are while connected; `balancer ring settle` sends them home"] if moving else []
     apply = [f"apply it: balancer ring apply {plan.plan.id}"] if plan.changes else []
     return [head, *moves, *stay, *apply]

@@ -100,7 +100,7 @@ def _json(changes: Changes) -> dict[str, Any]:
         "plans": [
             {
                 **plan_json(each.pool, each.plan),
-                "users": {"connected": each.users, "moving": sum(each.moves.values()), "tunnels": each.tunnels},
+                "users": {"connected": each.users, "moving": each.moves.total(), "tunnels": each.tunnels},
             }
             for each in changes.plans
         ],
