@@ -17,8 +17,8 @@ from balancer.net.engine import Engine, Task, Watch
 from balancer.net.park import PARK
 from balancer.shared.compiled import mypyc_attr
 
-READ_SIZE: Final = 16384
-"""Bytes asked of the kernel at first; it grows while reads come back full."""
+READ_SIZE: Final = 20480
+"""Bytes asked of the kernel at first: a TLS record, or a head with 16 KiB. It grows while reads come back full."""
 MAX_READ_SIZE: Final = 262144
 TURN_BYTES: Final = 262144
 """Bytes that one task may move before it gives way; each operation counts as a sixteenth of them."""

@@ -57,7 +57,8 @@ async def _read_request(
                 request = reader.read_repeated(data)
                 if request is not None and len(data) <= limit:
                     return request, b""
-                data = data[skip_blank(data) :]
+                if data[0] == 13:
+                    data = data[skip_blank(data) :]
             if data and data != b"\r":
                 end = find_end(data, seen)
                 if end > limit or (end < 0 and len(data) > limit):

@@ -98,12 +98,16 @@ class Upload:
         """Return the bytes of the body in ``data``, framed for the backend."""
         decoder = self._decoder
         if decoder is None:
-            piece = data[: self._left]
-            self._left -= len(piece)
-            if not self._left:
-                self.done = True
-                self.rest = data[len(piece) :]
-            return piece
+            left = self._left
+            if len(data) < left:
+                self._left -= len(data)
+                return data
+            self.done = True
+            self._left = 0
+            if len(data) == left:  # usually: no copies
+                return data
+            self.rest = data[left:]
+            return data[:left]
         body = decoder.feed(data)
         self._room -= len(body)
         if self._room < 0:

@@ -34,7 +34,7 @@ def test_a_connection_with_unsent_bytes_is_not_kept(blocked):
             if not fitting and any(each.unsent for each in transports(rig)):
                 break
         if fitting:
-            await rig.send(client, (4 * piece if blocked else b"") + b"0\r\n\r\n")
+            await rig.send(client, (8 * piece if blocked else b"") + b"0\r\n\r\n")
             assert any(each.unsent for each in transports(rig)) == blocked
             host.send(OK)
             await rig.settle()
