@@ -12,12 +12,12 @@ Hosts are compared without case, port and final dot (RFC 3986, 3.2.2; RFC 9110, 
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from balancer.config.settings import Action, ConditionSettings, Deny, RuleSettings
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
+from balancer.shared.networks import Networks
 
 KEPT = 1024
 """Size of the cache by host and server name. It is cleared when full, as clients may send any."""
@@ -42,7 +42,7 @@ class _Condition:
             (name.lower().encode(), None if value is True else str(value).encode())
             for name, value in settings.header.items()
         )
-        self.client = tuple(map(ip_network, settings.client))
+        self.client = Networks(settings.client) if settings.client else None
 
     def names(self, host: str, server_name: str) -> bool:
         """Return whether the host and the server name match."""
@@ -55,7 +55,7 @@ class _Condition:
             and (not self.method or request.method in self.method)
             and all(_has_parameter(request.target, name) for name in self.query)
             and all(_has_field(request, name, value) for name, value in self.header)
-            and (not self.client or self.from_client(address))
+            and (self.client is None or address in self.client)
             and self.certificate in (None, certified)
         )
 
@@ -64,13 +64,8 @@ class _Condition:
         return (
             self.tls in (None, tls)
             and self.certificate in (None, certified)
-            and (not self.client or self.from_client(address))
+            and (self.client is None or address in self.client)
         )
-
-    def from_client(self, address: str) -> bool:
-        """Return whether the address is in one of the networks."""
-        parsed = ip_address(address)
-        return any(parsed in network for network in self.client)
 
 
 class _Rule(NamedTuple):

@@ -113,7 +113,7 @@ class Connection:
         """Set the client's IP ``address``: that of the peer, or what a PROXY header says."""
         self.address = address
         self.address_bytes = address.encode()
-        self.trusted = self.listener.trusts(address)
+        self.trusted = address in self.listener.trusted
         """Its ``X-Forwarded-*`` and ``X-Request-ID`` fields are believed."""
         mode = self.listener.config.forwarded
         self.forwarded: Forwarded = "set" if mode == "append" and not self.trusted else mode

@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
 from typing import ClassVar, Final
 
 from balancer.config.settings import ListenerSettings
@@ -12,6 +11,7 @@ from balancer.net.connection_limit import ConnectionLimit
 from balancer.net.contexts import ServerContexts
 from balancer.net.listen import Acceptor
 from balancer.pool.pool import Pool
+from balancer.shared.networks import Networks
 
 FIRST_REQUEST_TIMEOUT: Final = 1.0
 """Seconds for which a drain waits for the first request of a client that has connected but sent nothing yet. It is
@@ -23,7 +23,6 @@ class ListenerState:
 
     __slots__ = (
         "_contexts",
-        "_networks",
         "acceptors",
         "config",
         "connection_limit",
@@ -39,6 +38,7 @@ class ListenerState:
         "scheme",
         "silent",
         "tls",
+        "trusted",
     )
 
     COUNTERS: ClassVar[tuple[str, ...]] = ("connections", "handshake_failures", "silent")
@@ -79,20 +79,14 @@ class ListenerState:
         self.response_fields = fields_of(config.response_fields)
         self.error_pages = config.error_pages
         self.scheme = b"https" if config.tls else b"http"
-        self._networks = tuple(map(ip_network, config.trusted))
+        self.trusted = Networks(config.trusted)
+        """Peers that are believed about who the client is."""
         self._contexts = contexts
         self.tls = contexts.activate().default if contexts is not None else None
 
     def prepare_contexts(self, config: ListenerSettings) -> ServerContexts | None:
         """Return the TLS contexts for other settings. Raise ``OSError`` for certificates that cannot be served."""
         return prepare_contexts(config, self._contexts)
-
-    def trusts(self, host: str) -> bool:
-        """Return whether this peer is believed about who the client is."""
-        if not self._networks:
-            return False
-        address = ip_address(host)
-        return any(address in network for network in self._networks)
 
 
 def prepare_contexts(config: ListenerSettings, former: ServerContexts | None = None) -> ServerContexts | None:

@@ -23,7 +23,9 @@ def handler(worker: WorkerState, listener: ListenerState) -> Callable[[socket.so
     def handle(sock: socket.socket, peer: PeerAddress) -> None:
         listener.connections += 1
         admission, cells = worker.admission, None
-        if admission.per_client and not listener.trusts(peer[0]):  # a trusted balancer in front stands for many clients
+        if (
+            admission.per_client and peer[0] not in listener.trusted
+        ):  # a trusted balancer in front stands for many clients
             cells = admission.admit(peer[0])
             if cells is None:
                 reset(sock)
