@@ -18,10 +18,10 @@ from balancer.http.websocket import check_request, check_response, is_websocket
 from balancer.net.engine import Closed, TimedOut
 from balancer.net.park import PARK
 from balancer.net.transport import Transport
-from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.connection import Connection
 from balancer.proxy.duplex import Duplex
+from balancer.proxy.record import Record
 from balancer.proxy.replies import reply
 from balancer.proxy.rule_answers import rule_answer
 from balancer.proxy.tunnel import tunnel

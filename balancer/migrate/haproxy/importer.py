@@ -91,7 +91,7 @@ def _write_proxies(
         tell_acls(proxy, passed[proxy.kind, proxy.name].converted, notes)
     _check_references(fronts, known, notes)
     notes.check()
-    write_settings(top, settings, active, _page(fronts, pools), notes)
+    write_settings(top, settings, active, _page(fronts, pools), surroundings, notes)
     behind = {name: found for (kind, name), found in error_pages.items() if kind != "frontend"}
     listeners = Listeners(top, pools, inner, behind, notes, allow_open=surroundings.allow_open)
     for front in fronts:

@@ -11,6 +11,7 @@ from balancer.migrate.nginx import http, stream
 from balancer.migrate.nginx.fields import tell_unused
 from balancer.migrate.nginx.known import DATA, effect, meaning
 from balancer.migrate.nginx.listen import doors
+from balancer.migrate.nginx.logging import write_log
 from balancer.migrate.nginx.scalars import milliseconds, number, size
 from balancer.migrate.nginx.source import Directive, read
 from balancer.migrate.nginx.target import Goals, collect
@@ -54,6 +55,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
     collect(blocks, goals)
     top = TomlTable("", f"Made from {paths[0]} by `balancer import nginx`. Comments say where a value comes from.")
     _settings(top, root, notes)
+    write_log(top, root, goals.base, surroundings, notes)
     taken: set[str] = set()
     for of_stream, write in ((False, http.write_listener), (True, stream.write_listener)):
         for block in blocks[of_stream]:
