@@ -40,6 +40,8 @@ COMPILED = [
     "balancer/proxy/greeting.py",
     "balancer/proxy/http_connection.py",
     "balancer/proxy/listener_state.py",
+    "balancer/proxy/log_lines.py",
+    "balancer/proxy/record.py",
     "balancer/proxy/replies.py",
     "balancer/proxy/request_ids.py",
     "balancer/proxy/rule_answers.py",

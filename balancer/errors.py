@@ -78,7 +78,14 @@ class ConfigError(Exception):
 
 
 class Refused(Exception):
-    """An operator's request, refused: the message says what was wrong and what to do; nothing changed."""
+    """An operator's request, refused: the message says what was wrong and what to do; nothing changed.
+
+    ``key`` leads to the value in the configuration that it is about, if there is one.
+    """
+
+    def __init__(self, message: str, key: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class InUse(Refused):

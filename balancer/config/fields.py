@@ -25,6 +25,9 @@ from balancer.config.scalars import (
     shown,
 )
 
+_LOGS = ("stdout", "off", "journal")
+"""Targets of the access log that are no files."""
+
 
 def parse_file(value: object, info: ValidationInfo) -> Path:
     """Parse a path; a relative one is relative to the configuration file's directory (``context["base"]``)."""
@@ -37,8 +40,13 @@ def parse_file(value: object, info: ValidationInfo) -> Path:
 
 
 def parse_log_target(value: object, info: ValidationInfo) -> Path | str:
-    """Parse ``"stdout"``, ``"off"`` or the path of a file."""
-    return value if value in ("stdout", "off") and isinstance(value, str) else parse_file(value, info)
+    """Parse ``"stdout"``, ``"off"``, ``"journal"``, ``"syslog"`` with or without an address, or the path of a file."""
+    if value == "syslog":
+        return "syslog:/dev/log"
+    if isinstance(value, str) and value.startswith("syslog:"):
+        address = value.removeprefix("syslog:")
+        return value if address.startswith("/") else f"syslog:{parse_address(address)}"
+    return value if isinstance(value, str) and value in _LOGS else parse_file(value, info)
 
 
 def as_array(value: object) -> object:
@@ -79,7 +87,7 @@ BackendAddress = Annotated[
 ]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
 File = Annotated[Path, BeforeValidator(parse_file)]
-LogTarget = Annotated[Literal["stdout", "off"] | Path, BeforeValidator(parse_log_target)]
+LogTarget = Annotated[str | Path, BeforeValidator(parse_log_target)]
 Status = Annotated[str, BeforeValidator(parse_status)]
 HostPattern = Annotated[str, BeforeValidator(parse_host_pattern)]
 UrlPath = Annotated[str, BeforeValidator(parse_path)]

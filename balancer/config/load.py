@@ -20,7 +20,7 @@ from balancer.config.repeated import repeated
 from balancer.config.salvage import repair
 from balancer.config.scalars import shown
 from balancer.config.unfinished import unfinished
-from balancer.errors import ConfigError, Problem
+from balancer.errors import ConfigError, Problem, Refused
 
 _TOML_LINE = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)$")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -53,6 +53,12 @@ class Report:
     """What is in the files that it names; None if there are problems."""
     source: Source | None = None
     """None for a file that is not TOML."""
+
+    def located(self, error: Refused) -> ConfigError | Refused:
+        """Return an error with file and line, if it is about a value of this file."""
+        if not error.key or self.source is None:
+            return error
+        return ConfigError([self.source.problem(Finding(error.key, str(error)))])
 
 
 def load(path: Path, now: float) -> Config:

@@ -11,7 +11,7 @@ from pydantic import Field
 from balancer.config.fields import AmountOfMemory, BackendAddress, Delay, Duration, File, LogTarget, Rate, Workers
 from balancer.config.listener import ListenerConfig
 from balancer.config.pool import PoolConfig
-from balancer.config.scalars import Level, LogFormat, Memory
+from balancer.config.scalars import AccessFormat, Facility, Level, LogFormat, Memory
 from balancer.config.section import MAX_CONNECTIONS, Count, Section
 
 
@@ -30,7 +30,11 @@ class LogConfig(Section):
     """The access log and the messages on standard error."""
 
     access: LogTarget = "stdout"
-    """Target of the access log: JSON lines, one per request and two per tunnel."""
+    """Target of the access log: ``stdout``, ``off``, ``journal``, ``syslog``, ``syslog:ADDRESS`` or a file."""
+    access_format: AccessFormat = "json"
+    """JSON lines, one per request and two per tunnel; or the lines of ``haproxy``'s httplog, or ``combined``."""
+    facility: Facility = "local0"
+    """Of the lines for syslog."""
     level: Level = "info"
     format: LogFormat = "text"
     """Format of the messages; in the systemd journal they are entries with structured fields in any case."""

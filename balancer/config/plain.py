@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from balancer.config.contents import NamedFiles
 from balancer.config.listener import ConditionConfig, ListenerConfig, RouteConfig, RuleConfig, TlsConfig
-from balancer.config.model import Config, TimeoutsConfig
+from balancer.config.model import Config, LogConfig, TimeoutsConfig
 from balancer.config.pem import Pem
 from balancer.config.pool import PoolConfig
 from balancer.config.section import Duplicates
@@ -62,8 +62,12 @@ def worker_settings(
         pool=tuple(pool_settings(each, files.backend_tls.get(each.name, BackendTlsSettings())) for each in config.pool),
         limits=LimitSettings(**dict(config.limits)),
         timeouts=_timeouts(config.timeouts),
-        log=LogSettings(access=str(config.log.access), format=config.log.format),
+        log=_log(config.log),
     )
+
+
+def _log(log: LogConfig) -> LogSettings:
+    return LogSettings(str(log.access), log.access_format, log.facility, log.format)
 
 
 def _timeouts(timeouts: TimeoutsConfig) -> TimeoutSettings:

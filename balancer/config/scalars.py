@@ -18,6 +18,22 @@ _MAX_DURATION = 366 * 86400.0
 MAX_WORKERS = 64
 MAX_PORT = 65535
 Level = Literal["debug", "info", "warning", "error"]
+AccessFormat = Literal["json", "haproxy", "combined"]
+Facility = Literal[
+    "auth",
+    "authpriv",
+    "daemon",
+    "local0",
+    "local1",
+    "local2",
+    "local3",
+    "local4",
+    "local5",
+    "local6",
+    "local7",
+    "syslog",
+    "user",
+]
 LogFormat = Literal["text", "json"]
 """Level and format of the log on standard error."""
 _MIN_RATE, _MAX_RATE = 1 / 3600, 1e6

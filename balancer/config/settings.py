@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from balancer.config.pem import Pem
-from balancer.config.scalars import LogFormat, Memory
+from balancer.config.scalars import AccessFormat, Facility, LogFormat, Memory
 
 CHALLENGES = "/.well-known/acme-challenge/"
 """Where ACME clients expect their challenges to be answered (RFC 8555, 8.3)."""
@@ -286,9 +286,11 @@ class KeySettings(Struct, frozen=True):
 
 
 class LogSettings(Struct, frozen=True):
-    """Target of a worker's log lines: ``access`` is ``stdout``, ``off`` or the path of a file."""
+    """Target of a worker's log lines: see ``log`` of the configuration."""
 
     access: str = "stdout"
+    access_format: AccessFormat = "json"
+    facility: Facility = "local0"
     format: LogFormat = "text"
 
 

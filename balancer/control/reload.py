@@ -17,6 +17,7 @@ import trio
 
 from balancer.config.contents import NamedFiles
 from balancer.config.difference import Difference, differences
+from balancer.config.load import Report
 from balancer.config.model import Config
 from balancer.control.activation import Activation
 from balancer.control.active_config import ActiveConfig
@@ -119,21 +120,24 @@ class Reloader:
     async def preview(self) -> Changes:
         """Return what a reload would change. Raise ``ConfigError`` or ``Refused`` for a file that would be refused."""
         async with self._lock:
-            config, _, warnings = await self._read()
+            report, config, _ = await self._read()
             old = self._registry.active.config
             self._refuse_moved_state(config)
-            changes = await self._changes(config, warnings)
+            changes = await self._changes(config, report.warnings)
             await self._supervisor.attempt(addresses_of(config), workers_of(config))
             with ExitStack() as stack:
-                for participant in self._participants:
-                    stack.callback((await participant.prepare(old, config)).abandon)
+                try:
+                    for participant in self._participants:
+                        stack.callback((await participant.prepare(old, config)).abandon)
+                except Refused as error:
+                    raise report.located(error) from None
             return changes
 
     async def compare(self) -> Changes:
         """Return how the file differs from what is active, without plans. Raise ``ConfigError`` for a faulty file."""
-        config, _, warnings = await self._read()
+        report, config, _ = await self._read()
         decided = list(self._unfiled(config))
-        return Changes(differences(self._registry.active.config, config), [], warnings, [], decided)
+        return Changes(differences(self._registry.active.config, config), [], report.warnings, [], decided)
 
     async def reload(self, who: str) -> Changes:
         """Activate the file. Raise ``ConfigError`` or ``Refused`` if nothing was changed; ``last`` says why."""
@@ -151,10 +155,10 @@ class Reloader:
             return changes
 
     async def _reload(self, who: str) -> Changes:
-        config, files, warnings = await self._read()
+        report, config, files = await self._read()
         before = self._registry.active
         self._refuse_moved_state(config)
-        changes = await self._changes(config, warnings)
+        changes = await self._changes(config, report.warnings)
         bound = await self._supervisor.want(addresses_of(config), workers_of(config))
         if not files.secrets:
             files = replace(files, secrets=(self._controller.pools.journal.secret(),))
@@ -166,9 +170,9 @@ class Reloader:
             try:
                 self._activation.reserve(active)
                 activate = await self._prepare(before.config, config, who)
-            except Refused:
+            except Refused as error:
                 await self._supervisor.abort()
-                raise
+                raise report.located(error) from None
             active = replace(active, sockets=await self._supervisor.commit(config))
             activate()
             self._activation.activate(active)
@@ -195,11 +199,11 @@ class Reloader:
 
         return activate
 
-    async def _read(self) -> tuple[Config, NamedFiles, list[Problem]]:
+    async def _read(self) -> tuple[Report, Config, NamedFiles]:
         report = await trio.to_thread.run_sync(check, self._path, time.time())
         if report.config is None or report.files is None:
             raise ConfigError(report.problems)
-        return report.config, report.files, report.warnings
+        return report, report.config, report.files
 
     def _refuse_moved_state(self, config: Config) -> None:
         if config.state_dir != self._registry.active.config.state_dir:

@@ -46,7 +46,7 @@ from balancer.control.reload import Reloader
 from balancer.control.sockets import addresses_of, socket_keys, workers_of
 from balancer.control.worker_registry import WorkerRegistry
 from balancer.daemon.child import BEAT, begin
-from balancer.daemon.log_reload import LogReload, warn_of_descriptors
+from balancer.daemon.log_reload import LogReload, check_target, warn_of_descriptors
 from balancer.daemon.logs import start_logs
 from balancer.daemon.supervisor_client import SupervisorClient
 from balancer.errors import ConfigError, InUse, Refused
@@ -69,7 +69,6 @@ from balancer.ipc.supervision import (
     Stop,
 )
 from balancer.ipc.wire import Unreadable
-from balancer.proxy.log_target import check_target
 from balancer.store.health_file import HealthFile
 from balancer.store.journal import Journal
 from balancer.store.memory_file import MemoryFile
@@ -142,7 +141,10 @@ class Control:
         start_logs(os.environ, config.log.level, config.log.format)
         for warning in report.warnings:
             logger.warning("%s", warning)
-        await trio.to_thread.run_sync(check_target, config.log.access)
+        try:
+            await trio.to_thread.run_sync(check_target, config.log.access)
+        except Refused as error:
+            raise report.located(error) from None
         folder = str(config.state_dir) if config.state_dir is not None else tempfile.mkdtemp(prefix="balancer-")
         workers = workers_of(config)
         bound = await _retry_while_in_use(lambda: self._supervisor.want(addresses_of(config), workers))

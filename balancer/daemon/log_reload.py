@@ -3,6 +3,7 @@
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import trio
 
@@ -11,7 +12,8 @@ from balancer.control.reload import Participant, Prepared
 from balancer.control.sockets import workers_of
 from balancer.daemon.descriptors import too_few
 from balancer.daemon.logs import start_logs
-from balancer.proxy.log_target import check_target
+from balancer.proxy.log_datagrams import check_receiver
+from balancer.proxy.log_target import check_file
 
 logger = logging.getLogger("balancer")
 
@@ -22,6 +24,14 @@ class LogReload(Participant):
     async def prepare(self, old: Config, new: Config) -> Prepared:
         await trio.to_thread.run_sync(check_target, new.log.access)  # a network file system may hang
         return _PreparedLog(old, new)
+
+
+def check_target(target: str | Path) -> None:
+    """Raise ``Refused`` if lines of the access log cannot be written there."""
+    if isinstance(target, Path):
+        check_file(target)
+    elif target.startswith(("journal", "syslog:")):
+        check_receiver(target)
 
 
 @dataclass(frozen=True)

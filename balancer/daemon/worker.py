@@ -59,6 +59,8 @@ class Worker:
         self._channel = channel
         self._engine = Engine()
         self._sockets = ListeningSockets()
+        self._logged = ("off", "json", "local0")
+        """What the access log was made of: target, format and facility."""
         self._log = AccessLog("off")
         self._state = WorkerState(self._engine, self._log, shared_counters)
         self._logging: trio.CancelScope | None = None
@@ -143,13 +145,15 @@ class Worker:
     def _follow_log(self, setup: Setup) -> None:
         """Switch to the configured access log; lines that the old one holds are still written."""
         start_logs(os.environ, setup.level, setup.settings.log.format)
-        target = log_target(setup.settings.log.access)
-        if self._logging is not None and self._log.target == target:
+        log = setup.settings.log
+        wanted = log.access, log.access_format, log.facility
+        if self._logging is not None and self._logged == wanted:
             return
         if self._logging is None:
             _freeze()
         former = self._logging
-        self._log = AccessLog(target)
+        self._logged = wanted
+        self._log = AccessLog(log_target(log.access), log.access_format, log.facility)
         self._logging = trio.CancelScope()
         self._logs.start_soon(self._write, self._log, self._logging)
         self._state.log = self._log

@@ -28,13 +28,19 @@ class Step:
         )
 
 
+def first_route(steps: Sequence[Step]) -> int:
+    """Return the number of the first step from which on all are routes."""
+    found = len(steps)
+    while found and steps[found - 1].is_route:
+        found -= 1
+    return found
+
+
 def write_steps(listener: TomlTable, steps: Sequence[Step]) -> None:
     """Append rules, and routes for the last steps if all of these are routes."""
-    first_route = len(steps)
-    while first_route and steps[first_route - 1].is_route:
-        first_route -= 1
+    routes = first_route(steps)
     for number, step in enumerate(steps):
-        table = listener.element("route" if number >= first_route else "rule", step.comment)
+        table = listener.element("route" if number >= routes else "rule", step.comment)
         for key, value in step.match.when.written().items():
             table.set(key, value)
         if step.match.unless:

@@ -1,4 +1,4 @@
-"""The access log: one JSON line per request, one at the opening and one at the close of a tunnel.
+"""The access log: by default one JSON line per request, one at the opening and one at the close of a tunnel.
 
 Lines are kept in memory and written by a thread, so a slow terminal, a stopped reader or a hanging disk never holds up
 the data plane. What cannot be kept or written is dropped and counted. Tokens appear only as a keyed digest.
@@ -6,6 +6,8 @@ the data plane. What cannot be kept or written is dropped and counted. Tokens ap
 
 import json
 import logging
+import os
+import socket
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -15,9 +17,13 @@ from typing import Final
 
 import trio
 
+from balancer.config.scalars import AccessFormat, Facility
 from balancer.errors import DISK_FULL
 from balancer.http.token import without_query
-from balancer.proxy.log_target import LogTarget
+from balancer.proxy.log_datagrams import DatagramTarget
+from balancer.proxy.log_lines import other_line
+from balancer.proxy.log_target import SLOW, LogTarget
+from balancer.proxy.record import Record
 from balancer.shared.compiled import mypyc_attr
 from balancer.shared.log_loss import Loss
 
@@ -29,76 +35,39 @@ FLUSH_INTERVAL: Final = 0.2
 """Seconds a line waits for others to be written with."""
 GOODBYE_TIMEOUT: Final = 1.0
 """Seconds for the last lines."""
-
-SLOW: Final = "it does not take lines as fast as they come"
 _quote = json.encoder.encode_basestring_ascii
 
 
-class Record:
-    """What is logged about one request or tunnel; times are ``Engine.now`` values, 0 when a phase did not happen."""
-
-    __slots__ = (
-        "backend",
-        "by",
-        "bytes_in",
-        "bytes_out",
-        "connected",
-        "digest",
-        "ended",
-        "first_byte",
-        "head",
-        "method",
-        "queued",
-        "reason",
-        "request_id",
-        "skipped",
-        "started",
-        "status",
-        "target",
-        "tls_seconds",
-        "token_from",
-        "tries",
-    )
-
-    def __init__(self, started: float, tls_seconds: float = 0.0) -> None:
-        self.started = started
-        self.tls_seconds = tls_seconds
-        self.head = 0.0
-        self.connected = 0.0
-        self.first_byte = 0.0
-        self.queued = 0.0
-        """Seconds spent waiting for a place at a backend that was full."""
-        self.method = b""
-        self.target = b""
-        self.request_id = b""
-        self.digest = ""
-        self.token_from = ""
-        """The place in the request where the token was."""
-        self.backend = ""
-        self.reason = ""
-        self.skipped: tuple[tuple[str, str], ...] = ()
-        self.tries = 0
-        self.status = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.ended = "ok"
-        """``ok``, or what ended it early in plain words."""
-        self.by = ""
-        """``client``, ``backend`` or ``internal`` when it ended early."""
+_FACILITIES: Final = {
+    **{"user": 1, "daemon": 3, "auth": 4, "syslog": 5, "authpriv": 10},
+    **{f"local{number}": 16 + number for number in range(8)},
+}
+"""Numbers of RFC 5424, 6.2.1."""
+_INFORMATIONAL: Final = 6
 
 
 def log_target(text: str) -> str | Path:
-    """Return the target that a worker's settings name: ``stdout``, ``off`` or a file."""
-    return text if text in ("stdout", "off") else Path(text)
+    """Return the target that a worker's settings name: a file, or what ``AccessLog`` says."""
+    return Path(text) if text.startswith("/") else text
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class AccessLog:
-    """Collects lines; ``run`` writes them. ``target`` is ``stdout``, ``off`` or a file that is appended to."""
+    """Collects lines; ``run`` writes them.
 
-    def __init__(self, target: str | Path) -> None:
+    ``target`` is ``stdout``, ``off``, ``journal``, ``syslog:`` with a socket or an address, or a file that is appended
+    to.
+    """
+
+    def __init__(self, target: str | Path, kind: AccessFormat = "json", facility: Facility = "local0") -> None:
         self.target = target
         self.enabled = target != "off"
+        self._kind = kind
+        self._syslog = ("", "")
+        """What comes before and after the time in a line for syslog (RFC 5424, 6.2); empty for all others."""
+        if isinstance(target, str) and target.startswith("syslog:"):
+            priority = _FACILITIES[facility] * 8 + _INFORMATIONAL
+            self._syslog = f"<{priority}>1 ", f" {_host_name()} balancer {os.getpid()} access - "
         self.dropped: Counter[Loss] = Counter()
         """Lines lost because the writer could not keep up or could not write."""
         self._told = -1.0
@@ -109,7 +78,8 @@ class AccessLog:
         self._leaving = 0
         """Bytes that are being written."""
         self._wake = trio.Event()
-        self._file = LogTarget(target)
+        datagrams = isinstance(target, str) and target.startswith(("journal", "syslog:"))
+        self._file: LogTarget | DatagramTarget = DatagramTarget(str(target)) if datagrams else LogTarget(target)
         self._anew = False
         """Reopen the file before writing the next lines."""
         self._problem = ""
@@ -117,13 +87,31 @@ class AccessLog:
         self._lost = 0
         """How many, since that began."""
 
-    def write(self, event: str, record: Record, *, client: str, listener: str, pool: str, tls: str, now: float) -> None:
-        """Note one event (``request``, ``open``, ``close``) about ``record``."""
+    def write(
+        self,
+        event: str,
+        record: Record,
+        *,
+        client: str,
+        listener: str,
+        pool: str,
+        tls: str,
+        now: float,
+        port: int = 0,
+    ) -> None:
+        """Note one event (``request``, ``open``, ``close``, ``handshake``) about ``record``."""
         if len(self._lines) + self._leaving > MAX_BUFFERED:
             self._lose(1, SLOW)
             return
         if now != self._told:  # requests of one turn share it
             self._told, self._time = now, _clock(time.time())
+        if self._kind != "json":
+            line = other_line(
+                self._kind, event, record, client=client, port=port, listener=listener, pool=pool, tls=tls, now=now
+            )
+            if line:
+                self._keep(line)
+            return
         began, queued = record.started, record.queued
         head, connected, first = record.head, record.connected, record.first_byte
         # Formatted in place: a function for milliseconds would take a fifth of the time this takes.
@@ -142,6 +130,13 @@ class AccessLog:
             f',"tls":"{tls}","request_id":{_quote(record.request_id.decode("latin-1"))}'
             f',"token":"{record.digest}","token_from":"{record.token_from}","ended":{_quote(record.ended)},"by":"{record.by}"}}\n'
         )
+        self._keep(line)
+
+    def _keep(self, line: str) -> None:
+        """Keep a line until it is written."""
+        before, after = self._syslog
+        if before:
+            line = before + self._time + after + line
         # One buffer: thousands of strings that wait would push everything else out of the processor's cache.
         self._lines += line.encode()
         self._count += 1
@@ -193,6 +188,12 @@ class AccessLog:
         if reason != self._problem:
             self._problem = reason
             logger.error("access log %s: %s; lines are lost, and counted, until it can be written", self.target, reason)
+
+
+def _host_name() -> str:
+    """Return this machine's name as syslog wants it: visible ASCII, or a hyphen."""
+    name = socket.gethostname()
+    return name if name and name.isascii() and name.isprintable() and " " not in name else "-"
 
 
 def _clock(stamp: float) -> str:

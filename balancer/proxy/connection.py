@@ -20,8 +20,8 @@ from balancer.net.subject import common_name, subject_line
 from balancer.net.tls import TlsTransport
 from balancer.net.transport import Transport
 from balancer.pool.pool import Pool
-from balancer.proxy.accesslog import Record
 from balancer.proxy.listener_state import ListenerState
+from balancer.proxy.record import Record
 from balancer.proxy.worker_state import WorkerState
 from balancer.shared.sketch import SketchCells
 
@@ -131,6 +131,12 @@ class Connection:
             return b"https" if request.forwarded_proto.lower() == b"https" else b"http"
         return self.listener.scheme
 
+    @property
+    def client_port(self) -> int:
+        """The client's port, after a PROXY header."""
+        port = self.proxy.source_port if self.proxy is not None else None
+        return self.peer[1] if port is None else port
+
     def facts(self) -> Facts:
         """Return what values of header fields may tell about this connection."""
         if self._facts is None:
@@ -138,7 +144,7 @@ class Connection:
             proxy, ours = self.proxy or ProxyHeader(), self.transport.sock.getsockname()
             self._facts = Facts(
                 client_address=self.address_bytes,
-                client_port=b"%d" % (self.peer[1] if proxy.source_port is None else proxy.source_port),
+                client_port=b"%d" % self.client_port,
                 port=b"%d" % (ours[1] if proxy.destination_port is None else proxy.destination_port),
                 scheme=self.listener.scheme,
                 tls_version=self.tls_version.encode(),
@@ -170,6 +176,7 @@ class Connection:
             pool=pool.name,
             tls=self.tls_version,
             now=self.worker.engine.now,
+            port=self.client_port,
         )
 
     async def respond(self, answer: bytes) -> None:

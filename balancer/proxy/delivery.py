@@ -10,10 +10,10 @@ from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, Response
 from balancer.http.websocket import is_websocket
 from balancer.net.park import PARK
 from balancer.net.transport import Transport
-from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.connection import Connection
 from balancer.proxy.duplex import Duplex
+from balancer.proxy.record import Record
 from balancer.proxy.tunnel import tunnel
 
 UNCHANGED: Final = (None, None)

@@ -8,8 +8,8 @@ from balancer.http.proxy_protocol import parse
 from balancer.net.engine import Closed, TimedOut
 from balancer.net.tls import TlsTransport
 from balancer.net.transport import PlainTransport
-from balancer.proxy.accesslog import Record
 from balancer.proxy.connection import Connection
+from balancer.proxy.record import Record
 from balancer.proxy.replies import reply
 
 _SPOKEN = {b"http/1.1", b"http/1.0"}

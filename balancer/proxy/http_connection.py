@@ -6,10 +6,10 @@ from balancer.http.reader import RequestReader
 from balancer.net.engine import TimedOut
 from balancer.net.park import PARK
 from balancer.net.transport import TURN_BYTES
-from balancer.proxy.accesslog import Record
 from balancer.proxy.connection import Connection
 from balancer.proxy.exchange import Exchange
 from balancer.proxy.listener_state import FIRST_REQUEST_TIMEOUT
+from balancer.proxy.record import Record
 from balancer.proxy.replies import reply
 
 
@@ -33,6 +33,7 @@ async def serve_http(connection: Connection, data: bytes) -> None:
         connection.served = True
         record.head = engine.now
         record.method, record.target = request.method, request.target
+        record.request = request
         rest = await Exchange(connection, request, rest, record).run()
         # A close of the client that has not been noticed yet ends the next read.
     await connection.linger()

@@ -19,16 +19,16 @@ from balancer.errors import Refused, disk_reason
 
 RETRY_AFTER = 1.0
 """Seconds before something is written again after a failure."""
+SLOW = "it does not take lines as fast as they come"
 _STDOUT = 1
 
 
-def check_target(target: str | Path) -> None:
+def check_file(target: Path) -> None:
     """Raise ``Refused`` if lines cannot be written there."""
-    if isinstance(target, Path):
-        try:
-            os.close(_open(target, os.O_NONBLOCK))  # opening a pipe without a reader would block
-        except OSError as error:
-            raise Refused(f"log.access: {target}: {disk_reason(error)}; {_advice(target, error)}") from None
+    try:
+        os.close(_open(target, os.O_NONBLOCK))  # opening a pipe without a reader would block
+    except OSError as error:
+        raise Refused(f"{target}: {disk_reason(error)}; {_advice(target, error)}", ("log", "access")) from None
 
 
 def _advice(path: Path, error: OSError) -> str:

@@ -18,8 +18,8 @@ from balancer.net.admission import client_key
 from balancer.net.dial import IdleConnections
 from balancer.pool.backend import Backend
 from balancer.pool.pool import Pool
-from balancer.proxy.accesslog import Record
 from balancer.proxy.connection import Connection
+from balancer.proxy.record import Record
 
 Outcome = Literal["connect", "timeout", "reset", "5xx"]
 """How a request can fail: see ``pool.health.passive.outcomes``."""

@@ -3,9 +3,9 @@
 from balancer.errors import ProxyError, Source
 from balancer.http.client_hello import server_name
 from balancer.net.engine import Closed, TimedOut
-from balancer.proxy.accesslog import Record
 from balancer.proxy.connect import Connector
 from balancer.proxy.connection import Connection
+from balancer.proxy.record import Record
 from balancer.proxy.stream import Stream
 from balancer.proxy.tunnel import tunnel
 

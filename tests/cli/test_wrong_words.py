@@ -14,7 +14,7 @@ from balancer.config.repeated import repeated
 from balancer.config.scalars import parse_duration, shown_duration
 from balancer.config.unfinished import unfinished
 from balancer.errors import Refused
-from balancer.proxy.log_target import check_target
+from balancer.proxy.log_target import check_file
 from balancer.store.journal import Journal
 
 
@@ -92,9 +92,9 @@ def test_some_line_is_named_whatever_is_there(text):
 
 def test_advice_fits(tmp_path):
     with pytest.raises(Refused, match="give the path of a file, such as"):
-        check_target(tmp_path)
+        check_file(tmp_path)
     with pytest.raises(Refused, match="make the directory"):
-        check_target(tmp_path / "none" / "access.log")
+        check_file(tmp_path / "none" / "access.log")
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(Refused, match="it has to be a directory"):

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import http.client
 import json
+import re
 import shutil
 import signal
 import socket
@@ -225,7 +226,8 @@ class TestErrors:
         )
 
     def test_an_access_log_that_cannot_be_written(self, daemon):
-        assert "log.access" in daemon.refused(lambda config: config.update(log={"access": "/nonexistent/access.log"}))
+        told = daemon.refused(lambda config: config.update(log={"access": "/nonexistent/access.log"}))
+        assert re.search(r"balancer\.toml:\d+: log > access: /nonexistent/access\.log: No such file", told)
 
     def test_an_admin_address_that_is_taken(self, daemon):
         with socket.create_server(("127.0.0.1", 0)) as taken:

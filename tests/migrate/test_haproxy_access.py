@@ -1,6 +1,7 @@
 """What keeps clients out with haproxy keeps them out here: as a rule, or the listener is not written."""
 
 import subprocess
+import tomllib
 from itertools import product
 from pathlib import Path
 
@@ -326,3 +327,47 @@ def test_old_spellings_and_overlapping_addresses_are_taken(tmp_path):
     assert config["listener"][0]["bind"] == ["0.0.0.0:80", "[::]:80"]
     assert config["listener"][0]["rule"] == [{"method": ["TRACE"], "deny": 403}]
     assert {told[line] for line in (3, 4, 5, 9)} == {"contimeout", "clitimeout", "srvtimeout", "block"}
+
+
+LISTEN = """
+defaults
+  mode http
+frontend www
+  bind 127.0.0.1:80
+  default_backend app
+listen app
+  bind 127.0.0.1:81
+  monitor-uri /up
+  tcp-request connection reject if { src 10.0.0.0/8 }
+  http-request deny if { path_beg /admin }
+  http-request set-header X-A b
+  http-request add-header X-B c
+  server a 192.0.2.1:80
+"""
+
+
+def test_a_listen_that_another_frontend_leads_to(tmp_path):
+    """Its rules and fields count there too, but not those of its own addresses."""
+    found = outcome(LISTEN, tmp_path)
+    www, app = tables(found)
+    deny = {"path_prefix": ["/admin"], "deny": 403}
+    assert www["rule"] == [deny]
+    assert deny in app["rule"]
+    assert len(app["rule"]) == 3
+    pool = tomllib.loads(found.text)["pool"][0]
+    assert pool["request_fields"] == {"set": {"X-A": "b"}}
+    assert app["request_fields"]["add"] == {"X-B": "c"}
+    assert any("adds header fields (x-b)" in each.message for each in found.remarks)
+
+
+def test_a_listener_that_only_redirects_to_https(tmp_path):
+    redirect = "redirect scheme https code 308 unless { ssl_fc }"
+    text = BASE.replace("bind 127.0.0.1:80", f"bind 127.0.0.1:80\n  bind 127.0.0.1:443 ssl crt a.pem\n  {redirect}")
+    acme = "  use_backend certbot if { path_beg /.well-known/acme-challenge/ }\n"
+    plain, over_tls = tables(outcome(text, tmp_path))
+    assert (plain["redirect"], "pool" in plain, "rule" in plain) == ("https", False, False)
+    assert over_tls["pool"] == "ide"
+    text = text.replace("  default_backend", f"{acme}  default_backend") + "backend certbot\n  server c 192.0.2.9:80\n"
+    assert tables(outcome(text, tmp_path))[1]["acme_challenge"] == {"pool": "certbot"}
+    kept = tables(outcome(text.replace("code 308", "code 301"), tmp_path))[0]
+    assert kept["rule"][0]["redirect"] == {"scheme": "https", "code": 301}

@@ -142,3 +142,76 @@ def test_streams(tmp_path):
 def test_new_directives_for_protocols_are_reported(tmp_path):
     found = imported("http2 on; http3 on; quic_retry on; PROXY", tmp_path)
     assert {remark.what for remark in found.remarks} >= {"http2", "http3", "quic_retry"}
+
+
+def whole(text, folder):
+    file = folder / "nginx.conf"
+    file.write_text(text)
+    return import_nginx([file], Surroundings({}, lambda _: []))
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ('$host ~* "^(www\\.)?a\\.example$"', {"host": ["www.a.example", "a.example"]}),
+        ("$host ~ ^(a|b)[.]example$", None),
+        ("$host ~ ^(a|b)\\.example$", {"host": ["a.example", "b.example"]}),
+        ("$host !~ ^a\\.example$", {"not": [{"host": ["a.example"]}]}),
+        ("$uri = /x", {"path": ["/x"]}),
+        ("$uri ~ ^/x/", {"path_prefix": ["/x/"]}),
+        ("$request_uri ~ ^/x/", None),
+        ("$http_x = secret", None),
+    ],
+)
+def test_conditions_are_exact_or_not_written(condition, expected, tmp_path):
+    found = imported(f"if ({condition}) {{ return 403; }} PROXY", tmp_path)
+    if expected is None:
+        assert any(remark.effect is Effect.ACCESS for remark in found.remarks)
+    else:
+        assert rules(found) == [{**expected, "deny": 403}]
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "key", "expected"),
+    [
+        ("keepalive_timeout 0;", "keep_alive", None),
+        ("keepalive_timeout 0; server { keepalive_timeout 5s; listen 83; }", "keep_alive", "5s"),
+        ("proxy_read_timeout 0;", "response", None),
+        ("proxy_read_timeout 1h;", "response", "1h"),
+    ],
+)
+def test_timeouts_of_zero_are_told(timeouts, key, expected, tmp_path):
+    found = whole(f"events {{}}\nhttp {{\n{timeouts}\n{OTHER.replace('ide', '127.0.0.1:1')}}}\n", tmp_path)
+    assert tomllib.loads(found.text).get("timeouts", {}).get(key) == expected
+    told = [each for each in found.remarks if each.what == timeouts.split()[0] and each.effect is Effect.CHANGED]
+    assert bool(told) == (" 0;" in timeouts)
+
+
+@pytest.mark.parametrize(
+    ("http", "inner", "expected"),
+    [
+        ("", "", 1 << 20),
+        ("", "client_max_body_size 10k;", 1 << 20),
+        ("", "client_max_body_size 10m;", 10 << 20),
+        ("client_max_body_size 10k;", "", 10 << 10),
+        ("", "client_max_body_size 0;", None),
+    ],
+)
+def test_bodies_have_the_limit_that_nginx_has_by_default(http, inner, expected, tmp_path):
+    server = OTHER.replace("ide", "127.0.0.1:1").replace("{ proxy", f"{{ {inner} proxy")
+    found = tomllib.loads(whole(f"events {{}}\nhttp {{\n{http}\n{server}}}\n", tmp_path).text)
+    assert found.get("limits", {}).get("max_body_bytes") == expected
+
+
+def test_challenges_of_acme_are_answered_from_their_folder(tmp_path):
+    server = "location /.well-known/acme-challenge/ { root /w; }\nlocation / { return 301 https://$host$request_uri; }"
+    found = imported(server, tmp_path)
+    listener = next(each for each in tomllib.loads(found.text)["listener"] if each["bind"] == ["0.0.0.0:81"])
+    assert listener["acme_challenge"] == {"folder": "/w/.well-known/acme-challenge"}
+    assert listener["rule"] == [
+        {
+            "not": [{"path_prefix": ["/.well-known/acme-challenge/"]}],
+            "redirect": {"scheme": "https", "code": 301},
+        }
+    ]
+    assert not [each for each in found.remarks if "location" in each.what]

@@ -127,7 +127,7 @@ def test_every_line_without_a_counterpart_is_told(imported):
         "gzip on;": "gzip",
         "add_header X-A b;": "add_header X-A",
         "rewrite ^/a /b last;": "rewrite",
-        "access_log /var/log/x.log;": "access_log",
+        "rewrite_log on;": "rewrite_log",
         "error_page 500 /50x.html;": "error_page",
         "location ~ [.]php$ { fastcgi_pass 127.0.0.1:9000; }": "fastcgi_pass",
         "location /s { alias /srv; }": 'location "/s"',

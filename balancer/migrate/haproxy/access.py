@@ -46,6 +46,11 @@ class Rule:
     action: tuple[str, Value]
     line: Line
 
+    @property
+    def of_address(self) -> bool:
+        """Return whether it is only for what comes to addresses of its own section, not for what a frontend sends."""
+        return self.line.words[0] == "monitor-uri" or self.line.words[1:2] in (("connection",), ("session",))
+
 
 @dataclass
 class Access:

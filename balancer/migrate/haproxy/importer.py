@@ -30,6 +30,7 @@ from balancer.migrate.haproxy.words import Line
 from balancer.migrate.match import Match
 from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Effect, Notes, Outcome, Surroundings
+from balancer.migrate.shorthands import shorten
 from balancer.migrate.toml import TomlTable
 
 _ANSWERS = ("http-response", "http-after-response")
@@ -52,6 +53,7 @@ def import_haproxy(paths: Sequence[Path], surroundings: Surroundings) -> Outcome
     known = {proxy.name for proxy in every if proxy.balances}
     _write_proxies(top, settings, active, named_pages(sections), known, paths[0], surroundings, notes)
     notes.check()
+    shorten(top, notes, names)
     lines = ((line.file, line.number) for section in sections for line in section.lines)
     return notes.outcome(f"{top}{_left_out(notes)}", lines)
 
@@ -91,7 +93,7 @@ def _write_proxies(
         tell_acls(proxy, passed[proxy.kind, proxy.name].converted, notes)
     _check_references(fronts, known, notes)
     notes.check()
-    write_settings(top, settings, active, _page(fronts, pools), notes)
+    write_settings(top, settings, active, _page(fronts, pools), surroundings, notes)
     behind = {name: found for (kind, name), found in error_pages.items() if kind != "frontend"}
     listeners = Listeners(top, pools, inner, behind, notes, allow_open=surroundings.allow_open)
     for front in fronts:
@@ -125,7 +127,7 @@ def _write_proxies(
 def _changes(proxy: Proxy, acls: Acls, leading: Sequence[Front], notes: Notes) -> Changes:
     """Return what a backend does to header fields, after the frontends that lead to it."""
     if proxy.serves:
-        return Changes()  # its listener does it
+        return _changes_of_listen(proxy, acls, leading, notes)
     ways = frozenset(bind.tls for front in leading for bind in front.binds if bind.addresses)
     found = field_changes(proxy, acls, ways, notes)
     # haproxy adds the address once, after the rules of both sections.
@@ -141,6 +143,27 @@ def _changes(proxy: Proxy, acls: Acls, leading: Sequence[Front], notes: Notes) -
     if line is not None and None in before:
         message = "added for the frontends that have the option themselves: not for the others"
         notes.remark(line.file, line.number, "option forwardfor", message)
+    return found
+
+
+def _changes_of_listen(proxy: Proxy, acls: Acls, leading: Sequence[Front], notes: Notes) -> Changes:
+    """Return what a ``listen`` does to fields of requests that other frontends send it: for its own its listener does.
+
+    What is set and removed may be done twice, what is added may not.
+    """
+    others = [front for front in leading if front.proxy.name != proxy.name]
+    if not others:
+        return Changes()
+    ways = frozenset(bind.tls for front in others for bind in front.binds if bind.addresses)
+    found = field_changes(proxy, acls, ways, notes)
+    if forwarded_for(proxy, notes) and not all(forwarded_for(front.proxy, notes) for front in others):
+        message = "adds the client's address for its own addresses only, not for other frontends"
+        notes.remark(proxy.head.file, proxy.head.number, f"listen {proxy.name}", message)
+    for changes in (found.request, found.response):
+        if changes.added:
+            message = f"adds header fields ({', '.join(changes.added)}) for its own addresses only, not for others"
+            notes.remark(proxy.head.file, proxy.head.number, f"listen {proxy.name}", message)
+            changes.added.clear()
     return found
 
 

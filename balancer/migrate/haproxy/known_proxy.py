@@ -17,7 +17,7 @@ _PERSIST = (
 )
 _REWRITE = "rewrites requests: let the backends do it"
 _PROTOCOL_CHECK = "checks in this protocol are not supported: probes open a TCP connection"
-_LOG = "format of log lines: the access log is JSON with all fields"
+_LOG = "format of log lines: the access log has those of option httplog (log.access_format)"
 
 KEYWORDS = {
     "acl": "",

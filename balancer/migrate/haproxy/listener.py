@@ -93,6 +93,8 @@ class Listeners:
         for route in front.routes:
             inner = self._inner.get(route.backend) if route.backend != front.proxy.name else None
             for rule in inner.rules if inner else ():
+                if rule.of_address:
+                    continue
                 both = rule.match.both(route.match)
                 if both is not None:
                     yield _choice(both, rule.line, rule.action, route.backend)

@@ -9,11 +9,12 @@ from balancer.config.scalars import shown
 from balancer.config.section import MAX_CONNECTIONS
 from balancer.migrate.haproxy.bind import OPTIONS, Bases
 from balancer.migrate.haproxy.known_global import KEYWORDS, meaning
+from balancer.migrate.haproxy.logging import write_log
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import number, size, timeout
 from balancer.migrate.haproxy.source import HaproxySection
 from balancer.migrate.haproxy.words import Line
-from balancer.migrate.outcome import Effect, Notes
+from balancer.migrate.outcome import Effect, Notes, Surroundings
 from balancer.migrate.toml import TomlTable, duration
 
 _TIMEOUTS = (
@@ -26,7 +27,6 @@ _TIMEOUTS = (
     ("tunnel_idle", (("tunnel",), ("client", "server")), "both"),
 )
 """Our timeout, haproxy's in order of precedence, and the modes in which they apply."""
-_SYSLOG = "sends lines to syslog: the access log is JSON, on standard output or in the file in log.access"
 
 
 _NOTICED = (
@@ -105,14 +105,21 @@ def tls_defaults(settings: Globals, notes: Notes) -> Sequence[str]:
     return line.words[1:]
 
 
-def write_settings(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], page: int | None, notes: Notes) -> None:
+def write_settings(
+    top: TomlTable,
+    settings: Globals,
+    proxies: Sequence[Proxy],
+    page: int | None,
+    surroundings: Surroundings,
+    notes: Notes,
+) -> None:
     """Write everything above the listeners; ``page`` is the port of the statistics page, if nothing else uses it."""
     threads = settings.last("nbthread") or settings.last("nbproc")
     if threads is not None and len(threads.words) > 1:
         top.set("workers", _number(threads, 1, 256, notes), threads.words[0])
     top.set("state_dir", "/var/lib/balancer", "pins, drains and weights survive restarts here")
     _admin(top, settings, proxies, page, notes)
-    _log(settings, proxies, notes)
+    write_log(top, settings.lines, proxies, surroundings, notes)
     limits = top.table("limits")
     if (line := settings.last("maxconn")) and len(line.words) > 1:
         limits.set("max_connections", _number(line, 0, MAX_CONNECTIONS, notes) or None, "maxconn")
@@ -143,14 +150,6 @@ def _admin(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], page: in
     for proxy in pages:
         for line in proxy.all("stats"):
             notes.remark(line.file, line.number, " ".join(line.words[:2]), told, Effect.NONE)
-
-
-def _log(settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:
-    for line in (*settings.lines, *(line for proxy in proxies for line in (*proxy.inherited, *proxy.own))):
-        if line.words[0] == "log" and line.words[1:2] != ("global",):
-            notes.remark(line.file, line.number, "log", _SYSLOG, Effect.NONE)
-        elif line.words == ("no", "log"):
-            notes.remark(line.file, line.number, "no log", "log.access logs all or nothing", Effect.NONE)
 
 
 def _timeouts(top: TomlTable, settings: Globals, proxies: Sequence[Proxy], notes: Notes) -> None:

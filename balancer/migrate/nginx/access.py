@@ -20,6 +20,13 @@ _PASSWORDS = ("auth_basic", "auth_request", "auth_jwt")
 _HERE = re.compile(r"(https?)://(?:\$(?:host|http_host|server_name)|([A-Za-z0-9.:-]+))\$request_uri")
 _LITERAL = re.compile(r"[!-#%-~]+")
 _ALTERNATIVES = re.compile(r"\^\(?([A-Z|]+)\)?\$")
+_HOSTS = re.compile(
+    r"\^(?:\(((?:[A-Za-z0-9-]|\\\.)+)\)\?|\(((?:[A-Za-z0-9-]|\\\.)+(?:\|(?:[A-Za-z0-9-]|\\\.)+)+)\))?"
+    r"((?:[A-Za-z0-9-]|\\\.)*)\$"
+)
+"""``^a\\.example$``, ``^(www\\.)?a\\.example$`` and ``^(a|b)\\.example$``."""
+_PATH = re.compile(r"/[!-$&->@-~]*")
+_PREFIX = re.compile(r"\^(/[A-Za-z0-9_/-]*)(\$)?")
 _METHOD = "$request_method"
 
 
@@ -147,11 +154,26 @@ def _condition(args: Sequence[str]) -> list[Match]:
         positive = [Match(Condition(host=(value.lower(),)))]
     elif name == "$ssl_client_verify" and value in ("SUCCESS", "NONE") and how in ("=", "!="):
         positive = [Match(Condition(certificate=(value == "SUCCESS",)))]
+    elif name == "$host" and how in ("~", "~*", "!~", "!~*") and (hosts := _hosts(value)):
+        positive = [Match(Condition(host=hosts))]
+    elif name in ("$uri", "$document_uri") and how in ("=", "!=") and _PATH.fullmatch(value):
+        positive = [Match(Condition(path=(value,)))]
+    elif name in ("$uri", "$document_uri") and how in ("~", "!~") and (prefix := _PREFIX.fullmatch(value)):
+        positive = [Match(Condition(path=(prefix[1],)) if prefix[2] else Condition(path_prefix=(prefix[1],)))]
     elif name == "$remote_addr" and how in ("=", "!="):
         positive = [Match(Condition(client=(_network(value),)))]
-    if positive is None or how not in ("", "=", "!=", "~", "!~"):
+    if positive is None or how not in ("", "=", "!=", "~", "!~", "~*", "!~*"):
         raise NoCounterpart(f"the condition on {shown(name)} is not supported")
     return negation(positive) if how.startswith("!") else positive
+
+
+def _hosts(expression: str) -> tuple[str, ...]:
+    """Return the hosts that a regular expression matches, if it is no more than a list of them; ``$host`` is lower."""
+    found = _HOSTS.fullmatch(expression)
+    if found is None:
+        return ()
+    optional, several, rest = (text.replace("\\.", ".").lower() if text else "" for text in found.groups())
+    return tuple(each + rest for each in (several.split("|") if several else [optional, ""] if optional else [""]))
 
 
 def _passwords(chain: Sequence[Directive], found: Guard) -> None:

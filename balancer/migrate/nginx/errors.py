@@ -1,8 +1,9 @@
-"""``error_page``: files that nginx sends in place of its own error texts."""
+"""Files that nginx sends by itself and that the daemon can send too: ``error_page``, and ACME challenges."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from balancer.config.settings import CHALLENGES
 from balancer.migrate.nginx.chain import Chain, inherited
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.target import Goals
@@ -29,6 +30,20 @@ def is_page(location: Directive, server: Directive, http: Sequence[Directive]) -
     """Return whether a location is there to serve an error page: it has its path, and serves files."""
     exact = location.args[:1] == ("=",) and not any(location.last(name) for name in _ANSWERS)
     return exact and location.args[-1] in {each.args[-1] for each in inherited([*http, server], "error_page")}
+
+
+def challenge_folder(kind: str, path: str, chain: Chain, base: Path) -> str | None:
+    """Return the folder of a location that answers ACME challenges with files; None for all other locations."""
+    location = chain[-1]
+    if kind not in ("", "^~") or path.rstrip("/") != CHALLENGES.rstrip("/"):
+        return None
+    if any(location.last(name) is not None for name in ("return", "rewrite")):
+        return None
+    alias, root = location.last("alias"), inherited(chain, "root")
+    found = (
+        alias.args[0] if alias is not None and alias.args else f"{root[-1].args[0].rstrip('/')}{path}" if root else ""
+    )
+    return None if not found or "$" in found else str(base / found.rstrip("/"))
 
 
 def _lacks(server: Directive, http: Sequence[Directive]) -> bool:

@@ -12,11 +12,12 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from balancer.config.scalars import shown
+from balancer.migrate.challenges import ACTION, write_challenges
 from balancer.migrate.match import Condition, Match
 from balancer.migrate.names import own_name
 from balancer.migrate.nginx.access import Guard, closes, location_guard, server_guard
 from balancer.migrate.nginx.chain import inherited
-from balancer.migrate.nginx.errors import error_pages, is_page
+from balancer.migrate.nginx.errors import challenge_folder, error_pages, is_page
 from balancer.migrate.nginx.fields import field_changes
 from balancer.migrate.nginx.listen import Door
 from balancer.migrate.nginx.source import Directive
@@ -121,9 +122,22 @@ def write_listener(top: TomlTable, http: Sequence[Directive], door: Door, goals:
     pages = error_pages(http, [server for server in door.servers if sites[id(server)].proxies], goals)
     listener.set("error_pages", pages or None, "error_page")
     listener.set("forwarded", "keep", "as nginx, which passes X-Forwarded-* of all clients on")
+    steps = write_challenges(listener, steps)
+    _tell_paths(steps, default, notes)
     if door.tls:
         write_tls(listener.table("tls"), http, door, client, goals)
     write_steps(listener, steps)
+
+
+def _tell_paths(steps: Sequence[Step], server: Directive, notes: Notes) -> None:
+    """Report how paths are compared: nginx decodes and normalizes them."""
+    if any(step.denies_by_path for step in steps):
+        message = "paths with encoded slashes or backslashes are answered 400: nginx took them for the decoded ones"
+    elif any(each.path or each.path_prefix for step in steps for each in (step.match.when, *step.match.unless)):
+        message = "paths are compared as clients send them: nginx decoded escapes, dots and several slashes first"
+    else:
+        return
+    notes.remark(server.file, server.line, "server", message, Effect.CHANGED)
 
 
 def _until_all(steps: Iterable[Step], door: Door, client: AskedClients) -> Iterator[Step]:
@@ -182,7 +196,11 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
             continue
         proxy_pass = location.last("proxy_pass")
         if proxy_pass is None:
-            if is_page(location, chain[-1], chain[:-1]):
+            folder = challenge_folder(kind, path, inner, goals.base)
+            if folder is not None:
+                guard = Guard()
+                guard.add([Match()], (ACTION, folder), location)
+            elif is_page(location, chain[-1], chain[:-1]):
                 guard = Guard()
                 guard.add([Match()], ("answer", {"status": 404}), location)
                 goals.notes.remark(*where, "is sent as an error page; asked for, the answer is 404", Effect.CHANGED)

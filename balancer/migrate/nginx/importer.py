@@ -11,11 +11,13 @@ from balancer.migrate.nginx import http, stream
 from balancer.migrate.nginx.fields import tell_unused
 from balancer.migrate.nginx.known import DATA, effect, meaning
 from balancer.migrate.nginx.listen import doors
+from balancer.migrate.nginx.logging import write_log
 from balancer.migrate.nginx.scalars import milliseconds, number, size
 from balancer.migrate.nginx.source import Directive, read
 from balancer.migrate.nginx.target import Goals, collect
 from balancer.migrate.nginx.upstream import upstream
 from balancer.migrate.outcome import Effect, Notes, Outcome, Surroundings
+from balancer.migrate.shorthands import shorten
 from balancer.migrate.toml import TomlTable, duration
 
 _TIMEOUTS = (
@@ -29,6 +31,8 @@ _TIMEOUTS = (
 """Our timeouts, and the directives with the same meaning."""
 _LONGEST = 365 * 86400_000
 _MOST_HEAD = 1 << 20
+_USUAL_BODY = 1 << 20
+"""nginx's default of ``client_max_body_size``."""
 
 
 def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
@@ -54,6 +58,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
     collect(blocks, goals)
     top = TomlTable("", f"Made from {paths[0]} by `balancer import nginx`. Comments say where a value comes from.")
     _settings(top, root, notes)
+    write_log(top, root, goals.base, surroundings, notes)
     taken: set[str] = set()
     for of_stream, write in ((False, http.write_listener), (True, stream.write_listener)):
         for block in blocks[of_stream]:
@@ -71,6 +76,7 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
     if not goals.found:
         notes.problem(str(paths[0]), None, "", "no server has a proxy_pass to a backend: nothing to import")
     notes.check()
+    shorten(top, notes, str(paths[0]))
     return notes.outcome(f"{top}{_left_out(notes)}", _places(root))
 
 
@@ -126,21 +132,26 @@ def _settings(top: TomlTable, root: Directive, notes: Notes) -> None:
     bodies = [
         value for each in _every(root, "client_max_body_size") if (value := _value(each, size, notes)) is not None
     ]
+    blocks = root.all("http")
+    if any(block.last("client_max_body_size") is None for block in blocks):
+        bodies.append(_USUAL_BODY)
     if bodies and 0 not in bodies:
-        limits.set("max_body_bytes", max(bodies), "client_max_body_size")
+        limits.set("max_body_bytes", max(bodies), "client_max_body_size, or its default; the largest of all blocks")
     table = top.table("timeouts", "one value for the whole daemon: the longest of all blocks")
     for ours, theirs in _TIMEOUTS:
         times = [(_value(each, milliseconds, notes), each) for name in theirs for each in _every(root, name)]
         longest = max((value for value, _ in times if value), default=None)
+        for value, each in times:
+            if value == 0:
+                zero = "closed connections after each answer: here they are kept"
+                message = zero if ours == "keep_alive" else "0 ends everything at once in nginx: not converted"
+                notes.remark(each.file, each.line, each.name, message, Effect.CHANGED)
         if longest is None:
             continue
         longest = min(longest, _LONGEST)
         table.set(ours, duration(longest), next(each.name for value, each in times if value and value >= longest))
         for value, each in times:
-            if value == 0 and ours == "keep_alive":
-                message = "closed connections after each answer: here they are kept"
-                notes.remark(each.file, each.line, each.name, message, Effect.CHANGED)
-            elif value is not None and value < longest:
+            if value and value < longest:
                 message = f"the longest value of all blocks is used: {duration(longest)} (timeouts.{ours})"
                 notes.remark(each.file, each.line, each.name, message, Effect.CHANGED)
 

@@ -56,7 +56,7 @@ _FAMILIES = {
 _BUFFERS = "buffering: the daemon passes bytes on as they arrive"
 _FILES = "serves files or answers itself: use a web server as a backend"
 _TUNING = "tuning of nginx: nothing to do"
-_LOG = "nginx's logs: the access log is JSON, on standard output or in the file in log.access"
+_LOG = "nginx's own messages, and formats of its logs: see log.access_format"
 _ACCESS = "access control: use a firewall or the backends"
 _TLS = "TLS setting: the daemon uses OpenSSL's secure defaults"
 _RULES = (
@@ -104,7 +104,8 @@ _tell(
     "proxy_socket_keepalive proxy_bind ancient_browser ancient_browser_value modern_browser modern_browser_value "
     "ignore_invalid_headers underscores_in_headers merge_slashes uninitialized_variable_warn events_",
 )
-_tell(_LOG, "access_log error_log log_format rewrite_log")
+_tell(_LOG, "error_log log_format rewrite_log")
+_tell("", "access_log")
 _tell("", "ssl_client_certificate ssl_crl ssl_trusted_certificate ssl_ocsp")
 _tell("how many authorities a chain may have: nothing to do, there is no such limit", "ssl_verify_depth")
 _tell("where files are: nothing to do, requests that they answered are reported at their location", "root index")
