@@ -40,6 +40,7 @@ COMPILED = [
     "balancer/proxy/greeting.py",
     "balancer/proxy/http_connection.py",
     "balancer/proxy/listener_state.py",
+    "balancer/proxy/log_json.py",
     "balancer/proxy/log_lines.py",
     "balancer/proxy/record.py",
     "balancer/proxy/replies.py",
