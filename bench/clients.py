@@ -221,7 +221,7 @@ def client(kind: str, target: Target, token: str) -> Client:
     match kind:
         case "echo" | "echo-4k" | "quiet":
             return EchoClient(target, request("echo", token), ECHOES[kind])
-        case "tls-full" | "tls-resumed":
+        case "tls-full" | "tls-resumed" | "storm":
             return ConnectingClient(target, request("get", token), resumed=kind == "tls-resumed")
         case "open-close":
             return OpenCloseClient(target)

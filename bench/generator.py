@@ -7,16 +7,23 @@ first error ends it with a message: an error among the answers makes the whole r
 import json
 import ssl
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from bench.clients import Client, Target, WrongAnswer, client
+from bench.load import Result
 from bench.loop import Stalled
 from bench.messages import tokens
 from bench.pace import closed_loop, fixed_rate, one_at_a_time, run_all
 
 AT_ONCE = 32
 """Connections that are opened at the same time."""
-_PACES = {"quiet": one_at_a_time, "steady": fixed_rate}
+_PACES: dict[str, Callable[[Sequence[Client], float], Result]] = {
+    "quiet": one_at_a_time,
+    "steady": partial(fixed_rate, rate=500),
+    "storm": partial(fixed_rate, rate=200),
+}
 """Kinds that do not run as fast as possible."""
 
 

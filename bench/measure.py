@@ -17,6 +17,8 @@ WARM_UP = 0.5
 """Seconds of load before each run that are not counted, at most as long as the run."""
 _DOWNLOADS = 2
 """Concurrent downloads beside quiet clients."""
+_ARRIVALS = 100
+"""Clients that connect again and again."""
 _TURNS = 10
 """Alternations between messages through the proxy and without it."""
 _SPARE_DESCRIPTORS = 500
@@ -128,6 +130,23 @@ def fairness(proxy: Proxy, folder: Path, seconds: float) -> Sample:
         "p50_milliseconds": result.p50 * 1000,
         "p99_milliseconds": result.p99 * 1000,
         "bulk_mebibytes_per_second": copied.operations * BULK / copied.seconds,
+        "memory_mebibytes": memory(proxy.pid) / 2**20,
+    }
+
+
+def storm(proxy: Proxy, folder: Path, seconds: float) -> Sample:
+    """Measure the latency of open WebSockets while others connect again at a fixed rate, as after a failure."""
+    warm_up = min(WARM_UP, seconds)
+    arriving = replace(proxy.spec, kind="storm", connections=_ARRIVALS)
+    with ours(arriving, folder) as arrivals, ours(proxy.spec, folder) as clients:
+        arrivals.begin(warm_up + seconds)
+        clients.run(warm_up)
+        result = clients.run(seconds)
+        arrivals.end()
+    return {
+        "p50_milliseconds": result.p50 * 1000,
+        "p99_milliseconds": result.p99 * 1000,
+        "longest_milliseconds": result.longest * 1000,
         "memory_mebibytes": memory(proxy.pid) / 2**20,
     }
 

@@ -12,8 +12,6 @@ from bench.loop import Loop, Stalled, Steps
 
 PAUSE = 0.001
 """Seconds between the operations of quiet clients."""
-RATE = 500
-"""Operations per second at a fixed rate, of all clients together."""
 
 
 def closed_loop(clients: Sequence[Client], seconds: float) -> Result:
@@ -49,8 +47,8 @@ def one_at_a_time(clients: Sequence[Client], seconds: float) -> Result:
     return _result(times, now - began)
 
 
-def fixed_rate(clients: Sequence[Client], seconds: float) -> Result:
-    """Run operations at ``RATE``, whether answers arrive in time or not, each by a client that is free.
+def fixed_rate(clients: Sequence[Client], seconds: float, rate: int) -> Result:
+    """Run ``rate`` operations a second, whether answers arrive in time or not, each by a client that is free.
 
     Latencies count from when an operation was due, not from when a client was free for it. Otherwise a proxy that stops
     for a second would delay only a few operations, and those that had to wait behind them would not count (G. Tene,
@@ -68,8 +66,8 @@ def fixed_rate(clients: Sequence[Client], seconds: float) -> Result:
         free.append(client)
 
     began = clock()
-    for number in range(max(len(clients), round(seconds * RATE) + 1)):
-        due = began + number / RATE
+    for number in range(max(len(clients), round(seconds * rate) + 1)):
+        due = began + number / rate
         while (left := due - clock()) > 0 or not free:
             # select() takes microseconds, epoll would round to milliseconds
             ready, _, _ = select.select([loop], [], [], left if free else ANSWER_TIMEOUT)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.measure import Measure, beyond_rest, capacity, fairness, idle, latency, tail, throughput
+from bench.measure import Measure, beyond_rest, capacity, fairness, idle, latency, storm, tail, throughput
 from bench.peers.peer import ORDINARY, Peer, Setup
 
 
@@ -82,6 +82,14 @@ SCENARIOS = [
         8,
         "occasional WebSocket echoes of 64 bytes during 2 downloads, all TLS",
         fairness,
+    ),
+    Scenario(
+        "storm",
+        "quiet",
+        True,
+        8,
+        "occasional WebSocket echoes of 64 bytes beside 200 full TLS handshakes a second",
+        storm,
     ),
     Scenario("latency-plain", "quiet", False, 1, "occasional WebSocket echoes of 64 bytes, nothing else", latency),
     Scenario("latency-tls", "quiet", True, 1, "the same, TLS terminated", latency),

@@ -176,6 +176,11 @@ def test_quiet_users_are_measured_beside_a_copy(tmp_path):
     assert sample["bulk_mebibytes_per_second"] > 1
 
 
+def test_open_tunnels_are_measured_beside_clients_that_come_back(tmp_path):
+    sample = measured("storm", tmp_path, connections=2)[""]
+    assert 0 < sample["p50_milliseconds"] <= sample["p99_milliseconds"] <= sample["longest_milliseconds"]
+
+
 def test_a_proxy_adds_to_what_a_message_takes_without_it(tmp_path):
     sample = measured("latency-tls", tmp_path)[""]
     assert 0 < sample["added_milliseconds"] < sample["p50_milliseconds"]
