@@ -67,14 +67,14 @@ def running(command, port, stdout, ending=signal.SIGTERM):
         process.wait()
 
 
-def nginx(folder: Path, inside_http: str, port: int, stream: str = ""):
+def nginx(folder: Path, inside_http: str, port: int, stream: str = "", modules: str = ""):
     """nginx with this in its ``http`` block, in the foreground and with all its files in ``folder``."""
     folder.mkdir(exist_ok=True)
     file = folder / "nginx.conf"
     paths = NGINX_PATHS.format(folder=folder)
     root = "user root;\n" if os.getuid() == 0 else ""
     file.write_text(
-        f"{root}daemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
+        f"{modules}{root}daemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
         f"events {{ worker_connections 256; }}\nhttp {{\n{paths}{inside_http}\n}}\n{stream}"
     )
     command = ["nginx", "-c", str(file), "-e", str(folder / "error.log")]

@@ -176,7 +176,7 @@ def test_a_server_that_is_there_twice(imported, method, kept):
     assert any("has the same points" in each.message for each in outcome.remarks) == (kept == 1)
 
 
-def test_fields_that_no_pool_can_have_are_told(imported):
+def test_fields_belong_to_pools_and_others_are_told(imported):
     text = GOOD + (
         "proxy_set_header Host $host;\n"
         "server { listen 127.0.0.1:8080; location / { proxy_pass http://ide; add_header X-A b; }\n"
@@ -191,7 +191,9 @@ def test_fields_that_no_pool_can_have_are_told(imported):
     assert config.pool[0].response_fields.add == {"X-A": ("b",)}
     assert {"5 add_header X-A", "6 location /x", "7 add_header X-Y"} <= told(outcome)
     assert {"10 proxy_set_header Host", "10 proxy_set_header X-B", "11 proxy_set_header X-Real-IP"} <= told(outcome)
-    assert config.pool[1].request_fields.set == {}
+    assert config.pool[1].response_fields.add == {"X-A": ("c",)}  # its hosts again, as fields belong to pools
+    assert config.pool[1].backend == config.pool[0].backend
+    assert config.pool[2].request_fields.set == {}
 
 
 BAD = {

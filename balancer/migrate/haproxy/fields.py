@@ -35,6 +35,7 @@ _SAMPLES = {
     "sslv": "{tls_version}",
     "ID": "{request_id}",
 }
+_MAY_BE_EMPTY = re.compile(r"(?:\{(?:sni|tls_version|client_cn|client_subject|header:[^}]*)\})+")
 _HEADER = re.compile(r"(?:capture\.)?(?:req\.f?hdr|hdr|req_hdr)\(([^(),]+)(?:,-?1)?\)")
 
 
@@ -130,7 +131,11 @@ def _applies(given: Sequence[Match], tls: bool) -> bool:
 
 
 def _value(text: str, line: Line, notes: Notes) -> str:
-    return "".join(_parts(text, line, notes))
+    value = "".join(_parts(text, line, notes))
+    if _MAY_BE_EMPTY.fullmatch(value):
+        message = "is left out where its value is empty"
+        notes.remark(line.file, line.number, " ".join(line.words[:2]), message, Effect.CHANGED)
+    return value
 
 
 def _parts(text: str, line: Line, notes: Notes) -> Iterator[str]:

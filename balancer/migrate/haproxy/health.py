@@ -36,6 +36,7 @@ def write_health(
 ) -> Times | None:
     """Write ``pool.health``; return what most servers have, or None if none is probed. ``spread`` is in percent."""
     probed = [server for server in servers if server.get("check") is not None]
+    _tell_unsupported(servers, notes)
     if not probed:
         return None
     common = Counter(times(server, notes) for server in probed).most_common(1)[0][0]
@@ -72,6 +73,19 @@ def write_health(
     _passive(health, probed, notes)
     _agent(health, probed, notes)
     return common
+
+
+def _tell_unsupported(servers: Sequence[HaproxyServer], notes: Notes) -> None:
+    """Report options of checks that have no counterpart for the server they are for."""
+    for server in servers:
+        for option, needed, message in (
+            ("agent-check", "check", "asks an agent of a server that is not checked: agents belong to probes here"),
+            ("check-send-proxy", "send-proxy", "sends a PROXY header in checks only: probes do as requests"),
+        ):
+            lacks = not any(each.startswith(needed) for each in server.options if each != option)
+            if server.get(option) is not None and lacks:
+                line = server.options[option][1]
+                notes.remark(line.file, line.number, f"server {option}", message)
 
 
 def write_difference(backend: TomlTable, server: HaproxyServer, common: Times | None, notes: Notes) -> None:

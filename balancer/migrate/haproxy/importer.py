@@ -16,7 +16,7 @@ from balancer.migrate.haproxy.bind import binds
 from balancer.migrate.haproxy.errors import named_pages, pages
 from balancer.migrate.haproxy.fields import ACTIONS as FIELD_ACTIONS
 from balancer.migrate.haproxy.fields import Changes, field_changes, forwarded_for
-from balancer.migrate.haproxy.known_proxy import HARMLESS, KEYWORDS
+from balancer.migrate.haproxy.known_proxy import KEYWORDS, effect
 from balancer.migrate.haproxy.listener import Front, Listeners
 from balancer.migrate.haproxy.persistence import AssignedCookie, by_address, cookie_names
 from balancer.migrate.haproxy.pool import Target, usable, write_pool
@@ -29,7 +29,7 @@ from balancer.migrate.haproxy.variable import hashed_variables, sets
 from balancer.migrate.haproxy.words import Line
 from balancer.migrate.match import Match
 from balancer.migrate.names import own_name
-from balancer.migrate.outcome import Effect, Notes, Outcome, Surroundings
+from balancer.migrate.outcome import Notes, Outcome, Surroundings
 from balancer.migrate.shorthands import shorten
 from balancer.migrate.toml import TomlTable
 
@@ -224,8 +224,7 @@ def _tell_lines(every: Sequence[Proxy], notes: Notes) -> None:
             elif line.words[0] in _ANSWERS and line.words[1:2] and line.words[1] in FIELD_ACTIONS:
                 continue
             elif KEYWORDS[keyword] and not (keyword == "stick-table" and by_address(proxy)):
-                effect = Effect.NONE if keyword in HARMLESS else Effect.TRAFFIC
-                notes.remark(line.file, line.number, keyword, KEYWORDS[keyword], effect)
+                notes.remark(line.file, line.number, keyword, KEYWORDS[keyword], effect(keyword))
 
 
 def _left_out(notes: Notes) -> str:

@@ -1,5 +1,7 @@
 """Keywords of haproxy's section ``global``: converted (an empty text), or what they did and what to do instead."""
 
+from balancer.migrate.outcome import Effect
+
 _UNIT = "set it in the systemd unit (systemd/balancer.service)"
 _LUA = "Lua is not supported: let the backends do it"
 _DEVICE = "device detection: let the backends do it"
@@ -147,3 +149,15 @@ def meaning(keyword: str) -> str | None:
     if keyword not in KEYWORDS and keyword.startswith("tune."):
         return _TUNING
     return KEYWORDS.get(keyword)
+
+
+_NOTICED = (
+    *("lua", "h1-", "http-", "51degrees", "deviceatlas", "wurfl", "module"),
+    *("maxconnrate", "maxsessrate", "maxsslrate", "maxsslconn"),
+)
+"""How the keywords begin that requests notice."""
+
+
+def effect(keyword: str) -> Effect:
+    """Return what it means that a keyword was left out."""
+    return Effect.TRAFFIC if keyword.startswith(_NOTICED) and KEYWORDS.get(keyword) != _TLS else Effect.NONE

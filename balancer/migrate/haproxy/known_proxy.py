@@ -4,6 +4,8 @@ An empty text means that the keyword is converted. Keywords have one or two word
 From the manual of 2.6 and, where commonly used, of versions up to 3.2.
 """
 
+from balancer.migrate.outcome import Effect
+
 _SYSTEMD = "set it in the kernel or the unit (sysctl, systemd)"
 _KEEPALIVE = "TCP keep-alive: see timeouts.tunnel_idle"
 _OWN_ERRORS = "redirects in place of errors: see listener.error_pages for pages"
@@ -200,9 +202,14 @@ RENAMED = {
 """Old spellings, and the keywords with the same meaning."""
 
 _SILENT = (_KEEPALIVE, _FAST, _EMAIL, _LOG, _CAPTURE)
-HARMLESS = frozenset(
+_HARMLESS = frozenset(
     keyword
     for keyword, message in KEYWORDS.items()
     if message in _SILENT or "nothing to do" in message or "always " in message or _SYSTEMD in message
 ) | {"description", "log-tag", "option socket-stats", "bind-process", "server-state-file-name"}
 """Keywords that no request notices."""
+
+
+def effect(keyword: str) -> Effect:
+    """Return what it means that a keyword was left out."""
+    return Effect.NONE if keyword in _HARMLESS else Effect.TRAFFIC

@@ -14,7 +14,7 @@ from balancer.migrate.haproxy.limits import limit, write_limits
 from balancer.migrate.haproxy.persistence import AssignedCookie
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import is_address
-from balancer.migrate.haproxy.server import OPTIONS, HaproxyServer
+from balancer.migrate.haproxy.server import OPTIONS, HaproxyServer, effect
 from balancer.migrate.names import own_name
 from balancer.migrate.outcome import Notes, Surroundings
 from balancer.migrate.toml import TomlTable
@@ -95,7 +95,7 @@ def _options(servers: Sequence[HaproxyServer], notes: Notes) -> None:
     for server in servers:
         for option, (_, line) in server.options.items():
             if option in OPTIONS and (message := OPTIONS[option][1]):
-                notes.remark(line.file, line.number, f"server {option}", message)
+                notes.remark(line.file, line.number, f"server {option}", message, effect(option))
 
 
 def _backups(proxy: Proxy, servers: Sequence[HaproxyServer], notes: Notes) -> None:

@@ -9,7 +9,7 @@ from balancer.config.scalars import shown
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import Where, number, where
 from balancer.migrate.haproxy.words import Line
-from balancer.migrate.outcome import Notes
+from balancer.migrate.outcome import Effect, Notes
 from balancer.ring.haproxy import server_ids
 
 _VERSIONS = "TLS versions: pool.tls supports 1.2 and newer"
@@ -133,6 +133,12 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "ws": (1, _H1),
 }
 """Options of a server: the number of arguments and a message, which is empty if the option is converted."""
+
+
+def effect(option: str) -> Effect:
+    """Return what it means that an option was left out."""
+    message = OPTIONS[option][1]
+    return Effect.NONE if message in (_TLS, _POOL, _DNS) or "nothing to do" in message else Effect.TRAFFIC
 
 
 @dataclass(frozen=True)

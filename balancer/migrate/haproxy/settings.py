@@ -7,8 +7,10 @@ from pathlib import Path
 
 from balancer.config.scalars import shown
 from balancer.config.section import MAX_CONNECTIONS
-from balancer.migrate.haproxy.bind import OPTIONS, Bases
-from balancer.migrate.haproxy.known_global import KEYWORDS, meaning
+from balancer.migrate.haproxy.bind import Bases
+from balancer.migrate.haproxy.known_bind import OPTIONS
+from balancer.migrate.haproxy.known_bind import effect as effect_of_bind
+from balancer.migrate.haproxy.known_global import KEYWORDS, effect, meaning
 from balancer.migrate.haproxy.logging import write_log
 from balancer.migrate.haproxy.proxy import Proxy
 from balancer.migrate.haproxy.scalars import number, size, timeout
@@ -27,13 +29,6 @@ _TIMEOUTS = (
     ("tunnel_idle", (("tunnel",), ("client", "server")), "both"),
 )
 """Our timeout, haproxy's in order of precedence, and the modes in which they apply."""
-
-
-_NOTICED = (
-    *("lua", "h1-", "http-", "ssl-", "51degrees", "deviceatlas", "wurfl", "module"),
-    *("maxconnrate", "maxsessrate", "maxsslrate", "maxsslconn"),
-)
-"""How the keywords of ``global`` begin that requests notice."""
 
 
 @dataclass
@@ -66,8 +61,7 @@ def global_section(sections: Sequence[HaproxySection], notes: Notes) -> Globals:
                 notes.problem(line.file, line.number, "", text)
                 continue
             if message:
-                effect = Effect.TRAFFIC if words[0].startswith(_NOTICED) else Effect.NONE
-                notes.remark(line.file, line.number, words[0], message, effect)
+                notes.remark(line.file, line.number, words[0], message, effect(words[0]))
             if words is line.words:
                 found.lines.append(line)
     return found
@@ -101,7 +95,7 @@ def tls_defaults(settings: Globals, notes: Notes) -> Sequence[str]:
         return ()
     for word in line.words[1:]:
         if word in OPTIONS and (message := OPTIONS[word][1]):
-            notes.remark(line.file, line.number, f"ssl-default-bind-options {word}", message)
+            notes.remark(line.file, line.number, f"ssl-default-bind-options {word}", message, effect_of_bind(word))
     return line.words[1:]
 
 

@@ -126,6 +126,9 @@ def _return(where: Directive, condition: Sequence[Match], found: Guard, notes: N
         found.add(condition, ("deny", status), where)
     elif status in (301, 302, 303, 307, 308) and (here or _LITERAL.fullmatch(text)):
         target: dict[str, Value] = {"location": text}
+        if text.startswith("/"):
+            message = "nginx makes its target absolute, with scheme, host and port: here it is sent as it stands"
+            notes.remark(where.file, where.line, "return", message, Effect.CHANGED)
         if here:
             target = {"scheme": here[1], **({"host": here[2]} if here[2] else {})}
         found.add(condition, ("redirect", {**target, "code": status}), where)

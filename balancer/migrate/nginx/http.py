@@ -210,8 +210,7 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
                 yield _Place("", location, condition, guard)
             continue
         changes = field_changes(inner, proxy_pass, goals.notes)
-        for host, goal in goals.named(proxy_pass, inner, stream=False):
-            goal.change(changes, location, goals.notes)
+        for host, goal in goals.named(proxy_pass, inner, stream=False, changes=changes):
             narrowed = Condition(host=(host,)).both(condition) if host else condition
             if narrowed is not None:
                 yield _Place(goal.name, location, narrowed, guard)

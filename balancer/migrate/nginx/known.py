@@ -71,15 +71,27 @@ def _tell(message: str, names: str) -> None:
 
 _tell(
     "",
-    "http server location upstream events stream map geo split_clients types if include user pid daemon master_process "
-    "worker_processes worker_connections use multi_accept listen server_name ssl_certificate ssl_certificate_key "
-    "ssl_protocols ssl proxy_pass proxy_set_header proxy_http_version proxy_connect_timeout proxy_read_timeout "
-    "proxy_send_timeout proxy_timeout proxy_ssl proxy_ssl_verify proxy_ssl_name proxy_ssl_trusted_certificate "
-    "proxy_ssl_certificate proxy_ssl_certificate_key proxy_ssl_server_name proxy_protocol keepalive_timeout "
+    "http server location upstream events stream map if include "
+    "worker_processes worker_connections listen server_name ssl_certificate ssl_certificate_key "
+    "ssl_protocols ssl proxy_pass proxy_set_header proxy_connect_timeout proxy_read_timeout "
+    "proxy_timeout proxy_ssl proxy_ssl_verify proxy_ssl_name proxy_ssl_trusted_certificate "
+    "proxy_ssl_certificate proxy_ssl_certificate_key proxy_protocol keepalive_timeout "
     "client_header_timeout client_max_body_size large_client_header_buffers set_real_ip_from real_ip_header "
-    "real_ip_recursive hash ip_hash least_conn random zone keepalive keepalive_requests keepalive_time ssl_preread "
-    "return default_type sendfile tcp_nopush tcp_nodelay server_tokens aio thread_pool load_module",
+    "hash ip_hash least_conn random return load_module server_tokens ssl_preread",
 )
+_tell(
+    "how nginx runs: nothing to do, systemd/balancer.service says it here",
+    "user pid daemon master_process thread_pool use multi_accept",
+)
+_tell("how nginx reads and sends: nothing to do", "sendfile tcp_nopush tcp_nodelay aio")
+_tell("types of files: nothing to do, the daemon serves none", "types default_type")
+_tell("connections that are kept: nothing to do, idle ones to backends are always reused", "keepalive zone")
+_tell("ends kept connections: nothing to do, there is no such limit", "keepalive_requests keepalive_time")
+_tell("protocol to backends: nothing to do, it is HTTP/1.1", "proxy_http_version")
+_tell("for a backend to take a request: nothing to do, see timeouts.send", "proxy_send_timeout")
+_tell("whether backends get the name: nothing to do, they always do", "proxy_ssl_server_name")
+_tell("computes variables: nothing to do, what uses them is reported where it does", "geo split_clients")
+_tell("which address of a field is the client's: the connection or its PROXY header says it here", "real_ip_recursive")
 _tell(
     _BUFFERS,
     "proxy_buffering proxy_buffers proxy_buffer_size proxy_busy_buffers_size proxy_request_buffering output_buffers "

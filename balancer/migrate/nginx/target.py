@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from balancer.config.scalars import shown
@@ -11,7 +12,7 @@ from balancer.migrate.nginx.chain import Chain, inherited, takes_address_from_fi
 from balancer.migrate.nginx.fields import Changes
 from balancer.migrate.nginx.source import Directive
 from balancer.migrate.nginx.upstream import Upstream, single, write_pool
-from balancer.migrate.outcome import Notes, Surroundings
+from balancer.migrate.outcome import Effect, Notes, Surroundings
 from balancer.migrate.toml import TomlTable
 
 _URL = re.compile(r"(https?)://(unix:[^:]+|[^/]+?)(?::(?=/)|(?=/)|$)(/.*)?", re.IGNORECASE)
@@ -31,15 +32,7 @@ class Goal:
     by_name: bool = False
     """Whether its key is the server name of a TLS handshake."""
     changes: Changes | None = None
-    """What the first location that leads to it does to header fields."""
-
-    def change(self, changes: Changes, location: Directive, notes: Notes) -> None:
-        """Use what a location does to header fields, for a pool can have one set of them only."""
-        if self.changes is None:
-            self.changes = changes
-        elif self.changes != changes:
-            message = f"changes other header fields than the first location that leads to {self.name}: those count"
-            notes.remark(location.file, location.line, f"location {' '.join(location.args)}", message)
+    """What the locations that lead to it do to header fields."""
 
 
 @dataclass
@@ -54,11 +47,17 @@ class Goals:
     upstreams: dict[tuple[bool, str], Upstream] = field(default_factory=dict)
     maps: dict[tuple[bool, str], Directive] = field(default_factory=dict)
     """``map`` blocks by (in ``stream``?, variable they set)."""
-    found: dict[tuple[bool, str, bool], Goal] = field(default_factory=dict)
+    found: dict[tuple[bool, str, bool, int], Goal] = field(default_factory=dict)
+    """By block, name, TLS, and a number: a pool has one set of changes of header fields."""
     _taken: set[str] = field(default_factory=set)
 
-    def named(self, proxy_pass: Directive, chain: Chain, stream: bool) -> list[tuple[str, Goal]]:
-        """Return the pools that a ``proxy_pass`` may choose, each with its host pattern: empty for any host."""
+    def named(
+        self, proxy_pass: Directive, chain: Chain, stream: bool, changes: Changes | None = None
+    ) -> list[tuple[str, Goal]]:
+        """Return the pools that a ``proxy_pass`` may choose, each with its host pattern: empty for any host.
+
+        ``changes`` are what the location does to header fields.
+        """
         if len(proxy_pass.args) != 1:
             self.notes.problem(proxy_pass.file, proxy_pass.line, "proxy_pass", "expected one address")
             return []
@@ -73,19 +72,38 @@ class Goals:
             scheme, host, uri = (match[1].lower(), match[2], match[3] or "") if match else ("http", "$", "")
         self._tell_uri(proxy_pass, uri, chain)
         if "$" in host:
-            return list(self._mapped(host, scheme, proxy_pass, chain, stream))
-        goal = self._goal(host, scheme == "https", proxy_pass, chain, stream)
+            return list(self._mapped(host, scheme, proxy_pass, chain, stream, changes))
+        goal = self._goal(host, scheme == "https", proxy_pass, chain, stream, changes)
         return [("", goal)]
 
-    def _goal(self, host: str, tls: bool, proxy_pass: Directive, chain: Chain, stream: bool) -> Goal:
-        key = (stream, host, tls)
-        if key not in self.found:
-            given = self.upstreams.get((stream, host)) or single(host, proxy_pass, stream, 443 if tls else 80)
-            self.found[key] = Goal(given, tls, own_name(host, self._taken), chain)
-        return self.found[key]
+    def _goal(
+        self, host: str, tls: bool, proxy_pass: Directive, chain: Chain, stream: bool, changes: Changes | None
+    ) -> Goal:
+        for number in count():
+            key = (stream, host, tls, number)
+            if key not in self.found:
+                break
+            if self.found[key].changes == changes:
+                return self.found[key]
+        given = self.upstreams.get((stream, host)) or single(host, proxy_pass, stream, 443 if tls else 80)
+        made = self.found[key] = Goal(given, tls, own_name(host, self._taken), chain, changes=changes)
+        if number:
+            message = (
+                f"changes other header fields than locations before: its hosts are a pool of their own, {made.name}"
+            )
+            location = chain[-1]
+            what = f"location {' '.join(location.args)}"
+            self.notes.remark(location.file, location.line, what, message, Effect.CHANGED)
+        return made
 
     def _mapped(
-        self, host: str, scheme: str, proxy_pass: Directive, chain: Chain, stream: bool
+        self,
+        host: str,
+        scheme: str,
+        proxy_pass: Directive,
+        chain: Chain,
+        stream: bool,
+        changes: Changes | None,
     ) -> Iterator[tuple[str, Goal]]:
         """Yield the pools that a ``map`` of the host chooses."""
         match = _VARIABLE.fullmatch(host)
@@ -106,7 +124,7 @@ class Goals:
                 message = f"{shown(entry.name)} does not name an upstream: not converted"
                 self.notes.remark(entry.file, entry.line, "map", message)
                 continue
-            goal = self._goal(entry.args[0], scheme == "https", proxy_pass, chain, stream)
+            goal = self._goal(entry.args[0], scheme == "https", proxy_pass, chain, stream, changes)
             if entry.name == "default":
                 fallback.append(("", goal))
                 continue
