@@ -11,7 +11,7 @@ from process_rig import command
 from balancer.cli.client import configured_address
 from balancer.config.load import check
 from balancer.config.repeated import repeated
-from balancer.config.scalars import parse_duration, shown_duration
+from balancer.config.scalars import parse_duration, parse_rate, shown_duration, shown_rate
 from balancer.config.unfinished import unfinished
 from balancer.errors import Refused
 from balancer.proxy.log_target import check_target
@@ -105,6 +105,19 @@ def test_advice_fits(tmp_path):
 def test_durations_as_one_would_write_them(text):
     assert parse_duration(shown_duration(parse_duration(text))) == parse_duration(text)
     assert shown_duration(parse_duration("60s")) == "1m"
+
+
+@given(number=st.decimals(1, 8000, places=3), unit=st.sampled_from(["ms", "s", "m", "h"]))
+def test_durations_and_rates_are_written_exactly(number, unit):
+    seconds = parse_duration(f"{number}{unit}")
+    assert parse_duration(shown_duration(seconds)) == seconds
+    rate = parse_rate(f"{number}/{unit[-1]}")
+    assert parse_rate(shown_rate(rate)) == rate
+
+
+@pytest.mark.parametrize("text", ["20/s", "5/m", "100/h", "7/m", "1/h", "off", "0.5/s"])
+def test_rates_as_one_would_write_them(text):
+    assert shown_rate(parse_rate(text)) == text.replace("0.5/s", "30/m")
 
 
 def test_a_token_in_the_clear_is_warned_of(tmp_path):
