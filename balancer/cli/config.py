@@ -12,7 +12,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         metavar="VERB", required=True
     )
     for name, path, about in (
-        ("show", "/v1/config", "print the active configuration as TOML; secrets as digests"),
+        ("show", "/v1/config", "print the active configuration as TOML: defaults behind a #, secrets as digests"),
         ("diff", "/v1/config/diff", "show what differs between the file and what is active"),
     ):
         add_verb(own, name, partial(_print, path), about, reads=True, of_pool=False)

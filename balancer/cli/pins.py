@@ -61,8 +61,9 @@ def _pin(args: argparse.Namespace) -> str:
 def _unpin(args: argparse.Namespace) -> str:
     client = daemon(args)
     digest, prefix = digest_of(client, args, args.token, prefix=args.prefix)
-    client.ask("DELETE", f"{pool_path(client, args)}/pins/{digest}" + ("" if prefix is None else f"?prefix={prefix}"))
-    return f"digest:{digest} is no longer pinned"
+    query = "" if prefix is None else f"?prefix={prefix}"
+    unpinned = client.ask("DELETE", f"{pool_path(client, args)}/pins/{digest}{query}")
+    return f"{_name(unpinned)} is no longer pinned"
 
 
 def _name(pin: dict[str, Any]) -> str:

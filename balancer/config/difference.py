@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel
-
 from balancer.config.model import Config
-from balancer.config.scalars import shown, shown_duration
+from balancer.config.scalars import shown
+from balancer.config.section import Section
 
 MASK = "***"
 """Shown in place of a secret, which is a field with ``repr=False``."""
@@ -29,19 +28,22 @@ def differences(old: Config, new: Config) -> list[Difference]:
     return [*_sockets(old, new), *_models("", old, new)]
 
 
-def as_written(model: BaseModel, digest: Callable[[str], str]) -> dict[str, object]:
-    """Return a table with its values as in the file, and the ``digest`` of each secret in its place."""
-    written: dict[str, object] = model.model_dump(mode="json")
-    for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            written[name] = as_written(value, digest)
-        elif isinstance(value, tuple) and all(isinstance(each, BaseModel) for each in value):
-            written[name] = [as_written(each, digest) for each in value]
-        elif not field.repr and value:
-            written[name] = _digested(value, digest)
-        elif isinstance(value, float) and isinstance(written[name], str):
-            written[name] = shown_duration(value)
+def as_written(table: Section, digest: Callable[[str], str], *, defaults: bool = True) -> dict[str, object]:
+    """Return a table with its values as in the file, and the ``digest`` of each secret in its place.
+
+    Without ``defaults``, keys that have their default are left out.
+    """
+    written: dict[str, object] = table.model_dump(mode="json", exclude_defaults=not defaults)
+    for key, name in table.fields_by_key().items():
+        value = getattr(table, name)
+        if key not in written:
+            continue
+        if isinstance(value, Section):
+            written[key] = as_written(value, digest, defaults=defaults)
+        elif isinstance(value, tuple) and all(isinstance(each, Section) for each in value):
+            written[key] = [as_written(each, digest, defaults=defaults) for each in value]
+        elif not type(table).model_fields[name].repr and value:
+            written[key] = _digested(value, digest)
     return written
 
 
@@ -54,7 +56,7 @@ def _digested(value: object, digest: Callable[[str], str]) -> object:
     return digest(str(value))
 
 
-def _masked(model: BaseModel) -> dict[str, object]:
+def _masked(model: Section) -> dict[str, object]:
     """Return a table as plain values, with secrets replaced by ``MASK``."""
     return {
         name: MASK if not field.repr and getattr(model, name) else _plain(getattr(model, name))
@@ -63,7 +65,7 @@ def _masked(model: BaseModel) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
+    if isinstance(value, Section):
         return _masked(value)
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
@@ -80,13 +82,13 @@ def _sockets(old: Config, new: Config) -> Iterator[Difference]:
         yield Difference("closes", text, f'listener "{before[address]}" > bind')
 
 
-def _models(at: str, old: BaseModel, new: BaseModel) -> Iterator[Difference]:
+def _models(at: str, old: Section, new: Section) -> Iterator[Difference]:
     for name, field in type(new).model_fields.items():
         before, after = getattr(old, name), getattr(new, name)
         key = f"{at} > {name}" if at else name
         if before == after:
             continue
-        if isinstance(before, BaseModel) and isinstance(after, BaseModel):
+        if isinstance(before, Section) and isinstance(after, Section):
             yield from _models(key, before, after)
         elif _named(before) and _named(after):
             yield from _members(at, name, before, after)
@@ -96,15 +98,15 @@ def _models(at: str, old: BaseModel, new: BaseModel) -> Iterator[Difference]:
             yield Difference("changes", f"{key}: {_written(old, name)} -> {_written(new, name)}", key)
 
 
-def _written(model: BaseModel, name: str) -> str:
+def _written(model: Section, name: str) -> str:
     """The value of a field, as one would write it in the file: durations with their unit."""
     value = getattr(model, name)
-    if isinstance(value, float) and isinstance(model.model_dump(mode="json", include={name})[name], str):
-        return shown_duration(value)
+    if isinstance(value, float) and isinstance(text := model.model_dump(mode="json", include={name})[name], str):
+        return text
     return _value(value)
 
 
-def _members(at: str, name: str, old: tuple[BaseModel, ...], new: tuple[BaseModel, ...]) -> Iterator[Difference]:
+def _members(at: str, name: str, old: tuple[Section, ...], new: tuple[Section, ...]) -> Iterator[Difference]:
     """Compare arrays of named tables: removed, added, changed and reordered members."""
     before, after = ({getattr(each, "name"): each for each in models} for models in (old, new))  # noqa: B009
     prefix = f"{at} > " if at else ""

@@ -1,11 +1,10 @@
 """Field types for the scalars of the configuration file: how pydantic parses, serializes and describes each."""
 
-from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, SerializationInfo, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from balancer.config.scalars import (
     DURATION,
@@ -23,6 +22,8 @@ from balancer.config.scalars import (
     parse_status,
     parse_workers,
     shown,
+    shown_duration,
+    shown_rate,
 )
 
 _LOGS = ("stdout", "off", "journal")
@@ -54,30 +55,23 @@ def as_array(value: object) -> object:
     return [value] if isinstance(value, dict) else value
 
 
-def _written_rate(rate: float, info: SerializationInfo) -> float | str:
-    """Return events per second; serialise it as it is written in the file."""
-    if not info.round_trip:
-        return rate
-    return f"{Decimal(repr(rate)):f}/s" if rate else "off"
-
-
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    PlainSerializer(lambda seconds: f"{Decimal(repr(seconds)):f}s", when_used="json"),
+    PlainSerializer(shown_duration, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": f"^{DURATION.pattern}$", "examples": ["500ms", "10s", "1h"]}),
 ]
 Delay = Annotated[
     float,
     BeforeValidator(parse_delay),
-    PlainSerializer(lambda seconds: f"{Decimal(repr(seconds)):f}s" if seconds else "0s", when_used="json"),
+    PlainSerializer(shown_duration, when_used="json"),
 ]
 CutAfter = Annotated[
     float | Literal["never"],
     BeforeValidator(parse_cut_after),
-    PlainSerializer(lambda value: value if value == "never" else f"{Decimal(repr(value)):f}s", when_used="json"),
+    PlainSerializer(lambda value: value if value == "never" else shown_duration(value), when_used="json"),
 ]
-Rate = Annotated[float, BeforeValidator(parse_rate), PlainSerializer(_written_rate)]
+Rate = Annotated[float, BeforeValidator(parse_rate), PlainSerializer(shown_rate, when_used="json")]
 AmountOfMemory = Annotated[Memory, BeforeValidator(parse_memory), PlainSerializer(str)]
 BackendAddress = Annotated[
     Address,

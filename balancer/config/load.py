@@ -16,13 +16,11 @@ from balancer.config.finding import Finding, Key
 from balancer.config.locate import lines, nearest
 from balancer.config.model import Config
 from balancer.config.named_files import FileReader
-from balancer.config.repeated import repeated
 from balancer.config.salvage import repair
 from balancer.config.scalars import shown
-from balancer.config.unfinished import unfinished
+from balancer.config.toml_errors import explain
 from balancer.errors import ConfigError, Problem, Refused
 
-_TOML_LINE = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)$")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -99,16 +97,8 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:  # also Python's own limit on the digits of a number
-        what = str(error)
-        match = _TOML_LINE.search(what)
-        line = int(match[1]) if match and match[1] else None
-        message = f"is not TOML: {what[: match.start()] if match else what}"
-        if match is not None and line is None:
-            line = unfinished(text)
-            message += " at the end of the file; what begins here does not end"
-        elif line is not None and (twice := repeated(text, line)) is not None:
-            message += f": {shown(twice[0])} stands here for the second time (see line {twice[1]})"
-        raise ConfigError([Problem(str(path), line, "", message)]) from None
+        line, why = explain(text, error)
+        raise ConfigError([Problem(str(path), line, "", f"is not TOML: {why}")]) from None
 
 
 def _validate(path: Path, text: str, document: dict[str, Any], now: float) -> Report:

@@ -119,7 +119,7 @@ def _array(names: tuple[str, ...], value: object) -> str:
 
 
 def _unknown(names: tuple[str, ...]) -> str:
-    known = list(_section(names[:-1]).model_fields)
+    known = list(_section(names[:-1]).fields_by_key())
     if close := get_close_matches(names[-1], known, 1):
         return f"unknown key; did you mean {shown(close[0])}?"
     return f"unknown key; valid keys here: {', '.join(known)}"
@@ -129,7 +129,7 @@ def _section(names: tuple[str, ...]) -> type[Section]:
     """The model of the table at ``names``, found by following the types of fields."""
     section: type[Section] = Config
     for name in names:
-        section = _inner(section.model_fields[name].annotation)
+        section = _inner(section.model_fields[section.fields_by_key()[name]].annotation)
     return section
 
 

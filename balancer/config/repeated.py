@@ -13,13 +13,17 @@ def repeated(text: str, line: int) -> tuple[str, int] | None:
     It is guessed line by line: inside strings of several lines it may be wrong.
     """
     first: dict[tuple[str, str], int] = {}
-    table, elements = "", 0
+    table = ""
+    elements: dict[str, int] = {}
+    """How often each array of tables has begun another element."""
     for number, content in enumerate(text.splitlines()[:line], start=1):
         if header := _TABLE.match(content):
             kind, name = header[1], header[2]
-            elements += kind == "[["
+            if kind == "[[":
+                elements[name] = elements.get(name, 0) + 1
             # Each element of an array of tables begins anew, with the tables below it.
-            table = f"{name} {elements}"
+            above = [count for array, count in elements.items() if f"{name}.".startswith(f"{array}.")]
+            table = f"{name} {above}"
             here, said = ("", name if kind == "[[" else table), f"[{name}]"
         elif key := _KEY.match(content):
             here, said = (table, key[1]), key[1]

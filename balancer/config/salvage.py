@@ -48,7 +48,8 @@ def repair(document: dict[str, Any], broken: list[Key]) -> None:
 def _find(document: object, key: Key) -> object:
     for part in key:
         if isinstance(document, dict):
-            document = document.get(part)
+            if part != 0:  # else it stands for an array of one table
+                document = document.get(part)
         elif isinstance(document, list) and isinstance(part, int):
             document = document[part]
         else:

@@ -6,6 +6,7 @@ This module does not import pydantic (``config.fields`` does): processes that ne
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Literal
 
@@ -94,9 +95,25 @@ def format_duration(seconds: float) -> str:
 
 def shown_duration(seconds: float) -> str:
     """Return a duration as one would write it in the file: exactly, in the largest unit that makes a whole number."""
-    units = [unit for unit, size in _UNITS.items() if seconds >= size and round(seconds / size, 6).is_integer()]
-    unit = units[-1] if units else "s"
-    return f"{seconds / _UNITS[unit]:g}{unit}"
+    for unit, size in reversed(_UNITS.items()):
+        if (count := round(seconds / size)) and count * size == seconds:
+            return f"{count}{unit}"
+    return f"{_exactly(seconds)}s"
+
+
+def shown_rate(rate: float) -> str:
+    """Return a rate as one would write it in the file: exactly, in the shortest unit that makes a whole number."""
+    if not rate:
+        return "off"
+    for unit in ("s", "m", "h"):
+        if (count := round(rate * _UNITS[unit])) and count / _UNITS[unit] == rate:
+            return f"{count}/{unit}"
+    return f"{_exactly(rate)}/s"
+
+
+def _exactly(number: float) -> str:
+    """Return all digits of a number, without an exponent."""
+    return f"{Decimal(repr(number)):f}".removesuffix(".0")
 
 
 @dataclass(frozen=True)

@@ -24,4 +24,9 @@ class Section(BaseModel):
     Validators are built on first use: the command line mostly needs only that of ``AdminConfig``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True, serialize_by_alias=True)
+
+    @classmethod
+    def fields_by_key(cls) -> dict[str, str]:
+        """Return the names of the fields by their keys in the file; a key may be a word of Python, such as "not"."""
+        return {field.alias or name: name for name, field in cls.model_fields.items()}

@@ -89,7 +89,7 @@ def dump(remembered: Remembered) -> bytes:
             remembered.started,
             active.generation,
             active.since,
-            active.config.model_dump_json(round_trip=True),
+            active.config.model_dump_json(),
             active.files,
             dict(active.keys),
             dict(active.bound),

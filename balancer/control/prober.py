@@ -14,7 +14,7 @@ from random import Random
 
 import trio
 
-from balancer.config.scalars import Address
+from balancer.config.scalars import Address, format_duration
 from balancer.control.events import Events
 from balancer.control.outlier_monitor import OutlierMonitor
 from balancer.control.pool_state import BackendState, PoolState
@@ -186,7 +186,7 @@ class Prober:
         logger.debug("backend %s of pool %s: %.3f s: %s", backend.name, pool, seconds, result.text, extra=about)
         if health.observe(result, now, seconds):
             level = logging.WARNING if health.state is Verdict.DOWN else logging.INFO
-            spent = f" ({former} for {now - since:.1f} s)" if since is not None else ""
+            spent = f" ({former} for {format_duration(now - since)})" if since is not None else ""
             change = f"{former} -> {health.state}: {result.text}{spent}"
             logger.log(level, "backend %s of pool %s: %s", backend.name, pool, change, extra=about)
             self._tell(pool, backend, health, change)

@@ -333,6 +333,7 @@ def main() -> int:
         if rest is not None:
             raise rest from None
         for error in refused.exceptions if refused is not None else ():
-            print(error, file=sys.stderr)
+            for line in str(error).splitlines():
+                logger.error(line)
         return 1
     return 0

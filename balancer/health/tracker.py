@@ -182,7 +182,8 @@ class HealthTracker:
         """Return the availability from now on; to be called after every change, and when an ejection may have ended."""
         reason = ""
         if self.state is Verdict.DOWN:
-            reason = f"unhealthy: {self.text}"
+            progress = f"{self.streak} of {self._config.rise} probes passed" if self._passed else self.text
+            reason = f"unhealthy: {progress}"
         elif self.agent_down:
             reason = "unhealthy: its agent says down"
         ejected = self.ejection.why if self.ejection.out(now) else ""

@@ -23,12 +23,16 @@ class TomlTable:
     """``[pool.ring]`` or ``[[pool]]``; empty for the root table."""
     comment: str = ""
     keys: dict[str, tuple[Value, str]] = field(default_factory=dict)
+    defaults: set[str] = field(default_factory=set)
+    """Keys behind a #."""
     tables: list["TomlTable"] = field(default_factory=list)
 
-    def set(self, key: str, value: Value | None, comment: str = "") -> None:
-        """Set a key; ``None`` leaves it out."""
+    def set(self, key: str, value: Value | None, comment: str = "", *, default: bool = False) -> None:
+        """Set a key; ``None`` leaves it out, and a ``default`` is only shown."""
         if value is not None:
             self.keys[key] = (value, comment)
+            if default:
+                self.defaults.add(key)
 
     def table(self, name: str, comment: str = "") -> "TomlTable":
         """Add a table below this one. An empty one is not written."""
@@ -47,7 +51,7 @@ class TomlTable:
             if self.header:
                 yield self.header
             for key, (value, comment) in self.keys.items():
-                text = f"{key} = {literal(value)}"
+                text = f"{'# ' if key in self.defaults else ''}{key} = {literal(value)}"
                 beside = f"{text}  # {printable(comment)}"
                 if comment and len(beside) <= _WIDTH:
                     yield beside
@@ -81,7 +85,7 @@ def literal(value: Value) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(key)} = {literal(each)}" for key, each in value.items()) + " }"
+        return "{ " + ", ".join(f"{written_key(key)} = {literal(each)}" for key, each in value.items()) + " }"
     return "[" + ", ".join(map(literal, value)) + "]"
 
 
@@ -96,7 +100,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _key(key: str) -> str:
+def written_key(key: str) -> str:
+    """Return a key, quoted if it has to be."""
     return key if key.isascii() and key.replace("_", "a").replace("-", "a").isalnum() else literal(key)
 
 

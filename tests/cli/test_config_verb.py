@@ -102,5 +102,6 @@ def test_show_prints_what_is_active_without_secrets(own):
     found = tomllib.loads(out)
     assert [each["name"] for each in found["pool"][0]["backend"]] == list(NAMES)
     assert re.fullmatch("digest:[0-9a-f]{16}", found["pool"][0]["ring"]["seed"])
-    assert found["timeouts"]["head"] == "10s"
+    assert "\n[timeouts]\n" in out
+    assert '\n# head = "10s"\n' in out, "defaults are shown, too"
     assert SEED not in out + done(own, "config", "show", "--json")

@@ -131,7 +131,7 @@ class TestPins:
         assert {daemon.place(f"secret-x{n}") for n in range(9)} == {"ide-03"}
         assert "no such pin" in refused(run, "unpin", "secret-x")  # that is a pin of one user
         (undo,) = re.findall(r"balancer (unpin digest:[0-9a-f]{16}/8)\n", out)
-        done(run, *undo.split())
+        assert done(run, *undo.split()) == f"{undo.removeprefix('unpin ')} is no longer pinned\n"
         done(run, "pin", "secret-x", "ide-03", "--prefix")
         done(run, "unpin", "secret-x", "--prefix")
         assert daemon.get("./pins")["pins"] == []
@@ -189,7 +189,7 @@ class TestBackend:
         refused(run, "backend", "weight", "ide-01", "2", "--pause", code=2)
         assert "--over needs a weight" in refused(run, "backend", "weight", "ide-01", "--pause", "--over", "2m")
         refused(run, "backend", code=2, admin=False)
-        assert "no such backend; it has ide-01" in refused(run, "backend", "drain", "ide-04")
+        assert 'no backend "ide-04" here; there are ide-01' in refused(run, "backend", "drain", "ide-04")
 
 
 class TestPlans:

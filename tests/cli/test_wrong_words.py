@@ -1,6 +1,7 @@
 """What an operator gets who typed something wrong, or has a broken file beside a daemon that runs well."""
 
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from process_rig import command
 from balancer.cli.client import configured_address
 from balancer.config.load import check
 from balancer.config.repeated import repeated
-from balancer.config.scalars import parse_duration, shown_duration
+from balancer.config.scalars import parse_duration, parse_rate, shown_duration, shown_rate
+from balancer.config.toml_errors import explain
 from balancer.config.unfinished import unfinished
 from balancer.errors import Refused
 from balancer.proxy.log_target import check_file
@@ -64,6 +66,8 @@ def test_what_stands_twice_is_named_with_its_first_place(tmp_path):
     assert repeated("[a]\nx = 1\n[b]\nx = 1\n", 4) is None
     assert repeated("[[p]]\nx = 1\n[[p]]\nx = 1\n", 4) is None
     assert repeated("[a]\nx = 1\n[a]\n", 3) == ("[a]", 1)
+    assert repeated("[a]\nx = 1\n[[p]]\n[a]\n", 4) == ("[a]", 1)
+    assert repeated("[[p]]\n[p.a]\n[[p]]\n[p.a]\n", 4) is None
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,37 @@ def test_what_does_not_end_is_shown_where_it_begins(tmp_path, rest, line):
     path.write_text("workers = 1\n" + rest)
     (problem,) = check(path, time.time()).problems
     assert (problem.line, "is not TOML" in problem.message) == (line, True)
+
+
+@pytest.mark.parametrize(
+    ("rest", "line", "says"),
+    [
+        ('name = "a\nb = 1\n', 2, "a string on this line has no closing quote"),
+        ('a = 1\nbind = [\n  "b"\nc = 1\n', 3, "the array that begins here is not closed"),
+        ('a = 1\nbind = [\n  "b",\nc = 1\n', 5, "or what begins in line 3 is not closed"),
+        ("bind = [{ a = 1 } { a = 2 }]\n", 2, "or a comma is missing"),
+        ("name = \u201cide\u201d\n", 2, "strings stand in straight quotes"),
+        ("name = hunter2\n", 2, "strings stand in straight quotes"),
+        ("[a.b]\n[[c]]\n[a.b]\n", 4, '"a.b" twice: "[a.b]" stands here for the second time (see line 2)'),
+    ],
+)
+def test_what_is_not_toml_is_said_as_to_someone_who_does_not_know_toml(tmp_path, rest, line, says):
+    path = tmp_path / "balancer.toml"
+    path.write_text("workers = 1\n" + rest)
+    (problem,) = check(path, time.time()).problems
+    assert (problem.line, says in problem.message) == (line, True), problem.message
+    assert "hunter2" not in problem.message
+
+
+@given(st.text(alphabet="ab=[]{}\"'“,.\n \\1"))
+def test_every_text_is_explained(text):
+    try:
+        tomllib.loads(text)
+    except ValueError as error:
+        line, why = explain(text, error)
+        assert why
+        assert line is not None
+        assert 1 <= line <= text.count("\n") + 1
 
 
 @given(st.text(alphabet="ab=[]{}\"',.\n \\"))
@@ -105,6 +140,19 @@ def test_advice_fits(tmp_path):
 def test_durations_as_one_would_write_them(text):
     assert parse_duration(shown_duration(parse_duration(text))) == parse_duration(text)
     assert shown_duration(parse_duration("60s")) == "1m"
+
+
+@given(number=st.decimals(1, 8000, places=3), unit=st.sampled_from(["ms", "s", "m", "h"]))
+def test_durations_and_rates_are_written_exactly(number, unit):
+    seconds = parse_duration(f"{number}{unit}")
+    assert parse_duration(shown_duration(seconds)) == seconds
+    rate = parse_rate(f"{number}/{unit[-1]}")
+    assert parse_rate(shown_rate(rate)) == rate
+
+
+@pytest.mark.parametrize("text", ["20/s", "5/m", "100/h", "7/m", "1/h", "off", "0.5/s"])
+def test_rates_as_one_would_write_them(text):
+    assert shown_rate(parse_rate(text)) == text.replace("0.5/s", "30/m")
 
 
 def test_a_token_in_the_clear_is_warned_of(tmp_path):

@@ -3,6 +3,7 @@
 import copy
 import datetime
 import itertools
+import re
 from typing import get_args
 
 import pytest
@@ -32,10 +33,10 @@ def sections(annotation):
 
 
 def keys(section, path=()):
-    for name, about in section.model_fields.items():
-        yield (*path, name)
-        for kind, array in sections(about.annotation):
-            yield from keys(kind, (*path, name, 0) if array else (*path, name))
+    for key, name in section.fields_by_key().items():
+        yield (*path, key)
+        for kind, array in sections(section.model_fields[name].annotation):
+            yield from keys(kind, (*path, key, 0) if array else (*path, key))
 
 
 def planted(path, value):
@@ -59,3 +60,22 @@ def test_any_value_of_a_key(path):
             assert all(each.message and "\n" not in each.message for each in found), found
             repair(document, [each.key for each in found])
             Config.model_validate(document)
+
+
+@pytest.mark.parametrize("path", [*keys(Config)], ids=lambda path: ".".join(map(str, path)))
+def test_a_misspelled_key_is_answered_with_those_of_its_table(path):
+    document = planted((*path[:-1], f"{path[-1]}x"), 1)
+    with pytest.raises(ValidationError) as error:
+        Config.model_validate(document)
+    (message,) = [each.message for each in findings(error.value) if each.key[-1] == f"{path[-1]}x"]
+    known = re.findall(r'"(\w+)"', message) or re.split(", |: ", message)[1:]
+    for key in known:  # none of them is an unknown key in its turn
+        assert not refused(planted((*path[:-1], key), 1)) & {"unknown key"}, (message, key)
+
+
+def refused(document):
+    try:
+        Config.model_validate(document)
+    except ValidationError as error:
+        return {each.message.partition(";")[0] for each in findings(error)}
+    return set()

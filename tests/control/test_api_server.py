@@ -182,7 +182,7 @@ class TestRoutes:
     def test_no_such_pool_or_backend_or_plan(self, daemon):
         for method, path, said in (
             ("GET", "/v1/pools/other/ring", 'no pool "other" here; there are ide'),
-            ("PUT", "./backends/ide-04/state", "no such backend; it has ide-01, ide-02, ide-03"),
+            ("PUT", "./backends/ide-04/state", 'no backend "ide-04" here; there are ide-01, ide-02, ide-03'),
             ("GET", "/v1/plans/0123", "no such plan"),
             ("POST", "/v1/plans/0123/apply", "no such plan"),
             ("DELETE", "./pins/0123456789abcdef", "no such pin"),

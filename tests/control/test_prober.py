@@ -185,8 +185,8 @@ async def test_a_host_goes_down_its_users_move_at_once_and_return(clock, caplog)
 
         down, up = [record for record in caplog.records if record.name == "balancer.health"]
         assert (down.levelname, up.levelname) == ("WARNING", "INFO")
-        assert down.getMessage() == "backend a of pool ide: up -> down: status 503 (up for 4.4 s)"
-        assert up.getMessage() == "backend a of pool ide: down -> up: status 200 (down for 4.4 s)"
+        assert down.getMessage() == "backend a of pool ide: up -> down: status 503 (up for 4s)"
+        assert up.getMessage() == "backend a of pool ide: down -> up: status 200 (down for 4s)"
 
 
 async def test_a_wish_keeps_new_users_away_and_nobody_who_is_there(clock, caplog):

@@ -160,7 +160,7 @@ def test_what_operators_see(tmp_path, hosts):
 
         lines = [line for line in daemon.stderr.lines if "backend ide-01 of pool ide" in line]
         assert len(lines) == 2, "a line for each change, none for each probe"
-        assert re.search(r"WARNING .*: up -> down: status 503 \(up for \d+\.\d s\)$", lines[1])
+        assert re.search(r"WARNING .*: up -> down: status 503 \(up for \d+s\)$", lines[1])
 
         hosts[0].status = 200
         daemon.stderr.wait_for(lambda line: "pool ide: the panic is over: 33% of the pool is healthy" in line)

@@ -49,6 +49,14 @@ def test_says_when_it_serves_and_when_it_drains(tmp_path, backend, notify):
         assert unit.ended()
 
 
+def test_why_it_does_not_start_is_an_error_in_the_journal(tmp_path, backend):
+    wrong = [listener(bind=["here:1", "there:2"])]
+    with Unit(tmp_path, listener=wrong, pool=[pool(backend)]) as unit:
+        said = [line for line in unit.failed().splitlines() if "expected an address" in line]
+    assert [line[:3] for line in said] == ["<3>"] * 2
+    assert all(f"{tmp_path}/balancer.toml:1: " in line for line in said)
+
+
 def test_an_abstract_socket_is_as_good(tmp_path, backend):
     notify = f"@balancer-test-{os.getpid()}"
     with Unit(tmp_path, notify=notify, listener=[listener()], pool=[pool(backend)]) as unit:

@@ -78,7 +78,7 @@ def test_operators_work_at_the_prompt():
         assert "carol (ide-03)" in demo.type("pin carol ide-03", "open tunnels stay")
         assert "carol (ide-02)" in demo.type("unpin carol", "no longer pinned")
         assert "carol (" in demo.type("weight ide-02 0", "the weight of ide-02 is 0")
-        assert "has no such backend" in demo.type("drain ide-09", "drain ide-09 --config")
+        assert 'there is no backend "ide-09"' in demo.type("drain ide-09", "drain ide-09 --config")
         assert "weight ide-02 0.5" in demo.type("weight ide-02", "Usage:")
 
 

@@ -166,6 +166,10 @@ def test_one_probe_decides_about_a_new_backend_and_none_about_a_known_one():
     assert health.stand(0.0).clear
     assert [health.observe(BAD, float(n)) for n in range(3)] == [False, False, True]
     assert health.stand(0.0).reason == "unhealthy: connection refused"
+    health.observe(GOOD, 3.0)
+    assert health.stand(0.0).reason == "unhealthy: 1 of 2 probes passed"
+    health.observe(GOOD, 4.0)
+    assert health.stand(0.0).reason == ""
 
 
 @pytest.mark.parametrize("requested_state", ["degraded", "drain"])

@@ -140,7 +140,7 @@ class Debian:
     def inside(self, *command):
         """Return what runs ``command`` there, for the functions of ``subprocess``."""
         environment = ["env", "--ignore-environment", "PATH=/usr/bin:/usr/sbin:/bin:/sbin", "LC_ALL=C.UTF-8"]
-        return ["nsenter", f"--target={self._leader}", "--all", "--wd=/", *environment, *map(str, command)]
+        return ["nsenter", f"--target={self._leader}", "--all", "--wd", *environment, *map(str, command)]
 
     def run(self, *command, check=True, text=None):
         """Run a command there as root, with ``text`` as its standard input, and return its completed process."""

@@ -84,6 +84,8 @@ def test_starts_once_the_file_is_corrected_while_clients_wait(installed):
     installed.write(f"{written}speed = 9\n")
     with installed.debian.follow(SERVICE) as journal:
         assert installed.systemctl("restart", SERVICE, check=False).returncode == 1
+        said = installed.debian.journal(SERVICE, "--priority=err")
+        assert [line for line in said if f"{FILE}:{written.count(chr(10)) + 1}: speed: unknown key" in line]
         with installed.connect() as client:
             client.send(get())
             for attempt in range(2, 5):

@@ -17,7 +17,7 @@ from balancer.config.difference import as_written
 from balancer.config.scalars import format_duration
 from balancer.control.reload import Changes, RemovedHost
 from balancer.errors import ConfigError
-from balancer.migrate.toml import TomlTable
+from balancer.migrate.toml import TomlTable, written_key
 from balancer.ring.report import plan_json
 
 DAY = 86400.0
@@ -43,10 +43,14 @@ async def last(call: Call) -> ApiResponse:
 
 async def config(call: Call) -> ApiResponse:
     """Show the active configuration, as in the file, with secrets as digests."""
-    active, digest = call.services.registry.active, call.services.pools.digest
-    written = as_written(active.config, lambda secret: f"digest:{digest(secret.encode())}")
+    active = call.services.registry.active
+
+    def digest(secret: str) -> str:
+        return f"digest:{call.services.pools.digest(secret.encode())}"
+
+    written = as_written(active.config, digest)
     if call.wants("text/plain"):
-        return as_text(toml_of(written))
+        return as_text(toml_of(written, as_written(active.config, digest, defaults=False)))
     return call.answer({"generation": active.generation, "since": active.since, "config": written})
 
 
@@ -133,19 +137,19 @@ def _lines(changes: Changes, *, dry: bool) -> list[str]:
     return lines
 
 
-def toml_of(written: Mapping[str, Any]) -> str:
-    """Return a configuration as TOML."""
+def toml_of(written: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Return a configuration as TOML, with defaults, which are not in ``given``, behind a #."""
     root = TomlTable("")
-    _fill(root, written)
+    _fill(root, written, given)
     return str(root)
 
 
-def _fill(table: TomlTable, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
+def _fill(table: TomlTable, written: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    for name, value in written.items():
         if isinstance(value, dict):
-            _fill(table.table(name), value)
+            _fill(table.table(name), value, given.get(name, {}))
         elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-            for each in value:
-                _fill(table.element(name), each)
+            for each, own in zip(value, given[name], strict=True):
+                _fill(table.element(name), each, own)
         else:
-            table.set(name, value)
+            table.set(written_key(name), value, default=name not in given)
