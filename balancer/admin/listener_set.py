@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
 from balancer.admin.listeners import AdminListener, open_listeners
-from balancer.admin.server import Answer, serve
+from balancer.admin.server import Answer, ApiRequest, ApiResponse, serve
 from balancer.config.model import Config
 from balancer.control.reload import Participant, Prepared
 
@@ -22,6 +22,10 @@ class AdminListeners(Participant):
 
     def __init__(self) -> None:
         self._open: dict[AdminListener, trio.CancelScope] = {}
+        self._handed_over = False
+        self._answering = 0
+        """Requests that are being answered."""
+        self._answered = trio.Event()
 
     async def run(
         self,
@@ -51,6 +55,19 @@ class AdminListeners(Participant):
                 self._nursery.start_soon(self._serve, listener, self._open[listener])
                 logger.info("the admin API answers on %s", listener.name)
 
+    async def hand_over(self) -> list[AdminListener]:
+        """Answer requests that have been made, and no more; return open listeners, at which further clients wait."""
+        handed = [replace(listener, sock=listener.sock.dup()) for listener in self._open]
+        self._handed_over = True
+        for listener, scope in self._open.items():
+            listener.path = None  # the file stays
+            scope.cancel()
+        self._open.clear()
+        with trio.move_on_after(CLOSE_TIMEOUT):
+            while self._answering:
+                await self._answered.wait()
+        return handed
+
     def close_unused(self, listeners: list[AdminListener]) -> None:
         """Close those that are not in use."""
         for listener in listeners:
@@ -61,10 +78,26 @@ class AdminListeners(Participant):
         async with trio.open_nursery() as clients:
             try:
                 with accepting:
-                    await serve(listener.sock, self._handler(listener), clients)
+                    await serve(listener.sock, self._answer(self._handler(listener)), clients)
             finally:
                 listener.close()
             clients.cancel_scope.deadline = trio.current_time() + CLOSE_TIMEOUT
+
+    def _answer(self, handler: Answer) -> Answer:
+        """Return ``handler``, for as long as nothing was handed over."""
+
+        async def answer(request: ApiRequest, sock: trio.socket.SocketType) -> ApiResponse:
+            if self._handed_over:
+                raise trio.BrokenResourceError("another process answers now: the client has to connect again")
+            self._answering += 1
+            try:
+                return await handler(request, sock)
+            finally:
+                self._answering -= 1
+                self._answered.set()
+                self._answered = trio.Event()
+
+        return answer
 
 
 @dataclass(frozen=True)

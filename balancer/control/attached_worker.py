@@ -33,6 +33,10 @@ class AttachedWorker:
     number: int
     pid: int
     link: Link
+    version_generation: int = 0
+    """Counts the versions of the daemon: those that earlier ones have started have a lower one."""
+    retired: bool = False
+    """It was told to accept no more, because it is of an earlier version."""
     about: Attached | None = None
     """What it reported when it attached."""
     tunnels: dict[int, RemoteTunnel] = field(default_factory=dict)

@@ -125,9 +125,12 @@ class WorkerState:
             if leaving is None or connection.listener in leaving:
                 self.engine.throw(connection.task, Closed(why))
 
-    async def close_slowly(self, why: str, listeners: Iterable[ListenerState] | None = None) -> None:
-        """Close what is still open, as ``close`` does, over ``timeouts.close_spread``: users whole, all others singly.
+    async def close_slowly(
+        self, why: str, listeners: Iterable[ListenerState] | None = None, spread: float | None = None
+    ) -> None:
+        """Close what is still open, as ``close`` does: users whole, all others singly.
 
+        It takes ``spread`` seconds, ``timeouts.close_spread`` without one.
         The moment of a user follows from the digest of their token, so that workers close all tabs of one together.
         """
         leaving = None if listeners is None else set(listeners)
@@ -139,8 +142,9 @@ class WorkerState:
                 place = random.random() if token is None else int(self.digest(token), 16) / 2**64
                 due.append((place, connection))
         began = trio.current_time()
+        spread = self.timeouts.close_spread if spread is None else spread
         for place, connection in sorted(due, key=lambda each: each[0]):
-            await trio.sleep_until(began + place * self.timeouts.close_spread)
+            await trio.sleep_until(began + place * spread)
             if connection in self.connections:
                 self.engine.throw(connection.task, Closed(why))
 

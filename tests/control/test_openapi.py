@@ -100,6 +100,9 @@ def test_every_operation_answers_as_described(daemon, hosts, tunnels):
         assert daemon.ask("GET", path).status == 200
     assert daemon.ask("POST", "/v1/reload", {"dry_run": True}, Accept="text/plain").status == 200
     assert daemon.ask("POST", "/v1/reload", {}).json["last_reload"]["ok"]
+    assert daemon.get("/v1/upgrade")["state"] == "none"
+    assert daemon.ask("POST", "/v1/upgrade", {"dry_run": True}).json["state"] == "rehearsed"
+    assert daemon.ask("POST", "/v1/upgrade/finish", {}).json["workers"] == 0
     daemon.reset()
     assert set(OPERATIONS) - EXERCISED == set()
 
