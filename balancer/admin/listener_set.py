@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from balancer.admin.listeners import AdminListener, open_listeners
-from balancer.admin.server import Answer, ApiRequest, ApiResponse, serve
+from balancer.admin.server import Answer, ApiRequest, ApiResponse, Unanswered, serve
 from balancer.config.model import Config
 from balancer.control.reload import Participant, Prepared
 
@@ -23,9 +23,7 @@ class AdminListeners(Participant):
     def __init__(self) -> None:
         self._open: dict[AdminListener, trio.CancelScope] = {}
         self._handed_over = False
-        self._answering = 0
-        """Requests that are being answered."""
-        self._answered = trio.Event()
+        self._unanswered = Unanswered()
 
     async def run(
         self,
@@ -56,16 +54,15 @@ class AdminListeners(Participant):
                 logger.info("the admin API answers on %s", listener.name)
 
     async def hand_over(self) -> list[AdminListener]:
-        """Answer requests that have been made, and no more; return open listeners, at which further clients wait."""
+        """Answer clients that have connected, and no more; return open listeners, at which further clients wait."""
         handed = [replace(listener, sock=listener.sock.dup()) for listener in self._open]
-        self._handed_over = True
         for listener, scope in self._open.items():
             listener.path = None  # the file stays
             scope.cancel()
         self._open.clear()
         with trio.move_on_after(CLOSE_TIMEOUT):
-            while self._answering:
-                await self._answered.wait()
+            await self._unanswered.none()
+        self._handed_over = True
         return handed
 
     def close_unused(self, listeners: list[AdminListener]) -> None:
@@ -78,7 +75,7 @@ class AdminListeners(Participant):
         async with trio.open_nursery() as clients:
             try:
                 with accepting:
-                    await serve(listener.sock, self._answer(self._handler(listener)), clients)
+                    await serve(listener.sock, self._answer(self._handler(listener)), clients, self._unanswered)
             finally:
                 listener.close()
             clients.cancel_scope.deadline = trio.current_time() + CLOSE_TIMEOUT
@@ -89,13 +86,7 @@ class AdminListeners(Participant):
         async def answer(request: ApiRequest, sock: trio.socket.SocketType) -> ApiResponse:
             if self._handed_over:
                 raise trio.BrokenResourceError("another process answers now: the client has to connect again")
-            self._answering += 1
-            try:
-                return await handler(request, sock)
-            finally:
-                self._answering -= 1
-                self._answered.set()
-                self._answered = trio.Event()
+            return await handler(request, sock)
 
         return answer
 

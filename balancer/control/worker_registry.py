@@ -154,10 +154,7 @@ class WorkerRegistry:
             return
         for news in self._publisher.changes(trio.current_time()):
             self._last = next(self._numbers)
-            frame = encode(msgspec.structs.replace(news, number=self._last))
-            for worker in self.workers.values():
-                if not worker.retired:
-                    worker.link.post_frame(frame)
+            self._send(msgspec.structs.replace(news, number=self._last))
 
     async def settled(self, seconds: float = ANSWER_TIMEOUT) -> None:
         """Wait until all workers, also those that are joining, have activated what was sent, or their time is up."""
@@ -368,6 +365,8 @@ class WorkerRegistry:
             case Applied():
                 worker.accepted(message.number, message.generation, message.fingerprints)
                 self._wake()
+            case Rejected() | NotUnderstood() if worker.retired:
+                pass  # it places nobody any more but clients whose connections it has
             case Rejected():
                 logger.error("worker %d rejects a change, it is sent again: %s", worker.number, message.reason)
                 worker.rejected(message.number, message.reason, trio.current_time())

@@ -36,6 +36,7 @@ from balancer.ipc.supervision import (
     Counted,
     Drain,
     EndNow,
+    HandedOver,
     LameDuck,
     Proven,
     Ready,
@@ -173,8 +174,8 @@ class Supervisor(ChildOwner):
                 self._counted.set()
             case WantUpgrade() if self._phase == "serving" and not self._upgrades.running:
                 self._nursery.start_soon(self._upgrades.request, message)
-            case Warm() | Answering() | Proven() if self._upgrades.trial is not None:
-                self._upgrades.trial.hear(message)
+            case Warm() | Answering() | Proven() | HandedOver() if self._upgrades.trial is not None:
+                self._upgrades.trial.hear(message, fds)
 
     def _number_of(self, workers: int) -> int:
         """Return how many workers there are to be: while a version is on trial, as many as before."""

@@ -7,6 +7,7 @@ own. Whatever fails until then, the version before goes on: none of its workers 
 """
 
 import os
+from collections.abc import Iterable
 
 import trio
 
@@ -22,7 +23,10 @@ HAND_OVER_TIMEOUT = 10.0
 """Seconds within which the former control process has to hand over, and then the new one to answer operators."""
 READY_TIMEOUT = 60.0
 """Seconds within which the new workers have to be ready, beside those for which they are watched."""
+GIVE_UP_TIMEOUT = 2.0
+"""Seconds within which a new control process that has failed may still answer operators."""
 LOOK_EVERY = 0.1
+"""Seconds between two looks at the processes."""
 
 
 class Failed(Exception):
@@ -69,9 +73,15 @@ class Trial(ChildOwner):
 
     async def give_up(self) -> None:
         """End the processes of the new version, and the former control process unless it still serves."""
-        leaving = [self._held.control, *self._held.workers.present()]
-        if HandedOver in self._heard:
+        control = self._held.control
+        leaving = [control, *self._held.workers.present()]
+        if self._heard.pop(HandedOver, None) is not None:
             leaving.append(self._former)
+        if Answering in self._heard and control.pid is not None:  # operators are to get their answers
+            await control.tell(HandOver())
+            with trio.move_on_after(GIVE_UP_TIMEOUT):
+                while HandedOver not in self._heard and control.pid is not None:
+                    await self._next()
         for child in leaving:
             child.wanted = False
             child.kill()
@@ -82,8 +92,10 @@ class Trial(ChildOwner):
         """Return the former control process, if it still serves."""
         return self._former.state()
 
-    def hear(self, message: Message) -> None:
-        """Note what the new control process says."""
+    def hear(self, message: Message, fds: Iterable[int] = ()) -> None:
+        """Note what the new control process says; the sockets that it hands back are here already."""
+        for fd in fds:
+            os.close(fd)
         self._heard[type(message)] = message
         self._news.set()
 
@@ -111,8 +123,12 @@ class Trial(ChildOwner):
                 for child in (self._held.control, *self._held.workers.present()):
                     if child.last_end:
                         raise Failed(f"{child.name} of the new version ended: {child.last_end}")
-                self._news = trio.Event()
-                with trio.move_on_after(LOOK_EVERY):
-                    await self._news.wait()
+                await self._next()
             return self._heard[kind]
         raise Failed(f"{problem} after {seconds:g} s")
+
+    async def _next(self) -> None:
+        """Wait for the next message; return after a moment in any case, as a process may have ended."""
+        self._news = trio.Event()
+        with trio.move_on_after(LOOK_EVERY):
+            await self._news.wait()

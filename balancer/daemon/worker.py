@@ -63,6 +63,8 @@ class Worker:
         self._logging: trio.CancelScope | None = None
         self._link_scope: trio.CancelScope | None = None
         self._end = trio.Event()
+        self._stopping = False
+        """The daemon stops."""
 
     async def run(self) -> None:
         """Serve until told to stop, and drained."""
@@ -74,6 +76,8 @@ class Worker:
                     self._nursery.start_soon(task)
                 await self._client.departure.begun.wait()
                 self._client.drain()
+                if self._stopping:  # else clients whose connections are kept may make one more request
+                    self._state.close_between_requests()
                 await self._channel.send(Draining())
                 await self._finish()
                 self._nursery.cancel_scope.cancel()
@@ -109,6 +113,9 @@ class Worker:
     def _leave(self) -> None:
         """Accept no more, and end with the last connection or after ``timeouts.drain``."""
         self._client.departure.ask(self._state.timeouts.drain, None, "the balancer stops")
+        self._stopping = True
+        if self._state.draining:
+            self._state.close_between_requests()
 
     async def _ask_later(self, request: Relink | Resend) -> None:
         """Free descriptors, then ask the supervisor again for those that did not fit."""

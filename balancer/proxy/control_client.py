@@ -302,6 +302,7 @@ class ControlClient:
     def _see_off(self, listener: ListenerState) -> None:
         """Drain a listener that is gone: its connections have ``timeouts.drain``."""
         self.worker.drain([listener])
+        self.worker.close_between_requests()
         if listener.connection_limit.held:
             self._removed.add(listener)
             self._nursery.start_soon(self._close_later, listener)

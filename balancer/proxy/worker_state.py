@@ -98,14 +98,19 @@ class WorkerState:
         self.admission.connections.leave()
 
     def drain(self, listeners: Iterable[ListenerState]) -> None:
-        """Stop accepting; close connections that are between two requests now, the others after their request."""
-        leaving = set(listeners)
-        for listener in leaving:
+        """Stop accepting; close connections after the request that is under way, or comes next."""
+        for listener in set(listeners):
             listener.draining = True
             for acceptor in [each for acceptors in listener.acceptors.values() for each in acceptors]:
                 acceptor.stop()
             listener.acceptors.clear()
-        for connection in [each for each in self.connections if each.idle and each.listener in leaving]:
+
+    def close_between_requests(self) -> None:
+        """Close the connections of draining listeners that are between two requests; their clients may be sending one.
+
+        A client that has made none yet has ``FIRST_REQUEST_TIMEOUT`` for it.
+        """
+        for connection in [each for each in self.connections if each.idle and each.listener.draining]:
             if not connection.served:
                 connection.task.expires = min(connection.task.expires, self.engine.now + FIRST_REQUEST_TIMEOUT)
             else:

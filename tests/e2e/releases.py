@@ -25,8 +25,8 @@ GOES_BACK = {
     "no-memory": {"daemon/boards.py": ("", TAKES_OVER + "raise MemoryError\n")},
     "hangs": {"daemon/supervisor.py": ("", TAKES_OVER + "import time; time.sleep(1000)\n")},
     "hanging-worker": {"daemon/worker.py": ("", WORKER + "import time; time.sleep(1000)\n")},
-    "no-control": {"daemon/control.py": ("", CONTROL + "raise ImportError('broken')\n")},
-    "no-worker": {"daemon/worker.py": ("", WORKER + "raise ImportError('broken')\n")},
+    "no-control": {"daemon/control.py": ("", CONTROL + "raise SystemExit(1)\n")},
+    "no-worker": {"daemon/worker.py": ("", WORKER + "raise SystemExit(1)\n")},
     "dying-worker": {"daemon/worker.py": ("", WORKER + LATER.format(seconds=1.0) + "\n")},
     "no-answers": {
         "proxy/http_connection.py": (
