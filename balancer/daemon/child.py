@@ -85,7 +85,9 @@ class ChildProcess:
         """Its exit status, negative for a signal; None if it could not be started."""
         self.wanted = True
         """Whether it is restarted when it ends."""
-        self._program = release.command(START, module)
+        self.over = False
+        """``keep`` has ended: there will be no other process."""
+        self._program = release.command("-m", START, module)
         self._arguments = list(arguments)
         self._inherited = list(inherited)
         self._owner = owner
@@ -141,6 +143,7 @@ class ChildProcess:
                 when = f"in {wait:.1f} s" if wait else "now"
                 logger.error("%s %s (%s); restarting it %s", self.name, what, self.last_end, when)
                 await trio.sleep(wait)
+        self.over = True
 
     def alive(self) -> bool:
         """Return whether it runs and does not hang."""

@@ -24,9 +24,8 @@ def execute(release: Release, state: Handover) -> None:
         for fd in (*fds, *opened):
             os.set_inheritable(fd, True)
         shim, handed = opened
-        os.execve(
-            release.python, [release.python, "-I", f"/proc/self/fd/{shim}", str(handed), state.config], os.environ
-        )
+        words = release.command(f"/proc/self/fd/{shim}", str(handed), state.config)
+        os.execve(release.python, words, os.environ)
     finally:
         for fd in fds:
             os.set_inheritable(fd, False)

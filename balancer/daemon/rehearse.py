@@ -27,7 +27,7 @@ async def rehearse(release: Release, state: Handover, wanted: WantUpgrade) -> Fi
     try:
         with trio.move_on_after(TIMEOUT):
             done = await trio.run_process(
-                release.command("balancer.daemon.start", "balancer.daemon.rehearsal", str(fd)),
+                release.command("-m", "balancer.daemon.start", "balancer.daemon.rehearsal", str(fd)),
                 stdin=msgspec.json.encode(wanted),
                 capture_stdout=True,
                 capture_stderr=True,

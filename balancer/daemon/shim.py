@@ -47,7 +47,8 @@ def main() -> None:
         os.write(again, json.dumps(state).encode())
         os.close(handed)
         python = state["release"]["python"]
-        os.execve(python, [python, "-I", me, str(again), state["config"]], os.environ)
+        options = sys.orig_argv[1 : sys.orig_argv.index(me)]
+        os.execve(python, [python, *options, me, str(again), state["config"]], os.environ)
     sys.exit(status)
 
 

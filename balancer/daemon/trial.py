@@ -84,8 +84,9 @@ class Trial(ChildOwner):
                     await self._next()
         for child in leaving:
             child.wanted = False
-            child.kill()
-        while any(child.pid is not None for child in leaving):  # noqa: ASYNC110  # whatever ends them
+        while not all(child.over for child in leaving):
+            for child in leaving:
+                child.kill()  # also one that was being started just now
             await trio.sleep(LOOK_EVERY / 5)
 
     def former_state(self) -> ChildState | None:
@@ -100,7 +101,8 @@ class Trial(ChildOwner):
         self._news.set()
 
     def close(self) -> None:
-        """Close the sockets of the admin API, which the new control process has as well."""
+        """Close the sockets of the admin API, which the new control process has as well; end the former one."""
+        self._former.kill()
         for _, fd in self.doors:
             os.close(fd)
         self.doors = []

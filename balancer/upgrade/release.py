@@ -8,6 +8,7 @@ Whoever can write to a release runs code as the daemon. So no file in it, and no
 belong to anybody but root or the owner of the running release, nor be writable for others.
 """
 
+import faulthandler
 import os
 import re
 import stat
@@ -33,9 +34,12 @@ class Release:
     isolated: bool = True
     """Its processes look for code in the release alone, whatever the environment and the present folder say."""
 
-    def command(self, module: str, *words: str) -> list[str]:
-        """Return the command that runs a module."""
-        return [self.python, *(["-I"] if self.isolated else []), "-m", module, *words]
+    def command(self, *words: str) -> list[str]:
+        """Return the command that runs the interpreter; options that the environment could set are passed on."""
+        options = ["-I"] if self.isolated else []
+        if self.isolated and faulthandler.is_enabled():
+            options += ["-X", "faulthandler"]
+        return [self.python, *options, *words]
 
 
 def running() -> Release:
@@ -78,28 +82,29 @@ def find_release(wanted: str | None, releases: Path, mine: str, *, any_path: boo
 
 def refuse_foreign(folder: str, owners: Set[int]) -> None:
     """Raise ``Refused`` if anybody but ``owners`` could change what is in ``folder``, or put another in its place."""
+    python = os.path.realpath(os.path.join(folder, "bin", "python"))
+    above = {str(parent): None for each in (folder, python) for parent in Path(each).parents}
     try:
-        for path, found in _parts(folder):
+        for path in (*above, folder, python, *_inside(folder)):
+            found = os.lstat(path)
             if found.st_uid not in owners:
-                raise Refused(f"{path} belongs to uid {found.st_uid}: a release has to belong to root or the daemon's")
-            sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
-            if found.st_mode & _OTHERS and not stat.S_ISLNK(found.st_mode) and (not sticky or path.startswith(folder)):
+                raise Refused(
+                    f"{path} belongs to uid {found.st_uid}: it has to belong to root or to the daemon's owner"
+                )
+            sticky = path in above and found.st_mode & stat.S_ISVTX  # nobody can replace there what is not theirs
+            if found.st_mode & _OTHERS and not stat.S_ISLNK(found.st_mode) and not sticky:
                 raise Refused(f"{path} may be written by others: chmod -R go-w {path}")
     except OSError as error:
         raise Refused(f"{error.filename}: {error.strerror}") from None
 
 
-def _parts(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the folders that lead to a release, its interpreter, and all that is in it."""
-    python = os.path.realpath(os.path.join(folder, "bin", "python"))
-    for path in {str(parent): None for each in (folder, python) for parent in Path(each).parents}:
-        yield path, os.stat(path)
-    yield python, os.stat(python)
-    yield folder, os.stat(folder)
-    for inside, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = os.path.join(inside, name)
-            yield path, os.lstat(path)
+def _inside(folder: str) -> Iterator[str]:
+    for inside, folders, files in os.walk(folder, onerror=_fail):
+        yield from (os.path.join(inside, name) for name in (*folders, *files))
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _names(releases: Path) -> list[str]:
