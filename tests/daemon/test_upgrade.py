@@ -1,6 +1,9 @@
 """Hot upgrades as operators see them: verbs, answers, what goes on, and releases that fail."""
 
+import json
+import os
 import signal
+from pathlib import Path
 
 import pytest
 from admin_rig import NAMES, AdminDaemon
@@ -209,3 +212,97 @@ def test_a_release_that_fails_goes_back(spoiled, hosts, fault, reason):
     assert not daemon.get("/v1/status")["previous"]
     assert reason in command(daemon, "status")[0]
     tunnel.close()
+
+
+def test_moves_that_are_allowed(daemon):
+    make_release(daemon.releases / "moving", "1.4", REFUSED["other-points"])
+    before = daemon.get("/v1/pools/ide")["fingerprint"]
+    said = daemon.upgrade("--to", "moving", "--allow-moves")
+    assert f"in place of {before}" in said
+    assert 'another default: pool "ide" > ring > points: 160 -> 150' in said
+    assert daemon.get("/v1/pools/ide")["fingerprint"] != before
+    daemon.upgrade("--to", "1.1", "--allow-moves")
+    assert daemon.get("/v1/pools/ide")["fingerprint"] == before
+
+
+def test_over_tcp_a_release_has_a_name(tmp_path, hosts, release):
+    (tmp_path / "token").write_text("0123456789abcdef0123456789abcdef")
+    (tmp_path / "token").chmod(0o600)
+    admin = {"socket": str(tmp_path / "admin.sock"), "listen": "127.0.0.1:0", "token_file": str(tmp_path / "token")}
+    with Upgrading(tmp_path, hosts, admin=admin) as daemon:
+        bearer = {"Authorization": "Bearer 0123456789abcdef0123456789abcdef"}
+        assert daemon.tcp("POST", "/v1/upgrade", {"to": "1.2"}).status == 401
+        path = daemon.tcp("POST", "/v1/upgrade", {"to": str(daemon.releases / "1.2")}, **bearer)
+        assert (path.status, "a path is for the Unix socket only" in path.error) == (409, True)
+        assert daemon.tcp("POST", "/v1/upgrade", {"to": "1.2", "dry_run": True}, **bearer).status == 200
+        said, code = command(daemon, "upgrade", "--to", str(daemon.releases / "1.2"), "--dry-run")
+        assert code == 0, said
+        (daemon.releases / "1.2" / "bin").chmod(0o777)
+        assert "may be written by others" in daemon.tcp("POST", "/v1/upgrade", {"to": "1.2"}, **bearer).error
+        assert daemon.fails("--to", "1.2")
+        (daemon.releases / "1.2" / "bin").chmod(0o755)
+        address = daemon.tcp("GET", "/healthz").status
+        daemon.upgrade("--to", "1.2")
+        assert daemon.tcp("GET", "/healthz").status == address == 200  # the same socket
+
+
+def test_too_many_versions_with_tunnels(tmp_path, hosts, release):
+    settings = {"max_generations": 1, "keep": "2s"}
+    with Upgrading(tmp_path, hosts, upgrade=settings, timeouts={"close_spread": "0.1s"}) as daemon:
+        tunnel = Tunnel(daemon, hosts, "secret-1")
+        daemon.upgrade("--to", "1.2")
+        assert "max_generations" in daemon.fails("--to", "1.1")
+        assert command(daemon, "upgrade", "--to", "1.1", "--dry-run")[1] == 0
+        assert tunnel.client.exactly(4)[2:] == (1012).to_bytes(2)  # keep is over
+        tunnel.close()
+        eventually(lambda: not daemon.get("/v1/status")["previous"])
+        daemon.upgrade("--to", "1.1")
+
+
+def test_processes_start_from_the_release_that_was_resolved_at_the_start(tmp_path, hosts):
+    folder = tmp_path / "releases"
+    make_release(folder / "1.1", "1.1")
+    (folder / "current").symlink_to("1.1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.COMMAND", [str(folder / "current/bin/python"), "-m", "balancer", "--config"])
+        with AdminDaemon(tmp_path, hosts, upgrade={"releases": str(folder)}) as daemon:
+            make_release(folder / "1.2", "1.2")
+            (folder / "current").unlink()
+            (folder / "current").symlink_to("1.2")
+            (worker,) = daemon.get("/v1/status")["workers"]
+            os.kill(worker["pid"], signal.SIGKILL)
+
+            def restarted():
+                (found,) = daemon.get("/v1/status")["workers"] or [worker]
+                return found["pid"] != worker["pid"] and found["pid"]
+
+            program = Path(f"/proc/{eventually(restarted)}/cmdline").read_text().split("\0")[0]
+            assert program == str(folder / "1.1" / "bin" / "python")
+
+
+def test_a_journal_that_the_other_version_cannot_read(tmp_path, hosts, release):
+    with Upgrading(tmp_path, hosts) as daemon:
+        text = "FORMAT = 1\n"
+        make_release(daemon.releases / "old", "0.9", {"overlay/entries.py": (text, "FORMAT = 0\n")})
+        daemon.upgrade("--to", "old")  # what it does not know may be ignored
+        daemon.upgrade("--to", "1.1")
+        journal = tmp_path / "state" / "journal.jsonl"
+        last = json.loads(journal.read_text().splitlines()[-1])
+        with journal.open("a") as file:
+            file.write(json.dumps(last | {"seq": last["seq"] + 1, "min": 1}) + "\n")
+        assert "format 1, and this version reads up to 0" in daemon.fails("--to", "old")
+
+
+def test_a_stop_in_the_middle_of_an_upgrade(tmp_path, hosts, release):
+    with Upgrading(tmp_path, hosts, upgrade={"prove": "1h"}) as daemon:
+        tunnel = Tunnel(daemon, hosts, "secret-1")
+        assert command(daemon, "upgrade", "--to", "1.2")[1] == 0
+        eventually(lambda: len(children(daemon.process.pid)) >= 3)
+        assert "an upgrade to 1.2 is under way" in command(daemon, "status")[0]
+        assert "is under way" in daemon.fails("--to", "1.2")
+        assert daemon.ask("POST", "/v1/reload", {}).status == 409
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.stderr.wait_for(lambda line: "SIGTERM: no new connections" in line)
+        assert tunnel.alive()
+        tunnel.close()
+        assert daemon.ended() == 0
