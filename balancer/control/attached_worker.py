@@ -40,6 +40,8 @@ class AttachedWorker:
     about: Attached | None = None
     """What it reported when it attached."""
     tunnels: dict[int, RemoteTunnel] = field(default_factory=dict)
+    sent: int = 0
+    """Number of the last change that it was sent."""
     applied: int = 0
     """Number of the last change that it activated or rejected."""
     generation: int = 0
@@ -52,6 +54,11 @@ class AttachedWorker:
     answers: dict[int, Message | None] = field(default_factory=dict)
     """Answers to open requests, by number."""
     _retries: int = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether it has yet to say what has become of a change."""
+        return self.applied < self.sent
 
     def rejected(self, number: int, reason: str, now: float) -> None:
         """Note that it rejected a change; everything is sent again, with back-off."""

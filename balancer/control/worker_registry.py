@@ -91,7 +91,6 @@ class WorkerRegistry:
         self._pools = pools
         self._secret = secret
         self._numbers = count(1)
-        self._last = 0
         self._news = trio.Event()
         self._joining: set[AttachedWorker] = set()
         """Workers that have not reported their tunnels yet."""
@@ -153,16 +152,18 @@ class WorkerRegistry:
         if not self.ready.is_set():
             return
         for news in self._publisher.changes(trio.current_time()):
-            self._last = next(self._numbers)
-            self._send(msgspec.structs.replace(news, number=self._last))
+            number = next(self._numbers)
+            self._send(msgspec.structs.replace(news, number=number))
+            for worker in self.workers.values():
+                worker.sent = number
 
     async def settled(self, seconds: float = ANSWER_TIMEOUT) -> None:
         """Wait until all workers, also those that are joining, have activated what was sent, or their time is up."""
         self.publish()
-        number = self._last
+        latest = max((worker.sent for worker in self.workers.values()), default=0)
         with trio.move_on_after(seconds):
             while self._joining or any(
-                worker.applied < number for worker in self.workers.values() if not worker.retired
+                worker.applied < min(worker.sent, latest) for worker in self.workers.values() if not worker.retired
             ):
                 await self._news.wait()
 
@@ -215,8 +216,7 @@ class WorkerRegistry:
 
     async def retire(self) -> None:
         """Once all workers of the present version accept, have those of earlier ones accept no more."""
-        number = self._last
-        while any(worker.applied < number or worker.rejection for worker in self._present()):
+        while any(worker.pending or worker.rejection for worker in self._present()):
             await self._news.wait()
         self._retiring = True
         for worker in self.previous():
@@ -323,6 +323,7 @@ class WorkerRegistry:
         frame = encode(setup)
         waiting = encode(msgspec.structs.replace(setup, accepts=False)) if self.trial else frame
         for worker in workers:
+            worker.sent = setup.number
             worker.link.post_frame(frame if worker.version_generation < self.version_generation else waiting)
 
     def _send(self, message: Message) -> None:
@@ -410,10 +411,9 @@ class WorkerRegistry:
         self._wake()
 
     def _setup(self) -> Setup:
-        self._last = next(self._numbers)
         active = self.active
         return Setup(
-            number=self._last,
+            number=next(self._numbers),
             generation=active.generation,
             settings=active.settings(self._slots.assign("", active.keys)),
             sockets=active.sockets,

@@ -4,15 +4,18 @@ Two releases take turns, with TLS tunnels, requests on kept connections and on n
 stop half-way, and long downloads. A host drains from one version to the next. Some releases fail, and go back.
 """
 
+import http.client
 import json
 import time
 from collections import defaultdict
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import trio
 from chaos_clients import ENDED, Gone, Tab, _Reader, _secured
 from chaos_run import ConnectionSketch, at_rest
-from chaos_world import World
+from chaos_world import Refused, World
 from prometheus_client.parser import text_string_to_metric_families as parse
 from releases import GOES_BACK, make_release
 
@@ -233,13 +236,20 @@ class _HalfWay(trio.abc.Stream):
         await self._stream.aclose()
 
 
-async def _never_fall(world: World, stop: trio.Event) -> None:
-    """No counter falls, whichever process tells it."""
+async def _never_fall(world: World, stop: trio.Event, *, killing: bool = False) -> None:
+    """No counter falls, whichever process tells it; while control is being killed, nobody may answer."""
     known: dict[tuple, float] = {}
     while not stop.is_set():
+        await trio.sleep(0.2)
+        try:
+            text = await trio.to_thread.run_sync(world.ask, "GET", "/metrics")
+        except (OSError, http.client.HTTPException) as error:
+            if not killing:
+                world.ledger.violated(f"an operator is not answered: {error!r}")
+            continue
         found = {
             (sample.name, *sorted(sample.labels.items())): sample.value
-            for family in parse((await trio.to_thread.run_sync(world.ask, "GET", "/metrics")).decode())
+            for family in parse(text.decode())
             if family.type in ("counter", "histogram") and not family.name.startswith("process_")
             for sample in family.samples
         }
@@ -248,4 +258,67 @@ async def _never_fall(world: World, stop: trio.Event) -> None:
                 world.ledger.violated(f"{name} fell from {value} to {found.get(name)}")
         known = found
         world.ledger.counts["looks at counters"] += 1
-        await trio.sleep(0.2)
+
+
+def killings(folder: Path, *, count: int, tunnels: int, seed: int) -> dict[str, object]:
+    """Upgrades in which a process is killed at a random moment; whatever comes of them, the others go on.
+
+    Only the clients of a worker that is killed lose anything.
+    """
+    releases = folder / "releases"
+    for version in ("1.1", "1.2"):
+        make_release(releases / version, version)
+    settings = {"releases": str(releases), "prove": "200ms", "max_generations": 100}
+    with World(folder, 3, seed, {}, workers=2, timeouts={"idle": "3s"}, upgrade=settings) as world:
+        trio.run(_kill, world, count, tunnels)
+    ledger = world.ledger
+    return {"counts": dict(sorted(ledger.counts.items())), "violations": ledger.violations}
+
+
+async def _kill(world: World, count: int, tunnels: int) -> None:
+    stop = trio.Event()
+    await trio.to_thread.run_sync(world.whole)
+    await _upgrade(world, "1.1")
+    async with ConnectionSketch(world, tunnels, every=0.5, secure=True), trio.open_nursery() as nursery:
+        nursery.start_soon(partial(_never_fall, world, stop, killing=True))
+        for number in range(count):
+            with suppress(Refused, OSError, http.client.HTTPException):
+                release = {"to": ("1.2", "1.1")[number % 2]}
+                await trio.to_thread.run_sync(world.ask, "POST", "/v1/upgrade", release)
+            await trio.sleep(world.random.uniform(0, 2.5))
+            kind = ("control", "worker")[world.random.random() < 0.5]
+            victims = world.processes(kind)
+            if victims:
+                victim = world.random.choice(victims)
+                with suppress(ProcessLookupError, FileNotFoundError):
+                    world.cut_off(victim)
+                    world.ledger.counts[f"killed {kind}"] += 1
+            await _settled(world)
+        stop.set()
+
+
+async def _settled(world: World) -> None:
+    """Wait until an upgrade is over, one way or the other, and the daemon is whole."""
+    with trio.move_on_after(PATIENCE) as waiting:
+        while True:
+            with suppress(OSError, http.client.HTTPException):
+                news = json.loads(await trio.to_thread.run_sync(world.ask, "GET", "/v1/upgrade"))
+                if news["state"] not in ("rehearsing", "running"):
+                    world.ledger.counts[f"upgrade: {news['state']}"] += 1
+                    break
+            await trio.sleep(0.1)
+    if waiting.cancelled_caught:
+        world.ledger.violated(f"an upgrade is not over after {PATIENCE:g} s")
+    await trio.to_thread.run_sync(_whole, world)
+
+
+def _whole(world: World) -> None:
+    """Back when as many workers of the present version as there should be are at work."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with suppress(OSError, http.client.HTTPException):
+            workers = json.loads(world.ask("GET", "/v1/status"))["workers"]
+            if len(workers) == world.settings["workers"] and all(each["agrees"] for each in workers):
+                return
+        time.sleep(0.1)
+    world.ledger.violated(f"the daemon is not whole again after {PATIENCE:g} s")
