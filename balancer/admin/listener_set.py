@@ -13,6 +13,10 @@ from balancer.control.reload import Participant, Prepared
 
 logger = logging.getLogger("balancer.admin")
 
+HAND_OVER_TIMEOUT = 4.0
+"""Seconds for which clients that have connected are waited for, before another process answers the others."""
+TURNS = 3
+"""Turns of the loop in which a client that was accepted just now is counted."""
 CLOSE_TIMEOUT = 1.0
 """Seconds for which a listener that is being closed still serves the clients it has."""
 
@@ -60,7 +64,9 @@ class AdminListeners(Participant):
             listener.path = None  # the file stays
             scope.cancel()
         self._open.clear()
-        with trio.move_on_after(CLOSE_TIMEOUT):
+        with trio.move_on_after(HAND_OVER_TIMEOUT):
+            for _ in range(TURNS):
+                await trio.lowlevel.checkpoint()
             await self._unanswered.none()
         self._handed_over = True
         return handed

@@ -97,7 +97,10 @@ class ChildProcess:
         self._former: ChildState | None = None
 
     def adopt(self, state: ChildState) -> None:
-        """Begin with a process that the version before has started."""
+        """Begin with a process that the version before has started, if it still runs."""
+        if state.pid is None or state.channel is None:
+            self.succeed(state)
+            return
         self._process = AdoptedProcess(state.pid)
         self.channel = Channel(socket.socket(fileno=state.channel), TO_SUPERVISOR)
         self.pid, self.starts, self.last_end = state.pid, state.starts, state.last_end
@@ -106,12 +109,10 @@ class ChildProcess:
         """Count on from a process of the version before, in whose place this one is."""
         self._former = former
 
-    def state(self) -> ChildState | None:
-        """Return what the next version has to know to adopt it; None if it does not run."""
-        if self.channel is None or self.pid is None:
-            return None
-        facts = self.facts()
-        return ChildState(self.name, self.pid, self.channel.fileno(), facts.starts, facts.last_end or "")
+    def state(self) -> ChildState:
+        """Return what the next version has to know to adopt it."""
+        facts, channel = self.facts(), None if self.channel is None else self.channel.fileno()
+        return ChildState(self.name, self.pid, channel, facts.starts, facts.last_end or "")
 
     def facts(self, generation: int = 0, version: str = "", place: int | None = None) -> ProcessFacts:
         """Describe it for operators."""

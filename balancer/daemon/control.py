@@ -381,8 +381,10 @@ class Control:
 
     async def _report(self) -> None:
         """Send the status text for the service manager if it has changed."""
-        gauges = self._registry.gauges if self._registry is not None else {}
-        status = f"connections: {gauges.get('sessions', 0)}, tunnels: {gauges.get('tunnels', 0)}"
+        if self._registry is None or "sessions" not in self._registry.gauges:
+            return  # no worker has reported
+        gauges = self._registry.gauges
+        status = f"connections: {gauges['sessions']}, tunnels: {gauges['tunnels']}"
         if status != self._status:
             self._status = status
             await self._channel.send(StatusText(status))

@@ -41,5 +41,5 @@ def _descriptors(state: Handover) -> Iterator[int]:
     yield from {fd for each in state.sockets.open.values() for fds in each for fd in fds}
     yield from (fd for _, fd in state.doors)
     for child in (state.control, *(worker.child for worker in state.workers)):
-        if child is not None:
+        if child.channel is not None:
             yield child.channel

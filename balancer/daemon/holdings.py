@@ -38,6 +38,8 @@ class Holdings:
         """Seconds for which no new clients are asked for before a drain."""
         self.log_level: Level = "info"
         self.log_format: LogFormat = "text"
+        self.status = "connections: 0, tunnels: 0" if former is None else former.status
+        """What the service manager shows beside the daemon."""
         if former is None:
             self.generation = 1
             self.memory = [os.memfd_create("balancer-memory"), os.memfd_create("balancer-counted")]
@@ -55,8 +57,7 @@ class Holdings:
         if former is not None:
             self.control.hang = former.hang
             self.workers.adopt(former)
-            if former.control is not None:
-                (self.control.adopt if former.back else self.control.succeed)(former.control)
+            (self.control.adopt if former.back else self.control.succeed)(former.control)
 
     def state(self, upgrade: Upgrade, prove: float) -> Handover:
         """Return what the next version has to know; ``upgrade`` is why, ``prove`` how long it is watched."""
@@ -76,6 +77,7 @@ class Holdings:
             lame=self.lame,
             log_level=self.log_level,
             log_format=self.log_format,
+            status=self.status,
             upgrade=upgrade,
             prove=prove,
         )

@@ -83,9 +83,8 @@ class Supervisor(ChildOwner):
     ) -> None:
         self._manager = manager
         self._phase: Phase = "starting" if former is None else "serving"
-        self._status = "connections: 0, tunnels: 0"
         self._counted = trio.Event()
-        """Set when ``_status`` is from after the drain began."""
+        """Set when the status is from after the drain began."""
         self._held = Holdings(self, str(config), handed, manager, former, discard_newer=discard_newer)
         self._control, self._workers, self._sockets = self._held.control, self._held.workers, self._held.sockets
         self._upgrades = Upgrades(self._held, former)
@@ -169,7 +168,7 @@ class Supervisor(ChildOwner):
             case Reloaded():
                 self._notify()
             case StatusText():
-                self._status = message.text
+                self._held.status = message.text
             case Counted():
                 self._counted.set()
             case WantUpgrade() if self._phase == "serving" and not self._upgrades.running:
@@ -259,4 +258,4 @@ class Supervisor(ChildOwner):
 
     def _notify(self, *, alive: bool = False) -> None:
         upgrading = self._phase == "serving" and self._upgrades.news.state == "running"
-        self._manager.tell("upgrading" if upgrading else self._phase, self._status, alive=alive)
+        self._manager.tell("upgrading" if upgrading else self._phase, self._held.status, alive=alive)

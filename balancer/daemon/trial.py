@@ -36,7 +36,7 @@ class Failed(Exception):
 class Trial(ChildOwner):
     """``former`` is the control process before, if it runs; ``held`` has the new one and the workers."""
 
-    def __init__(self, former: ChildState | None, held: Holdings, upgrade: Upgrade, prove: float) -> None:
+    def __init__(self, former: ChildState, held: Holdings, upgrade: Upgrade, prove: float) -> None:
         self.doors: list[tuple[Door, int]] = []
         """What the former control process has handed over."""
         self._held = held
@@ -46,8 +46,7 @@ class Trial(ChildOwner):
         self._news = trio.Event()
         self._former = ChildProcess("former control", held.release, "", (), (), self)
         self._former.wanted = False
-        if former is not None:
-            self._former.adopt(former)
+        self._former.adopt(former)
 
     async def keep_former(self) -> None:
         """Look after the former control process."""
@@ -89,8 +88,8 @@ class Trial(ChildOwner):
                 child.kill()  # also one that was being started just now
             await trio.sleep(LOOK_EVERY / 5)
 
-    def former_state(self) -> ChildState | None:
-        """Return the former control process, if it still serves."""
+    def former_state(self) -> ChildState:
+        """Return the former control process, which does not run any more if it does not serve."""
         return self._former.state()
 
     def hear(self, message: Message, fds: Iterable[int] = ()) -> None:

@@ -113,21 +113,28 @@ class Upgrades:
                 await trial.run()
             except Failed as error:
                 logger.error("version %s cannot take over: %s; going back to %s", VERSION, error, self.news.before)
-                await trial.give_up()
-                former = self._former
-                alive = {entry.number for entry in self._held.workers.states()}
-                boards = {board.fd for board in self._held.boards.states()}
-                former.workers = [entry for entry in former.workers if entry.number in alive]
-                former.boards = [board for board in former.boards if board.fd in boards]
-                former.back, former.control, former.doors = str(error), trial.former_state(), trial.doors
-                try:
-                    await _become(former.release, former)
-                except Refused as refused:  # nobody knows why; better this version than none
-                    logger.error("%s; version %s goes on", refused, VERSION)
+                if os.access(self._former.release.python, os.X_OK):
+                    await self._go_back(trial, self._former, str(error))
+                logger.error("%s is gone: version %s goes on", self._former.release.python, VERSION)
+                self._doors, trial.doors = trial.doors, []
+                self._held.control.kill()  # the next one is not on trial
             self.trial = None
             trial.close()
             await self._tell("done")
             logger.info("version %s serves in place of %s", VERSION, self.news.before)
+
+    async def _go_back(self, trial: Trial, former: Handover, problem: str) -> None:
+        """End the processes of this version, and become the version before, which restarts what has ended meanwhile."""
+        await trial.give_up()
+        now = {entry.number: entry.child for entry in self._held.workers.states()}
+        boards = {board.fd for board in self._held.boards.states()}
+        former.workers = [
+            replace(entry, child=now.get(entry.number, replace(entry.child, pid=None, channel=None)))
+            for entry in former.workers
+        ]
+        former.boards = [board for board in former.boards if board.fd in boards]
+        former.back, former.control, former.doors = problem, trial.former_state(), trial.doors
+        await _become(former.release, former)
 
     async def _tell(self, state: UpgradeState, problem: str = "") -> None:
         self._note(state, problem)

@@ -75,20 +75,24 @@ class Workers(ChildOwner):
         """Keep the workers of the version before; those of our own generation go on accepting."""
         self.generations = {**state.generations, **self.generations}
         self._version = state.sockets.version
-        for entry in sorted(state.workers, key=lambda each: each.place or 0):
-            worker = self._worker(entry.number, entry.generation)
-            assert entry.child is not None
+        running = [entry for entry in state.workers if entry.child.pid is not None]
+        for entry in running:
+            self._boards.keep(entry.number)
+        for entry in sorted(state.workers, key=lambda each: each.place or 0):  # places have no gaps
+            accepts = entry.generation == self._generation and entry.place is not None
+            if entry.place is not None and not accepts:
+                self._former[entry.place] = entry.child
+            if entry not in running and not accepts:
+                continue
+            worker = self._worker(entry.number if entry in running else self._boards.claim(1)[0], entry.generation)
             worker.adopt(entry.child)
             worker.hang = state.hang
-            if entry.draining:
-                self._draining.add(worker)
-            if entry.generation == self._generation and entry.place is not None:
+            worker.wanted = accepts
+            if accepts:
                 self._accepting.append(worker)
                 self._sent[worker] = set(state.sockets.open)
-                continue
-            worker.wanted = False
-            if entry.place is not None:
-                self._former[entry.place] = entry.child
+            if entry.draining:
+                self._draining.add(worker)
         self._wanted = max(1, len(self._accepting))
 
     @property
@@ -126,13 +130,12 @@ class Workers(ChildOwner):
         return wanted + mine - len(self._accepting) <= MAX_WORKERS
 
     def states(self) -> list[WorkerEntry]:
-        """Return what the next version has to know of the workers that run."""
-        found = []
-        for worker, entry in self._entries.items():
-            if (child := worker.state()) is not None:
-                place = self._accepting.index(worker) if worker in self._accepting else None
-                found.append(replace(entry, child=child, place=place, draining=worker in self._draining))
-        return found
+        """Return what the next version has to know."""
+        places = {worker: place for place, worker in enumerate(self._accepting)}
+        return [
+            replace(entry, child=worker.state(), place=places.get(worker), draining=worker in self._draining)
+            for worker, entry in self._entries.items()
+        ]
 
     def present(self) -> list[ChildProcess]:
         """Return the workers of the present version."""
@@ -223,11 +226,10 @@ class Workers(ChildOwner):
             self._nursery.start_soon(self._keep, worker)
 
     def _worker(self, number: int, generation: int) -> ChildProcess:
-        self._boards.keep(number)
         board, row = self._boards.place(number)
         arguments = [str(board), str(row)]
         worker = ChildProcess(f"worker {number}", self._release, "balancer.daemon.worker", arguments, [board], self)
-        self._entries[worker] = WorkerEntry(None, number, generation)
+        self._entries[worker] = WorkerEntry(worker.state(), number, generation)
         return worker
 
     async def _keep(self, worker: ChildProcess) -> None:

@@ -24,11 +24,11 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_
 
 
 class ChildState(msgspec.Struct, frozen=True):
-    """A child process, and our end of its channel."""
+    """A child process, and our end of its channel; one that does not run just now has neither."""
 
     name: str
-    pid: int
-    channel: int
+    pid: int | None
+    channel: int | None
     starts: int
     last_end: str = ""
 
@@ -36,8 +36,7 @@ class ChildState(msgspec.Struct, frozen=True):
 class WorkerEntry(msgspec.Struct, frozen=True):
     """A worker."""
 
-    child: ChildState | None
-    """None if it does not run just now."""
+    child: ChildState
     number: int
     generation: int
     place: int | None = None
@@ -89,11 +88,13 @@ class Handover(msgspec.Struct):
     boards: list[BoardState]
     sockets: SocketsState
     workers: list[WorkerEntry]
-    control: ChildState | None
+    control: ChildState
     hang: float
     lame: float
     log_level: Level
     log_format: LogFormat
+    status: str
+    """What the service manager shows beside the daemon."""
     upgrade: Upgrade
     prove: float = 5.0
     doors: list[tuple[Door, int]] = []

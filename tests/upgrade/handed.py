@@ -37,6 +37,7 @@ def handover():
         lame=20.0,
         log_level="info",
         log_format="json",
+        status="connections: 3, tunnels: 1",
         upgrade=Upgrade(3, "running", "uid 0", "0.3.0", "0.4.0", "/opt/balancer/releases/0.4.0", since=1_700_000_000.5),
         prove=5.0,
         doors=[(Door("/run/balancer/admin.sock", "unix:/run/balancer/admin.sock", 4711), 14)],
