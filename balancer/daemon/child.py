@@ -118,7 +118,7 @@ class ChildProcess:
         """Describe it for operators."""
         starts, last_end, former = self.starts, self.last_end, self._former
         if former is not None:  # to begin once more in an upgrade is no restart
-            starts, last_end = starts + former.starts - 1, last_end or former.last_end
+            starts, last_end = former.starts + max(0, starts - 1), last_end or former.last_end
         return ProcessFacts(self.name, self.pid, starts, last_end or None, generation, version, place)
 
     @property

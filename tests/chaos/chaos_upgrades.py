@@ -44,7 +44,7 @@ def upgrades(
     for name in FAULTS[:failing]:
         make_release(releases / name, "1.3", GOES_BACK[name])
     settings = {"releases": str(releases), "prove": "200ms", "max_generations": 100}
-    timeouts = {"idle": "3s", "handshake": "60s"}
+    timeouts = {"idle": "10s", "handshake": "60s"}
     limits = {"max_handshakes": 0}  # all tunnels are opened at once, by one slow client
     with World(folder, 3, seed, {}, workers=2, timeouts=timeouts, limits=limits, upgrade=settings) as world:
         summary = trio.run(_play, world, count, tunnels, seconds, download, FAULTS[:failing], warm)
@@ -275,7 +275,7 @@ def killings(folder: Path, *, count: int, tunnels: int, seed: int) -> dict[str, 
     for version in ("1.1", "1.2"):
         make_release(releases / version, version)
     settings = {"releases": str(releases), "prove": "200ms", "max_generations": 100}
-    with World(folder, 3, seed, {}, workers=2, timeouts={"idle": "3s"}, upgrade=settings) as world:
+    with World(folder, 3, seed, {}, workers=2, timeouts={"idle": "10s"}, upgrade=settings) as world:
         trio.run(_kill, world, count, tunnels)
     ledger = world.ledger
     return {"counts": dict(sorted(ledger.counts.items())), "violations": ledger.violations}
