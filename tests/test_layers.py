@@ -16,6 +16,7 @@ FLOORS = [
     {"demo"},
     {"daemon"},
     {"admin"},
+    {"upgrade"},
     {"control", "proxy"},
     {"probes", "ipc", "store"},
     {"net", "pool", "migrate"},

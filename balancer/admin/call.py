@@ -47,6 +47,8 @@ class Call:
     request: ApiRequest
     args: Mapping[str, str]
     who: str
+    local: bool = True
+    """Whether it came over the Unix socket."""
 
     @cached_property
     def pool_state(self) -> PoolState:

@@ -49,7 +49,8 @@ class Handler:
             by = who(sock, author)
             if request.path != "/healthz":
                 await self._services.registry.refresh()
-            call = Call(self._services, self._views, self._metrics, self._nursery, request, args, by)
+            local = self._listener.local
+            call = Call(self._services, self._views, self._metrics, self._nursery, request, args, by, local)
             return await handler(call)
         except ApiError as error:
             return _error(error.status, str(error), error.headers)

@@ -20,6 +20,7 @@ from balancer.config.model import AdminConfig
 from balancer.config.scalars import Address
 from balancer.config.token_file import read_token
 from balancer.errors import InUse, Refused
+from balancer.ipc.supervision import Door
 from balancer.net.bind import open_listener, refusal
 
 MODE = 0o660
@@ -80,6 +81,12 @@ def open_listeners(admin: AdminConfig, present: Sequence[AdminListener] = ()) ->
         if not listener.local:
             listener.next_token = token
     return listeners
+
+
+def adopted_listener(door: Door, fd: int) -> AdminListener:
+    """Return a listener that another control process has opened."""
+    path = Path(door.wanted) if door.inode else None
+    return AdminListener(socket.socket(fileno=fd), door.wanted, door.name, path=path, inode=door.inode)
 
 
 def who(sock: trio.socket.SocketType, author: str) -> str:

@@ -18,6 +18,7 @@ from balancer.admin.views import Views
 from balancer.config.certificates import describe_pem
 from balancer.control.active_config import ActiveConfig
 from balancer.health.outliers import Outcome
+from balancer.ipc.supervision import OUTCOMES
 from balancer.overlay.states import State
 from balancer.shared.compiled import build
 from balancer.shared.version import VERSION
@@ -107,6 +108,7 @@ class Metrics:
             lost.add(number, reason)
         yield lost
         yield from self._of_processes(gauges)
+        yield from self._of_upgrades()
         lag = "Scheduling delay of data plane tasks."
         yield _histogram("balancer_event_loop_lag_seconds", lag, {"": gauges["loop_lag"]})
         refused = _counter("balancer_connections_refused", "Connections closed before being served.", labels=["reason"])
@@ -129,7 +131,9 @@ class Metrics:
     def _of_processes(self, gauges: Mapping[str, Any]) -> Iterator[Metric | Family]:
         starts = _counter("balancer_process_starts", "Starts of a process of the daemon.", labels=["process"])
         for process in gauges["processes"]:
-            starts.add(process["starts"], process["name"])
+            if process["place"] is not None or process["name"] == "control":
+                name = "control" if process["place"] is None else f"worker {process['place']}"
+                starts.add(process["starts"], name)
         connections = _gauge("balancer_worker_connections", "Open connections.", labels=["worker"])
         for worker in gauges["workers"]:
             connections.add(worker["connections"], str(worker["worker"]))
@@ -151,6 +155,18 @@ class Metrics:
             "1 if the last reload succeeded, 0 if it was refused.",
             value=last is None or last.ok,
         )
+
+    def _of_upgrades(self) -> Iterator[Family]:
+        upgrader = self._services.upgrader
+        previous = upgrader.previous_versions()
+        workers, tunnels = (sum(each[what] for each in previous) for what in ("workers", "tunnels"))
+        yield _gauge("balancer_previous_versions", "Previous versions that have workers left.", value=len(previous))
+        yield _gauge("balancer_previous_workers", "Workers of previous versions.", value=workers)
+        yield _gauge("balancer_previous_tunnels", "Open tunnels of previous versions.", value=tunnels)
+        upgrades = _counter("balancer_upgrades", "Upgrades, by their outcome.", labels=["outcome"])
+        for outcome in OUTCOMES:
+            upgrades.add(upgrader.news.counts.get(outcome, 0), outcome.replace(" ", "_"))
+        yield upgrades
 
     def _of_listeners(self) -> Iterator[Metric | Family]:
         listeners = self._services.gauges()["listeners"]

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from balancer.admin import requests
-from balancer.admin.responses import changes, common, plans, pools, reload, ring, sessions, status
+from balancer.admin.responses import changes, common, plans, pools, reload, ring, sessions, status, upgrade
 from balancer.admin.server import ApiResponse
 from balancer.config.section import Section
 from balancer.shared.version import VERSION
@@ -60,6 +60,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/v1/reload"): Operation(reload.ReloadState),
     ("POST", "/v1/reload"): Operation(reload.Reloaded, requests.ReloadBody, others=(TEXT,)),
+    ("GET", "/v1/upgrade"): Operation(upgrade.UpgradeView),
+    ("POST", "/v1/upgrade"): Operation(upgrade.UpgradeView, requests.UpgradeBody),
+    ("POST", "/v1/upgrade/finish"): Operation(upgrade.Finishing, requests.FinishBody),
     ("GET", "/v1/config"): Operation(reload.ConfigInForce, others=(TEXT,)),
     ("GET", "/v1/config/diff"): Operation(reload.ConfigDifference, others=(TEXT,)),
     ("GET", "/v1/certificates"): Operation(reload.Certificates),

@@ -55,6 +55,21 @@ class ReloadBody(Section):
     dry_run: bool = False
 
 
+class UpgradeBody(Section):
+    """Upgrade to a release, by its name or, over the Unix socket, its path; by default to the current one."""
+
+    to: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
+    dry_run: bool = False
+    allow_moves: bool = False
+    """Even if users are placed elsewhere by the new version."""
+
+
+class FinishBody(Section):
+    """How long it may take to end previous versions; absent for ``timeouts.close_spread``."""
+
+    over: Annotated[float, Field(ge=0, le=30 * 86400.0, allow_inf_nan=False)] | None = None
+
+
 class PlanBody(Section):
     """Changes to preview, or the ring and backends of another configuration."""
 

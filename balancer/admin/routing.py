@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from balancer.admin.call import ApiError, Call
 from balancer.admin.openapi import document
-from balancer.admin.routes import changes, plans, reload, sessions, views
+from balancer.admin.routes import changes, plans, reload, sessions, upgrade, views
 from balancer.admin.server import ApiRequest, ApiResponse
 from balancer.control.compute import compute
 
@@ -28,6 +28,8 @@ ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/v1/log-level": {"GET": views.log_level, "PUT": changes.set_log_level},
     "/v1/events": {"GET": views.events},
     "/v1/reload": {"GET": reload.last, "POST": reload.reload},
+    "/v1/upgrade": {"GET": upgrade.last, "POST": upgrade.upgrade},
+    "/v1/upgrade/finish": {"POST": upgrade.finish},
     "/v1/config": {"GET": reload.config},
     "/v1/config/diff": {"GET": reload.difference},
     "/v1/certificates": {"GET": reload.certificates},

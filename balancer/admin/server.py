@@ -55,11 +55,35 @@ class ApiResponse:
     """Returns the next piece of a response that goes on until the client leaves."""
 
 
+class Unanswered:
+    """Connections that wait for an answer, those included that have not made their first request yet."""
+
+    def __init__(self) -> None:
+        self._streams: set[trio.SocketStream] = set()
+        self._none = trio.Event()
+
+    def begin(self, stream: trio.SocketStream) -> None:
+        """Note that a connection waits for an answer."""
+        self._streams.add(stream)
+
+    def end(self, stream: trio.SocketStream) -> None:
+        """Note that it has one, or will get none."""
+        self._streams.discard(stream)
+        if not self._streams:
+            self._none.set()
+            self._none = trio.Event()
+
+    async def none(self) -> None:
+        """Wait until there are none."""
+        if self._streams:
+            await self._none.wait()
+
+
 Answer = Callable[[ApiRequest, trio.socket.SocketType], Awaitable[ApiResponse]]
 """Makes a response to a request that came through a socket."""
 
 
-async def serve(sock: socket.socket, answer: Answer, clients: trio.Nursery) -> None:
+async def serve(sock: socket.socket, answer: Answer, clients: trio.Nursery, unanswered: Unanswered) -> None:
     """Accept from a listening socket until cancelled, and close it then; its clients live on in ``clients``."""
     connections = 0
     streams = trio.Semaphore(MAX_STREAMS)
@@ -71,7 +95,7 @@ async def serve(sock: socket.socket, answer: Answer, clients: trio.Nursery) -> N
                 return
             connections += 1
             try:
-                await converse(stream, answer, streams)
+                await converse(stream, answer, streams, unanswered)
             except Exception:  # our own bug; it must not end the others
                 logger.exception("a connection of the admin API failed")
             finally:
@@ -81,23 +105,29 @@ async def serve(sock: socket.socket, answer: Answer, clients: trio.Nursery) -> N
     await trio.serve_listeners(handle, [listener], handler_nursery=clients)
 
 
-async def converse(stream: trio.SocketStream, answer: Answer, streams: trio.Semaphore) -> None:
+async def converse(stream: trio.SocketStream, answer: Answer, streams: trio.Semaphore, unanswered: Unanswered) -> None:
     """Serve one connection until either side ends it; ``streams`` bounds those whose answer does not end."""
     wire = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+    unanswered.begin(stream)
     try:
         while (request := await _receive(stream, wire)) is not None:
+            unanswered.begin(stream)
             response = await answer(request, stream.socket)
             if response.more is not None and request.method != "HEAD":
+                unanswered.end(stream)
                 await _stream(stream, wire, response, response.more, streams)
                 break
             await _send(stream, wire, response, head_only=request.method == "HEAD")
             if wire.our_state is not h11.DONE or wire.their_state is not h11.DONE:
                 break
             wire.start_next_cycle()
+            unanswered.end(stream)
     except h11.RemoteProtocolError as error:
         await _refuse(stream, wire, error.error_status_hint)
     except (trio.BrokenResourceError, trio.TooSlowError):
         pass
+    finally:
+        unanswered.end(stream)
 
 
 async def _receive(stream: trio.SocketStream, wire: h11.Connection) -> ApiRequest | None:

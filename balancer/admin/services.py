@@ -16,6 +16,7 @@ from balancer.control.pools import Pools
 from balancer.control.reload import Reloader
 from balancer.control.saved_counters import CounterFile
 from balancer.control.worker_registry import WorkerRegistry
+from balancer.upgrade.upgrader import Upgrader
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Services:
     evictions: Evictions
     plans: Plans
     reloader: Reloader
+    upgrader: Upgrader
     activation: Activation
     events: Events
     lifecycle: Lifecycle

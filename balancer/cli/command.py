@@ -23,6 +23,7 @@ from balancer.cli import (
     sessions,
     status,
     top,
+    upgrade,
 )
 from balancer.cli.late import late
 from balancer.shared.compiled import build
@@ -30,7 +31,7 @@ from balancer.shared.compiled import build
 _EXIT_CODES = (
     "exit codes: 0 success; 1 refused, invalid input, or a failed check; 2 wrong usage; 3 cannot reach the daemon"
 )
-_VERBS = (files, status, top, events, sessions, drain, backend, pins, ring, config, reload, log_level)
+_VERBS = (files, status, top, events, sessions, drain, backend, pins, ring, config, reload, upgrade, log_level)
 """The modules of the verbs: ``add`` of each adds its parsers, which set ``run``, a function that takes the parsed
 arguments and returns the exit code. None of these modules imports anything large: see ``balancer.cli.late``."""
 

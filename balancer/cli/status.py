@@ -71,6 +71,7 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
     for worker in found["workers"]:
         if not worker["agrees"]:
             yield f"worker {worker['worker']} does not use the active configuration and rings yet"
+    yield from _upgrade_lines(found)
     for process in found["processes"]:
         if process["starts"] > 1:
             yield f"{process['name']} was started {process['starts']} times; last end: {process['last_end']}"
@@ -93,6 +94,19 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
     for reason, number in found["refused_connections"].items():
         if number:
             yield f"{number} x connection refused: {_REFUSED[reason]}"
+
+
+def _upgrade_lines(found: dict[str, Any]) -> Iterator[str]:
+    upgrade = found["upgrade"]
+    if upgrade["state"] in ("rehearsing", "running"):
+        what = "being rehearsed" if upgrade["state"] == "rehearsing" else "under way"
+        yield f"an upgrade to {upgrade['version'] or upgrade['release']} is {what}, asked for by {upgrade['who']}"
+    elif upgrade["state"] == "went back":
+        yield f"the last upgrade, to {upgrade['version']}, has failed and went back: {upgrade['problem']}"
+    for each in found["previous"]:
+        oldest = f", oldest {format_duration(each['oldest'])}" if each["oldest"] is not None else ""
+        left = f"{count(each['workers'], 'worker')}, {count(each['tunnels'], 'tunnel')}{oldest}"
+        yield f"previous: {each['version']}, {left}; to end them: balancer upgrade --finish"
 
 
 def _until(found: dict[str, Any], key: str, what: str) -> str:

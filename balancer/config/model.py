@@ -4,6 +4,7 @@ Everything is frozen: a loaded configuration is a value, and a reload creates a 
 Loaded paths are absolute; in the file they may be relative to the file's directory.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -100,6 +101,19 @@ class TimeoutsConfig(Section):
     """Period over which tunnels left after a drain are closed, so that their clients do not all reconnect at once."""
 
 
+class UpgradeConfig(Section):
+    """Hot upgrades: a new version takes over, and workers of the one before keep their tunnels."""
+
+    releases: File = Path("/opt/balancer/releases")
+    """Folder of the releases that may be upgraded to; its link ``current`` is the default."""
+    prove: Delay = 5.0
+    """How long the new workers are watched before they accept clients; a failure goes back to the version before."""
+    keep: Duration = 86400.0
+    """How long workers of previous versions may keep their tunnels."""
+    max_generations: Annotated[int, Field(ge=1, le=100)] = 3
+    """Previous versions that may have tunnels at a time; further upgrades have to wait for one to end."""
+
+
 class Config(Section):
     """The whole file."""
 
@@ -114,5 +128,6 @@ class Config(Section):
     log: LogConfig = LogConfig()
     limits: LimitsConfig = LimitsConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()
+    upgrade: UpgradeConfig = UpgradeConfig()
     listener: Annotated[tuple[ListenerConfig, ...], Field(strict=False, min_length=1)]
     pool: Annotated[tuple[PoolConfig, ...], Field(strict=False, min_length=1)]

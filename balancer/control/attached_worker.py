@@ -33,9 +33,15 @@ class AttachedWorker:
     number: int
     pid: int
     link: Link
+    version_generation: int = 0
+    """Counts the versions of the daemon: those that earlier ones have started have a lower one."""
+    retired: bool = False
+    """It was told to accept no more, because it is of an earlier version."""
     about: Attached | None = None
     """What it reported when it attached."""
     tunnels: dict[int, RemoteTunnel] = field(default_factory=dict)
+    sent: int = 0
+    """Number of the last change that it was sent."""
     applied: int = 0
     """Number of the last change that it activated or rejected."""
     generation: int = 0
@@ -48,6 +54,11 @@ class AttachedWorker:
     answers: dict[int, Message | None] = field(default_factory=dict)
     """Answers to open requests, by number."""
     _retries: int = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether it has yet to say what has become of a change."""
+        return self.applied < self.sent
 
     def rejected(self, number: int, reason: str, now: float) -> None:
         """Note that it rejected a change; everything is sent again, with back-off."""

@@ -42,6 +42,7 @@ Kind = Literal[
     "drain",
     "listener",
     "certificate",
+    "upgrade",
     "reload",
     "worker",
     "log-level",

@@ -10,6 +10,7 @@ import trio
 from balancer.control.evictions import Evictions
 from balancer.control.pool_state import PoolState, RemovedBackend
 from balancer.control.worker_registry import WorkerRegistry
+from balancer.errors import Refused
 from balancer.health.tracker import Checks
 from balancer.pool.counts import Counts
 from balancer.store.memory_file import MemoryFile
@@ -95,16 +96,24 @@ class CounterFile:
 
 def load(data: bytes | None) -> SavedCounters:
     """Return what was saved; counters from zero, with a message, if that cannot be read."""
-    if data is not None:
-        try:
-            saved = msgspec.msgpack.decode(data, type=SavedCounters)
-        except msgspec.MsgspecError as error:
-            logger.error("saved counters cannot be read and begin at zero: %s", error)
-        else:
-            if saved.format == FORMAT:
-                return saved
-            logger.error("saved counters have format %d, and begin at zero", saved.format)
-    return SavedCounters()
+    try:
+        return read(data)
+    except Refused as error:
+        logger.error("%s, and begin at zero", error)
+        return SavedCounters()
+
+
+def read(data: bytes | None) -> SavedCounters:
+    """Return what was saved. Raise ``Refused`` if this version cannot read it."""
+    if data is None:
+        return SavedCounters()
+    try:
+        saved = msgspec.msgpack.decode(data, type=SavedCounters)
+    except msgspec.MsgspecError as error:
+        raise Refused(f"saved counters cannot be read: {error}") from None
+    if saved.format != FORMAT:
+        raise Refused(f"saved counters have format {saved.format}; this version reads {FORMAT}")
+    return saved
 
 
 def restore(saved: SavedCounters, pools: Mapping[str, PoolState], evictions: Evictions) -> None:

@@ -10,7 +10,7 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -36,9 +36,12 @@ from balancer.ipc.messages import (
     Opened,
     Rejected,
     ReportRequest,
+    Retire,
     SessionTraffic,
     SetLevel,
     Setup,
+    Tested,
+    TestYourself,
     TrafficRequest,
     WorkerReport,
 )
@@ -79,10 +82,15 @@ class WorkerRegistry:
         self.gauges: Counts = {}
         self.ready = trio.Event()
         """Set when workers may start to serve."""
+        self.version_generation = 0
+        """That of the present version of the daemon."""
+        self.trial = False
+        """The workers of the present version are on trial: they must not accept, and those before them do."""
+        self._retiring = False
+        """Workers of earlier versions accept no more."""
         self._pools = pools
         self._secret = secret
         self._numbers = count(1)
-        self._last = 0
         self._news = trio.Event()
         self._joining: set[AttachedWorker] = set()
         """Workers that have not reported their tunnels yet."""
@@ -95,10 +103,10 @@ class WorkerRegistry:
         """The keys of the active secrets."""
         return derive_keys(self.active.files.secrets or (self._secret,), self._secret)
 
-    async def attend(self, sock: socket.socket, number: int, pid: int) -> None:
+    async def attend(self, sock: socket.socket, number: int, pid: int, version_generation: int) -> None:
         """Serve a worker's link until it ends."""
         link = Link(sock, TO_CONTROL)
-        worker = AttachedWorker(number, pid, link)
+        worker = AttachedWorker(number, pid, link, version_generation)
         self._joining.add(worker)
         try:
             async with trio.open_nursery() as nursery:
@@ -132,7 +140,7 @@ class WorkerRegistry:
     def reconfigure(self, active: ActiveConfig) -> None:
         """Send everything to all workers."""
         self.active = active
-        self._send(self._setup())
+        self._set_up(*(worker for worker in self.workers.values() if not worker.retired))
 
     async def relevel(self, level: Level) -> None:
         """Set the log level of all workers, also of those that attach later."""
@@ -144,15 +152,19 @@ class WorkerRegistry:
         if not self.ready.is_set():
             return
         for news in self._publisher.changes(trio.current_time()):
-            self._last = next(self._numbers)
-            self._send(msgspec.structs.replace(news, number=self._last))
+            number = next(self._numbers)
+            self._send(msgspec.structs.replace(news, number=number))
+            for worker in self.workers.values():
+                worker.sent = number
 
     async def settled(self, seconds: float = ANSWER_TIMEOUT) -> None:
         """Wait until all workers, also those that are joining, have activated what was sent, or their time is up."""
         self.publish()
-        number = self._last
+        latest = max((worker.sent for worker in self.workers.values()), default=0)
         with trio.move_on_after(seconds):
-            while self._joining or any(worker.applied < number for worker in self.workers.values()):
+            while self._joining or any(
+                worker.applied < min(worker.sent, latest) for worker in self.workers.values() if not worker.retired
+            ):
                 await self._news.wait()
 
     async def gathered(self) -> None:
@@ -171,14 +183,57 @@ class WorkerRegistry:
                 self._call_together(pool, lease, newest.opened.backend)
 
     async def complete(self, workers: int, seconds: float) -> None:
-        """Wait until this many workers serve, or the time is up."""
+        """Wait until this many workers of the present version serve, or the time is up."""
         with trio.move_on_after(seconds):
-            while sum(worker.generation > 0 for worker in self.workers.values()) < workers:
-                await self._news.wait()
+            while not self.has_set_up(workers):
+                await self.heard()
+
+    def has_set_up(self, workers: int) -> bool:
+        """Return whether so many workers of the present version have a configuration."""
+        return sum(worker.generation > 0 for worker in self._present()) >= workers
+
+    async def heard(self) -> None:
+        """Wait until a worker says something, or another one attaches or is lost."""
+        await self._news.wait()
+
+    def rejection(self) -> str:
+        """Return why a worker of the present version rejects its configuration, or an empty string."""
+        for worker in self._present():
+            if worker.rejection:
+                return f"worker {worker.number} rejects its configuration: {worker.rejection}"
+        return ""
+
+    async def tested(self, seconds: float) -> str:
+        """Have the workers of the present version serve requests of their own; return what went wrong, or nothing."""
+        present = self._present()
+        answers = await self._ask(TestYourself(next(self._numbers)), present, seconds)
+        for worker in present:
+            answer = answers.get(worker)
+            problem = answer.problem if isinstance(answer, Tested) else f"no answer within {seconds:g} s"
+            if problem:
+                return f"worker {worker.number} has tested itself: {problem}"
+        return ""
+
+    async def retire(self) -> None:
+        """Once all workers of the present version accept, have those of earlier ones accept no more."""
+        while any(worker.pending or worker.rejection for worker in self._present()):
+            await self._news.wait()
+        self._retiring = True
+        for worker in self.previous():
+            self._retire(worker, Retire(self.active.config.upgrade.keep))
+
+    def finish(self, over: float) -> None:
+        """Have the workers of earlier versions end what is left, over so many seconds."""
+        for worker in self.previous():
+            self._retire(worker, Retire(0.0, over))
+
+    def previous(self) -> list[AttachedWorker]:
+        """Return the workers of earlier versions."""
+        return [worker for worker in self.workers.values() if worker.version_generation < self.version_generation]
 
     async def refresh(self) -> None:
         """Collect reports from all workers and add them up."""
-        for worker, report in (await self._ask(ReportRequest(next(self._numbers)))).items():
+        for worker, report in (await self._ask(ReportRequest(next(self._numbers)), self.workers.values())).items():
             if isinstance(report, WorkerReport) and self.workers.get(worker.number) is worker:
                 worker.report = report
                 self.counted[worker.number, worker.pid] = report.counters
@@ -188,7 +243,8 @@ class WorkerRegistry:
     async def sessions(self) -> list[tuple[RemoteTunnel, tuple[int, int]]]:
         """Return all open tunnels, with the bytes that their backends were sent and have sent."""
         tunnels = [tunnel for worker in self.workers.values() for tunnel in worker.tunnels.values()]
-        answers = await self._ask(TrafficRequest(next(self._numbers), tuple({each.opened.session for each in tunnels})))
+        wanted = tuple({each.opened.session for each in tunnels})
+        answers = await self._ask(TrafficRequest(next(self._numbers), wanted), self.workers.values())
         traffic = {worker: answer.sessions for worker, answer in answers.items() if isinstance(answer, SessionTraffic)}
         return [
             (each, traffic[each.worker][each.opened.session])
@@ -205,20 +261,25 @@ class WorkerRegistry:
         opened = Counter(each.opened.pool for each in self.tunnels())
         return {name: number for name, number in opened.items() if name not in self._pools}
 
-    async def _ask(self, request: ReportRequest | TrafficRequest) -> dict[AttachedWorker, Message]:
-        """Return the answers of all workers that answer in time."""
-        asked = list(self.workers.values())
+    async def _ask(
+        self,
+        request: ReportRequest | TrafficRequest | TestYourself,
+        workers: Iterable[AttachedWorker],
+        seconds: float = ANSWER_TIMEOUT,
+    ) -> dict[AttachedWorker, Message]:
+        """Return the answers of the workers that answer in time."""
+        asked, frame = list(workers), encode(request)
         for worker in asked:
             worker.answers[request.number] = None
-        self._send(request)
-        with trio.move_on_after(ANSWER_TIMEOUT):
+            worker.link.post_frame(frame)
+        with trio.move_on_after(seconds):
             while any(worker.answers[request.number] is None and not worker.link.lost for worker in asked):
                 await self._news.wait()
         answers = {worker: worker.answers.pop(request.number) for worker in asked}
         return {worker: answer for worker, answer in answers.items() if answer is not None}
 
     def facts(self) -> list[dict[str, Any]]:
-        """Describe the workers for operators."""
+        """Describe the workers for operators, without those of earlier versions that accept no more."""
         rings = {name: pool.ring.fingerprint for name, pool in self._pools.items()}
         return [
             {
@@ -233,6 +294,7 @@ class WorkerRegistry:
                 "tunnels": len(worker.tunnels),
             }
             for _, worker in sorted(self.workers.items())
+            if not worker.retired
         ]
 
     async def _welcome(self, worker: AttachedWorker) -> None:
@@ -242,7 +304,27 @@ class WorkerRegistry:
             self._lose(former)
         self.publish()
         self.workers[worker.number] = worker
-        worker.link.post(self._setup())
+        if self._retiring and worker.version_generation < self.version_generation:
+            self._retire(worker, Retire(self.active.config.upgrade.keep))
+        else:
+            self._set_up(worker)
+
+    def _present(self) -> list[AttachedWorker]:
+        """Return the workers of the present version."""
+        return [worker for worker in self.workers.values() if worker.version_generation >= self.version_generation]
+
+    def _retire(self, worker: AttachedWorker, message: Retire) -> None:
+        worker.retired = True
+        worker.link.post(message)
+
+    def _set_up(self, *workers: AttachedWorker) -> None:
+        """Send workers everything."""
+        setup = self._setup()
+        frame = encode(setup)
+        waiting = encode(msgspec.structs.replace(setup, accepts=False)) if self.trial else frame
+        for worker in workers:
+            worker.sent = setup.number
+            worker.link.post_frame(frame if worker.version_generation < self.version_generation else waiting)
 
     def _send(self, message: Message) -> None:
         """Send a message to all workers, encoded once."""
@@ -256,7 +338,7 @@ class WorkerRegistry:
         for worker in self.workers.values():
             if worker.rejection and now >= worker.retry_at:
                 worker.retry_at = float("inf")
-                worker.link.post(self._setup())
+                self._set_up(worker)
 
     async def _count(self) -> None:
         while True:
@@ -284,11 +366,13 @@ class WorkerRegistry:
             case Applied():
                 worker.accepted(message.number, message.generation, message.fingerprints)
                 self._wake()
+            case Rejected() | NotUnderstood() if worker.retired:
+                pass  # it places nobody any more but clients whose connections it has
             case Rejected():
                 logger.error("worker %d rejects a change, it is sent again: %s", worker.number, message.reason)
                 worker.rejected(message.number, message.reason, trio.current_time())
                 self._wake()
-            case WorkerReport() | SessionTraffic():
+            case WorkerReport() | SessionTraffic() | Tested():
                 if message.number in worker.answers:
                     worker.answers[message.number] = message
                     self._wake()
@@ -327,10 +411,9 @@ class WorkerRegistry:
         self._wake()
 
     def _setup(self) -> Setup:
-        self._last = next(self._numbers)
         active = self.active
         return Setup(
-            number=self._last,
+            number=next(self._numbers),
             generation=active.generation,
             settings=active.settings(self._slots.assign("", active.keys)),
             sockets=active.sockets,

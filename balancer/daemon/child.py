@@ -13,13 +13,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 
 import trio
 
+from balancer.daemon.adopted import AdoptedProcess
 from balancer.daemon.cpu_use import cpu_use
 from balancer.daemon.logs import start_logs
 from balancer.daemon.signals import ignore_signals
@@ -28,6 +28,8 @@ from balancer.daemon.watchdog import LOOK_EVERY, Watchdog
 from balancer.ipc.channel import Channel, pair
 from balancer.ipc.supervision import TO_SUPERVISOR, Heartbeat, ProcessFacts
 from balancer.ipc.wire import Message, Unreadable
+from balancer.upgrade.release import Release
+from balancer.upgrade.state import ChildState
 
 logger = logging.getLogger("balancer.supervisor")
 
@@ -38,6 +40,8 @@ SETTLED = 10.0
 """Seconds after which a start counts as successful."""
 BEAT = 0.25
 """Seconds between two heartbeats."""
+START = "balancer.daemon.start"
+"""The module in which children begin."""
 _KILLED_LOOK = 0.02
 """Seconds between two checks whether a killed process is gone."""
 
@@ -54,15 +58,21 @@ class ChildOwner(ABC):
         """Called when a process of the child has ended, or could not be started."""
 
     @abstractmethod
-    async def child_said(self, child: "ChildProcess", message: Message) -> None:
-        """Act on a message; must not wait for anything the child says later."""
+    async def child_said(self, child: "ChildProcess", message: Message, fds: list[int]) -> None:
+        """Act on a message, and take its descriptors; must not wait for anything the child says later."""
 
 
 class ChildProcess:
-    """``main`` of ``module``, with its channel and ``arguments`` as arguments, and the descriptors ``inherited``."""
+    """``main`` of ``module`` of a release, with its channel and ``arguments`` as arguments; it inherits descriptors."""
 
     def __init__(
-        self, name: str, module: str, arguments: Sequence[str], inherited: Sequence[int], owner: ChildOwner
+        self,
+        name: str,
+        release: Release,
+        module: str,
+        arguments: Sequence[str],
+        inherited: Sequence[int],
+        owner: ChildOwner,
     ) -> None:
         self.name = name
         self.channel: Channel | None = None
@@ -75,16 +85,41 @@ class ChildProcess:
         """Its exit status, negative for a signal; None if it could not be started."""
         self.wanted = True
         """Whether it is restarted when it ends."""
-        self._module = module
+        self.over = False
+        """``keep`` has ended: there will be no other process."""
+        self._program = release.command("-m", START, module)
         self._arguments = list(arguments)
         self._inherited = list(inherited)
         self._owner = owner
         self._watchdog = Watchdog(hang=10.0, now=0.0)
         self._quick_ends = 0
+        self._process: trio.Process | AdoptedProcess
+        self._former: ChildState | None = None
 
-    def facts(self) -> ProcessFacts:
+    def adopt(self, state: ChildState) -> None:
+        """Begin with a process that the version before has started, if it still runs."""
+        if state.pid is None or state.channel is None:
+            self.succeed(state)
+            return
+        self._process = AdoptedProcess(state.pid)
+        self.channel = Channel(socket.socket(fileno=state.channel), TO_SUPERVISOR)
+        self.pid, self.starts, self.last_end = state.pid, state.starts, state.last_end
+
+    def succeed(self, former: ChildState) -> None:
+        """Count on from a process of the version before, in whose place this one is."""
+        self._former = former
+
+    def state(self) -> ChildState:
+        """Return what the next version has to know to adopt it."""
+        facts, channel = self.facts(), None if self.channel is None else self.channel.fileno()
+        return ChildState(self.name, self.pid, channel, facts.starts, facts.last_end or "")
+
+    def facts(self, generation: int = 0, version: str = "", place: int | None = None) -> ProcessFacts:
         """Describe it for operators."""
-        return ProcessFacts(self.name, self.pid, self.starts, self.last_end or None)
+        starts, last_end, former = self.starts, self.last_end, self._former
+        if former is not None:  # to begin once more in an upgrade is no restart
+            starts, last_end = former.starts + max(0, starts - 1), last_end or former.last_end
+        return ProcessFacts(self.name, self.pid, starts, last_end or None, generation, version, place)
 
     @property
     def hang(self) -> float:
@@ -97,7 +132,7 @@ class ChildProcess:
 
     async def keep(self) -> None:
         """Run it, and restart it while it is ``wanted``."""
-        while self.wanted:
+        while self.wanted or self.channel is not None:
             began = trio.current_time()
             await self._run()
             await self._owner.child_ended(self)
@@ -109,6 +144,7 @@ class ChildProcess:
                 when = f"in {wait:.1f} s" if wait else "now"
                 logger.error("%s %s (%s); restarting it %s", self.name, what, self.last_end, when)
                 await trio.sleep(wait)
+        self.over = True
 
     def alive(self) -> bool:
         """Return whether it runs and does not hang."""
@@ -134,27 +170,31 @@ class ChildProcess:
                 self._process.kill()
 
     async def _run(self) -> None:
-        """Run one process to its end, if it can be started."""
-        try:
-            ours, process = await self._start()
-        except (OSError, RuntimeError, MemoryError) as error:
-            self.status, self.last_end = None, getattr(error, "strerror", None) or str(error)
-            return
-        self._process = process
-        self.channel, self.pid = Channel(ours, TO_SUPERVISOR), process.pid
-        self.starts += 1
+        """Run one process to its end, if it can be started; the first may be running already."""
+        adopted = self.channel is not None
+        if not adopted:
+            try:
+                ours, self._process = await self._start()
+            except (OSError, RuntimeError, MemoryError) as error:
+                self.status, self.last_end = None, getattr(error, "strerror", None) or str(error)
+                return
+            self.channel, self.pid = Channel(ours, TO_SUPERVISOR), self._process.pid
+            self.starts += 1
+        channel, process = self.channel, self._process
+        assert channel is not None
         self._watchdog = Watchdog(self.hang, trio.current_time())
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, self.channel)
+                nursery.start_soon(self._listen, channel)
                 nursery.start_soon(self._watch)
-                await self._owner.child_started(self)
+                if not adopted:
+                    await self._owner.child_started(self)
                 await process.wait()
                 nursery.cancel_scope.cancel()
         except* (OSError, RuntimeError, MemoryError) as group:
             logger.error("%s (pid %s) cannot be looked after; killing it", self.name, self.pid, exc_info=group)
         finally:
-            self.channel.close()
+            channel.close()
             self.channel = self.pid = None
             if process.returncode is None:
                 process.kill()
@@ -170,9 +210,8 @@ class ChildProcess:
         ours, theirs = pair()
         try:
             with theirs:
-                program = [sys.executable, "-m", "balancer.daemon.start", self._module]
                 process = await trio.lowlevel.open_process(
-                    [*program, str(theirs.fileno()), *self._arguments],
+                    [*self._program, str(theirs.fileno()), *self._arguments],
                     stdin=subprocess.DEVNULL,
                     process_group=0,  # Ctrl-C in a terminal is for the supervisor only
                     pass_fds=[theirs.fileno(), *self._inherited],
@@ -196,7 +235,7 @@ class ChildProcess:
                     case Unreadable() as unreadable:
                         logger.error("a message of %s was ignored: %s", self.name, unreadable.reason)
                     case message:
-                        await self._owner.child_said(self, message)
+                        await self._owner.child_said(self, message, received.fds)
             except Exception:
                 logger.exception("a message of %s could not be handled", self.name)
                 await trio.sleep(BEAT)

@@ -26,7 +26,7 @@ from msgspec.structs import asdict
 
 from balancer.admin.api import AdminApi
 from balancer.admin.listener_set import AdminListeners
-from balancer.admin.listeners import open_listeners
+from balancer.admin.listeners import AdminListener, adopted_listener, open_listeners
 from balancer.admin.services import Services
 from balancer.control import active_config, saved_counters
 from balancer.control.activation import Activation
@@ -53,13 +53,19 @@ from balancer.errors import ConfigError, InUse, Refused
 from balancer.ipc.channel import Channel
 from balancer.ipc.supervision import (
     TO_CHILD,
+    Answering,
+    Begin,
     Counted,
+    Door,
     Drain,
+    HandedOver,
+    HandOver,
     Heartbeat,
     LameDuck,
     LinkEnd,
     Processes,
     ProcessFacts,
+    Proven,
     Ready,
     ReloadNow,
     SocketsCommitted,
@@ -67,11 +73,16 @@ from balancer.ipc.supervision import (
     SocketsRefused,
     StatusText,
     Stop,
+    Upgrade,
+    UpgradeNow,
+    Warm,
 )
 from balancer.ipc.wire import Unreadable
 from balancer.store.health_file import HealthFile
 from balancer.store.journal import Journal
 from balancer.store.memory_file import MemoryFile
+from balancer.upgrade.proof import prove
+from balancer.upgrade.upgrader import Upgrader
 
 logger = logging.getLogger("balancer")
 
@@ -97,7 +108,7 @@ class Control:
         self._discard_newer = discard_newer
         self._lifecycle = Lifecycle()
         self._events = Events(time.time)
-        self._links: list[tuple[socket.socket, int, int]] = []
+        self._links: list[tuple[socket.socket, int, int, int]] = []
         """Workers that attached before there was a registry."""
         self._status = ""
         self._registry: WorkerRegistry | None = None
@@ -106,12 +117,28 @@ class Control:
         """Set when the supervisor has reported its processes."""
         self._serving = trio.Event()
         """Set when a reload is possible."""
+        self._began = trio.Event()
+        """Set when no other control process serves, so that this one may."""
+        self._prove: float | None = None
+        """While this version is on trial: seconds for which its workers are watched."""
+        self._doors: list[AdminListener] = []
+        """The admin API's sockets, from the control process before."""
+        self._leaving = trio.Event()
+        """Set when another control process is to serve."""
+        self._generation = 0
+        """That of the present version of the daemon."""
+        self._upgrade = Upgrade(0)
+        """The last upgrade."""
+        self._upgrader: Upgrader | None = None
 
     async def run(self) -> None:
         """Run until the supervisor stops us or is gone. Raise ``Refused`` if the daemon cannot start."""
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._obey)
             self._nursery.start_soon(self._beat)
+            active_config.load(self._memory.load())  # what is needed for it takes long to import and to build
+            await self._channel.send(Warm())
+            await self._began.wait()
             active, folder = await self._begin()
             secret = active.files.secrets[0] if active.files.secrets else None
             journal = await _retry_while_in_use(partial(trio.to_thread.run_sync, Journal, Path(folder), secret))
@@ -122,7 +149,8 @@ class Control:
             try:
                 await self._serve(active, journal)
             finally:
-                if active.config.state_dir is None:
+                journal.close()
+                if active.config.state_dir is None and not self._leaving.is_set():
                     shutil.rmtree(folder, ignore_errors=True)
 
     async def _begin(self) -> tuple[ActiveConfig, str]:
@@ -169,6 +197,7 @@ class Control:
         saved = saved_counters.load(self._counters.load())
         counted = {(each.number, each.pid): each.counters for each in saved.workers}
         registry = self._registry = WorkerRegistry(pools.states, active, journal.key, counted)
+        registry.version_generation, registry.trial = self._generation, self._prove is not None
         controller = PlacementController(pools, registry, events, clock)
         evictions = Evictions(pools, registry, events, clock)
         saved_counters.restore(saved, pools.states, evictions)
@@ -192,6 +221,8 @@ class Control:
             events,
             reloading,
         )
+        upgrader = self._upgrader = Upgrader(self._supervisor, pools, registry, lifecycle, events, reloading)
+        upgrader.note(self._upgrade)
         services = Services(
             pools=pools,
             controller=controller,
@@ -199,31 +230,51 @@ class Control:
             evictions=evictions,
             plans=plans,
             reloader=reloader,
+            upgrader=upgrader,
             activation=activation,
             events=events,
             lifecycle=lifecycle,
             counters=counters,
             wall=clock,
         )
-        first = await _retry_while_in_use(lambda: _soon(lambda: open_listeners(config.admin)))
-        activation.remember(active)
-        async with trio.open_nursery() as nursery:
-            for link in self._links:
-                nursery.start_soon(registry.attend, *link)
-            self._links = []
-            self._reloader = reloader
-            for service in (controller, evictions, registry, counters):
-                nursery.start_soon(service.run)
-            await nursery.start(AdminApi(services, listeners).run, first)
-            await nursery.start(prober.run)
-            await self._informed.wait()
-            await registry.gathered()
-            registry.ready.set()
-            self._serving.set()
-            nursery.start_soon(self._say_ready, registry, activation)
-            nursery.start_soon(watch.run)
-            gc.collect()
-            gc.freeze()
+        first = await _retry_while_in_use(lambda: _soon(lambda: open_listeners(config.admin, self._doors)))
+        for door in self._doors:
+            if door not in first:
+                door.close()
+        if self._prove is None:  # else the version before may go on, and has to understand what is remembered
+            activation.remember(active)
+        async with trio.open_nursery() as operators:
+            async with trio.open_nursery() as nursery:
+                for link in self._links:
+                    nursery.start_soon(registry.attend, *link)
+                self._links = []
+                self._reloader = reloader
+                for service in (controller, evictions, registry, counters):
+                    nursery.start_soon(service.run)
+                await operators.start(AdminApi(services, listeners).run, first)
+                await self._channel.send(Answering())
+                await nursery.start(prober.run)
+                await self._informed.wait()
+                await registry.gathered()
+                registry.ready.set()
+                self._serving.set()
+                nursery.start_soon(self._say_ready, registry, activation, watch)
+                gc.collect()
+                gc.freeze()
+                await self._leaving.wait()
+                handed = await listeners.hand_over()
+                await registry.refresh()
+                counters.save()
+                nursery.cancel_scope.cancel()
+            await self._hand_over(handed, journal)
+
+    async def _hand_over(self, listeners: list[AdminListener], journal: Journal) -> None:
+        """Let go of the state directory, and hand over the sockets of the admin API."""
+        journal.close()
+        doors = tuple(Door(each.wanted, each.name, each.inode) for each in listeners)
+        await self._channel.send(HandedOver(doors), [each.sock.fileno() for each in listeners])
+        for listener in listeners:
+            listener.sock.close()
 
     async def _obey(self) -> None:
         """Obey the supervisor until it stops us or is gone."""
@@ -235,13 +286,28 @@ class Control:
                 case LinkEnd() if not fds:  # this process had no descriptor left; the worker asks again
                     logger.error("out of file descriptors: cannot talk to worker %d", message.worker)
                 case LinkEnd():
-                    link = socket.socket(fileno=fds[0]), message.worker, message.pid
+                    link = socket.socket(fileno=fds[0]), message.worker, message.pid, message.generation
                     if self._registry is None:
                         self._links.append(link)
                     else:
                         self._nursery.start_soon(self._registry.attend, *link)
                 case Processes():
+                    self._generation = message.generation
+                    if self._registry is not None:
+                        self._registry.version_generation = message.generation
                     self._note_processes(message.processes)
+                case Begin():
+                    self._prove = message.prove
+                    self._doors = [adopted_listener(*each) for each in zip(message.doors, fds, strict=False)]
+                    self._began.set()
+                case HandOver():
+                    self._leaving.set()
+                case UpgradeNow():
+                    self._nursery.start_soon(self._upgrade_now)
+                case Upgrade():
+                    self._upgrade = message
+                    if self._upgrader is not None:
+                        self._upgrader.note(message)
                 case ReloadNow():
                     self._nursery.start_soon(self._reload)
                 case LameDuck():
@@ -274,15 +340,39 @@ class Control:
     async def _reload(self) -> None:
         await self._serving.wait()
         assert self._reloader is not None
+        assert self._upgrader is not None
+        await self._upgrader.over()
         with suppress(ConfigError, Refused):  # it was logged, and is kept for `status`
             await self._reloader.reload("SIGHUP")
 
-    async def _say_ready(self, registry: WorkerRegistry, activation: Activation) -> None:
-        """Tell the supervisor when the workers accept."""
-        await registry.complete(workers_of(registry.active.config), WORKERS_TIMEOUT)
+    async def _upgrade_now(self) -> None:
+        await self._serving.wait()
+        assert self._upgrader is not None
+        try:
+            await self._upgrader.upgrade(None, "SIGUSR2", any_path=False, dry_run=False, allow_moves=False)
+        except Refused as error:
+            logger.error("SIGUSR2: no upgrade: %s", error)
+
+    async def _say_ready(self, registry: WorkerRegistry, activation: Activation, watch: CertificateWatch) -> None:
+        """Tell the supervisor when the workers accept; have those of earlier versions accept no more."""
+        if self._prove is None:
+            await registry.complete(workers_of(registry.active.config), WORKERS_TIMEOUT)
+        else:
+            await self._pass_trial(registry, activation, self._prove)
         activation.announce(registry.active)
         await self._report()
         await self._channel.send(Ready())
+        await registry.retire()
+        await watch.run()
+
+    async def _pass_trial(self, registry: WorkerRegistry, activation: Activation, seconds: float) -> None:
+        """Prove the workers, and let them accept as soon as the supervisor says that this version goes on."""
+        assert self._upgrader is not None
+        mine = [each for each in self._lifecycle.processes if each.generation == self._generation]
+        await self._channel.send(Proven(await prove(registry, len(mine), seconds)))
+        await self._upgrader.over()
+        registry.trial = False
+        activation.activate(await self._resume(registry.active))
 
     async def _beat(self) -> None:
         """Send heartbeats to the supervisor."""
@@ -293,8 +383,10 @@ class Control:
 
     async def _report(self) -> None:
         """Send the status text for the service manager if it has changed."""
-        gauges = self._registry.gauges if self._registry is not None else {}
-        status = f"connections: {gauges.get('sessions', 0)}, tunnels: {gauges.get('tunnels', 0)}"
+        if self._registry is None or "sessions" not in self._registry.gauges:
+            return  # no worker has reported
+        gauges = self._registry.gauges
+        status = f"connections: {gauges['sessions']}, tunnels: {gauges['tunnels']}"
         if status != self._status:
             self._status = status
             await self._channel.send(StatusText(status))

@@ -23,6 +23,7 @@ from balancer.config.scalars import Address
 from balancer.errors import Refused
 from balancer.net.bind import bound, listening, queued, refusal
 from balancer.net.reuseport import prefer_first, prefer_none
+from balancer.upgrade.state import SocketsState
 
 logger = logging.getLogger("balancer.sockets")
 
@@ -32,7 +33,8 @@ _INTERNET = (socket.AF_INET, socket.AF_INET6)
 class Sockets:
     """Sockets by key, for each worker. Changes are prepared, then committed or given up."""
 
-    def __init__(self, handed: Sequence[socket.socket]) -> None:
+    def __init__(self, handed: Sequence[socket.socket], adopted: SocketsState | None = None) -> None:
+        """``handed`` are those of the service manager, ``adopted`` those of the version before."""
         self._handed = list(handed)
         self._open: dict[str, list[list[socket.socket]]] = {}
         """By key, the sockets of each worker; of adopted ones all workers have the same. Those beyond the workers that
@@ -40,6 +42,22 @@ class Sockets:
         self._workers = 0
         self._next: dict[str, list[list[socket.socket]]] = {}
         self._new: list[socket.socket] = []
+        if adopted is not None:
+            every = {fd for each in adopted.open.values() for fds in each for fd in fds} | set(adopted.handed)
+            known = {fd: socket.socket(fileno=fd) for fd in every}
+            self._handed = [known[fd] for fd in adopted.handed]
+            self._open = {key: [[known[fd] for fd in fds] for fds in each] for key, each in adopted.open.items()}
+            self._workers = adopted.workers
+
+    @property
+    def workers(self) -> int:
+        """Return for how many workers there are sockets."""
+        return self._workers
+
+    def state(self, version: int) -> SocketsState:
+        """Return what the next version has to know."""
+        opened = {key: [[sock.fileno() for sock in socks] for socks in each] for key, each in self._open.items()}
+        return SocketsState(opened, [sock.fileno() for sock in self._handed], self._workers, version)
 
     def prepare(self, wanted: Mapping[str, Address], workers: int) -> dict[str, tuple[str, ...]]:
         """Open the sockets that are missing, all or none; return the bound addresses by key.

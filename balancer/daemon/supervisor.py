@@ -3,14 +3,15 @@
 It never reads the configuration: control does, and says which sockets and how many workers there are to be (``want``,
 then ``commit`` or ``abort``). Whenever control or a worker has been started, both get an end of a new socket pair, so
 that they talk past it. What must outlive control, and is no file, is in two anonymous files (memfd_create(2)) that are
-open here; ``shared_counters`` has the numbers that workers share, the others are control's own.
+open here, as the numbers that workers share are: see ``daemon.holdings``.
 
 The end: workers are told to drain and end by themselves, then control is. A second signal makes that quick. A child
 that finds its channel closed, because we are gone, drains likewise.
+
+An upgrade: the next version of all this is executed in the same process, see ``daemon.upgrades``.
 """
 
 import logging
-import mmap
 import os
 import signal
 import socket
@@ -20,21 +21,24 @@ from pathlib import Path
 
 import trio
 
-from balancer.config.scalars import MAX_WORKERS, Address, format_duration
+from balancer.config.scalars import Address, format_duration
 from balancer.daemon.child import ChildOwner, ChildProcess
+from balancer.daemon.holdings import Holdings
 from balancer.daemon.logs import start_logs
 from balancer.daemon.signals import STOPS
-from balancer.daemon.sockets import Sockets
 from balancer.daemon.systemd import Manager, Phase
-from balancer.daemon.workers import Workers
+from balancer.daemon.upgrades import Upgrades
 from balancer.errors import InUse, Refused
 from balancer.ipc.supervision import (
     AbortSockets,
+    Answering,
     CommitSockets,
     Counted,
     Drain,
     EndNow,
+    HandedOver,
     LameDuck,
+    Proven,
     Ready,
     Reloaded,
     Reloading,
@@ -45,10 +49,13 @@ from balancer.ipc.supervision import (
     SocketsRefused,
     StatusText,
     Stop,
+    UpgradeNow,
     WantSockets,
+    WantUpgrade,
+    Warm,
 )
 from balancer.ipc.wire import Message
-from balancer.shared.counters import KEY_BYTES, prepare, size
+from balancer.upgrade.state import Handover
 
 logger = logging.getLogger("balancer.supervisor")
 
@@ -61,31 +68,28 @@ GOODBYE_TIMEOUT = 5.0
 class Supervisor(ChildOwner):
     """``config`` is the file control reads; ``handed`` are sockets of the service manager.
 
-    ``discard_newer`` lets control discard what a newer version has written to the state directory. Raises ``OSError``.
+    ``former`` is what another version has handed over. ``discard_newer`` lets control discard what a newer version has
+    written to the state directory. Raises ``OSError``.
     """
 
     def __init__(
-        self, config: Path, handed: list[socket.socket], manager: Manager, *, discard_newer: bool = False
+        self,
+        config: Path,
+        handed: list[socket.socket],
+        manager: Manager,
+        *,
+        former: Handover | None = None,
+        discard_newer: bool = False,
     ) -> None:
         self._manager = manager
-        self._sockets = Sockets(handed)
-        self._phase: Phase = "starting"
-        self._status = "connections: 0, tunnels: 0"
+        self._phase: Phase = "starting" if former is None else "serving"
         self._counted = trio.Event()
-        """Set when ``_status`` is from after the drain began."""
-        shared_counters = os.memfd_create("balancer-board")
-        os.ftruncate(shared_counters, size(MAX_WORKERS))
-        shared = memoryview(mmap.mmap(shared_counters, size(MAX_WORKERS)))
-        prepare(shared, os.urandom(KEY_BYTES))
-        memory = [os.memfd_create("balancer-memory"), os.memfd_create("balancer-counted")]
-        arguments = [*map(str, memory), str(config), *(["discard-newer"] if discard_newer else [])]
-        self._control = ChildProcess("control", "balancer.daemon.control", arguments, memory, self)
-        self._workers = Workers(self._control, self._sockets, shared_counters, shared)
-        self._files = [*memory, shared_counters]
-        self._lame = 0.0
-        """Seconds for which no new clients are asked for before a drain."""
+        """Set when the status is from after the drain began."""
+        self._held = Holdings(self, str(config), handed, manager, former, discard_newer=discard_newer)
+        self._control, self._workers, self._sockets = self._held.control, self._held.workers, self._held.sockets
+        self._upgrades = Upgrades(self._held, former)
         self._drain_at = 0.0
-        """When that time is up."""
+        """When the time of ``timeouts.lame`` is up."""
         self._why = ""
         """Why the daemon ends."""
         self._reload_owed = False
@@ -105,18 +109,18 @@ class Supervisor(ChildOwner):
                     status = self._control.status or 1
                     nursery.cancel_scope.cancel()
 
+            self._nursery = nursery
             self._workers.open(nursery)
             nursery.start_soon(keep_control)
             nursery.start_soon(self._beat)
+            await self._upgrades.open(nursery)
             await self._obey(signals)
             await self._control.tell(Stop())
             with trio.move_on_after(GOODBYE_TIMEOUT):
                 await ended.wait()
             status = 0
             nursery.cancel_scope.cancel()
-        self._sockets.close()
-        for fd in self._files:
-            os.close(fd)
+        self._held.close()
         if status:
             logger.error("the daemon has ended: control refused to start (%s)", self._control.last_end)
         else:
@@ -124,7 +128,7 @@ class Supervisor(ChildOwner):
         return status
 
     async def child_started(self, child: ChildProcess) -> None:
-        await self._workers.link_all()
+        await self._upgrades.begin()
         if child.starts > 1:
             logger.info("control restarted (pid %s)", child.pid)
         if self._phase == "lame":
@@ -139,18 +143,19 @@ class Supervisor(ChildOwner):
             child.wanted = False  # it refused, or would crash again; one that was killed is restarted
         await self._workers.tell_control()
 
-    async def child_said(self, child: ChildProcess, message: Message) -> None:
+    async def child_said(self, child: ChildProcess, message: Message, fds: list[int]) -> None:
         match message:
             case WantSockets():
                 await child.tell(self._prepare(message))
             case AbortSockets():
                 self._sockets.give_up()
             case CommitSockets():
+                held = self._held
+                held.log_level, held.log_format, held.lame = message.log_level, message.log_format, message.lame
                 start_logs(os.environ, message.log_level, message.log_format)
-                self._lame = message.lame
                 if self._phase != "draining":
                     self._control.hang = message.hang
-                    await self._workers.commit(message.workers, message.hang)
+                    await self._workers.commit(self._number_of(message.workers), message.hang)
                 await child.tell(SocketsCommitted(self._workers.version))
             case Ready():
                 if self._phase == "starting":
@@ -163,9 +168,17 @@ class Supervisor(ChildOwner):
             case Reloaded():
                 self._notify()
             case StatusText():
-                self._status = message.text
+                self._held.status = message.text
             case Counted():
                 self._counted.set()
+            case WantUpgrade() if self._phase == "serving" and not self._upgrades.running:
+                self._nursery.start_soon(self._upgrades.request, message)
+            case Warm() | Answering() | Proven() | HandedOver() if self._upgrades.trial is not None:
+                self._upgrades.trial.hear(message, fds)
+
+    def _number_of(self, workers: int) -> int:
+        """Return how many workers there are to be: while a version is on trial, as many as before."""
+        return workers if self._upgrades.trial is None else self._sockets.workers
 
     def _prepare(self, message: WantSockets) -> SocketsGranted | SocketsRefused:
         try:
@@ -177,14 +190,15 @@ class Supervisor(ChildOwner):
             if message.trial:
                 self._sockets.attempt(wanted)
                 return SocketsGranted({})
-            return SocketsGranted(self._sockets.prepare(wanted, message.workers))
+            return SocketsGranted(self._sockets.prepare(wanted, self._number_of(message.workers)))
         except Refused as error:
             return SocketsRefused(str(error), isinstance(error, InUse))
 
     async def _obey(self, signals: AsyncIterator[int]) -> None:
         """Handle signals; return when everything but control has ended."""
         self._why = await self._asked_to_stop(signals)
-        hurried = self._lame > 0 and await self._be_lame(signals)
+        self._upgrades.cancel()
+        hurried = self._held.lame > 0 and await self._be_lame(signals)
         self._phase = "draining"
         self._control.wanted = False
         await self._control.tell(Drain())
@@ -197,8 +211,7 @@ class Supervisor(ChildOwner):
         self._notify()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(self._hurry, signals, now=hurried))
-            if any(worker.pid is not None for worker in self._workers.all):
-                await self._workers.idle.wait()
+            await self._workers.ended()
             nursery.cancel_scope.cancel()
 
     async def _asked_to_stop(self, signals: AsyncIterator[int]) -> str:
@@ -207,7 +220,7 @@ class Supervisor(ChildOwner):
             if number in STOPS:
                 return signal.Signals(number).name
             if number == signal.SIGUSR2:
-                logger.info("SIGUSR2 is ignored")
+                await self._control.tell(UpgradeNow())
                 continue
             await self._workers.tell(ReopenLog())
             if number == signal.SIGHUP and self._phase != "draining" and not await self._control.tell(ReloadNow()):
@@ -216,9 +229,10 @@ class Supervisor(ChildOwner):
 
     async def _be_lame(self, signals: AsyncIterator[int]) -> bool:
         """Ask for no new clients for a while before the drain; return whether a signal cut that short."""
-        self._phase, self._drain_at = "lame", trio.current_time() + self._lame
-        await self._control.tell(LameDuck(self._lame))
-        logger.info("%s: asking for no new clients; the drain begins in %s", self._why, format_duration(self._lame))
+        lame = self._held.lame
+        self._phase, self._drain_at = "lame", trio.current_time() + lame
+        await self._control.tell(LameDuck(lame))
+        logger.info("%s: asking for no new clients; the drain begins in %s", self._why, format_duration(lame))
         self._notify()
         with trio.move_on_at(self._drain_at):
             await self._asked_to_stop(signals)
@@ -243,4 +257,5 @@ class Supervisor(ChildOwner):
             await trio.sleep(self._manager.interval)
 
     def _notify(self, *, alive: bool = False) -> None:
-        self._manager.tell(self._phase, self._status, alive=alive)
+        upgrading = self._phase == "serving" and self._upgrades.news.state == "running"
+        self._manager.tell("upgrading" if upgrading else self._phase, self._held.status, alive=alive)

@@ -19,13 +19,15 @@ from balancer.ipc.supervision import (
     SocketsGranted,
     SocketsRefused,
     WantSockets,
+    WantUpgrade,
 )
+from balancer.upgrade.upgrader import UpgradeSource
 
 Answer = SocketsGranted | SocketsRefused | SocketsCommitted
 T = TypeVar("T", bound=Answer)
 
 
-class SupervisorClient(SocketSource):
+class SupervisorClient(SocketSource, UpgradeSource):
     """Speaks to it over a channel."""
 
     def __init__(self, channel: Channel) -> None:
@@ -52,6 +54,9 @@ class SupervisorClient(SocketSource):
 
     async def reloaded(self) -> None:
         await self._channel.send(Reloaded())
+
+    async def upgrade(self, wanted: WantUpgrade) -> None:
+        await self._channel.send(wanted)
 
     def answered(self, answer: Answer) -> None:
         """Pass on an answer of the supervisor."""

@@ -16,9 +16,10 @@ from balancer.config.scalars import shown
 
 logger = logging.getLogger("balancer.systemd")
 
-Phase = Literal["starting", "serving", "lame", "draining"]
+Phase = Literal["starting", "serving", "upgrading", "lame", "draining"]
 """What the daemon does."""
 
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 FIRST_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START."""
 INTERVAL = 10.0
@@ -53,7 +54,9 @@ class Manager:
     """The service manager, if it listens (``NOTIFY_SOCKET``)."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        path, usec, pid = (environ.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
+        self.variables = {name: environ.pop(name) for name in VARIABLES if name in environ}
+        """What the manager has said, for the next version."""
+        path, usec, pid = (self.variables.get(name, "") for name in VARIABLES)
         self._watchdog = _number(usec) / 1e6 if pid in ("", str(os.getpid())) else 0.0
         self._socket = _connected(path) if path else None
         self.interval = min(self._watchdog / 2 or INTERVAL, INTERVAL)
@@ -79,7 +82,10 @@ class Manager:
         self._say(*words, f"STATUS={phase}; {status}")
 
     def reloading(self) -> None:
-        """A reload has begun; ``tell`` ends it. The time is for ``Type=notify-reload`` (systemd.service(5))."""
+        """A reload or an upgrade has begun; ``tell`` ends it.
+
+        The time is for ``Type=notify-reload`` (systemd.service(5)).
+        """
         self._say("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def _say(self, *words: str) -> None:

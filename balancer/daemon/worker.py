@@ -65,8 +65,9 @@ class Worker:
         self._state = WorkerState(self._engine, self._log, shared_counters)
         self._logging: trio.CancelScope | None = None
         self._link_scope: trio.CancelScope | None = None
-        self._stop = trio.Event()
         self._end = trio.Event()
+        self._stopping = False
+        """The daemon stops."""
 
     async def run(self) -> None:
         """Serve until told to stop, and drained."""
@@ -74,10 +75,12 @@ class Worker:
             async with trio.open_nursery() as self._nursery:
                 self._client = ControlClient(self._state, self._sockets, self._nursery)
                 await self._nursery.start(serve, self._engine)
-                for task in (self._obey, self._beat, self._tidy, self._retire):
+                for task in (self._obey, self._beat, self._tidy):
                     self._nursery.start_soon(task)
-                await self._stop.wait()
+                await self._client.departure.begun.wait()
                 self._client.drain()
+                if self._stopping:  # else clients whose connections are kept may make one more request
+                    self._state.close_between_requests()
                 await self._channel.send(Draining())
                 await self._finish()
                 self._nursery.cancel_scope.cancel()
@@ -100,15 +103,22 @@ class Worker:
                     self._link_scope = trio.CancelScope()
                     self._nursery.start_soon(self._talk, socket.socket(fileno=fds[0]), self._link_scope)
                 case Drain():
-                    self._stop.set()
+                    self._leave()
                 case EndNow():
                     self._end.set()
-                    self._stop.set()
+                    self._leave()
                 case ReopenLog():
                     self._log.reopen()
                 case Unreadable():
                     logger.error("a message of the supervisor was ignored: %s", message.reason)
-        self._stop.set()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Accept no more, and end with the last connection or after ``timeouts.drain``."""
+        self._client.departure.ask(self._state.timeouts.drain, None, "the balancer stops")
+        self._stopping = True
+        if self._state.draining:
+            self._state.close_between_requests()
 
     async def _ask_later(self, request: Relink | Resend) -> None:
         """Free descriptors, then ask the supervisor again for those that did not fit."""
@@ -164,10 +174,6 @@ class Worker:
         with scope:
             await log.run()
 
-    async def _retire(self) -> None:
-        await self._client.retired.wait()
-        self._stop.set()
-
     async def _finish(self) -> None:
         """Wait until every connection has ended, the time is up, or ``EndNow`` comes."""
         state = self._state
@@ -177,11 +183,13 @@ class Worker:
                 await self._end.wait()
                 nursery.cancel_scope.cancel()
 
-            nursery.start_soon(end)
-            keep = self._client.keep if self._client.retired.is_set() else state.timeouts.drain
-            with trio.move_on_after(keep):
+            async def finish() -> None:
                 await state.empty.wait()
-            await state.close_slowly("the balancer stops")
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(end)
+            nursery.start_soon(finish)
+            await self._client.departure.run(state)
             nursery.cancel_scope.cancel()
         state.close("the balancer stops")
         if not self._end.is_set():

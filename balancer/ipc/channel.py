@@ -40,6 +40,10 @@ class Channel:
         self._sock = trio.socket.from_stdlib_socket(sock)
         self._vocabulary = vocabulary
 
+    def fileno(self) -> int:
+        """Return the descriptor of this end, -1 once it is closed."""
+        return self._sock.fileno()
+
     async def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send one message; without effect when either end is gone, which its owner learns otherwise.
 

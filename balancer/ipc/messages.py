@@ -53,6 +53,8 @@ class Setup(Message, frozen=True):
     pools: dict[str, PoolSnapshot]
     keys: KeySettings = KeySettings()
     """Keys of other purposes, which earlier releases do not know."""
+    accepts: bool = True
+    """False while a new version is on trial: be ready to serve, but leave the clients to the workers before."""
 
     def __repr__(self) -> str:
         return f"<Setup {self.number}, generation {self.generation}>"
@@ -109,17 +111,29 @@ class SetLevel(Message, frozen=True):
 
 
 class Retire(Message, frozen=True):
-    """Accept no more connections; end what is left after ``keep`` seconds."""
+    """Accept no more connections; end what is left after ``keep`` seconds, over ``spread`` seconds.
+
+    May come again with other times. Without ``spread`` it takes ``timeouts.close_spread``.
+    """
 
     TYPE: ClassVar[int] = 7
 
     keep: float
+    spread: float | None = None
 
 
 class Ping(Message, frozen=True):
     """Answer with a ``Pong``."""
 
     TYPE: ClassVar[int] = 8
+
+    number: int
+
+
+class TestYourself(Message, frozen=True):
+    """Serve a request of your own on each listener, and answer with ``Tested``."""
+
+    TYPE: ClassVar[int] = 9
 
     number: int
 
@@ -215,6 +229,15 @@ class Pong(Message, frozen=True):
     number: int
 
 
+class Tested(Message, frozen=True):
+    """How the requests of its own went; ``problem`` is empty if they were answered as they should be."""
+
+    TYPE: ClassVar[int] = 29
+
+    number: int
+    problem: str = ""
+
+
 class NotUnderstood(Message, frozen=True):
     """A frame could not be read here; what was active stays."""
 
@@ -227,6 +250,10 @@ class NotUnderstood(Message, frozen=True):
 
 WIRE = 1
 """Counts changes of the vocabulary that an earlier release cannot understand at all."""
-TO_WORKER = Vocabulary(Setup, Update, End, ReportRequest, TrafficRequest, SetLevel, Retire, Ping, NotUnderstood)
-TO_CONTROL = Vocabulary(Opened, Ended, Attached, Applied, Rejected, WorkerReport, SessionTraffic, Pong, NotUnderstood)
+TO_WORKER = Vocabulary(
+    Setup, Update, End, ReportRequest, TrafficRequest, SetLevel, Retire, Ping, TestYourself, NotUnderstood
+)
+TO_CONTROL = Vocabulary(
+    Opened, Ended, Attached, Applied, Rejected, WorkerReport, SessionTraffic, Pong, Tested, NotUnderstood
+)
 FROZEN = (End, ReportRequest, TrafficRequest, SetLevel, Retire, Ping, Opened, Ended, Attached, WorkerReport, Pong)

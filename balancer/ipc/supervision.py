@@ -5,12 +5,13 @@ Control asks for sockets in two steps, ``WantSockets`` and then ``CommitSockets`
 time.
 Every child sends a ``Heartbeat`` from the loop that does its work.
 
-``FROZEN`` messages are what a worker of an earlier release still has to understand and say, as in ``ipc.messages``.
+``FROZEN`` messages are what processes of an earlier release still have to understand and say, as in ``ipc.messages``:
+its workers as long as they have connections, its control process until the one of the new release has taken over.
 """
 
 from typing import ClassVar, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from balancer.config.scalars import Level
 from balancer.ipc.wire import Message, Vocabulary
@@ -38,6 +39,8 @@ class LinkEnd(FdMessage, frozen=True):
 
     worker: int = 0
     pid: int = 0
+    generation: int = 0
+    """That of the worker: those of the present version have the highest."""
 
 
 class Drain(Message, frozen=True):
@@ -85,6 +88,12 @@ class ProcessFacts(Struct, frozen=True):
     pid: int | None
     starts: int
     last_end: str | None = None
+    generation: int = 0
+    """Counts the versions that have run in this daemon, one after the other."""
+    version: str = ""
+    """Of the release that it runs."""
+    place: int | None = None
+    """Which of the present workers it is; None for control, and for workers that leave."""
 
 
 class Processes(Message, frozen=True):
@@ -93,6 +102,72 @@ class Processes(Message, frozen=True):
     TYPE: ClassVar[int] = 46
 
     processes: tuple[ProcessFacts, ...]
+    generation: int = 0
+    """The present one: workers of earlier ones keep their connections, and are not replaced."""
+
+
+class Door(Struct, frozen=True):
+    """A listening socket of the admin API."""
+
+    wanted: str
+    """Its address in the configuration."""
+    name: str
+    """The address that it is bound to."""
+    inode: int = 0
+    """Of the file of a Unix socket; 0 for TCP."""
+
+
+class Begin(FdMessage, frozen=True):
+    """Serve, now that no other control process does; with the listening sockets of its admin API, if there was one."""
+
+    TYPE: ClassVar[int] = 52
+
+    doors: tuple[Door, ...] = ()
+    prove: float | None = None
+    """Seconds for which the workers are on trial, and accept no clients; None if they are not."""
+
+
+class HandOver(Message, frozen=True):
+    """Stop serving operators and let go of the state directory: answer with ``HandedOver`` and wait to be stopped."""
+
+    TYPE: ClassVar[int] = 53
+
+
+class UpgradeNow(Message, frozen=True):
+    """Upgrade to the current release: a signal asked for it."""
+
+    TYPE: ClassVar[int] = 54
+
+
+UpgradeState = Literal["none", "rehearsing", "rehearsed", "refused", "running", "done", "went back"]
+
+OUTCOMES: tuple[UpgradeState, ...] = ("done", "refused", "went back")
+"""How an upgrade ends."""
+
+
+class Upgrade(Message, frozen=True):
+    """What has become of an upgrade, whenever that changes, and at the start of control."""
+
+    TYPE: ClassVar[int] = 55
+
+    number: int
+    """Counts the upgrades that were asked for; 0 if there was none."""
+    state: UpgradeState = "none"
+    who: str = ""
+    before: str = ""
+    """The version that ran before."""
+    version: str = ""
+    """That of the new release, as far as it is known."""
+    release: str = ""
+    """Its path."""
+    problem: str = ""
+    """Why it was refused, or has gone back."""
+    notes: tuple[str, ...] = ()
+    """What operators should know of the new version."""
+    since: float = 0.0
+    """Unix time of the last change."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """How many upgrades have ended in which way."""
 
 
 class SocketsGranted(Message, frozen=True):
@@ -208,6 +283,56 @@ class Counted(Message, frozen=True):
     TYPE: ClassVar[int] = 71
 
 
+class RingFacts(Struct, frozen=True):
+    """The active ring of a pool."""
+
+    fingerprint: str
+    weights: dict[str, float]
+    """What it was built with."""
+
+
+class WantUpgrade(Message, frozen=True):
+    """Upgrade to the release at this path, or only rehearse it; answered with ``Upgrade``."""
+
+    TYPE: ClassVar[int] = 72
+
+    release: str
+    who: str
+    dry_run: bool = False
+    allow_moves: bool = False
+    prove: float = 5.0
+    rings: dict[str, RingFacts] = field(default_factory=dict)
+    """By pool."""
+
+
+class Warm(Message, frozen=True):
+    """Ready to take over: all that takes long is done."""
+
+    TYPE: ClassVar[int] = 73
+
+
+class Answering(Message, frozen=True):
+    """Operators are answered."""
+
+    TYPE: ClassVar[int] = 76
+
+
+class HandedOver(FdMessage, frozen=True):
+    """The sockets of the admin API, from a control process that serves no more."""
+
+    TYPE: ClassVar[int] = 74
+
+    doors: tuple[Door, ...] = ()
+
+
+class Proven(Message, frozen=True):
+    """The trial of the new workers is over; ``problem`` is empty if they may serve."""
+
+    TYPE: ClassVar[int] = 75
+
+    problem: str = ""
+
+
 TO_CHILD = Vocabulary(
     ListeningFds,
     LinkEnd,
@@ -221,6 +346,10 @@ TO_CHILD = Vocabulary(
     SocketsCommitted,
     LameDuck,
     ReopenLog,
+    Begin,
+    HandOver,
+    UpgradeNow,
+    Upgrade,
 )
 TO_SUPERVISOR = Vocabulary(
     Heartbeat,
@@ -235,5 +364,13 @@ TO_SUPERVISOR = Vocabulary(
     Reloaded,
     StatusText,
     Counted,
+    WantUpgrade,
+    Warm,
+    Answering,
+    HandedOver,
+    Proven,
 )
-FROZEN = (ListeningFds, LinkEnd, Drain, EndNow, Heartbeat, Relink, Resend, Draining)
+FROZEN = (
+    *(ListeningFds, LinkEnd, Drain, EndNow, ReopenLog, Heartbeat, Relink, Resend, Draining),
+    *(HandOver, HandedOver, Stop, Upgrade),
+)

@@ -32,6 +32,8 @@ from balancer.ipc.messages import (
     SessionTraffic,
     SetLevel,
     Setup,
+    Tested,
+    TestYourself,
     TrafficRequest,
     Update,
     WorkerReport,
@@ -44,9 +46,11 @@ from balancer.pool.digest import Digest
 from balancer.pool.placement import Placement
 from balancer.pool.pool import Pool
 from balancer.proxy.backend_tls import TlsToBackends
+from balancer.proxy.departure import Departure
 from balancer.proxy.listener_state import ListenerState, prepare_contexts
 from balancer.proxy.listening_sockets import ListeningSockets, Sockets, SocketsMissing
 from balancer.proxy.report import counters, gauges, tallies
+from balancer.proxy.self_test import test_yourself
 from balancer.proxy.serve import handler
 from balancer.proxy.worker_state import WorkerState
 from balancer.shared.log_level import set_level
@@ -80,10 +84,7 @@ class ControlClient:
         self.listeners: dict[str, ListenerState] = {}
         self.generation = 0
         """Of the active configuration; 0 before the first."""
-        self.retired = trio.Event()
-        """Set when control wants this worker to accept no more connections."""
-        self.keep = 0.0
-        """Seconds for which a retired worker keeps its tunnels."""
+        self.departure = Departure()
         self._sockets = sockets
         self._nursery = nursery
         self._removed: set[ListenerState] = set()
@@ -124,8 +125,9 @@ class ControlClient:
             case SetLevel():
                 set_level(message.level)
             case Retire():
-                self.keep = message.keep
-                self.retired.set()
+                self.departure.ask(message.keep, message.spread, "another version serves in place of this one")
+            case TestYourself():
+                self._nursery.start_soon(self._test_yourself, message.number, post)
             case Ping():
                 post(Pong(message.number))
             case NotUnderstood():
@@ -135,6 +137,14 @@ class ControlClient:
                 post(NotUnderstood(message.type, message.version, message.reason))
                 return False
         return True
+
+    async def _test_yourself(self, number: int, post: Post) -> None:
+        try:
+            problem = await test_yourself(self.worker, list(self.listeners.values()))
+        except Exception as error:
+            logger.exception("the self-test failed")
+            problem = f"{type(error).__name__}: {error}"
+        post(Tested(number, problem))
 
     async def _try(self, message: Setup | Update, change: Coroutine[None, None, None], post: Post) -> bool:
         """Await a change, and answer how it went."""
@@ -159,7 +169,8 @@ class ControlClient:
             prepared = await trio.to_thread.run_sync(self._prepare, setup, digest)
         present = {key for listener in self.listeners.values() for key in listener.acceptors}
         wanted = [key for each in settings.listener for key in each.socket_keys if key not in present]
-        sockets = await self._sockets.take([] if self.worker.draining else wanted, setup.sockets)
+        accepts = setup.accepts and not self.worker.draining
+        sockets = await self._sockets.take(wanted if accepts else [], setup.sockets)
         self._digest = digest
         keys = msgspec.structs.replace(setup.keys, digest=setup.secret)
         self.worker.configure(settings.limits, settings.timeouts, keys)
@@ -291,6 +302,7 @@ class ControlClient:
     def _see_off(self, listener: ListenerState) -> None:
         """Drain a listener that is gone: its connections have ``timeouts.drain``."""
         self.worker.drain([listener])
+        self.worker.close_between_requests()
         if listener.connection_limit.held:
             self._removed.add(listener)
             self._nursery.start_soon(self._close_later, listener)

@@ -97,14 +97,19 @@ class WorkerState:
         self.admission.connections.leave()
 
     def drain(self, listeners: Iterable[ListenerState]) -> None:
-        """Stop accepting; close connections that are between two requests now, the others after their request."""
-        leaving = set(listeners)
-        for listener in leaving:
+        """Stop accepting; close connections after the request that is under way, or comes next."""
+        for listener in set(listeners):
             listener.draining = True
             for acceptor in [each for acceptors in listener.acceptors.values() for each in acceptors]:
                 acceptor.stop()
             listener.acceptors.clear()
-        for connection in [each for each in self.connections if each.idle and each.listener in leaving]:
+
+    def close_between_requests(self) -> None:
+        """Close the connections of draining listeners that are between two requests; their clients may be sending one.
+
+        A client that has made none yet has ``FIRST_REQUEST_TIMEOUT`` for it.
+        """
+        for connection in [each for each in self.connections if each.idle and each.listener.draining]:
             if not connection.served:
                 connection.task.expires = min(connection.task.expires, self.engine.now + FIRST_REQUEST_TIMEOUT)
             else:
@@ -124,9 +129,12 @@ class WorkerState:
             if leaving is None or connection.listener in leaving:
                 self.engine.throw(connection.task, Closed(why))
 
-    async def close_slowly(self, why: str, listeners: Iterable[ListenerState] | None = None) -> None:
-        """Close what is still open, as ``close`` does, over ``timeouts.close_spread``: users whole, all others singly.
+    async def close_slowly(
+        self, why: str, listeners: Iterable[ListenerState] | None = None, spread: float | None = None
+    ) -> None:
+        """Close what is still open, as ``close`` does: users whole, all others singly.
 
+        It takes ``spread`` seconds, ``timeouts.close_spread`` without one.
         The moment of a user follows from the digest of their token, so that workers close all tabs of one together.
         """
         leaving = None if listeners is None else set(listeners)
@@ -138,8 +146,9 @@ class WorkerState:
                 place = random.random() if token is None else int(self.digest(token), 16) / 2**64
                 due.append((place, connection))
         began = trio.current_time()
+        spread = self.timeouts.close_spread if spread is None else spread
         for place, connection in sorted(due, key=lambda each: each[0]):
-            await trio.sleep_until(began + place * self.timeouts.close_spread)
+            await trio.sleep_until(began + place * spread)
             if connection in self.connections:
                 self.engine.throw(connection.task, Closed(why))
 

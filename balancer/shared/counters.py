@@ -25,6 +25,8 @@ from typing import Final
 from balancer.shared.buckets import Metered, TokenBuckets
 from balancer.shared.sketch import HASHED, ConnectionSketch, SketchCells
 
+LAYOUT: Final = 1
+"""Counts changes of where things are in the memory: workers of two versions share it only if theirs is the same."""
 KEY_BYTES: Final = 32
 CAPACITY: Final = 8192
 """Cells of each kind."""

@@ -82,8 +82,11 @@ class Journal:
             raise
 
     def close(self) -> None:
-        os.close(self._fd)
-        os.close(self._lock)
+        """Let go of the directory; may be repeated."""
+        for fd in (self._fd, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._lock = -1
 
     def load(self) -> Snapshot:
         """Return the state as last acknowledged. What is damaged is set aside, and logged.

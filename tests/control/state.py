@@ -33,6 +33,7 @@ from balancer.control.worker_registry import WorkerRegistry
 from balancer.overlay.overlay import Pin
 from balancer.store.journal import Journal
 from balancer.store.memory_file import MemoryFile
+from balancer.upgrade.upgrader import Upgrader
 
 START = 1_700_000_000.0
 TOKEN = b"a-token-that-must-stay-secret"
@@ -143,7 +144,7 @@ def operating(kept):
         kept.events,
         lock,
     )
-    memory = MemoryFile(os.memfd_create("test"))
+    memory, lifecycle = MemoryFile(os.memfd_create("test")), Lifecycle()
     return Services(
         pools=kept.pools,
         controller=kept.controller,
@@ -151,9 +152,10 @@ def operating(kept):
         evictions=evictions,
         plans=kept.plans,
         reloader=reloader,
+        upgrader=Upgrader(None, kept.pools, kept.registry, lifecycle, kept.events, lock),
         activation=activation,
         events=kept.events,
-        lifecycle=Lifecycle(),
+        lifecycle=lifecycle,
         counters=CounterFile(memory, kept.registry, kept.pools.states, evictions),
         wall=kept.wall,
     )

@@ -56,7 +56,7 @@ async def test_a_client_that_stops_sending(autojump_clock, sent):
         raise AssertionError
 
     async def start(nursery, listener):
-        nursery.start_soon(server.serve, listener, never, nursery)
+        nursery.start_soon(server.serve, listener, never, nursery, server.Unanswered())
 
     async with serving(start) as connect:
         began = trio.current_time()
@@ -77,7 +77,7 @@ async def test_a_client_that_does_not_read(autojump_clock):
             async with trio.SocketListener(trio.socket.from_stdlib_socket(listener)) as accepting:
                 stream = await accepting.accept()
             async with stream:
-                await server.converse(stream, huge, trio.Semaphore(1))
+                await server.converse(stream, huge, trio.Semaphore(1), server.Unanswered())
             ended.set()
 
         nursery.start_soon(serve_one)

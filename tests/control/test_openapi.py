@@ -11,6 +11,7 @@ import textwrap
 import pytest
 from admin_rig import AdminDaemon, eventually
 from described import DESCRIPTION, EXERCISED, check
+from releases import make_release
 
 from balancer.admin import requests
 from balancer.admin.openapi import OPERATIONS
@@ -55,7 +56,7 @@ def test_it_is_served(daemon):
     assert daemon.get("/v1/openapi.json") == json.loads(json.dumps(DESCRIPTION))
 
 
-def test_every_operation_answers_as_described(daemon, hosts, tunnels):
+def test_every_operation_answers_as_described(daemon, hosts, tunnels, tmp_path):
     """Granted, one after another; the refusals are everywhere else in these tests."""
     for host in hosts:  # what has probed it
         host.accept().close()
@@ -100,6 +101,10 @@ def test_every_operation_answers_as_described(daemon, hosts, tunnels):
         assert daemon.ask("GET", path).status == 200
     assert daemon.ask("POST", "/v1/reload", {"dry_run": True}, Accept="text/plain").status == 200
     assert daemon.ask("POST", "/v1/reload", {}).json["last_reload"]["ok"]
+    assert daemon.get("/v1/upgrade")["state"] == "none"
+    release = str(make_release(tmp_path / "1.1", "1.1"))
+    assert daemon.ask("POST", "/v1/upgrade", {"to": release, "dry_run": True}).json["state"] == "rehearsed"
+    assert daemon.ask("POST", "/v1/upgrade/finish", {}).json["workers"] == 0
     daemon.reset()
     assert set(OPERATIONS) - EXERCISED == set()
 

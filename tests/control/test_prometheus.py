@@ -73,6 +73,7 @@ PLAIN = {
     "balancer_listener_connections_total": "traffic",
     "balancer_listener_open_connections": "traffic",
     "balancer_pins": "a setting",
+    "balancer_previous_workers": "their tunnels say more",
     "balancer_ring_points": "a setting",
     "balancer_silent_connections_total": "probes of others",
     "balancer_settled_users_total": "an operator has moved them",

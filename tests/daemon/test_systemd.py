@@ -8,7 +8,8 @@ from contextlib import closing, contextmanager
 
 import pytest
 from harness import listener, pool
-from manager_rig import Unit, connect
+from manager_rig import Unit, connect, listening
+from releases import make_release
 from wire import answer, get
 
 from balancer.daemon.systemd import INTERVAL, Manager
@@ -87,6 +88,30 @@ def test_feeds_the_watchdog_to_the_end_of_the_drain(tmp_path, backend, notify):
             for _ in range(3):
                 assert "EXTEND_TIMEOUT_USEC" in unit.notice("WATCHDOG=1")
         assert unit.ended()
+
+
+def test_an_upgrade_is_a_reload_that_keeps_the_main_process(tmp_path, backend, notify):
+    """With a socket and a watchdog of the manager's, both of which the next version goes on with."""
+    make_release(tmp_path / "releases" / "1.2", "1.2")
+    (tmp_path / "releases" / "current").symlink_to("1.2")
+    config = {"pool": [pool(backend)], "upgrade": {"releases": str(tmp_path / "releases"), "prove": "0s"}}
+    about = {"notify": notify, "variables": {"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "SELF"}}
+    with (
+        listening() as (sock, address),
+        Unit(tmp_path, handed=[sock], listener=[listener(bind=[address])], **about, **config) as unit,
+        tunnel(unit, backend),
+    ):
+        unit.notice("READY=1")
+        unit.process.send_signal(signal.SIGUSR2)
+        assert int(unit.notice("RELOADING=1")["MONOTONIC_USEC"])
+        notice = unit.notice("WATCHDOG=1")
+        while "READY" not in notice:
+            assert notice["STATUS"].startswith("upgrading; ")
+            notice = unit.notice("WATCHDOG=1")
+        assert notice["STATUS"] == "serving; connections: 1, tunnels: 1"
+        for _ in range(3):
+            unit.notice("WATCHDOG=1")
+        connect(address).close()
 
 
 def test_does_not_feed_the_watchdog_of_another_process(tmp_path, backend, notify):

@@ -15,7 +15,7 @@ from wire import answer, get
 
 ROOT = Path(__file__).parents[2]
 SERVICE, SOCKET = ROOT / "systemd/balancer.service", ROOT / "systemd/balancer.socket"
-COMMAND = "/opt/balancer/bin/balancer"
+COMMAND = "/opt/balancer/releases/current/bin/balancer"
 MANUAL = tomllib.loads((ROOT / "conf/prod.toml").read_text())
 PR_SET_MDWE = 65
 MAP = "import mmap; mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)"

@@ -3,19 +3,20 @@
 import errno
 import os
 import socket
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import pairwise
 
 import pytest
 import trio
 
 from balancer.config.scalars import Address
+from balancer.daemon.boards import Boards
 from balancer.daemon.child import LONGEST_WAIT, ChildOwner, ChildProcess
 from balancer.daemon.sockets import Sockets
 from balancer.daemon.workers import TRY_AGAIN, Workers
 from balancer.ipc.channel import Channel, pair
 from balancer.ipc.supervision import TO_CHILD, TO_SUPERVISOR, LinkEnd, ListeningFds, Processes, Resend
-from balancer.shared.counters import KEY_BYTES, prepare, size
+from balancer.upgrade.release import Release
 
 NO_ROOM = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
@@ -27,8 +28,23 @@ class Owner(ChildOwner):
     async def child_ended(self, child):
         pass
 
-    async def child_said(self, child, message):
+    async def child_said(self, child, message, fds):
         pass
+
+
+NOTHING = Release("/nowhere", "nothing")
+
+
+def process(name):
+    """A child that is never started."""
+    return ChildProcess(name, NOTHING, "nothing", [], [], Owner())
+
+
+@contextmanager
+def some_workers(control, sockets):
+    boards = Boards()
+    with closing(boards):
+        yield Workers(control, sockets, boards, NOTHING, 1)
 
 
 def run_as_if(child):
@@ -47,16 +63,13 @@ async def heard(end, kind):
 
 
 async def test_a_link_that_finds_no_descriptor_is_tried_again(autojump_clock, monkeypatch, caplog):
-    control = ChildProcess("control", "nothing", [], [], Owner())
-    shared = memoryview(bytearray(size(1)))
-    prepare(shared, b"\0" * KEY_BYTES)
-    workers = Workers(control, Sockets([]), -1, shared)
+    control = process("control")
 
     async def keep(self):
         await trio.sleep_forever()
 
     monkeypatch.setattr(ChildProcess, "keep", keep)
-    with closing(run_as_if(control)) as said_to_control:
+    with closing(run_as_if(control)) as said_to_control, some_workers(control, Sockets([])) as workers:
         async with trio.open_nursery() as nursery:
             workers.open(nursery)
             (worker,) = workers.all
@@ -72,7 +85,7 @@ async def test_a_link_that_finds_no_descriptor_is_tried_again(autojump_clock, mo
                 began = trio.current_time()
                 await trio.sleep(TRY_AGAIN / 2)
                 patch.undo()
-                assert await heard(said_to_control, LinkEnd) == (LinkEnd(0, os.getpid()), 1)
+                assert await heard(said_to_control, LinkEnd) == (LinkEnd(0, os.getpid(), 1), 1)
                 assert await heard(said_to_worker, LinkEnd) == (LinkEnd(), 1)
                 assert trio.current_time() == began + TRY_AGAIN
             worker.channel.close()
@@ -95,7 +108,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again_with_back_off(
 
     monkeypatch.setattr(trio.lowlevel, "open_process", refuse)
     with trio.move_on_after(60):
-        await ChildProcess("worker 0", "nothing", [], [], Owner()).keep()
+        await process("worker 0").keep()
     waits = [round(after - before, 3) for before, after in pairwise(tried)]
     assert waits[:7] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
     assert set(waits[7:]) == {LONGEST_WAIT}
@@ -104,11 +117,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again_with_back_off(
 
 
 async def test_a_worker_is_sent_only_the_sockets_it_has_not_got(autojump_clock, monkeypatch):
-    control = ChildProcess("control", "nothing", [], [], Owner())
-    shared = memoryview(bytearray(size(1)))
-    prepare(shared, b"\0" * KEY_BYTES)
-    sockets = Sockets([])
-    workers = Workers(control, sockets, -1, shared)
+    control, sockets = process("control"), Sockets([])
 
     async def keep(self):
         await trio.sleep_forever()
@@ -118,7 +127,7 @@ async def test_a_worker_is_sent_only_the_sockets_it_has_not_got(autojump_clock, 
         await workers.commit(1, 10.0)
 
     monkeypatch.setattr(ChildProcess, "keep", keep)
-    with closing(sockets):
+    with closing(sockets), some_workers(control, sockets) as workers:
         async with trio.open_nursery() as nursery:
             workers.open(nursery)
             (worker,) = workers.all
@@ -131,7 +140,7 @@ async def test_a_worker_is_sent_only_the_sockets_it_has_not_got(autojump_clock, 
                 assert await heard(end, ListeningFds) == (ListeningFds(3, ("b", "c"), ("c",)), 1)
                 await reload("a", "b")
                 assert await heard(end, ListeningFds) == (ListeningFds(4, ("a", "b"), ("a",)), 1)
-                await workers.child_said(worker, Resend())
+                await workers.child_said(worker, Resend(), [])
                 assert await heard(end, ListeningFds) == (ListeningFds(4, ("a", "b"), ("a", "b")), 2)
                 worker.channel.close()
             with closing(run_as_if(worker)) as end:  # another process

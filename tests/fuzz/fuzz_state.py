@@ -100,7 +100,7 @@ async def _converse(data: bytes) -> bytes:
 
     async with trio.open_nursery() as nursery:
         with trio.fail_after(2 * server.CLIENT_TIMEOUT):
-            nursery.start_soon(server.converse, ours, answer, trio.Semaphore(1))
+            nursery.start_soon(server.converse, ours, answer, trio.Semaphore(1), server.Unanswered())
             await theirs.send_all(data)
             await theirs.send_eof()
             await trio.testing.wait_all_tasks_blocked()

@@ -124,18 +124,25 @@ SETTINGS = WorkerSettings(
     log=LogSettings("/var/log/access.log", "json"),
 )
 OPENED = m.Opened(7, "ide", b"\xfftoken", "a", "10.0.0.9", "web", 1_700_000_000.5)
+DOOR = s.Door("/run/balancer/admin.sock", "unix:/run/balancer/admin.sock", 4711)
+UPGRADE = s.Upgrade(
+    *(2, "went back", "uid 0", "0.3.0", "0.4.0", "/opt/balancer/releases/0.4.0", "it could not take over"),
+    *(("another default",), 1_700_000_000.5, {"done": 1, "went back": 1}),
+)
 SAMPLES = [
     m.Setup(
         *(1, 2, SETTINGS, 3, b"secret", "info", {"ide": m.PoolSnapshot(PLACEMENT, AVAILABILITIES, PLACES)}),
         keys=KeySettings(passes=(b"pass", b"former"), seals=(b"seal",)),
+        accepts=False,
     ),
     m.Update(4, "ide", PLACEMENT, AVAILABILITIES, PLACES),
     m.End((7, 8), "the drain of a is over", 30.0),
     m.ReportRequest(5),
     m.TrafficRequest(6, (7, 8)),
     m.SetLevel("debug"),
-    m.Retire(3600.0),
+    m.Retire(3600.0, 30.0),
     m.Ping(9),
+    m.TestYourself(10),
     OPENED,
     m.Ended(7),
     m.Attached("0.2.0", m.WIRE, "3.11.2", (OPENED,)),
@@ -149,16 +156,23 @@ SAMPLES = [
     ),
     m.SessionTraffic(6, {7: (100, 200)}),
     m.Pong(9),
+    m.Tested(10, "no answer"),
     m.NotUnderstood(99, 1, "type 99 is unknown here"),
     s.ListeningFds(3, ("127.0.0.1:443", "[::1]:443"), ("[::1]:443",)),
-    s.LinkEnd(2, 4711),
+    s.LinkEnd(2, 4711, 3),
     s.Drain(),
     s.EndNow(),
     s.ReloadNow(),
     s.Stop(),
     s.LameDuck(20.0),
     s.ReopenLog(),
-    s.Processes((s.ProcessFacts("control", 12, 1), s.ProcessFacts("worker 0", None, 2, "signal SIGKILL"))),
+    s.Begin((DOOR, s.Door("127.0.0.1:9000", "127.0.0.1:9000")), 5.0),
+    s.HandOver(),
+    s.UpgradeNow(),
+    UPGRADE,
+    s.Processes(
+        (s.ProcessFacts("control", 12, 1), s.ProcessFacts("worker 0", None, 2, "signal SIGKILL", 3, "0.3.0")), 3
+    ),
     s.SocketsGranted({"127.0.0.1:443": ("127.0.0.1:443",)}),
     s.SocketsRefused("127.0.0.1:443: Address already in use", True),
     s.SocketsCommitted(3),
@@ -174,4 +188,12 @@ SAMPLES = [
     s.Reloaded(),
     s.StatusText("connections: 3, tunnels: 1"),
     s.Counted(),
+    s.WantUpgrade(
+        *("/opt/balancer/releases/0.4.0", "uid 0", True, True, 10.0),
+        {"ide": s.RingFacts("d" * 16, {"a": 1.0, "b": 2.0})},
+    ),
+    s.Warm(),
+    s.Answering(),
+    s.HandedOver((DOOR,)),
+    s.Proven("worker 2 has tested itself: no answer"),
 ]

@@ -168,6 +168,7 @@ def test_a_drain_ends_connections_between_requests_and_no_others():
         await rig.send(busy, GET)
         await rig.send(halfway, GET[:9])
         rig.worker.drain_all([rig.listener])
+        rig.worker.close_between_requests()
         await rig.settle()
         assert (idle.end, busy.end, silent.end, halfway.end) == ("eof", "", "", "")
         await rig.send(rig.hosts["a"].last, OK)
@@ -179,6 +180,27 @@ def test_a_drain_ends_connections_between_requests_and_no_others():
         assert halfway.got[-2:] == b"ok"
         for client in (busy, halfway):
             client.finish()
+        await rig.settle()
+        assert rig.worker.empty.is_set()
+
+    run(work)
+
+
+def test_clients_of_a_version_that_leaves_may_make_one_more_request():
+    """Closed at once, they might be sending one at that moment, and would lose it."""
+
+    async def work(rig):
+        idle = await rig.client()
+        await rig.send(idle, GET)
+        await rig.send(rig.hosts["a"].last, OK)
+        rig.worker.drain_all([rig.listener])
+        await rig.settle()
+        assert idle.end == ""
+        await rig.send(idle, GET)
+        await rig.send(rig.hosts["a"].last, OK)
+        assert idle.got.endswith(b"Connection: close\r\n\r\nok")
+        assert idle.end == "eof"
+        idle.finish()
         await rig.settle()
         assert rig.worker.empty.is_set()
 

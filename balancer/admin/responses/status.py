@@ -5,6 +5,7 @@ from typing import Any, Literal
 from balancer.admin.responses.common import answer
 from balancer.admin.responses.pools import HistogramView, PoolWithBackends
 from balancer.admin.responses.reload import LastReloadView
+from balancer.admin.responses.upgrade import PreviousView, UpgradeView
 from balancer.config.scalars import Level
 from balancer.shared.log_loss import Loss
 
@@ -115,6 +116,10 @@ class Status:
     since: float
     """Unix time of the last change."""
     last_reload: LastReloadView | None
+    previous: list[PreviousView]
+    """Previous versions that still have connections, the oldest first."""
+    upgrade: UpgradeView
+    """The last upgrade."""
     state_kept: bool
     """Whether changes survive a restart of the daemon."""
     removed_pools: dict[str, int]

@@ -26,7 +26,9 @@ DAY = 86400.0
 async def reload(call: Call) -> ApiResponse:
     """Reload the configuration file, or with ``dry_run`` show what that would change."""
     body = call.body(requests.ReloadBody)
-    reloader = call.services.reloader
+    reloader, upgrader = call.services.reloader, call.services.upgrader
+    if upgrader.under_way and not body.dry_run:
+        raise ApiError(409, f"an upgrade to {upgrader.news.release} is under way; reload when it is over")
     try:
         changes = await (reloader.preview() if body.dry_run else reloader.reload(call.who))
     except ConfigError as error:

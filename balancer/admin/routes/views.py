@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import trio
 
 from balancer.admin.call import ApiError, Call, as_text
+from balancer.admin.routes.upgrade import upgrade_facts
 from balancer.admin.server import ApiResponse
 from balancer.admin.views import reload_facts, settling_facts
 from balancer.config.scalars import shown
@@ -70,6 +71,8 @@ async def status(call: Call) -> ApiResponse:
             **services.gauges(),
             **reload_facts(services),
             "state_kept": services.persistent,
+            "previous": services.upgrader.previous_versions(),
+            "upgrade": upgrade_facts(services.upgrader.news),
             "removed_pools": services.registry.removed_pools(),
             "pools": [
                 {
