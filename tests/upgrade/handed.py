@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from balancer.config.contents import NamedFiles
 from balancer.config.load import check
 from balancer.config.model import Config
-from balancer.config.named_files import NamedFiles
 from balancer.config.pem import Pem
-from balancer.config.settings import BackendTlsSettings
+from balancer.config.settings import BackendTlsSettings, ClientCertificates, ErrorPage
 from balancer.control.active_config import ActiveConfig, Remembered
 from balancer.control.saved_counters import SavedChecks, SavedCounters, WorkerCounters
 from balancer.ipc.supervision import Door, Upgrade
@@ -64,9 +64,15 @@ def small():
     }
     pem = Pem(b"cert", b"key", ("ide.example",))
     tls = BackendTlsSettings(True, True, b"authority", "name", pem)
-    return remembered(
-        Config.model_validate(config), NamedFiles({"web": (pem,)}, {"ide": tls}, {"ide": tls}, (b"secret",))
+    files = NamedFiles(
+        certificates={"web": (pem,)},
+        clients={"web": ClientCertificates(True, b"authority", b"crl")},
+        error_pages={"web": {503: ErrorPage(503, b"Content-Type: text/html\r\n", b"page")}},
+        backend_tls={"ide": tls},
+        probe_tls={"ide": tls},
+        secrets=(b"secret",),
     )
+    return remembered(Config.model_validate(config), files)
 
 
 def counters():
