@@ -160,7 +160,10 @@ def _path(key: tuple[int | str, ...]) -> str:
 
 def _words(message: str) -> str:
     for pydantic, ours in (
+        ("Input should be less than or equal to ", "expected at most "),
+        ("Input should be greater than or equal to ", "expected at least "),
         ("Input should be ", "expected "),
+        ("String should have at least 1 character", "expected at least one character"),
         ("String should match pattern", "expected a string that matches"),
         ("Extra inputs are not permitted", "unknown here"),
         ("Field required", "missing"),

@@ -87,13 +87,13 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
                 where = f"{_LEAVING[backend['state']]} pool {pool['name']}"
                 yield f"backend {backend['name']} {where}: {left_text(backend)}"
     if found["crashes"]:
-        yield f"{found['crashes']} x connection closed by an internal error: see the balancer's log"
+        yield f"{count(found['crashes'], 'connection')} closed by an internal error: see the balancer's log"
     for reason, number in found["log_lines_lost"].items():
         if number:
-            yield f"{number} x access log line lost: {_LOST[reason]}"
+            yield f"{count(number, 'access log line')} lost: {_LOST[reason]}"
     for reason, number in found["refused_connections"].items():
         if number:
-            yield f"{number} x connection refused: {_REFUSED[reason]}"
+            yield f"{count(number, 'connection')} refused: {_REFUSED[reason]}"
 
 
 def _upgrade_lines(found: dict[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from balancer.config import messages, rules
 from balancer.config.contents import NamedFiles
+from balancer.config.file_access import unreadable
 from balancer.config.finding import Finding, Key
 from balancer.config.locate import lines, nearest
 from balancer.config.model import Config
@@ -114,7 +115,7 @@ def _validate(path: Path, text: str, document: dict[str, Any], now: float) -> Re
     broken = [each.key for each in found]
     reader = FileReader(config, now)
     files = reader.read()
-    beyond = chain(rules.findings(config), reader.findings)
+    beyond = chain(rules.findings(config), reader.findings, unreadable(path, config))
     found += [each for each in beyond if not any(each.depends_on(key) for key in broken)]
 
     source = Source(path, document, lines(text))

@@ -73,7 +73,7 @@ def test_status_and_the_metric_call_it_one_too(tmp_path):
         served(daemon, hosts)
         lost = ("balancer_log_lines_lost_total", ("reason", "disk_full"))
         eventually(lambda: counters(daemon.socket).get(lost, 0) == 1)
-        assert "1 x access log line lost: its disk is full; make room" in command(daemon, "status")[0]
+        assert "1 access log line lost: its disk is full; make room" in command(daemon, "status")[0]
     for host in hosts:
         host.close()
 
