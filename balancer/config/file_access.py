@@ -61,7 +61,8 @@ def _allows(path: Path, reader: os.stat_result, bit: int) -> bool:
         return True
     if reader.st_uid and about.st_uid == reader.st_uid:
         return bool(about.st_mode & bit << 6)
-    return bool(about.st_mode & (bit << 3 if about.st_gid == reader.st_gid else bit))
+    member = reader.st_gid != 0 and about.st_gid == reader.st_gid  # a service is not in the group of root
+    return bool(about.st_mode & (bit << 3 if member else bit))
 
 
 def _user(number: int) -> str:

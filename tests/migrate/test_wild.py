@@ -2,8 +2,8 @@
 
 The folder ``wild`` has them. A comment ``#>`` is a request. ``#! ASPECT, WORD`` says that an aspect of the answers
 differs, and that a remark with this word in it says so; or with ``turns``, that only the order of hosts differs.
-Aspects are ``status``, ``location``, ``place``, and the fields at the ``host`` and at the ``client``. Only six are run
-by default.
+Aspects are ``status``, ``location``, ``place``, and the fields at the ``host`` and at the ``client``. Six are run by
+default.
 """
 
 import contextlib

@@ -131,6 +131,9 @@ def _return(where: Directive, condition: Sequence[Match], found: Guard, notes: N
             notes.remark(where.file, where.line, "return", message, Effect.CHANGED)
         if here:
             target = {"scheme": here[1], **({"host": here[2]} if here[2] else {})}
+            if not here[2] and "$http_host" not in text:
+                message = "Location has Host as the client sent it, with its port if there is one"
+                notes.remark(where.file, where.line, "return", message, Effect.CHANGED)
         found.add(condition, ("redirect", {**target, "code": status}), where)
     elif 200 <= status < 300 and "$" not in text:
         found.add(condition, ("answer", {"status": status, "text": text}), where)
@@ -213,6 +216,14 @@ def _clients(each: Directive, chain: Sequence[Directive]) -> list[Match]:
     if takes_address_from_field(chain):
         raise NoCounterpart("the address is taken from a header, and here from the connection or its PROXY header")
     return [Match(Condition(client=(_network(text),)))]
+
+
+def is_network(text: str) -> bool:
+    """Return whether nginx takes this for clients that are allowed or denied."""
+    try:
+        return text in ("all", "unix:") or bool(_network(text))
+    except NoCounterpart:
+        return False
 
 
 def _network(text: str) -> str:

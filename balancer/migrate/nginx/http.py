@@ -97,10 +97,11 @@ def write_listener(top: TomlTable, http: Sequence[Directive], door: Door, goals:
             notes.remark(server.file, server.line, "server", message)
     client = asked_clients(http, door, goals)
     for server in door.servers:
-        root = inherited([*http, server], "root")
-        if root and sites[id(server)].proxies and not sites[id(server)].takes_all:
+        if sites[id(server)].proxies and not sites[id(server)].takes_all:
+            root = inherited([*http, server], "root")
+            where, effect = (root[-1], Effect.TRAFFIC) if root else (server, Effect.CHANGED)
             message = "served files for the requests that no location sends to a backend: they are answered 404"
-            notes.remark(root[-1].file, root[-1].line, "root", message)
+            notes.remark(where.file, where.line, where.name, message, effect)
     barred = [*client.barred, *(each for site in sites.values() for each in site.barred)]
     steps = list(_until_all(_by_host(door.servers, sites, notes, barred), door, client))
     for where, what, reason in barred:
@@ -155,8 +156,8 @@ def _until_all(steps: Iterable[Step], door: Door, client: AskedClients) -> Itera
 def _site(server: Directive, chain: Sequence[Directive], goals: Goals) -> _Site:
     """Return what a server does, its locations in the order in which our rules must be tried."""
     found = list(_locations(server, chain, goals))
-    exact = [place for place in found if place.where.args[0] == "="]
     by_expression = [place for place in found if place.where.args[0].startswith("~")]
+    exact = [place for place in found if place.condition.path and place not in by_expression]
     prefixes = [place for place in found if place not in exact and place not in by_expression]
 
     def order(place: _Place) -> tuple[int, bool]:
@@ -177,8 +178,8 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
         if path.startswith("@"):
             goals.notes.remark(*where, "serves internal redirects of nginx, which the daemon does not make")
             continue
-        if kind not in ("", "=", "^~", "~", "~*"):
-            goals.notes.problem(*where, f"{shown(kind)} is no modifier of a location")
+        if kind not in ("", "=", "^~", "~", "~*") or not path or len(location.args) > 2:
+            goals.notes.problem(*where, "expected a path, or a modifier (=, ^~, ~, ~*) and a path")
             continue
         inner = [*chain, location]
         guard = location_guard(inner, goals.notes)
@@ -209,6 +210,13 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
             if guard.steps or guard.barred:
                 yield _Place("", location, condition, guard)
             continue
+        others = {each.args[-1] for each in siblings if each.args and not each.args[0].startswith("~")}
+        if kind in ("", "^~") and path.endswith("/") and path != "/" and path[:-1] not in others:
+            slash = Guard()
+            slash.add([Match()], ("redirect", {"location": path, "code": 301}), location)
+            message = f"redirects {shown(path[:-1])} to it: here without the query, and Location is not made absolute"
+            goals.notes.remark(*where, message, Effect.CHANGED)
+            yield _Place("", location, Condition(path=(path[:-1],)), slash)
         changes = field_changes(inner, proxy_pass, goals.notes)
         for host, goal in goals.named(proxy_pass, inner, stream=False, changes=changes):
             narrowed = Condition(host=(host,)).both(condition) if host else condition

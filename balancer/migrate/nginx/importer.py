@@ -7,7 +7,9 @@ elsewhere. Whatever has no counterpart is reported, line by line.
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from balancer.config.scalars import shown
 from balancer.migrate.nginx import http, stream
+from balancer.migrate.nginx.access import is_network
 from balancer.migrate.nginx.fields import tell_unused
 from balancer.migrate.nginx.known import DATA, effect, meaning
 from balancer.migrate.nginx.listen import doors
@@ -75,6 +77,8 @@ def import_nginx(paths: Sequence[Path], surroundings: Surroundings) -> Outcome:
             notes.problem(remark.file, remark.line, remark.what, remark.message)
     if not goals.found:
         notes.problem(str(paths[0]), None, "", "no server has a proxy_pass to a backend: nothing to import")
+    elif not any(table.header == "[[listener]]" for table in top.tables):
+        notes.problem(str(paths[0]), None, "", "no server sends requests to a backend: nothing to import")
     notes.check()
     shorten(top, notes, str(paths[0]))
     return notes.outcome(f"{top}{_left_out(notes)}", _places(root))
@@ -86,6 +90,8 @@ def _tell(block: Directive, notes: Notes) -> None:
         message = meaning(each.name)
         if message:
             notes.remark(each.file, each.line, each.name, message, effect(message))
+        elif each.name in ("allow", "deny") and not is_network((*each.args, "")[0]):
+            notes.problem(each.file, each.line, each.name, f"{shown((*each.args, '')[0])} is not a network")
         elif each.name == "if" and each.last("return") is None:
             message = "conditions are not supported: routes match host, path and SNI; move the rest to the backends"
             notes.remark(each.file, each.line, "if", message)
