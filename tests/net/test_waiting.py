@@ -184,6 +184,7 @@ def test_what_ends_it_closes_the_connections():
         assert ends[0].recv(1) == b""
 
 
+@pytest.mark.pure
 def test_a_fault_of_the_engine_does_not_stop_it(waits_in, monkeypatch, caplog):
     """trio drops an instrument that raises."""
     if waits_in == "trio's set":

@@ -9,7 +9,7 @@ from wire import PATIENCE, Peer, answer, get
 
 ROOT = Path(__file__).parents[2]
 UNITS = ("balancer.socket", "balancer.service")
-COMMAND = "/opt/balancer/bin/balancer"
+COMMAND = "/opt/balancer/releases/current/bin/balancer"
 FILE = "/etc/balancer/balancer.toml"
 PORT = 443
 _USER = """

@@ -169,6 +169,7 @@ def _site(server: Directive, chain: Sequence[Directive], goals: Goals) -> _Site:
 
 def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> Iterator[_Place]:
     siblings = block.all("location")
+    known = set()
     for location in siblings:
         yield from _locations(location, [*chain, location], goals)
         kind, path = (
@@ -181,6 +182,9 @@ def _locations(block: Directive, chain: Sequence[Directive], goals: Goals) -> It
         if kind not in ("", "=", "^~", "~", "~*") or not path or len(location.args) > 2:
             goals.notes.problem(*where, "expected a path, or a modifier (=, ^~, ~, ~*) and a path")
             continue
+        if ("" if kind == "^~" else kind, path) in known:
+            goals.notes.problem(*where, "this location is there twice, which nginx refuses")
+        known.add(("" if kind == "^~" else kind, path))
         inner = [*chain, location]
         guard = location_guard(inner, goals.notes)
         condition = _condition(kind, path, siblings)
