@@ -63,7 +63,7 @@ class TestPins:
         ("body", "said"),
         [
             ({"backend": "ide-01"}, "token: missing"),
-            ({"token": "", "backend": "ide-01"}, "token: String should have at least 1 character"),
+            ({"token": "", "backend": "ide-01"}, "token: expected at least one character"),
             ({"token": "t", "backend": "-"}, "backend: expected a string that matches"),
             ({"token": "t", "backend": "ide-01", "seconds": 0}, "seconds: expected greater than 0"),
             ({"token": "t", "backend": "ide-01", "seconds": float("nan")}, "seconds: expected"),

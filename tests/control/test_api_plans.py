@@ -88,7 +88,7 @@ class TestPlan:
             ([{"op": "explode"}], 400, "does not match any of the expected tags"),
             ([{**DRAIN, "more": 1}], 400, "more: unknown here"),
             ([{"op": "add", "name": "x", "address": "host:1"}], 400, "names are not resolved"),
-            ([{"op": "weight", "backend": "ide-01", "weight": -1}], 400, "weight: expected greater than or equal to 0"),
+            ([{"op": "weight", "backend": "ide-01", "weight": -1}], 400, "weight: expected at least 0"),
             ([{"op": "remove", "name": "ide-04"}], 409, 'no backend "ide-04" here'),
             ([{"op": "add", "name": "ide-01", "address": "127.0.0.1:1"}], 409, 'a backend "ide-01" already'),
             ([{"op": "remove", "name": name} for name in NAMES], 409, "no ready backend"),
