@@ -143,7 +143,7 @@ class EchoClient(Client):
 
 
 class ConnectingClient(Client):
-    """A connection for each request, with a full TLS handshake or, after the first, a resumed one (RFC 8446, 2.2)."""
+    """A connection for each request; over TLS a full handshake or, after the first, a resumed one (RFC 8446, 2.2)."""
 
     def __init__(self, target: Target, first: bytes, *, resumed: bool = False) -> None:
         self._target = target
@@ -221,7 +221,7 @@ def client(kind: str, target: Target, token: str) -> Client:
     match kind:
         case "echo" | "echo-4k" | "quiet":
             return EchoClient(target, request("echo", token), ECHOES[kind])
-        case "tls-full" | "tls-resumed" | "storm":
+        case "connect" | "tls-full" | "tls-resumed" | "storm":
             return ConnectingClient(target, request("get", token), resumed=kind == "tls-resumed")
         case "open-close":
             return OpenCloseClient(target)

@@ -57,8 +57,10 @@ SCENARIOS = [
     Scenario("one-echo", "echo", False, 1, "64 bytes of WebSocket echo, one at a time"),
     Scenario("browser-plain", "browser", False, 64, "GET with a browser's 12 headers on 64 kept connections"),
     Scenario("browser-tls", "browser", True, 64, "the same, TLS terminated"),
-    Scenario("post", "post", False, 64, "POST of 16 KiB on 64 kept connections"),
+    Scenario("post-plain", "post", False, 64, "POST of 16 KiB on 64 kept connections"),
+    Scenario("post-tls", "post", True, 64, "POST of 16 KiB on 64 kept connections, TLS terminated"),
     Scenario("chunked", "chunked", False, 64, "GET of 8 chunks of 1 KiB on 64 kept connections"),
+    Scenario("connect", "connect", False, 16, "a connection for each GET, 16 at a time"),
     Scenario("tls-full", "tls-full", True, 16, "a connection with a full TLS handshake for each GET, 16 at a time"),
     Scenario(
         "tls-resumed",

@@ -47,7 +47,8 @@ weight = {weight}
 
 def _command(path: str, site: Site) -> list[str]:
     _configure(site, 1.0)
-    return [path, "-m", "balancer", "--config", str(site.folder / "balancer.toml")]
+    # -I: what this Python has installed, not the sources of the folder that the benchmark runs in
+    return [path, "-I", "-m", "balancer", "--config", str(site.folder / "balancer.toml")]
 
 
 def _configure(site: Site, weight: float) -> None:
@@ -91,15 +92,11 @@ def _scrape(site: Site, pid: int, nth: int) -> None:
     scrape(site.admin)
 
 
-_VERSION = (
-    "import platform, importlib.metadata as m; print(m.version('balancer'), 'on Python', platform.python_version())"
-)
-
 BALANCER = Peer(
     "balancer",
     sys.executable,
-    ["-c", _VERSION],
-    "(.+)",
+    ["-I", "-m", "balancer", "--version"],
+    "balancer (.+)",
     _command,
     {"reload": _reload, "swap": _swap, "scrape": _scrape},
     remembers=True,
