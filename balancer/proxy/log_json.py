@@ -13,13 +13,13 @@ from balancer.http.token import without_query
 from balancer.proxy.record import Record
 
 _quote: Final = json.encoder.encode_basestring_ascii
-_OK: Final = '"ok"'
 
 
 def json_line(
     event: str, record: Record, *, moment: str, client: str, listener: str, pool: str, tls: str, now: float
 ) -> str:
     """Return the line of one event at ``moment`` (RFC 3339), with its line end."""
+    ended = '"ok"' if record.ended == "ok" else _quote(record.ended)
     began, queued = record.started, record.queued
     head, connected, first = record.head, record.connected, record.first_byte
     start = (
@@ -37,7 +37,7 @@ def json_line(
     )
     end = (
         f',"tls":"{tls}","request_id":{_printable(record.request_id.decode("latin-1"))},"token":"{record.digest}"'
-        f',"token_from":"{record.token_from}","ended":{_OK if record.ended == "ok" else _quote(record.ended)},"by":"{record.by}"}}\n'
+        f',"token_from":"{record.token_from}","ended":{ended},"by":"{record.by}"}}\n'
     )
     skipped = json.dumps(dict(record.skipped)) if record.skipped else "{}"
     return start + skipped + request + times + end
