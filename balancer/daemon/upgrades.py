@@ -86,7 +86,7 @@ class Upgrades:
     async def request(self, wanted: WantUpgrade) -> None:
         """Upgrade, or rehearse an upgrade."""
         release, held = release_at(wanted.release), self._held
-        number, counts = self.news.number + 1, self.news.counts
+        number, counts, control = self.news.number + 1, self.news.counts, held.control.pid
         self.news = Upgrade(number, who=wanted.who, before=VERSION, release=release.folder, counts=counts)
         self._scope = trio.CancelScope()
         with self._scope:
@@ -102,7 +102,7 @@ class Upgrades:
                 await self._tell("running")
                 logger.info("upgrade from %s to %s (%s), by %s", VERSION, findings.version, release.folder, wanted.who)
                 held.manager.reloading()
-                await _become(release, lambda: held.state(self.news, wanted.prove))
+                await _become(release, lambda: self._state_to_hand_on(control, wanted.prove))
             except Refused as error:
                 logger.error("upgrade to %s, by %s, refused: %s", release.folder, wanted.who, error)
                 await self._tell("refused", problem=str(error))
@@ -128,6 +128,15 @@ class Upgrades:
         """End the processes of this version, and become the version before, which restarts what has ended meanwhile."""
         await trial.give_up()
         await _become(former.release, lambda: self._state_to_go_back(trial, former, problem))
+
+    def _state_to_hand_on(self, control: int | None, prove: float) -> Handover:
+        """Return what the next version takes over, among it the ``control`` process that asked for it.
+
+        Another one may be starting, and ask for what the next version would not answer.
+        """
+        if self._held.control.pid != control:
+            raise Refused("the control process has ended meanwhile; try again")
+        return self._held.state(self.news, prove)
 
     def _state_to_go_back(self, trial: Trial, former: Handover, problem: str) -> Handover:
         """Return what the version before handed over, with what has changed since. Starts stay counted."""
