@@ -369,7 +369,10 @@ class Control:
         """Prove the workers, and let them accept as soon as the supervisor says that this version goes on."""
         assert self._upgrader is not None
         mine = [each for each in self._lifecycle.processes if each.generation == self._generation]
-        await self._channel.send(Proven(await prove(registry, len(mine), seconds)))
+        problem = await prove(registry, len(mine), seconds)
+        await registry.refresh()
+        await self._report()  # the supervisor tells the service manager at once that this version serves
+        await self._channel.send(Proven(problem))
         await self._upgrader.over()
         registry.trial = False
         activation.activate(await self._resume(registry.active))

@@ -44,6 +44,8 @@ class Trial(ChildOwner):
         self._prove = prove
         self._heard: dict[type[Message], Message] = {}
         self._news = trio.Event()
+        self._asked = False
+        """The former control process has been asked to hand over, and ends sooner or later."""
         self._former = ChildProcess("former control", held.release, "", (), (), self)
         self._former.wanted = False
         self._former.adopt(former)
@@ -57,6 +59,7 @@ class Trial(ChildOwner):
         control, former = self._held.control, self._former
         await self._expect(Warm, WARM_TIMEOUT, "the new control process is not ready")
         if former.pid is not None:
+            self._asked = True
             await former.tell(HandOver())
             await self._expect(HandedOver, HAND_OVER_TIMEOUT, "the former control process does not hand over")
         doors, fds = tuple(door for door, _ in self.doors), [fd for _, fd in self.doors]
@@ -71,10 +74,11 @@ class Trial(ChildOwner):
             raise Failed(proven.problem)
 
     async def give_up(self) -> None:
-        """End the processes of the new version, and the former control process unless it still serves."""
+        """End the processes of the new version, and the former control process unless it goes on serving."""
         control = self._held.control
         leaving = [control, *self._held.workers.present()]
-        if self._heard.pop(HandedOver, None) is not None:
+        self._heard.pop(HandedOver, None)
+        if self._asked:
             leaving.append(self._former)
         if Answering in self._heard and control.pid is not None:  # operators are to get their answers
             await control.tell(HandOver())

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import trio
 from msgspec.structs import replace
@@ -85,7 +86,7 @@ class Upgrades:
     async def request(self, wanted: WantUpgrade) -> None:
         """Upgrade, or rehearse an upgrade."""
         release, held = release_at(wanted.release), self._held
-        number, counts = self.news.number + 1, self.news.counts
+        number, counts, control = self.news.number + 1, self.news.counts, held.control.pid
         self.news = Upgrade(number, who=wanted.who, before=VERSION, release=release.folder, counts=counts)
         self._scope = trio.CancelScope()
         with self._scope:
@@ -101,7 +102,7 @@ class Upgrades:
                 await self._tell("running")
                 logger.info("upgrade from %s to %s (%s), by %s", VERSION, findings.version, release.folder, wanted.who)
                 held.manager.reloading()
-                await _become(release, held.state(self.news, wanted.prove))
+                await _become(release, lambda: self._state_to_hand_on(control, wanted.prove))
             except Refused as error:
                 logger.error("upgrade to %s, by %s, refused: %s", release.folder, wanted.who, error)
                 await self._tell("refused", problem=str(error))
@@ -126,15 +127,38 @@ class Upgrades:
     async def _go_back(self, trial: Trial, former: Handover, problem: str) -> None:
         """End the processes of this version, and become the version before, which restarts what has ended meanwhile."""
         await trial.give_up()
-        now = {entry.number: entry.child for entry in self._held.workers.states()}
+        await _become(former.release, lambda: self._state_to_go_back(trial, former, problem))
+
+    def _state_to_hand_on(self, control: int | None, prove: float) -> Handover:
+        """Return what the next version takes over, among it the ``control`` process that asked for it.
+
+        Another one may be starting, and ask for what the next version would not answer.
+        """
+        if self._held.control.pid != control:
+            raise Refused("the control process has ended meanwhile; try again")
+        return self._held.state(self.news, prove)
+
+    def _state_to_go_back(self, trial: Trial, former: Handover, problem: str) -> Handover:
+        """Return what the version before handed over, with what has changed since. Starts stay counted."""
+        states = self._held.workers.states()
+        now = {entry.number: entry.child for entry in states}
+        starts = {entry.place: entry.child.starts for entry in states if entry.place is not None}
         boards = {board.fd for board in self._held.boards.states()}
-        former.workers = [
-            replace(entry, child=now.get(entry.number, replace(entry.child, pid=None, channel=None)))
-            for entry in former.workers
-        ]
-        former.boards = [board for board in former.boards if board.fd in boards]
-        former.back, former.control, former.doors = problem, trial.former_state(), trial.doors
-        await _become(former.release, former)
+        workers = []
+        for entry in former.workers:
+            child = now.get(entry.number, replace(entry.child, pid=None, channel=None))
+            counted = child.starts if entry.place is None else max(child.starts, starts.get(entry.place, 0))
+            workers.append(replace(entry, child=replace(child, starts=counted)))
+        control = trial.former_state()
+        control = replace(control, starts=max(control.starts, self._held.control.state().starts))
+        return replace(
+            former,
+            workers=workers,
+            boards=[board for board in former.boards if board.fd in boards],
+            back=problem,
+            control=control,
+            doors=trial.doors,
+        )
 
     async def _tell(self, state: UpgradeState, problem: str = "") -> None:
         self._note(state, problem)
@@ -147,15 +171,18 @@ class Upgrades:
         self.news = replace(self.news, state=state, problem=problem, since=time.time(), counts=dict(counts))
 
 
-async def _become(release: Release, state: Handover) -> None:
-    """Become another version. Raise ``Refused`` if that is impossible, and then nothing has changed."""
+async def _become(release: Release, state: Callable[[], Handover]) -> None:
+    """Become another version. Raise ``Refused`` if that is impossible, and then nothing has changed.
+
+    ``state`` is called last, as the channel of a child that ends until then is closed.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # what comes from here on is for the other version
     try:
         for _ in range(SIGNAL_TURNS):
             await trio.lowlevel.checkpoint()
         if isinstance(sys.stderr, StderrWriter):
             sys.stderr.wait(GOODBYE_TIMEOUT)
-        execute(release, state)
+        execute(release, state())
     except OSError as error:
         raise Refused(f"{release.python} cannot be executed: {error.strerror}") from None
     finally:

@@ -68,9 +68,14 @@ async def _play(world: World, tunnels: int, seconds: float, every: float) -> tup
 
 
 class ConnectionSketch:
-    """All users connected inside, some by TLS or all; at the end every message has been answered, or is missed."""
+    """All users connected inside, some by TLS or all; at the end every message has been answered, or is missed.
 
-    def __init__(self, world: World, tunnels: int, every: float, *, secure: bool = False) -> None:
+    Others make requests meanwhile, unless nobody new is to come.
+    """
+
+    def __init__(
+        self, world: World, tunnels: int, every: float, *, secure: bool = False, newcomers: bool = True
+    ) -> None:
         self._world = world
         self._users: defaultdict[str, set[Tab]] = defaultdict(set)
         self._tabs: list[Tab] = []
@@ -81,6 +86,7 @@ class ConnectionSketch:
                 for n in range(TABS[len(self._tabs) % len(TABS)])
             ]
         self._stop = trio.Event()
+        self._askers = max(2, len(self._tabs) // 25) if newcomers else 0
         self._manager = trio.open_nursery()
 
     async def __aenter__(self) -> defaultdict[str, set[Tab]]:
@@ -89,7 +95,7 @@ class ConnectionSketch:
         self._talking = 0
         for tab in self._tabs:
             self._nursery.start_soon(self._follow, tab.run)
-        for number in range(max(2, len(self._tabs) // 25)):
+        for number in range(self._askers):
             self._nursery.start_soon(self._follow, ask, self._world, f"asker-{number}", 0.2, self._stop)
         with trio.fail_after(30):
             while sum(map(len, self._users.values())) < len(self._tabs):

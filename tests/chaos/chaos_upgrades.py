@@ -16,6 +16,7 @@ import trio
 from chaos_clients import ENDED, Gone, Tab, _Reader, _secured
 from chaos_run import ConnectionSketch, at_rest
 from chaos_world import Refused, World
+from harness import of_session
 from prometheus_client.parser import text_string_to_metric_families as parse
 from releases import GOES_BACK, make_release
 
@@ -26,6 +27,10 @@ UPLOAD_PARTS = 20
 PART = 1000
 HALF_WAY = 1.0
 """Seconds for which a client stops in the middle of its handshake."""
+LONG = 3.0
+"""Seconds that an upgrade takes, about."""
+KILLED = {"control": LONG, "worker": LONG, "rehearsal": 0.1}
+"""Processes that are killed by turns, of both versions if both are there, within so many seconds."""
 FAULTS = ("no-supervisor", "no-control", "no-worker", "no-answers")
 """Releases that fail at once."""
 
@@ -190,11 +195,12 @@ async def _one_request(
     head = (
         f"{method} {path}?token=secret-{name} HTTP/1.1\r\nHost: ide.example\r\nContent-Length: {parts * PART}\r\n\r\n"
     )
-    began = time.monotonic()
+    began, port = time.monotonic(), 0
     try:
         with trio.fail_after(PATIENCE):
-            raw: trio.abc.Stream = await trio.open_tcp_stream("127.0.0.1", world.secure if secure else world.port)
-            raw = _HalfWay(raw) if halfway else raw
+            tcp = await trio.open_tcp_stream("127.0.0.1", world.secure if secure else world.port)
+            port = tcp.socket.getsockname()[1]
+            raw: trio.abc.Stream = _HalfWay(tcp) if halfway else tcp
             async with _secured(world, raw) if secure else raw as stream:
                 await stream.send_all(head.encode())
                 for _ in range(parts):
@@ -213,6 +219,9 @@ async def _one_request(
         if not right:
             world.ledger.violated(f"{name}: status {status.decode()}, or wrong bytes")
     except (Gone, trio.TooSlowError, *ENDED) as error:
+        if port in world.cut:
+            world.ledger.counts[f"{kind}, cut off with its worker"] += 1
+            return
         world.ledger.violated(f"{name}: {type(error).__name__} {error} after {time.monotonic() - began:.1f} s")
     world.ledger.counts[kind] += 1
 
@@ -267,9 +276,11 @@ async def _never_fall(world: World, stop: trio.Event, *, killing: bool = False) 
 
 
 def killings(folder: Path, *, count: int, tunnels: int, seed: int) -> dict[str, object]:
-    """Upgrades in which a process is killed at a random moment; whatever comes of them, the others go on.
+    """Upgrades in which a process is killed at a random moment, and then one in which the supervisor is.
 
-    Only the clients of a worker that is killed lose anything.
+    Whatever comes of an upgrade, the daemon serves in one of the two versions; only the clients of a worker that is
+    killed lose anything, and nobody who waits at a listening socket. Without their supervisor the workers keep what
+    they have, and end with it.
     """
     releases = folder / "releases"
     for version in ("1.1", "1.2"):
@@ -278,7 +289,7 @@ def killings(folder: Path, *, count: int, tunnels: int, seed: int) -> dict[str, 
     with World(folder, 3, seed, {}, workers=2, timeouts={"idle": "10s"}, upgrade=settings) as world:
         trio.run(_kill, world, count, tunnels)
     ledger = world.ledger
-    return {"counts": dict(sorted(ledger.counts.items())), "violations": ledger.violations}
+    return {"seed": seed, "counts": dict(sorted(ledger.counts.items())), "violations": ledger.violations}
 
 
 async def _kill(world: World, count: int, tunnels: int) -> None:
@@ -287,20 +298,45 @@ async def _kill(world: World, count: int, tunnels: int) -> None:
     await _upgrade(world, "1.1")
     async with ConnectionSketch(world, tunnels, every=0.5, secure=True), trio.open_nursery() as nursery:
         nursery.start_soon(partial(_never_fall, world, stop, killing=True))
+        nursery.start_soon(_newcomers, world, stop)
         for number in range(count):
-            with suppress(Refused, OSError, http.client.HTTPException):
-                release = {"to": ("1.2", "1.1")[number % 2]}
-                await trio.to_thread.run_sync(world.ask, "POST", "/v1/upgrade", release)
-            await trio.sleep(world.random.uniform(0, 2.5))
-            kind = ("control", "worker")[world.random.random() < 0.5]
-            victims = world.processes(kind)
-            if victims:
-                victim = world.random.choice(victims)
-                with suppress(ProcessLookupError, FileNotFoundError):
-                    world.cut_off(victim)
-                    world.ledger.counts[f"killed {kind}"] += 1
+            kind, within = list(KILLED.items())[number % len(KILLED)]
+            async with trio.open_nursery() as upgrade:
+                upgrade.start_soon(_begin_upgrade, world, ("1.2", "1.1")[number % 2])
+                await trio.sleep(world.random.uniform(0, within))
+                if victims := await _victims(world, kind):
+                    victim = world.random.choice(victims)
+                    with suppress(ProcessLookupError, FileNotFoundError):
+                        world.cut_off(victim)
+                        world.ledger.counts[f"killed {kind}"] += 1
             await _settled(world)
         stop.set()
+    await trio.to_thread.run_sync(world.whole)
+    async with ConnectionSketch(world, tunnels, every=0.5, secure=True, newcomers=False):
+        await _begin_upgrade(world, "1.2")
+        await trio.sleep(world.random.uniform(0, LONG))
+        world.daemon.process.kill()
+        world.ledger.counts["killed supervisor"] += 1
+        await trio.sleep(LONG)  # tunnels go on
+    with trio.move_on_after(PATIENCE):
+        while of_session(world.daemon.process.pid):
+            await trio.sleep(0.1)
+    if left := of_session(world.daemon.process.pid):
+        world.ledger.violated(f"processes {left} have outlived their supervisor and their tunnels")
+
+
+async def _begin_upgrade(world: World, release: str) -> None:
+    with suppress(Refused, OSError, http.client.HTTPException):
+        await trio.to_thread.run_sync(world.ask, "POST", "/v1/upgrade", {"to": release})
+
+
+async def _victims(world: World, kind: str) -> list[int]:
+    """Processes of that kind, at present or, of the rehearsal, within a moment."""
+    with trio.move_on_after(1):
+        while not (found := world.processes(kind)):
+            await trio.sleep(0.01)
+        return found
+    return []
 
 
 async def _settled(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Short runs of ``upgrades.py``, which makes a hundred upgrades with 1,000 tunnels."""
+"""Short runs of ``upgrades.py``, which makes a hundred upgrades with 1,000 tunnels, and of ``kills.py``."""
 
 from random import SystemRandom
 

@@ -99,18 +99,18 @@ def test_an_upgrade_is_a_reload_that_keeps_the_main_process(tmp_path, backend, n
     with (
         listening() as (sock, address),
         Unit(tmp_path, handed=[sock], listener=[listener(bind=[address])], **about, **config) as unit,
-        tunnel(unit, backend),
     ):
         unit.notice("READY=1")
         unit.process.send_signal(signal.SIGUSR2)
         assert int(unit.notice("RELOADING=1")["MONOTONIC_USEC"])
-        notice = unit.notice("WATCHDOG=1")
-        while "READY" not in notice:
-            assert notice["STATUS"].startswith("upgrading; ")
+        with tunnel(unit, backend):  # a worker of the version before has it
             notice = unit.notice("WATCHDOG=1")
-        assert notice["STATUS"] == "serving; connections: 1, tunnels: 1"
-        for _ in range(3):
-            unit.notice("WATCHDOG=1")
+            while "READY" not in notice:
+                assert notice["STATUS"].startswith("upgrading; ")
+                notice = unit.notice("WATCHDOG=1")
+            assert notice["STATUS"] == "serving; connections: 1, tunnels: 1"
+            for _ in range(3):
+                unit.notice("WATCHDOG=1")
         connect(address).close()
 
 

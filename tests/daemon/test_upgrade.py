@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,29 @@ def test_a_release_that_fails_goes_back(spoiled, hosts, fault, reason):
     assert not daemon.get("/v1/status")["previous"]
     assert reason in command(daemon, "status")[0]
     tunnel.close()
+
+
+def test_control_ends_during_the_rehearsal(daemon, hosts, tmp_path):
+    """The next one may ask the supervisor for what another version would not answer."""
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    waits = f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\n"
+    waits += f"while not pathlib.Path({str(go)!r}).exists():\n    time.sleep(0.01)\n"
+    make_release(daemon.releases / "waits", "1.3", {"daemon/rehearsal.py": ("", waits)})
+    tunnel = Tunnel(daemon, hosts, "secret-1")
+    with ThreadPoolExecutor(1) as others:
+        asked = others.submit(command, daemon, "upgrade", "--to", "waits")
+        eventually(begun.exists)
+        (control,) = (each["pid"] for each in daemon.get("/v1/status")["processes"] if each["name"] == "control")
+        os.kill(control, signal.SIGKILL)
+        daemon.stderr.wait_for(lambda line: "control restarted" in line)
+        go.touch()
+        daemon.stderr.wait_for(lambda line: "refused: the control process has ended meanwhile" in line)
+        assert asked.result()[1] == 3  # nobody answered
+    assert daemon.version == "1.1"
+    assert tunnel.alive()
+    tunnel.close()
+    assert daemon.upgrade("--to", "1.2")
+    assert daemon.upgrade("--to", "1.1")
 
 
 def test_moves_that_are_allowed(daemon):

@@ -7,7 +7,7 @@ import socket
 import pytest
 from harness import Daemon, listener, of_session, pool
 from scrape import metric
-from wire import PATIENCE, Peer, answer, get
+from wire import PATIENCE, Peer, answer, eventually, get
 
 LISTENERS = [listener(), listener("raw", mode="tcp")]
 WINDOW = 0.3
@@ -173,6 +173,7 @@ def test_out_of_descriptors_it_lives_on(tmp_path, backend, control):
             for n in range(3):
                 tunnel.send(b"%d" % n)
                 assert far.exactly(1) == b"%d" % n
+        eventually(lambda: metric(control, "balancer_connections") == 1)  # before, nobody new has a place
         with daemon.connect() as late:
             late.send(get("/late?token=secret-1"))
             peer = backend.accept()

@@ -20,12 +20,22 @@ SUITE = "bookworm"
 PACKAGES = "systemd-sysv,dbus,procps"
 """Beyond what is essential."""
 _SOURCE, _SITE_PACKAGES, _INTERPRETER = "/opt/source", "/opt/packages", "/opt/interpreter"
-PYTHON = "/usr/local/bin/python"
-"""The interpreter of these tests with all that they can import."""
-_PYTHON = f"""#!/bin/sh
-PYTHONPATH={_SOURCE}:{_SITE_PACKAGES} LD_LIBRARY_PATH={_INTERPRETER}/lib PYTHONDONTWRITEBYTECODE=1 \\
-exec {_INTERPRETER}/bin/python{sys.version_info.major}.{sys.version_info.minor} "$@"
+_VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+RELEASE = f"""
+mkdir -p "$1/bin" "$1/lib/{_VERSION}/site-packages/balancer-$2.dist-info"
+ln -s {_INTERPRETER}/bin/{_VERSION} "$1/bin/python"
+echo "home = {_INTERPRETER}/bin" > "$1/pyvenv.cfg"
+cd "$1/lib/{_VERSION}/site-packages"
+echo {_SITE_PACKAGES} > others.pth
+printf 'Metadata-Version: 2.1\\nName: balancer\\nVersion: %s\\n' "$2" > "balancer-$2.dist-info/METADATA"
+cp -r {_SOURCE}/balancer .
+cat > "$1/bin/balancer" << END
+#!/bin/sh
+LD_LIBRARY_PATH={_INTERPRETER}/lib exec $1/bin/python -I -m balancer "\\$@"
+END
+chmod 0755 "$1/bin/balancer"
 """
+"""Makes a release with the interpreter of these tests and all that they can import, of a folder and a version."""
 _BOOT = 120.0
 """Seconds that it may take to boot."""
 
@@ -72,7 +82,7 @@ class Debian:
     """A machine that boots ``tree``; a context manager: booted inside, gone with all it wrote after.
 
     Its mounts are in a ``folder`` of its own. ``network`` is the ``Machine`` whose network it has: ``with network:`` a
-    test connects to what listens there. ``PYTHON`` is there too, with the work tree and its packages read-only.
+    test connects to what listens there. The work tree, its packages and its interpreter are there too, read-only.
     """
 
     def __init__(self, tree, folder, network):
@@ -111,7 +121,6 @@ class Debian:
             except BaseException:
                 self.__exit__()
                 raise
-        self.write(PYTHON, _PYTHON, "0755")
         return self
 
     def _booted(self, notices):

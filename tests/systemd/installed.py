@@ -3,13 +3,15 @@
 import socket
 from pathlib import Path
 
-from debian import PYTHON
+from debian import RELEASE
 from harness import listener, pool, toml
 from wire import PATIENCE, Peer, answer, get
 
 ROOT = Path(__file__).parents[2]
 UNITS = ("balancer.socket", "balancer.service")
-COMMAND = "/opt/balancer/releases/current/bin/balancer"
+RELEASES = "/opt/balancer/releases"
+COMMAND = f"{RELEASES}/current/bin/balancer"
+VERSION = "1.1"
 FILE = "/etc/balancer/balancer.toml"
 PORT = 443
 _USER = """
@@ -24,13 +26,22 @@ class Installed:
     def __init__(self, debian, backend):
         self.debian = debian
         self.backend = backend
-        debian.write(COMMAND, f'#!/bin/sh\nexec {PYTHON} -m balancer "$@"\n', "0755")
+        self.release(VERSION)
+        self.current(VERSION)
         debian.run("sh", "-ec", _USER)
         self.configure()
         for unit in UNITS:
             debian.write(f"/etc/systemd/system/{unit}", (ROOT / "systemd" / unit).read_text())
         self.systemctl("daemon-reload")
         self.systemctl("enable", "--now", *UNITS)
+
+    def release(self, version):
+        """Install the sources of this work tree as a release of that version."""
+        self.debian.run("sh", "-ec", RELEASE, "sh", f"{RELEASES}/{version}", version)
+
+    def current(self, version):
+        """Have the link ``current`` lead to a release."""
+        self.debian.run("ln", "-sfn", version, f"{RELEASES}/current")
 
     def configure(self, **sections):
         """Write the file, with these sections beside or instead of those that it has to have."""

@@ -1,9 +1,16 @@
 """The unit files under a real systemd: start, restarts in every order, reload, the watchdog, the journal."""
 
+import contextlib
+import json
+
 import pytest
 from harness import pool
 from installed import FILE, UNITS
 from wire import get
+
+HANDSHAKE = ("Connection: Upgrade", "Upgrade: raw")
+AGREED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n"
+TUNNELS = 200
 
 pytestmark = pytest.mark.site
 
@@ -46,6 +53,48 @@ def test_a_refused_reload_fails_and_says_where(installed):
     assert [line for line in installed.debian.journal(SERVICE) if where in line]
     assert (installed.main_pid(), installed.active()) == (before, ["active", "active"])
     assert installed.serves()
+
+
+def test_upgrades_keep_the_main_process_and_all_tunnels(installed):
+    """By the verb and by the signal, each to the release that ``current`` leads to, under the hardened unit."""
+    properties = ("MainPID", "NRestarts", "ExecMainStartTimestamp")
+    before = installed.debian.show(SERVICE, *properties)
+    installed.release("1.2")
+    with contextlib.ExitStack() as stack:
+        tunnels = [_tunnel(installed, stack, f"secret-{number}") for number in range(TUNNELS)]
+
+        def held():
+            for client, peer in tunnels:
+                client.send(b"?")
+                peer.send(b"!")
+            return all(peer.exactly(1) == b"?" and client.exactly(1) == b"!" for client, peer in tunnels)
+
+        installed.current("1.2")
+        assert "upgraded from 1.1 to 1.2" in installed.balancer("upgrade", "--wait").stdout
+        assert held()
+        assert installed.serves()
+        with installed.debian.follow(SERVICE) as journal:
+            installed.current("1.1")
+            installed.systemctl("kill", "--signal=USR2", "--kill-whom=main", SERVICE)
+            journal.wait_for(lambda line: "version 1.1 serves in place of 1.2" in line)
+        assert held()
+        assert installed.serves()
+        shown = installed.debian.show(SERVICE, *properties, "StatusText", "ActiveState", "WatchdogUSec")
+        assert shown.pop("StatusText") == f"serving; connections: {TUNNELS}, tunnels: {TUNNELS}"
+        assert shown == {**before, "ActiveState": "active", "WatchdogUSec": "30s"}
+        (previous,) = json.loads(installed.balancer("status", "--json").stdout)["previous"]
+        assert (previous["version"], previous["tunnels"]) == ("1.1", TUNNELS)
+
+
+def _tunnel(installed, stack, token):
+    """Both ends of an open tunnel."""
+    client = stack.enter_context(installed.connect())
+    client.send(get(f"/?token={token}", *HANDSHAKE))
+    peer = stack.enter_context(installed.backend.accept())
+    peer.head()
+    peer.send(AGREED)
+    assert client.head().status == 101
+    return client, peer
 
 
 def test_the_watchdog_restarts_a_daemon_that_hangs(installed):
