@@ -71,6 +71,9 @@ class AccessLog:
         self._told = -1.0
         """The ``now`` of the line written last, and its time of day."""
         self._time = ""
+        self._second = -1
+        self._second_text = ""
+        """The second of that time of day, which hundreds of lines share."""
         self._lines = bytearray()
         self._count = 0
         self._leaving = 0
@@ -102,7 +105,7 @@ class AccessLog:
             self._lose(1, SLOW)
             return
         if now != self._told:  # requests of one turn share it
-            self._told, self._time = now, _clock(time.time())
+            self._told, self._time = now, self._clock(time.time())
         if self._kind == "json":
             line = json_line(
                 event, record, moment=self._time, client=client, listener=listener, pool=pool, tls=tls, now=now
@@ -113,6 +116,13 @@ class AccessLog:
             )
         if line:
             self._keep(line)
+
+    def _clock(self, stamp: float) -> str:
+        """RFC 3339 in UTC with milliseconds."""
+        second = int(stamp)
+        if second != self._second:
+            self._second, self._second_text = second, _second(second)
+        return f"{self._second_text}.{str(int((stamp - second) * 1000.0) + 1000)[1:]}Z"
 
     def _keep(self, line: str) -> None:
         """Keep a line until it is written."""
@@ -178,6 +188,6 @@ def _host_name() -> str:
     return name if name and name.isascii() and name.isprintable() and " " not in name else "-"
 
 
-def _clock(stamp: float) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(stamp, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+def _second(second: int) -> str:
+    """RFC 3339 in UTC without a fraction."""
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")

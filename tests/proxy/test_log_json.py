@@ -5,6 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balancer.http import grammar
 from balancer.proxy.log_json import json_line
 from balancer.proxy.record import Record
 
@@ -19,9 +20,9 @@ def line(record, now=0.0, client="192.0.2.7"):
 
 
 @given(
-    st.binary(max_size=8),
+    st.from_regex(grammar.TOKEN, fullmatch=True),
     st.binary(max_size=40).map(lambda text: text.replace(b"?", b"")),
-    st.binary(max_size=40),
+    st.from_regex(rb"[!-~]{1,128}", fullmatch=True),
     st.text(max_size=40),
 )
 def test_texts(method, path, request_id, ended):
