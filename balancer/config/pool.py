@@ -278,6 +278,8 @@ class PoolConfig(Section):
 
     Such a connection carries the requests of one client only. The header of probes names no client.
     """
+    degraded_below: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.5
+    """If a smaller share of its weight is healthy, ``/readyz?pool=NAME`` asks for fewer users; 0 is off."""
     tier: bool = False
     """The backends are balancers of this kind: what they refuse is sent to the next one, as if they were down."""
     retry: PoolRetryConfig = PoolRetryConfig()
