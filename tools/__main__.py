@@ -39,6 +39,11 @@ VERBS = {
         extra="compile",
         module="mypyc",
     ),
+    "wheels": Verb(
+        "build wheels with the compiled data plane, for each Python from 3.11 to 3.14",
+        ("-m tools.wheels ...",),
+        own_help=True,
+    ),
     "lint": Verb("check style, format and types", ("-m ruff check .", "-m ruff format --check .", "-m mypy")),
     "coverage": Verb(
         "show which lines the default tests run, those of child processes included",

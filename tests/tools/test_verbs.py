@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-VERBS = ("test", "site", "compiled", "lint", "coverage", "mutate", "bench", "fuzz", "forms", "chaos")
+VERBS = ("test", "site", "compiled", "wheels", "lint", "coverage", "mutate", "bench", "fuzz", "forms", "chaos")
 
 
 def tools(*arguments):
