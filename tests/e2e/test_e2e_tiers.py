@@ -3,16 +3,20 @@
 One daemon plays all tiers, each with a listener of its own.
 """
 
+import socket
+
 import pytest
 from harness import listener, pool
-from wire import answer, free_port, get, nobody
+from wire import PATIENCE, Peer, answer, free_port, get, nobody, reached
 
 FORGED = ("Balancer-Refused: no-backend", "balancer_Tier: 9", "Balancer-Tier: 9")
 WEBSOCKET = (
     *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
-NO_RETRIES = {"count": 0}
+AGREED = "\r\n".join(
+    ["HTTP/1.1 101 Go", *WEBSOCKET[:2], "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "", ""]
+).encode()
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +33,31 @@ def played(fake):
 
 @pytest.fixture(scope="module")
 def daemon(start, home, fake):
-    regions = {name: f"127.0.0.1:{free_port()}" for name in ("empty", "serving", "loop")}
-    front = {"empty": "gone", "serving": "hosts", "loop": "loop"}
-    tiers = {"super": [regions["empty"], regions["serving"]], "all-gone": [regions["empty"]], "loop": [regions["loop"]]}
-    tiers["played"] = [fake]
+    regions = {name: f"127.0.0.1:{free_port()}" for name in ("empty", "serving", "full", "loop", "behind")}
+    front = {"empty": "gone", "serving": "hosts", "full": "full", "loop": "loop", "behind": "hosts"}
+    proxy = {name: {"proxy_protocol": "accept"} if name == "behind" else {} for name in regions}
+    tiers = {
+        "super": [regions["empty"], regions["serving"]],
+        "filled": [regions["full"], regions["serving"]],
+        "all-gone": [regions["empty"]],
+        "loop": [regions["loop"]],
+        "played": [fake],
+    }
     with nobody() as gone:
         yield start(
             listeners=[
-                *(listener(name, bind=[regions[name]], pool=front[name], trusted=["127.0.0.1"]) for name in regions),
                 *(
-                    listener(f"to-{name}", pool=name)
-                    for name in ("super", "all-gone", "loop", "played", "gone", "host")
+                    listener(name, bind=[bind], pool=front[name], trusted=["127.0.0.0/8"], **proxy[name])
+                    for name, bind in regions.items()
                 ),
+                *(listener(f"to-{name}", pool=name) for name in (*tiers, "gone", "host", "introduced")),
+                listener("from-above", pool="played", trusted=["127.0.0.1"]),
             ],
             pool=[
-                *(pool(*addresses, name=name, tier=True, retry=NO_RETRIES) for name, addresses in tiers.items()),
+                *(pool(*addresses, name=name, tier=True, retry={"count": int(name == "played")}) for name, addresses in tiers.items()),
                 *(pool(gone, name="gone"), pool(home, name="hosts"), pool(fake, name="host")),
+                pool(fake, name="full", max_connections=1, queue=0),
+                pool(regions["behind"], name="introduced", tier=True, send_proxy="v2"),
             ],
         )
 
@@ -73,11 +86,39 @@ def test_a_websocket_goes_to_the_next_region(daemon, backend):
             client.send(get(f"/socket{n}?token=secret-{n}", *WEBSOCKET))
             peer = backend.accept()
             peer.head()
-            accept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-            peer.send("\r\n".join(["HTTP/1.1 101 Go", *WEBSOCKET[:2], accept, "", ""]).encode())
+            peer.send(AGREED)
             assert client.head().status == 101
         tries.add(daemon.logged(listener="to-super", path=f"/socket{n}", event="open")["tries"])
     assert tries == {1, 2}
+
+
+def test_a_region_that_is_full_keeps_its_users_and_others_go_on(daemon, backend, played):
+    homes = [played, backend]
+    for n in range(99):
+        client = daemon.connect("to-filled")
+        client.send(get(f"/tab?token=secret-{n}", *WEBSOCKET))
+        number, peer = reached(homes)
+        peer.head()
+        peer.send(AGREED)
+        assert client.head().status == 101
+        if number == 0:
+            break  # a user of the region that is full from here on
+        client.close()
+        peer.close()
+    with client, daemon.connect("to-filled") as second:
+        assert second.ask(get(f"/second?token=secret-{n}")).status == 503
+        assert daemon.logged(listener="to-filled", path="/second")["ended"] == "refused: full"
+        tries = set()
+        for other in range(100, 112):
+            with daemon.connect("to-filled") as third:
+                third.send(get(f"/other{other}?token=secret-{other}"))
+                peer = backend.peer()
+                peer.request()
+                peer.send(answer())
+                assert third.response().status == 200
+            entry = daemon.logged(listener="to-filled", path=f"/other{other}")
+            tries.add((entry["tries"], "refused: full" in str(entry["skipped"])))
+        assert tries == {(1, False), (2, True)}
 
 
 def test_all_regions_are_without_hosts(daemon):
@@ -104,6 +145,37 @@ def test_what_hosts_and_clients_forge_changes_nothing(daemon, played):
         response = client.response()
         assert (response.status, response.body) == (503, b"mine")
         assert not response.all("balancer-refused")
+
+
+@pytest.mark.parametrize(("seen_before", "told"), [(False, ["no-backend"]), (True, [])])
+def test_nothing_is_refused_of_which_a_host_may_have_seen_a_byte(daemon, played, seen_before, told):
+    with daemon.connect("from-above") as client:
+        client.send(get("/?token=secret-1"))
+        peer = played.accept()
+        peer.request()
+        if seen_before:
+            peer.close()
+            peer = played.accept()
+            peer.request()
+        peer.send(answer(b"", "Balancer-Refused: no-backend", status="503 Service Unavailable"))
+        response = client.response()
+        assert (response.status, response.all("balancer-refused")) == (503, told)
+
+
+def test_clients_within_trusted_networks_of_the_region_are_not_believed(daemon, backend):
+    claims = "X-Forwarded-For: 9.9.9.9", "X-Request-ID: mine", "X-Forwarded-Proto: https", "Balancer-Tier: 3"
+    address = "127.0.0.1", daemon.ports["to-introduced"][0]
+    with Peer(socket.create_connection(address, PATIENCE, source_address=("127.0.3.9", 0))) as client:
+        client.send(get("/claims?token=secret-1", *claims))
+        peer = backend.peer()
+        request = peer.request()
+        assert request["x-forwarded-for"] == "127.0.3.9, 127.0.0.1"
+        assert request["x-forwarded-proto"] == "http"
+        peer.send(answer())
+        assert client.response().status == 200
+    above, below = (daemon.logged(path="/claims", listener=name) for name in ("to-introduced", "behind"))
+    assert above["request_id"] == below["request_id"] == request["x-request-id"] != "mine"
+    assert above["client"] == below["client"] == "127.0.3.9"
 
 
 def test_a_loop_ends(daemon):
