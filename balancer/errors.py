@@ -46,6 +46,8 @@ class ProxyError(Exception):
 
     retry_after = 1
     """Seconds after which the client may come again, if ``status`` is 429 or 503."""
+    refused = ""
+    """One of ``http.head.REFUSALS`` if nobody could take the request, for the tier of balancers above."""
 
     def __init__(self, source: Source, status: int, reason: str, retry: Retry = Retry.NEVER) -> None:
         super().__init__(reason)

@@ -134,7 +134,7 @@ class Views:
             "failed": health.checks.failed,
             "changes": health.checks.changes,
             "wish": health.requested_state or None,
-            "percent": health.percent,
+            "percent": health.weight_percent,
             "ejected": availability.ejected or None,
             "ejected_for": max(0.0, health.ejection.until - now) if availability.ejected else None,
             "ejections": {outcome: health.checks.ejections[outcome] for outcome in get_args(Outcome)},

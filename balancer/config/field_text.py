@@ -9,7 +9,7 @@ HOP_BY_HOP = (
 )
 FRAMING = (*HOP_BY_HOP, "content-length", "trailer", "expect", "host")
 """Fields that the daemon writes or interprets itself, in lower case."""
-OURS = "x-balancer-"
+OURS = ("x-balancer-", "balancer-")
 """How the names of the daemon's own fields begin; the value of one of them is a secret."""
 FACTS = (
     *("client_address", "client_port", "port", "scheme", "host", "request_id", "tls_version", "sni"),

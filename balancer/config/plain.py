@@ -83,10 +83,11 @@ def pool_settings(pool: PoolConfig, tls: BackendTlsSettings) -> PoolSettings:
         token=token_settings(pool),
         ring=BoundSettings(pool.ring.bound, pool.ring.hash_balance_factor),
         health=PoolHealthSettings(
-            health.panic_threshold, health.on_down, PassiveSettings(health.passive.mode, health.passive.outcomes)
+            pool.panic_threshold(), health.on_down, PassiveSettings(health.passive.mode, health.passive.outcomes)
         ),
         tls=tls,
         send_proxy=pool.send_proxy,
+        tier=pool.tier,
         retry=RetrySettings(**dict(pool.retry)),
         max_connections=pool.max_connections,
         queue=pool.queue,

@@ -278,6 +278,10 @@ class PoolConfig(Section):
 
     Such a connection carries the requests of one client only. The header of probes names no client.
     """
+    degraded_below: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.5
+    """If a smaller share of its weight is healthy, ``/readyz?pool=NAME`` asks for fewer users; 0 is off."""
+    tier: bool = False
+    """The backends are balancers of this kind: what they refuse is sent to the next one, as if they were down."""
     retry: PoolRetryConfig = PoolRetryConfig()
     max_connections: Count = 0
     """Requests in flight and tunnels per backend; 0 is no limit."""
@@ -300,3 +304,8 @@ class PoolConfig(Section):
     """How long tunnels may stay on a backend that drains, is in maint or was removed; the default is that of
     ``timeouts``."""
     backend: Annotated[tuple[BackendConfig, ...], Field(strict=False, min_length=1)]
+
+    def panic_threshold(self) -> float:
+        """Return ``health.panic_threshold``, or its default: 0 for a tier, whose balancers know their hosts best."""
+        given = "panic_threshold" in self.health.model_fields_set
+        return self.health.panic_threshold if given or not self.tier else 0.0

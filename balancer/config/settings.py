@@ -230,6 +230,7 @@ class PoolSettings(Struct, frozen=True):
     health: PoolHealthSettings = PoolHealthSettings()
     tls: BackendTlsSettings = BackendTlsSettings()
     send_proxy: Literal["off", "v1", "v2"] = "off"
+    tier: bool = False
     retry: RetrySettings = RetrySettings()
     max_connections: int = 0
     queue: int = 100

@@ -77,7 +77,7 @@ class OutlierMonitor:
     def _note_panic(self, pool: str, *, panic: bool) -> None:
         pool_state = self._pools.states[pool]
         (self._panics.add if panic else self._panics.discard)(pool)
-        healthy, threshold = pool_state.healthy, pool_state.config.health.panic_threshold
+        healthy, threshold = pool_state.healthy, pool_state.config.panic_threshold()
         if panic:
             said = f"panic: {healthy:.0%} of the pool is healthy, less than {threshold:.0%}, so health is ignored"
         else:

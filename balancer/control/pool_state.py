@@ -174,7 +174,7 @@ class PoolState(Selection[BackendState]):
         weights = overlay.live_weights(configured_weights(config), now)
         asked = dict(weights)
         for name, health in self.health.items():
-            share = health.percent / 100 * self._warmth(health, config.ring)
+            share = health.weight_percent / 100 * self._warmth(health, config.ring)
             if name in weights and share != 1:
                 asked[name] = _scaled(weights[name], share, config.ring.algorithm)
         usable = any(weight > 0 and overlay.state(name) == "ready" for name, weight in asked.items())

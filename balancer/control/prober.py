@@ -181,7 +181,8 @@ class Prober:
         result: Result,
         seconds: float,
     ) -> None:
-        now, former, since, requested_state = trio.current_time(), health.state, health.since, health.requested_state
+        now, former, since = trio.current_time(), health.state, health.since
+        asked = health.requested_state, health.weight_percent
         about = {"pool": pool, "backend": backend.name}
         logger.debug("backend %s of pool %s: %.3f s: %s", backend.name, pool, seconds, result.text, extra=about)
         if health.observe(result, now, seconds):
@@ -194,14 +195,20 @@ class Prober:
             if former is Verdict.UNKNOWN:
                 self._note_judged()
         self._monitor.tell(pool_state, backend.name)
-        if health.requested_state != requested_state:
-            said = f"asks for: {health.requested_state or 'nothing any more'}"
+        if (health.requested_state, health.weight_percent) != asked:
+            share = f"{health.weight_percent}% of its weight" if health.weight_percent < 100 else ""
+            said = f"asks for: {health.requested_state or share or 'nothing any more'}"
             logger.info("backend %s of pool %s %s", backend.name, pool, said, extra=about)
             self._tell(pool, backend, health, said)
 
     def _tell(self, pool: str, backend: BackendState, health: HealthTracker, said: str) -> None:
         down = health.down
-        facts = {"state": health.state, "wish": health.requested_state or None, "percent": health.percent, "down": down}
+        facts = {
+            "state": health.state,
+            "wish": health.requested_state or None,
+            "percent": health.weight_percent,
+            "down": down,
+        }
         self._events.emit("health", f"{backend.name}: {said}", pool=pool, backend=backend.name, **facts)
 
     def _note_judged(self) -> None:
@@ -221,13 +228,12 @@ class Prober:
                 logger.exception("asking the agent of backend %s of pool %s crashed: no more of it", backend.name, pool)
                 return
             if report is not None and not watch.over:
-                before = (health.requested_state, health.percent, health.agent_down)
+                before = (health.requested_state, health.weight_percent, health.agent_down)
                 health.heed(report)
                 self._monitor.tell(watch.pool_state, backend.name)
-                if before != (health.requested_state, health.percent, health.agent_down):
-                    words = (
-                        f"{health.percent}% {health.requested_state or 'ready'} {'down' if health.agent_down else 'up'}"
-                    )
+                if before != (health.requested_state, health.weight_percent, health.agent_down):
+                    percent, works = health.weight_percent, "down" if health.agent_down else "up"
+                    words = f"{percent}% {health.requested_state or 'ready'} {works}"
                     logger.info("backend %s of pool %s: its agent says %s", backend.name, pool, words)
                     self._tell(pool, backend, health, f"its agent says {words}")
             wait = spread(settings.agent.interval, settings.jitter, self._random, first=first)

@@ -24,6 +24,8 @@ class Result:
     ok: bool
     text: str
     requested_state: RequestedState = ""
+    percent: int = 100
+    """Share of the configured weight that the backend asks for."""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ class HealthTracker:
         "_needed",
         "_out",
         "_passed",
+        "_percent",
         "_probes",
         "_requested_state",
         "agent_down",
@@ -104,6 +105,7 @@ class HealthTracker:
     def __init__(self, config: HealthConfig, checks: Checks | None = None) -> None:
         self.checks = Checks() if checks is None else checks
         self._requested_state: RequestedState = ""
+        self._percent = 100
         self._out = False
         self._passed = False
         self.ejection = Ejection()
@@ -141,7 +143,7 @@ class HealthTracker:
         self._probes += 1
         if result.ok:
             self.checks.passed += 1
-            self._requested_state = result.requested_state
+            self._requested_state, self._percent = result.requested_state, result.percent
         else:
             self.checks.failed += 1
         target, threshold = TRANSITIONS[self.state, result.ok]
@@ -213,6 +215,11 @@ class HealthTracker:
         if self.returned is None or now - self.returned >= over:
             return 1.0
         return (1 + int((now - self.returned) / over * SLOW_STEPS)) / SLOW_STEPS
+
+    @property
+    def weight_percent(self) -> int:
+        """Share of the configured weight that its agent and its answers to probes ask for."""
+        return self.percent * self._percent // 100
 
     @property
     def out(self) -> bool:

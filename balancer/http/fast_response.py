@@ -85,6 +85,8 @@ def by_bytes(data: bytes, method: bytes) -> Response | None:
         if at < 0:
             return None
         letter: i64 = data[begin]
+        if letter | 32 == 98 and data[begin : begin + 9].lower().replace(b"_", b"-") == grammar.TIER_PREFIX:
+            return None
         if name_end - begin > _LONGEST or not special[letter << 5 | (name_end - begin)]:
             continue
         if spells(data, begin, name_end, b"content-length") and length < 0 and data[name_end + 1] == 32:

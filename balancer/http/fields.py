@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from balancer.config.field_text import FACT
 from balancer.config.settings import FieldSettings
+from balancer.http.forward import chain_of
 from balancer.http.grammar import REQUEST_SPECIAL
 from balancer.http.head import Request
 
@@ -30,6 +31,8 @@ class Facts(NamedTuple):
     sni: bytes
     believed: bool
     """Its forwarding fields are passed on."""
+    peer_address: bytes = b""
+    """Of the socket's far end, which a PROXY header may have made another than the client's."""
     client_subject: bytes = b""
     """Of the client's certificate, on one line of visible ASCII; empty without one."""
     client_cn: bytes = b""
@@ -97,7 +100,7 @@ def _header(name: bytes) -> _Part:
 
 def _forwarded_for(facts: Facts, request: Request, _: bytes) -> bytes:
     before = request.forwarded_for if facts.believed else None
-    return before + b", " + facts.client_address if before else facts.client_address
+    return chain_of(before, facts.client_address, facts.peer_address)
 
 
 _FACTS: dict[str, _Part] = {

@@ -15,16 +15,18 @@ _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 class RequestWriter:
     """Writes the request heads of one client connection to backends, always as HTTP/1.1.
 
-    ``client`` is the peer's address as text, ``scheme`` is ``http`` or ``https``. Forwarding fields of this peer are
+    ``client`` is the client's address as text, ``peer`` that of the socket's far end, if a PROXY header has introduced
+    the client; ``scheme`` is ``http`` or ``https``. Forwarding fields of this peer are
     replaced (``forwarded`` is ``set``), extended (``append``) or left as they are (``keep``). An HTTP/1.0 request
     without Host gets an empty one (RFC 9112, 3.2). For requests with the same fields as the last one (see
     ``RequestReader``) the prepared lines are reused.
     """
 
-    __slots__ = ("_after_id", "_before_id", "_client", "_forwarded", "_received_id", "_scheme", "_seen")
+    __slots__ = ("_after_id", "_before_id", "_client", "_forwarded", "_peer", "_received_id", "_scheme", "_seen")
 
-    def __init__(self, client: bytes, scheme: bytes, forwarded: Forwarded) -> None:
+    def __init__(self, client: bytes, scheme: bytes, forwarded: Forwarded, peer: bytes | None = None) -> None:
         self._client = client
+        self._peer = client if peer is None else peer
         self._scheme = scheme
         self._forwarded = forwarded
         self._seen: Request | None = None
@@ -72,7 +74,7 @@ class RequestWriter:
             if request.forwarded is not None:
                 more += b"Forwarded: " + request.forwarded + b"\r\n"
         if self._forwarded != "keep":
-            chain = chain + b", " + self._client if chain else self._client
+            chain = chain_of(chain, self._client, self._peer)
             proto, host = proto or self._scheme, host or request.host
         lines = b""
         if chain is not None:
@@ -82,6 +84,19 @@ class RequestWriter:
         if host:
             more += b"X-Forwarded-Host: " + host + b"\r\n"
         return lines, more
+
+
+def chain_of(received: bytes | None, client: bytes, peer: bytes) -> bytes:
+    """Return X-Forwarded-For for a host: what was ``received`` from the ``peer``, and the next address.
+
+    That is the client's. A peer that has introduced its client by a PROXY header may have named it here already; then
+    it is the peer's. Nobody is named twice in a row.
+    """
+    if not received:
+        return client
+    last = received.rpartition(b",")[2].strip(b" \t")
+    following = peer if last == client else client
+    return received if last == following else received + b", " + following
 
 
 def response_head(response: Response, client_minor: int, keep_alive: bool) -> tuple[bytes, int]:

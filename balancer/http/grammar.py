@@ -35,7 +35,7 @@ HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]++|\[[0-9A-Fa-f:.]++\])(?::[
 NOT_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n")
 """A control character, or a bare CR or LF. A CR at the end of the input may still be followed by LF."""
 
-_CLAIMS = ["forwarded", "x-forwarded-TOKEN", "x-real-ip", "x-request-id", "x-balancer-trace"]
+_CLAIMS = ["forwarded", "x-forwarded-TOKEN", "x-real-ip", "x-request-id", "x-balancer-trace", "balancer-TOKEN"]
 
 
 def _special(names: list[str]) -> bytes:
@@ -52,9 +52,11 @@ REQUEST_SPECIAL = re.compile(
 """A field that is not simply forwarded, from line feed to carriage return: name, and value with its white space."""
 
 RESPONSE_NAMES: Final = frozenset(name.encode() for name in (*HOP_BY_HOP, "content-length"))
-"""Fields of a response that are not simply forwarded, in lower case."""
+"""Fields of a response that are not simply forwarded, in lower case; so are those that begin with ``TIER_PREFIX``."""
+TIER_PREFIX: Final = b"balancer-"
+"""How the names of fields between tiers of balancers begin, which hosts and clients have no use for."""
 
-_RESPONSE_SPECIAL = _special([*HOP_BY_HOP, "content-length"])
+_RESPONSE_SPECIAL = _special([*HOP_BY_HOP, "content-length", "balancer-TOKEN"])
 RESPONSE_SPECIAL = re.compile(rb"\n(" + _RESPONSE_SPECIAL + rb"):([^\r]*+)\r")
 """The same for responses."""
 

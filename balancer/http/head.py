@@ -57,6 +57,10 @@ def find_response_end(buffer: bytes | bytearray, start: int = 0) -> int:
     return bare + 2 if bare >= 0 else end + 3 if end >= 0 else -1
 
 
+REFUSALS: Final = {b"no-backend": "no-backend", b"full": "full", b"draining": "draining"}
+"""Values of Balancer-Refused: why a balancer could not take a request, of which no host has had any byte."""
+
+
 class Head:
     """The common part of requests and responses."""
 
@@ -95,6 +99,7 @@ class Request(Head):
         "taken",
         "taken_by",
         "target",
+        "tiers",
         "trace",
     )
 
@@ -119,6 +124,8 @@ class Request(Head):
         self.request_id: bytes | None = None
         self.trace: bytes | None = None
         """Value of X-Balancer-Trace, which requests an explanation of the placement; secret, so never forwarded."""
+        self.tiers: bytes | None = None
+        """Value of Balancer-Tier: how many balancers have sent it on to another one."""
         self.taken: dict[bytes, list[bytes]] = {}
         """Values of cookies that are ours, by name; no backend sees them. See ``balancer.http.remember``."""
         self.taken_by: object = None
@@ -139,12 +146,14 @@ class Request(Head):
 class Response(Head):
     """A backend's response, which may be interim (1xx). Its ``fields`` include its Content-Length."""
 
-    __slots__ = ("end", "reason", "status", "whole")
+    __slots__ = ("end", "reason", "refused", "status", "whole")
 
     def __init__(self, status: int, minor: int, reason: bytes) -> None:
         self.status = status
         self.minor = minor
         self.reason = reason
+        self.refused = ""
+        """One of ``REFUSALS`` from Balancer-Refused, to be believed only from a tier; or empty."""
         self.fields = b""
         self.body = 0
         self.keep_alive = minor == 1
@@ -225,7 +234,7 @@ def _read_request(raw: bytes) -> Request | None:
             return request
     elif request.minor:
         raise _client("Host is missing")
-    if claims := [name for name in special if name.startswith((b"x-", b"forwarded"))]:
+    if claims := [name for name in special if name.startswith((b"x-", b"forwarded", grammar.TIER_PREFIX))]:
         _set_claims(request, claims, special)
     if b"expect" in special and request.minor:  # HTTP/1.0 has none (RFC 9110, 10.1.1)
         expect = special[b"expect"]
@@ -250,6 +259,7 @@ def _read_response(raw: bytes, method: bytes) -> Response | None:
     response.fields, special = _split_fields(raw, grammar.RESPONSE_SPECIAL)
     if not _apply_framing(response, special, _backend):
         return None
+    response.refused = REFUSALS.get(special.get(b"balancer-refused", b""), "")
     announced = response.body
     if status < 200 or status == 204:
         # No body, and no length either (RFC 9110, 8.6). A backend that announces one may also send it, and those bytes
@@ -287,6 +297,7 @@ _CLAIMS: Final = {
     b"forwarded": "forwarded",
     b"x-request-id": "request_id",
     b"x-balancer-trace": "trace",
+    b"balancer-tier": "tiers",
 }
 
 
@@ -297,7 +308,7 @@ def _set_claims(request: Request, claims: list[bytes], special: dict[bytes, byte
         value = special[name]
         if slot := _CLAIMS.get(name):
             setattr(request, slot, value)
-        elif b"_" not in name:
+        elif b"_" not in name and not name.startswith(grammar.TIER_PREFIX):
             others.append(b"%b: %b\r\n" % (name.title(), value))
     request.other_claims = b"".join(others)
 

@@ -83,6 +83,7 @@ class Pool(Selection[Backend]):
     def _compile_fields(self) -> None:
         self.request_fields = fields_of(self.settings.request_fields)
         self.response_fields = fields_of(self.settings.response_fields)
+        self.tier = self.settings.tier
 
     def place(self, placement: Placement, availabilities: Mapping[str, Availability] | None = None) -> None:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now.

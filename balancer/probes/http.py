@@ -1,5 +1,6 @@
 """A probe over HTTP/1.1: one request, and what its answer says about the backend."""
 
+import re
 from collections.abc import Iterable
 
 import h11
@@ -10,8 +11,9 @@ from balancer.health.results import Result
 from balancer.probes.connection import ProbeConnection, ProbeFailed
 
 HEADER = b"balancer-health"
-"""Response header by which a host asks for less: its values are the keys of ``REQUESTED_STATES``."""
+"""Response header by which a host asks for less: a key of ``REQUESTED_STATES``, or a share of its weight."""
 REQUESTED_STATES: dict[bytes, RequestedState] = {b"degraded": "degraded", b"drain": "drain"}
+_WEIGHT = re.compile(rb"degraded[ \t]*;[ \t]*weight=([0-9]{1,2})%")
 MAX_HEAD = 16384
 MAX_BODY = 16384
 """Bytes of the body in which the expected text is looked for."""
@@ -35,7 +37,8 @@ async def ask_http(link: ProbeConnection, config: HealthConfig, request: h11.Req
             return Result(False, f"status {answer.status_code}")
         if config.expect_body and not await _holds(link, wire, config.expect_body.encode()):
             return Result(False, f"status {answer.status_code}, but not the expected body")
-        return Result(True, f"status {answer.status_code}", requested_state_of(answer.headers))
+        headers = answer.headers
+        return Result(True, f"status {answer.status_code}", requested_state_of(headers), percent_of(headers))
     except h11.RemoteProtocolError:
         raise ProbeFailed("the answer is no HTTP/1.1") from None
 
@@ -46,6 +49,12 @@ def requested_state_of(headers: Iterable[tuple[bytes, bytes]]) -> RequestedState
         REQUESTED_STATES.get(value.strip().lower(), "") for name, value in headers if name == HEADER
     ]
     return "drain" if "drain" in wishes else "degraded" if "degraded" in wishes else ""
+
+
+def percent_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the share of its weight that a host asks for in the headers of an answer; the least of several."""
+    asked = (_WEIGHT.fullmatch(value.strip().lower()) for name, value in headers if name == HEADER)
+    return min((int(match[1]) for match in asked if match), default=100)
 
 
 async def _answer(link: ProbeConnection, wire: h11.Connection) -> h11.Response:

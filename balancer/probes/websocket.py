@@ -6,7 +6,9 @@ the time of a probe, and there may be hundreds a second.
 
 import contextlib
 import os
+import re
 from base64 import b64encode
+from dataclasses import replace
 
 import trio
 
@@ -17,11 +19,12 @@ from balancer.http.frames import CLOSE, LONGEST_CONTROL, NORMAL, PING, PONG, cli
 from balancer.http.head import Response, find_response_end, parse_request, parse_response
 from balancer.http.websocket import check_response
 from balancer.probes.connection import ProbeConnection, ProbeFailed
-from balancer.probes.http import HEADER, MAX_HEAD, requested_state_of
+from balancer.probes.http import HEADER, MAX_HEAD, percent_of, requested_state_of
 
 GOODBYE = 0.2
 """Seconds for the host to answer our goodbye; the verdict does not depend on it."""
 NO_WEBSOCKET = "the answer is no WebSocket"
+_ASKED = re.compile(rb"(?im)^balancer-health:([^\r\n]*)")
 _REQUEST = (
     "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: balancer-health\r\nConnection: Upgrade\r\n"
     "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
@@ -34,7 +37,7 @@ async def ask_websocket(link: ProbeConnection, config: HealthConfig, host: str) 
     request = _REQUEST.format(path=config.path, host=host, key=key).encode()
     await link.send(request)
     try:
-        response, rest = await _upgrade(link)
+        response, headers, rest = await _upgrade(link)
         check_response(parse_request(request), response)
     except ProxyError:
         raise ProbeFailed(NO_WEBSOCKET) from None
@@ -43,19 +46,21 @@ async def ask_websocket(link: ProbeConnection, config: HealthConfig, host: str) 
     if response.status != 101:
         return Result(False, f"status {response.status} instead of an upgrade")
     result = await _ping(link, rest)
-    requested_state = requested_state_of((HEADER, value) for value in response.field(HEADER))
-    return Result(result.ok, result.text, requested_state) if result.ok else result
+    if not result.ok:
+        return result
+    return replace(result, requested_state=requested_state_of(headers), percent=percent_of(headers))
 
 
-async def _upgrade(link: ProbeConnection) -> tuple[Response, bytes]:
-    """The head of the answer, those of interim ones left out, and what came after it."""
+async def _upgrade(link: ProbeConnection) -> tuple[Response, list[tuple[bytes, bytes]], bytes]:
+    """The head of the answer, those of interim ones left out, what it asks for, and what came after it."""
     data = b""
     while True:
         while (end := find_response_end(data)) >= 0:
             response = parse_response(data[:end], b"GET")
+            asked = [(HEADER, value) for value in _ASKED.findall(data, 0, end)]  # not among the fields to forward
             data = data[end:]
             if response.status == 101 or response.status >= 200:
-                return response, data
+                return response, asked, data
         if len(data) > MAX_HEAD:
             raise ProbeFailed(NO_WEBSOCKET)
         data += await _receive(link)

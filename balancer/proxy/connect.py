@@ -88,7 +88,7 @@ class Connector:
 
     async def connect(self) -> Transport:
         """Return a connection to the best candidate that accepts one. Raise 503 if none does, or none has room."""
-        words = "no backend could be reached"
+        words, refused = "no backend could be reached", "no-backend"
         while (decision := self._decision) is not None:
             backend = decision.backend
             if self._enter(backend) or await self._wait(backend):
@@ -101,25 +101,35 @@ class Connector:
             else:
                 backend.full += 1
                 self._note(decision)
-                words = "the backend is full"
+                words, refused = "the backend is full", "full"
                 # Without a token any backend will do; with a lease it has to be that of the user's other tabs.
                 strict = self.pool.settings.when_full == "refuse" and self._token is not None
                 if strict or decision.reason == "lease" or self._late():
                     break
                 self._next(FULL)
-        raise ProxyError(Source.BACKEND, 503, words, Retry.ALWAYS)
+        error = ProxyError(Source.BACKEND, 503, words, Retry.ALWAYS)
+        error.refused = refused
+        raise error
 
     async def again(self, error: ProxyError) -> Transport:
         """Return another connection after the last one broke with ``error`` before any part of an answer came.
 
-        The first is to the same backend, the next to another; at once if the backend took too long. Raise ``error`` if
-        no retry is allowed.
+        The first is to the same backend, the next to another; at once if the backend took too long. A balancer that has
+        refused the request costs no retry, and the next is asked. Raise ``error`` if no retry is allowed.
         """
-        self._reuse_since = math.inf  # fresh ones only
+        refused = error.retry is Retry.ALWAYS
+        if not refused:
+            self._reuse_since = math.inf  # fresh ones only
         if self._connection.transport.gone:
             raise error  # there is no client any more that could get the answer
         elsewhere = error.retry is Retry.ELSEWHERE
-        if elsewhere or not self.reused:
+        if refused:
+            decision = self._decision
+            if error.refused == "full" and decision is not None and decision.reason == "lease":
+                raise error  # or the user's tabs would be on two hosts
+            self.pool.retries.made += 1
+            self._next(error.reason)
+        elif elsewhere or not self.reused:
             self._unanswered += 1
             if not self._may_retry():
                 raise error

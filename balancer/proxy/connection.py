@@ -86,6 +86,11 @@ class Connection:
         """The PROXY header that it began with."""
         self.own_idle: defaultdict[object, IdleConnections] | None = None
         """Idle connections to backends that carry its address, and so are for its requests alone."""
+        self.trusted = peer[0] in listener.trusted
+        """The peer's ``X-Forwarded-*`` and ``X-Request-ID`` fields are believed, whatever client it introduces."""
+        mode = listener.config.forwarded
+        self.forwarded: Forwarded = "set" if mode == "append" and not self.trusted else mode
+        """What hosts get of its forwarding fields."""
         self.identify(peer[0])
         self.server_name = ""
         """The name asked for in the TLS handshake (SNI), in lower case."""
@@ -113,12 +118,7 @@ class Connection:
         """Set the client's IP ``address``: that of the peer, or what a PROXY header says."""
         self.address = address
         self.address_bytes = address.encode()
-        self.trusted = address in self.listener.trusted
-        """Its ``X-Forwarded-*`` and ``X-Request-ID`` fields are believed."""
-        mode = self.listener.config.forwarded
-        self.forwarded: Forwarded = "set" if mode == "append" and not self.trusted else mode
-        """What hosts get of its forwarding fields."""
-        self.writer = RequestWriter(self.address_bytes, self.listener.scheme, self.forwarded)
+        self.writer = RequestWriter(self.address_bytes, self.listener.scheme, self.forwarded, self.peer[0].encode())
         self._facts: Facts | None = None
 
     def is_secure(self, request: Request) -> bool:
@@ -144,6 +144,7 @@ class Connection:
             proxy, ours = self.proxy or ProxyHeader(), self.transport.sock.getsockname()
             self._facts = Facts(
                 client_address=self.address_bytes,
+                peer_address=self.peer[0].encode(),
                 client_port=b"%d" % self.client_port,
                 port=b"%d" % (ours[1] if proxy.destination_port is None else proxy.destination_port),
                 scheme=self.listener.scheme,

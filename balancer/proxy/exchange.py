@@ -25,6 +25,10 @@ IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
 REPEATED: Final = (Retry.UNANSWERED, Retry.ELSEWHERE)
 """Errors after which a request may be sent again."""
+MAX_KEPT: Final = 65536
+"""Bytes of a body that are kept until a balancer of a tier has answered: another may have to be sent them."""
+MAX_TIERS: Final = 3
+"""Balancers on the way of one request; more are taken for a loop."""
 MAX_INTERIM: Final = 32
 """Maximal number of interim (1xx) responses to one request."""
 
@@ -39,6 +43,8 @@ class Exchange(Delivery):
     # Defaults of the class, not of each object: most requests change few of them.
     own_answer: Redirect | Answer | ChallengeFolder | None = None
     """What a rule answers instead of a backend."""
+    taken = 0
+    """Backends that have been sent a part of it, and have not refused it as a tier does."""
     informed = False
     """An interim response has been sent: a final one of our own may follow, but not those of another backend."""
     blamed = False
@@ -111,6 +117,7 @@ class Exchange(Delivery):
             raise ProxyError(Source.CLIENT, 413, TOO_LONG)
         if worker.remembering is not None:
             worker.remembering.take(request, connection.writer)
+        tiers = 1 if request.tiers is None else self._tiers(request.tiers)
         head, self.record.request_id = connection.writer.write(request, worker.request_ids.next())
         self.explain = request.trace is not None and self.may_see(request.trace)
         if connection.listener.rules is not None:
@@ -120,32 +127,51 @@ class Exchange(Delivery):
         self.find_token(request)
         self.connector = Connector(self)
         edits = connection.listener.request_fields, self.pool.request_fields
-        return head if edits == UNCHANGED else connection.edited(head, edits, request, self.record.request_id)
+        if edits != UNCHANGED:
+            head = connection.edited(head, edits, request, self.record.request_id)
+        return head[:-2] + b"Balancer-Tier: %d\r\n\r\n" % tiers if self.pool.tier else head
+
+    def _tiers(self, claimed: bytes) -> int:
+        """Return how many balancers the request has come through with this one. Raise 508 if they are too many."""
+        if not (self.connection.trusted and claimed.isdigit()):
+            return 1
+        tiers = int(claimed[:4]) + 1
+        if tiers > MAX_TIERS:
+            raise ProxyError(Source.CLIENT, 508, f"more than {MAX_TIERS} balancers have passed this on: a loop")
+        return tiers
 
     async def _again(self, caught: ProxyError | TimedOut) -> None:
         """Get another connection to send the request over again, if that is allowed; otherwise raise the error."""
         connector = self.connector
         error = caught if isinstance(caught, ProxyError) else self._overdue()
-        if not (error.retry in REPEATED and _idempotent(self.request.method) and self._replayable()):
+        refused = error.retry is Retry.ALWAYS
+        if refused:
+            self.taken -= 1
+        again = refused or (error.retry in REPEATED and _idempotent(self.request.method))
+        if not (again and self._replayable()):
             raise error from None
-        if not (connector.reused and error.retry is Retry.UNANSWERED):
+        if not refused and not (connector.reused and error.retry is Retry.UNANSWERED):
             self._blame(error)
         self.blamed = True
         self._settle()
+        if self.upload is not None and self.upload.kept is not None:
+            self.early = self.upload.kept
         self.backend = await connector.again(error)
         self.blamed = False
 
     def _replayable(self) -> bool:
         """Return whether all of the request is still in memory, and nothing of an answer has reached the client."""
-        return not (self.answered or self.informed) and (self.upload is None or self.upload.complete_at_first)
+        return not (self.answered or self.informed) and (self.upload is None or self.upload.kept is not None)
 
     def _ask(self, head: bytes) -> None:
         """Send the head and the first bytes of the body at once."""
         request, backend = self.request, self.backend
         assert backend is not None
         if request.body:
-            self.upload = Upload(self.client, backend, request.body, self.early, self.worker.max_body)
+            keep = MAX_KEPT if self.pool.tier else 0
+            self.upload = Upload(self.client, backend, request.body, self.early, self.worker.max_body, keep)
             head += self.upload.first
+        self.taken += 1
         backend.transmit(head)
         self._await_backend()
 
@@ -170,6 +196,10 @@ class Exchange(Delivery):
                     check_response(request, response)
                     return response, data
                 if response.status >= 200:
+                    if response.refused and self.pool.tier:
+                        error = ProxyError(Source.BACKEND, 503, f"refused: {response.refused}", Retry.ALWAYS)
+                        error.refused = response.refused
+                        raise error
                     return response, data
                 interim += 1
                 if interim > MAX_INTERIM:
@@ -215,6 +245,7 @@ class Exchange(Delivery):
             head_only=request.method == b"HEAD",
             keep_alive=keep,
             retry_after=error.retry_after,
+            refused=error.refused if connection.trusted and not self.taken else "",
         )
         await connection.respond(self._edited(answer))
         if not keep:

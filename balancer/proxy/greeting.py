@@ -106,7 +106,7 @@ async def _read_proxy_header(connection: Connection, plain: PlainTransport) -> b
 def _admit(connection: Connection) -> None:
     """Apply the limits of a single client, whose address is known only now."""
     admission = connection.worker.admission
-    if admission.per_client and not connection.trusted:
+    if admission.per_client:
         connection.cells = admission.admit(connection.address)
         if connection.cells is None:
             connection.transport.abort()

@@ -26,19 +26,21 @@ def reply(
     head_only: bool = False,
     keep_alive: bool = False,
     retry_after: int = 1,
+    refused: str = "",
 ) -> bytes:
     """Return a complete response: one of the ``pages``, or a text with the ``reason``.
 
     ``head_only`` answers a HEAD: with the length of the body, but without it. ``retry_after`` is in seconds, for
-    statuses after which the client may try again.
+    statuses after which the client may try again; ``refused`` tells a balancer in front that it may ask another.
     """
     more = b"Retry-After: %d\r\n" % retry_after if status in _RETRYABLE else REFUSAL_FIELDS.get(status, b"")
+    tier = f"Balancer-Refused: {refused}\r\n".encode() if refused else b""
     page = pages.get(status)
     if page is not None:
         fields = page.fields if b"retry-after:" in page.fields.lower() else page.fields + more
-        return own_response(page.status, "", page.body, fields, head_only=head_only, keep_alive=keep_alive)
+        return own_response(page.status, "", page.body, fields + tier, head_only=head_only, keep_alive=keep_alive)
     body = f"{status} {_phrase(status)}: {reason}\n".encode()
-    fields = b"Cache-Control: no-store\r\n" + more
+    fields = b"Cache-Control: no-store\r\n" + more + tier
     return own_response(status, _TEXT, body, fields, head_only=head_only, keep_alive=keep_alive)
 
 

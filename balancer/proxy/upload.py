@@ -13,7 +13,8 @@ TOO_LONG: Final = "the request body is too long"
 class Upload:
     """The body of one request. ``length`` is its size in bytes, or ``CHUNKED``; ``early`` is what came with the head.
 
-    A chunked body that grows beyond ``limit`` bytes raises 413; 0 is no limit.
+    A chunked body that grows beyond ``limit`` bytes raises 413; 0 is no limit. Up to ``keep`` bytes are kept, so that
+    they can be sent to another backend.
     """
 
     __slots__ = (
@@ -22,17 +23,18 @@ class Upload:
         "_deadline",
         "_decoder",
         "_held_up",
+        "_keep",
         "_left",
         "_mark",
         "_room",
-        "complete_at_first",
         "done",
         "first",
+        "kept",
         "refused",
         "rest",
     )
 
-    def __init__(self, client: Transport, backend: Transport, length: int, early: bytes, limit: int) -> None:
+    def __init__(self, client: Transport, backend: Transport, length: int, early: bytes, limit: int, keep: int) -> None:
         self._client = client
         self._backend = backend
         self._left = length
@@ -41,6 +43,9 @@ class Upload:
         self._deadline = 0.0
         self._mark = 0
         self._held_up = True
+        self._keep = keep
+        self.kept: bytes | None = early
+        """All bytes that the client has sent of it, or None if they were too many to keep."""
         self.done = False
         """The whole body has been handed to the backend's transport."""
         self.refused = False
@@ -49,7 +54,6 @@ class Upload:
         """Bytes after the body, once done: the next request."""
         self.first = self._frame(early) if early else b""
         """What to send along with the head."""
-        self.complete_at_first = self.done
 
     def deadline(self, now: float, timeout: float, rate: int) -> float:
         """Return by when more must have come: ``rate`` bytes a second within each ``timeout`` seconds.
@@ -82,6 +86,8 @@ class Upload:
                 return False
             if not data:
                 raise ProxyError(Source.CLIENT, 400, "the client closed in the middle of its request body")
+            if self.kept is not None:
+                self.kept = self.kept + data if len(self.kept) + len(data) <= self._keep else None
             framed = self._frame(data)
             if framed:
                 backend.transmit(framed)

@@ -78,6 +78,12 @@ ANSWERS = {
         {},
         Result(True, "status 200", "drain"),
     ),
+    "asks for half": (
+        status(200, "Balancer-Health: Degraded; weight=50%"),
+        {},
+        Result(True, "status 200", percent=50),
+    ),
+    "asks for too much": (status(200, "Balancer-Health: degraded; weight=150%"), {}, Result(True, "status 200")),
     "asks for something else": (status(200, "Balancer-Health: tea"), {}, Result(True, "status 200")),
     "an ill host's wish": (status(500, "Balancer-Health: drain"), {}, Result(False, "status 500")),
     "404": (status(404), {}, Result(False, "status 404")),

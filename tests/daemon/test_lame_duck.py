@@ -57,6 +57,19 @@ def test_one_pool_of_several(tmp_path, hosts):
         assert (answer.status, answer.error) == (404, 'there is no pool "none"; there are ide, other')
 
 
+def test_a_pool_that_is_half_lost_asks_for_fewer_users(tmp_path, hosts):
+    down = {"type": "tcp", "interval": "100ms", "fall": 1, "rise": 1}
+    alive, *_ = hosts
+    with AdminDaemon(tmp_path, [alive, "127.0.0.1:2", "127.0.0.1:3"]) as daemon:
+        daemon.configure(pool=[{**daemon._config["pool"][0], "health": down}])
+        assert daemon.ask("POST", "/v1/reload", {}).status == 200
+        eventually(lambda: ready(daemon, "?pool=ide") == (200, "degraded; weight=33%"))
+        assert ready(daemon) == (200, None)
+        daemon.configure(pool=[{**daemon._config["pool"][0], "degraded_below": 0.0}])
+        assert daemon.ask("POST", "/v1/reload", {}).status == 200
+        assert ready(daemon, "?pool=ide") == (200, None)
+
+
 def test_sigterm_is_lame_first(tmp_path, hosts):
     timeouts = {"lame": "2s", "drain": "30s", "close_spread": "1s"}
     with AdminDaemon(tmp_path, hosts, timeouts=timeouts) as daemon:

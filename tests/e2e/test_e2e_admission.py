@@ -25,7 +25,7 @@ def daemon(start, home, authority, control):
     listeners = [
         listener(),
         listener("small", max_connections=2),
-        listener("behind", proxy_protocol="accept", trusted=["127.0.0.1"]),
+        listener("behind", proxy_protocol="accept", trusted=["127.0.0.1", "192.0.2.0/24"]),
         listener("safe", tls=tls),
     ]
     limits = {

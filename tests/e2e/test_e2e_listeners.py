@@ -106,11 +106,31 @@ class TestProxyHeaders:
                     client.send(piece)
                 assert backend.accept().exactly(5) == b"hello"
 
-    def test_the_client_is_not_trusted_for_its_proxy(self, daemon, backend):
+    @pytest.mark.parametrize(
+        ("received", "chain"),
+        [
+            ("192.0.2.7", "192.0.2.7, 127.0.0.1"),
+            ("9.9.9.9, 192.0.2.7", "9.9.9.9, 192.0.2.7, 127.0.0.1"),
+            ("9.9.9.9", "9.9.9.9, 192.0.2.7"),
+        ],
+    )
+    def test_trust_is_that_of_the_peer(self, daemon, backend, received, chain):
+        fields = f"X-Forwarded-For: {received}", "X-Forwarded-Proto: https", "X-Request-ID: from-the-super"
         with daemon.connect("behind") as client:
-            client.send(V1 + get("/?token=secret-1", "X-Forwarded-For: 9.9.9.9"))
+            client.send(V1 + get("/?token=secret-1", *fields))
             peer = backend.accept()
-            assert peer.request()["x-forwarded-for"] == "192.0.2.7"
+            request = peer.request()
+            assert request["x-forwarded-for"] == chain
+            assert request["x-forwarded-proto"] == "https"
+            assert request["x-request-id"] == "from-the-super"
+            peer.send(answer())
+            assert client.response().status == 200
+
+    def test_a_peer_that_introduces_itself_is_named_once(self, daemon, backend):
+        with daemon.connect("behind") as client:
+            client.send(V1.replace(b"192.0.2.7", b"127.0.0.1") + get("/?token=secret-1", "X-Forwarded-For: 127.0.0.1"))
+            peer = backend.accept()
+            assert peer.request()["x-forwarded-for"] == "127.0.0.1"
             peer.send(answer())
             assert client.response().status == 200
 

@@ -44,6 +44,7 @@ LINES = [
         b"none",
         b"",
     ),
+    *(b"Balancer-Refused: full", b"balancer_x: 1", b"B: 1", b"Balancers: 1", b"BALANCER-" + b"x" * 40 + b": 1"),
 ]
 STARTS = [
     *(b"HTTP/1.1 200 OK", b"HTTP/1.1 500 ", b"HTTP/1.1 200", b"HTTP/1.0 200 OK", b"HTTP/1.1 304 Not Modified"),

@@ -217,3 +217,15 @@ def test_a_backend_may_be_judged_at_a_pace_of_its_own():
     assert judged_by(pool, "b") == judged_by(pool, "added at run time") == pool.health
     assert probed(pool, "abcd") == ["a", "b", "d"]
     assert not probed(pool.model_copy(update={"health": HealthConfig()}), ["a"])
+
+
+def test_answers_and_agent_ask_for_shares_of_the_weight():
+    health = HealthTracker(HealthConfig())
+    health.observe(Result(True, "ok", percent=50), 1.0)
+    assert health.weight_percent == 50
+    health.heed(AgentReport(percent=50))
+    assert health.weight_percent == 25
+    health.observe(Result(False, "refused"), 2.0)
+    assert health.weight_percent == 25
+    health.observe(Result(True, "ok"), 3.0)
+    assert health.weight_percent == 50

@@ -24,7 +24,7 @@ class Readiness:
     ready: bool
     why: str | None
     """Why the daemon is not ready."""
-    asks_for: Literal["drain"] | None
+    asks_for: str | None
     """What it asks of the balancer in front of it, as in the header ``Balancer-Health``."""
 
 

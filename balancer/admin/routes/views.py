@@ -12,6 +12,7 @@ from balancer.admin.views import reload_facts, settling_facts
 from balancer.config.scalars import shown
 from balancer.control.compute import compute
 from balancer.control.events import KEPT, EventReader
+from balancer.control.pool_state import PoolState
 from balancer.ring.report import show_json, show_text
 from balancer.shared.compiled import build
 from balancer.shared.log_level import level
@@ -32,7 +33,8 @@ async def health(call: Call) -> ApiResponse:
 async def ready(call: Call) -> ApiResponse:
     """Return whether the daemon accepts connections, and the ``pool`` (without one, any pool) has a backend for them.
 
-    A daemon that asks for a drain is ready and says so in the header that health checks look at.
+    A daemon that asks for a drain, or for fewer users of the ``pool``, is ready and says so in the header that health
+    checks look at.
     """
     services, name = call.services, call.request.query.get("pool")
     if name is not None and name not in services.pools.states:
@@ -48,9 +50,15 @@ async def ready(call: Call) -> ApiResponse:
         why = "new connections are refused: too little memory (limits.memory)"
     else:
         why = "" if served else "no backend is available" + (f" in pool {name}" if name is not None else "")
-    asks_for = "drain" if gauges["lame"] else None
+    asks_for = "drain" if gauges["lame"] else _share(services.pools.states[name]) if name is not None else None
     answer = call.answer({"ready": not why, "why": why or None, "asks_for": asks_for}, status=503 if why else 200)
     return replace(answer, headers=(*answer.headers, (HEALTH, asks_for))) if asks_for else answer
+
+
+def _share(pool_state: PoolState) -> str | None:
+    """Return what the pool asks of the balancer in front if too little of its weight is healthy."""
+    healthy = pool_state.healthy
+    return f"degraded; weight={max(1, int(healthy * 100))}%" if healthy < pool_state.config.degraded_below else None
 
 
 async def metrics(call: Call) -> ApiResponse:
