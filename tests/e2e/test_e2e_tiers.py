@@ -54,7 +54,10 @@ def daemon(start, home, fake):
                 listener("from-above", pool="played", trusted=["127.0.0.1"]),
             ],
             pool=[
-                *(pool(*addresses, name=name, tier=True, retry={"count": int(name == "played")}) for name, addresses in tiers.items()),
+                *(
+                    pool(*addresses, name=name, tier=True, retry={"count": int(name == "played")})
+                    for name, addresses in tiers.items()
+                ),
                 *(pool(gone, name="gone"), pool(home, name="hosts"), pool(fake, name="host")),
                 pool(fake, name="full", max_connections=1, queue=0),
                 pool(regions["behind"], name="introduced", tier=True, send_proxy="v2"),
