@@ -15,7 +15,7 @@ from balancer.admin.server import ApiRequest, ApiResponse
 from balancer.admin.services import Services
 from balancer.admin.views import Views
 from balancer.config.plain import token_settings
-from balancer.config.scalars import shown
+from balancer.config.scalars import no_such
 from balancer.config.section import Section
 from balancer.control.pool_state import PoolState
 from balancer.errors import ProxyError, Refused
@@ -69,7 +69,7 @@ class Call:
         name = self.args["backend"]
         known = sorted(self.pool_state.backends)
         if name not in known:
-            raise ApiError(404, f"there is no backend {shown(name)} here; there are {', '.join(known)}")
+            raise ApiError(404, no_such("backend", name, known))
         return name
 
     @property

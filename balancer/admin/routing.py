@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
 
 from balancer.admin.call import ApiError, Call
 from balancer.admin.openapi import document
@@ -55,8 +56,7 @@ ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/v1/trace": {"POST": changes.trace},
 }
 _PATTERNS = [
-    (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[A-Za-z0-9][A-Za-z0-9._-]*)", path)), path, methods)
-    for path, methods in ROUTES.items()
+    (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]*)", path)), path, methods) for path, methods in ROUTES.items()
 ]
 
 
@@ -72,5 +72,5 @@ def find_route(request: ApiRequest) -> tuple[RouteHandler, str, dict[str, str]]:
             if method not in methods:
                 allowed = ", ".join(["HEAD", *methods] if "GET" in methods else methods)
                 raise ApiError(405, f"this path allows {allowed}", (("Allow", allowed),))
-            return methods[method], path, match.groupdict()
+            return methods[method], path, {name: unquote(value) for name, value in match.groupdict().items()}
     raise ApiError(404, "no such path; start at /v1/status, or see /v1/openapi.json")

@@ -81,7 +81,7 @@ class Client:
             if response.status == 401:
                 raise Refused(f"the daemon requires the token from its admin.token_file: set {TOKEN_VARIABLE} to it")
             if response.status >= 400:
-                raise Refused(_error(response.read().decode(errors="replace")))
+                raise self._refusal(response.read().decode(errors="replace"))
             yield response
         except TimeoutError:
             raise self._unreachable(f"no answer within {self.timeout:g} s") from None
@@ -99,6 +99,12 @@ class Client:
             parts = urlsplit(self.address)
             return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self.timeout)
         return _UnixConnection(self.address, self.timeout)
+
+    def _refusal(self, text: str) -> Refused | Unreachable:
+        try:
+            return Refused(str(json.loads(text)["error"]))
+        except (ValueError, KeyError, TypeError):
+            return self._unreachable(_NOT_ADMIN_API)
 
     def _unreachable(self, why: str) -> Unreachable:
         return Unreachable(f"cannot reach the daemon at {self.address}: {why}")
@@ -172,10 +178,3 @@ def _admin_part(text: str) -> str:
 def _author() -> str:
     name = os.environ.get("SUDO_USER") or os.environ.get("USER") or os.environ.get("LOGNAME") or ""
     return re.sub(r"[^A-Za-z0-9@._+ -]", "_", name)[:64].strip()
-
-
-def _error(text: str) -> str:
-    try:
-        return str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):
-        return _NOT_ADMIN_API

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from balancer.cli.client import DEFAULT, Client, Unreachable, admin_address, find_daemon
+from balancer.config.scalars import no_such
 from balancer.errors import ConfigError, Refused
 
 TOKEN_HELP = "the token as in the URL, or - to read it from standard input, or digest:HEX as in the access log"
@@ -77,7 +78,7 @@ def pool_names(client: Client, name: str | None) -> list[str]:
     """Return the names of all pools, or only ``name``. Raises ``Refused`` if there is no such pool."""
     names = [pool["name"] for pool in client.ask("GET", "/v1/pools")["pools"]]
     if name is not None and name not in names:
-        raise Refused(f'no pool is named "{name}"; existing pools: {", ".join(names)}')
+        raise Refused(no_such("pool", name, names))
     return names if name is None else [name]
 
 

@@ -1,7 +1,7 @@
 """`balancer sessions`: list or close open tunnels. `balancer certificates`: list active certificates."""
 
 import argparse
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from balancer.cli.live import TOKEN_HELP, add_verb, as_json, daemon, digest_of
 from balancer.cli.tables import count, table
@@ -25,7 +25,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 def _sessions(args: argparse.Namespace) -> str:
     client = daemon(args)
     if args.close is not None:
-        found = client.ask("DELETE", f"/v1/sessions/{args.close}")
+        found = client.ask("DELETE", f"/v1/sessions/{quote(args.close, safe='')}")
         return as_json(found) if args.json else f"{args.close} is closed"
     user = None if args.user is None else digest_of(client, args, args.user)[0]
     wanted = {"limit": args.limit, "pool": args.pool, "backend": args.backend, "user": user}

@@ -5,6 +5,7 @@ This module does not import pydantic (``config.fields`` does): processes that ne
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -37,6 +38,7 @@ Facility = Literal[
 ]
 LogFormat = Literal["text", "json"]
 """Level and format of the log on standard error."""
+_NAMES_LISTED = 20
 _MIN_RATE, _MAX_RATE = 1 / 3600, 1e6
 """Per second."""
 
@@ -91,6 +93,13 @@ def format_duration(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2]) or "0s"
+
+
+def no_such(kind: str, name: str, known: Iterable[str]) -> str:
+    """Say that there is no ``kind`` of that name, and which names there are."""
+    names = list(known)
+    more = f" and {len(names) - _NAMES_LISTED} more" if len(names) > _NAMES_LISTED else ""
+    return f"there is no {kind} {shown(name)}; existing {kind}s: {', '.join(names[:_NAMES_LISTED]) or 'none'}{more}"
 
 
 def shown_duration(seconds: float) -> str:

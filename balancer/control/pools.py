@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from balancer.config.model import Config
 from balancer.config.pool import PoolConfig
+from balancer.config.scalars import no_such
 from balancer.control.placement import make_placement
 from balancer.control.pool_state import PoolState, RemovedBackend, addresses, backups, configured_weights, extended
 from balancer.errors import Refused
@@ -49,7 +50,7 @@ class Pools:
         """Return a pool. Raise ``Refused`` if there is none of that name."""
         pool = self.states.get(name)
         if pool is None:
-            raise Refused(f'there is no pool "{name}" here; there are {", ".join(self.states)}')
+            raise Refused(no_such("pool", name, self.states))
         return pool
 
     def overlay(self, name: str) -> Overlay:

@@ -17,6 +17,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, StringConstraints
 
 from balancer.config.fields import BackendAddress
+from balancer.config.scalars import no_such
 from balancer.config.section import Name, Section
 from balancer.errors import Refused
 from balancer.overlay.states import State
@@ -323,7 +324,7 @@ def _shifted(change: Timed, seconds: float) -> Timed:
 
 
 def _unknown(name: str, weights: Mapping[str, float]) -> Refused:
-    return Refused(f'there is no backend "{name}" here; there are {", ".join(sorted(weights))}')
+    return Refused(no_such("backend", name, sorted(weights)))
 
 
 def origin_key(kind: Literal["state", "weight", "added"], backend: str) -> str:

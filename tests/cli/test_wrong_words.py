@@ -23,7 +23,7 @@ from balancer.store.journal import Journal
 def test_sessions_of_what_does_not_exist(daemon):
     for option, value in (("--backend", "ide-99"), ("--pool", "none")):
         out, code = command(daemon, "sessions", option, value)
-        assert (code, f'there is no {option[2:]} "{value}"; there are ' in out) == (1, True)
+        assert (code, f'there is no {option[2:]} "{value}"; existing ' in out) == (1, True)
     assert command(daemon, "sessions", "--backend", "ide-01")[1] == 0
 
 

@@ -85,7 +85,7 @@ class TestPins:
 
     def test_refusals(self, daemon):
         assert daemon.ask("PUT", "./backends/ide-03/state", {"state": "maint"}).status == 200
-        for backend, said in (("ide-04", 'no backend "ide-04" here; there are ide-01'), ("ide-03", "is in maint")):
+        for backend, said in (("ide-04", 'no backend "ide-04"; existing backends: ide-01'), ("ide-03", "is in maint")):
             answer = pin(daemon, backend=backend)
             assert (answer.status, said in answer.error) == (409, True)
         assert daemon.get("./pins")["pins"] == []

@@ -89,7 +89,7 @@ class TestPlan:
             ([{**DRAIN, "more": 1}], 400, "more: unknown here"),
             ([{"op": "add", "name": "x", "address": "host:1"}], 400, "names are not resolved"),
             ([{"op": "weight", "backend": "ide-01", "weight": -1}], 400, "weight: expected at least 0"),
-            ([{"op": "remove", "name": "ide-04"}], 409, 'no backend "ide-04" here'),
+            ([{"op": "remove", "name": "ide-04"}], 409, 'no backend "ide-04"'),
             ([{"op": "add", "name": "ide-01", "address": "127.0.0.1:1"}], 409, 'a backend "ide-01" already'),
             ([{"op": "remove", "name": name} for name in NAMES], 409, "no ready backend"),
         ],

@@ -162,7 +162,7 @@ class TestRoutes:
             "/",
             "/v1",
             "/v1/pools/",
-            "/v1/pools/ide/backends/../state",
+            "/v1/pools/ide/backends/ide-01/none",
             "/v1/pools/ide/pins/a/b",
             "//healthz",
         ):
@@ -181,8 +181,13 @@ class TestRoutes:
 
     def test_no_such_pool_or_backend_or_plan(self, daemon):
         for method, path, said in (
-            ("GET", "/v1/pools/other/ring", 'no pool "other" here; there are ide'),
-            ("PUT", "./backends/ide-04/state", 'no backend "ide-04" here; there are ide-01, ide-02, ide-03'),
+            ("GET", "/v1/pools/other/ring", 'no pool "other"; existing pools: ide'),
+            ("PUT", "./backends/ide-04/state", 'no backend "ide-04"; existing backends: ide-01, ide-02, ide-03'),
+            ("PUT", "./backends/two%20words/state", 'no backend "two words"; existing backends: ide-01'),
+            ("PUT", "./backends/..%2Fide-01/state", 'no backend "../ide-01"; existing'),
+            ("PUT", "./backends//state", 'no backend ""; existing'),
+            ("DELETE", "/v1/sessions/1%3A2", "no such session"),
+            ("GET", "/v1/plans/a%2Fb", "no such plan"),
             ("GET", "/v1/plans/0123", "no such plan"),
             ("POST", "/v1/plans/0123/apply", "no such plan"),
             ("DELETE", "./pins/0123456789abcdef", "no such pin"),

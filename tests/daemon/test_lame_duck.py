@@ -54,7 +54,7 @@ def test_one_pool_of_several(tmp_path, hosts):
         assert daemon.ask("GET", "/readyz?pool=other").status == 200
         assert daemon.ask("GET", "/readyz").status == 200
         answer = daemon.ask("GET", "/readyz?pool=none")
-        assert (answer.status, answer.error) == (404, 'there is no pool "none"; there are ide, other')
+        assert (answer.status, answer.error) == (404, 'there is no pool "none"; existing pools: ide, other')
 
 
 def test_a_pool_that_is_half_lost_asks_for_fewer_users(tmp_path, hosts):

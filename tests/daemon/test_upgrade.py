@@ -215,6 +215,7 @@ def test_a_release_that_fails_goes_back(spoiled, hosts, fault, reason):
     tunnel.close()
 
 
+@pytest.mark.site  # two upgrades, to see that nothing is left of the refused one
 def test_control_ends_during_the_rehearsal(daemon, hosts, tmp_path):
     """The next one may ask the supervisor for what another version would not answer."""
     begun, go = tmp_path / "begun", tmp_path / "go"

@@ -31,6 +31,8 @@ async def explain(call: Call) -> ApiResponse:
     body = call.body(requests.ExplainBody)
     token = await _token(call, body.token)
     digest = call.services.pools.digest(token)
+    if body.at is not None and body.at > call.services.wall():
+        raise ApiError(400, "at: expected a time in the past")
     if body.at is not None:
         found = await past_explanation(call.services.pools, call.pool, token, body.at)
         when = f"{datetime.fromtimestamp(body.at, UTC):%Y-%m-%d %H:%M:%S} UTC"

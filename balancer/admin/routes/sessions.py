@@ -7,7 +7,7 @@ import trio
 
 from balancer.admin.call import ApiError, Call
 from balancer.admin.server import ApiResponse
-from balancer.config.scalars import shown
+from balancer.config.scalars import no_such
 
 _LISTED = 1000
 _MOST = 100_000
@@ -44,12 +44,12 @@ def _refuse_unknown(call: Call, wanted: Mapping[str, str], used: set[str]) -> No
     """Raise ``ApiError`` for a pool or a backend that does not exist: no tunnels there would be a misleading answer."""
     states = call.services.pools.states
     if wanted.get("pool", "") not in {"", *states, *call.services.registry.removed_pools()}:
-        raise ApiError(404, f"there is no pool {shown(wanted['pool'])}; there are {', '.join(states)}")
+        raise ApiError(404, no_such("pool", wanted["pool"], states))
     named = wanted.get("pool")
     pools = [pool for name, pool in states.items() if named in (None, name)]
     known = sorted({backend for pool in pools for backend in (*pool.backends, *pool.removed)})
     if wanted.get("backend", "") not in {"", *known, *used}:
-        raise ApiError(404, f"there is no backend {shown(wanted['backend'])}; there are {', '.join(known)}")
+        raise ApiError(404, no_such("backend", wanted["backend"], known))
 
 
 async def close(call: Call) -> ApiResponse:

@@ -9,7 +9,7 @@ from balancer.admin.call import ApiError, Call, as_text
 from balancer.admin.routes.upgrade import upgrade_facts
 from balancer.admin.server import ApiResponse
 from balancer.admin.views import reload_facts, settling_facts
-from balancer.config.scalars import shown
+from balancer.config.scalars import no_such
 from balancer.control.compute import compute
 from balancer.control.events import KEPT, EventReader
 from balancer.control.pool_state import PoolState
@@ -38,7 +38,7 @@ async def ready(call: Call) -> ApiResponse:
     """
     services, name = call.services, call.request.query.get("pool")
     if name is not None and name not in services.pools.states:
-        raise ApiError(404, f"there is no pool {shown(name)}; there are {', '.join(services.pools.states)}")
+        raise ApiError(404, no_such("pool", name, services.pools.states))
     gauges, now = services.gauges(), trio.current_time()
     pools = services.pools.states.values() if name is None else [services.pools.states[name]]
     served = any(pool.takes_new(backend, now) for pool in pools for backend in pool.backends)
