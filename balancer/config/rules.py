@@ -57,7 +57,8 @@ def _repeats(given: Iterable[tuple[Key, str | int]], reads: tuple[Key, ...] = ()
 def _binds(config: Config) -> Iterator[Finding]:
     """Addresses that cannot be bound: Unix sockets, and those that another key of the file binds already."""
     taken: list[tuple[Key, Address]] = []
-    bound: list[tuple[Key, Address]] = [(("admin", "listen"), config.admin.listen)] if config.admin.listen else []
+    admin = ("listen", config.admin.listen), ("health_listen", config.admin.health_listen)
+    bound: list[tuple[Key, Address]] = [(("admin", key), address) for key, address in admin if address]
     for i, listener in enumerate(config.listener):
         bound += [(("listener", i, "bind", j), address) for j, address in enumerate(listener.bind)]
     for key, address in bound:
