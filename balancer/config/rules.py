@@ -12,7 +12,7 @@ from balancer.config.pool import BackendConfig, PoolConfig
 from balancer.config.rules_health import ejection_findings, health_findings
 from balancer.config.rules_listener import goal_findings, rule_findings, tls_findings
 from balancer.config.rules_pool import backend_tls_findings
-from balancer.config.rules_ring import hashings, points_findings, ring_findings
+from balancer.config.rules_ring import hashings, points_findings, ring_findings, tier_findings
 from balancer.config.rules_token import remember_findings, token_findings
 from balancer.config.scalars import Address, shown
 
@@ -43,6 +43,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from health_findings(("pool", i), pool)
         yield from ejection_findings(("pool", i, "health"), pool)
         yield from backend_tls_findings(("pool", i), pool)
+    yield from tier_findings(config)
     yield from remember_findings(config)
     yield from _unused(config)
 

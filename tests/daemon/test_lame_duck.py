@@ -77,6 +77,12 @@ def test_a_pool_that_is_half_lost_asks_for_fewer_users_and_gets_them(tmp_path, h
             assert above.ask("POST", "/v1/reload", {}).status == 200
             eventually(lambda: (above.backend("ide-01")["health"] or {}).get("percent") == 33)
             eventually(lambda: above.get("./ring")["shares"]["ide-01"] < 0.25)
+            warning = "backend ide-01 places tokens by the hash and seed of pool ide"
+            assert warning in command(above, "status")[0]
+            seeded = {**above._config["pool"][0], "ring": {"hash": "blake2b", "seed": "0123456789abcdef"}}
+            above.configure(pool=[seeded])
+            assert above.ask("POST", "/v1/reload", {}).status == 200
+            assert warning not in command(above, "status")[0]
         daemon.configure(pool=[{**daemon._config["pool"][0], "degraded_below": 0.0}])
         assert daemon.ask("POST", "/v1/reload", {}).status == 200
         assert ready(daemon, "?pool=ide") == (200, None)
