@@ -72,7 +72,7 @@ class ConditionConfig(Section):
     method: Array[HttpToken] = ()
     """Methods, case-sensitive (RFC 9110, 9.1)."""
     query: Array[Param] = ()
-    """Query parameters that are present, with or without a value."""
+    """Query parameters that are present, with their ``=``: only such a one can hold a token."""
     header: dict[HttpToken, Annotated[str | Literal[True], PlainValidator(_header_value)]] = Field(default_factory=dict)
     """Header fields, each with the value it must have, or ``true`` if it only must be present."""
     client: Array[Network] = ()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from balancer.config.settings import Action, ConditionSettings, Deny, RuleSettings
 from balancer.errors import ProxyError, Source
 from balancer.http.head import Request
+from balancer.http.query import values
 from balancer.shared.networks import Networks
 
 KEPT = 1024
@@ -37,7 +38,7 @@ class _Condition:
         self.paths = frozenset(path.encode() for path in settings.path)
         self.prefixes = tuple(prefix.encode() for prefix in settings.path_prefix)
         self.method = frozenset(method.encode() for method in settings.method)
-        self.query = tuple(name.encode() for name in settings.query)
+        self.query = settings.query
         self.header = tuple(
             (name.lower().encode(), None if value is True else str(value).encode())
             for name, value in settings.header.items()
@@ -53,7 +54,7 @@ class _Condition:
         return (
             (not (self.paths or self.prefixes) or path in self.paths or path.startswith(self.prefixes))
             and (not self.method or request.method in self.method)
-            and all(_has_parameter(request.target, name) for name in self.query)
+            and all(values(request.target, name) for name in self.query)
             and all(_has_field(request, name, value) for name, value in self.header)
             and (self.client is None or address in self.client)
             and self.certificate in (None, certified)
@@ -170,11 +171,6 @@ def normalized_path(path: bytes) -> bytes:
 def _any(patterns: tuple[str, ...], name: str) -> bool:
     """Return whether ``name`` equals one of the patterns, or is a subdomain of one that begins with ``*.``."""
     return any(name.endswith(each[1:]) and name != each[1:] if each[0] == "*" else name == each for each in patterns)
-
-
-def _has_parameter(target: bytes, name: bytes) -> bool:
-    query = target.partition(b"?")[2]
-    return any(part.partition(b"=")[0] == name for part in query.split(b"&"))
 
 
 def _has_field(request: Request, name: bytes, value: bytes | None) -> bool:

@@ -141,7 +141,8 @@ def denies(unless=(), **keys):
     [
         ({"method": ("POST", "PUT")}, "PUT / HTTP/1.1\r\nHost: a", "192.0.2.1", True),
         ({"method": ("POST",)}, "GET / HTTP/1.1\r\nHost: a", "192.0.2.1", False),
-        ({"query": ("token",)}, "GET /?a=1&token HTTP/1.1\r\nHost: a", "192.0.2.1", True),
+        ({"query": ("token",)}, "GET /?a=1&token= HTTP/1.1\r\nHost: a", "192.0.2.1", True),
+        ({"query": ("token",)}, "GET /?a=1&token HTTP/1.1\r\nHost: a", "192.0.2.1", False),
         ({"query": ("token",)}, "GET /?tokens=1 HTTP/1.1\r\nHost: a", "192.0.2.1", False),
         ({"query": ("token", "b")}, "GET /?token=1 HTTP/1.1\r\nHost: a", "192.0.2.1", False),
         ({"query": ("token",)}, "GET /token HTTP/1.1\r\nHost: a", "192.0.2.1", False),
