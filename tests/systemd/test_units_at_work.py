@@ -115,6 +115,7 @@ def test_a_client_starts_what_was_stopped(installed):
     installed.systemctl("stop", SERVICE)
     assert installed.active() == ["active", "inactive"]
     assert installed.serves()
+    installed.systemctl("start", SERVICE)  # returns when the start under way is complete
     assert installed.active() == ["active", "active"]
 
 
