@@ -11,7 +11,7 @@ from balancer.admin.call import ApiError, Call, as_json
 from balancer.admin.listeners import AdminListener, who
 from balancer.admin.metrics import Metrics
 from balancer.admin.requests import InvalidBody
-from balancer.admin.routing import PUBLIC, find_route
+from balancer.admin.routing import HEALTH, PUBLIC, find_route
 from balancer.admin.server import ApiRequest, ApiResponse
 from balancer.admin.services import Services
 from balancer.admin.views import Views
@@ -66,9 +66,13 @@ class Handler:
 
     def _admit(self, request: ApiRequest) -> None:
         """Raise ``ApiError`` if this client may not do this. A Unix socket is guarded by its file permissions."""
+        access = self._listener.access
         if self._listener.local:
             return
-        if self._listener.token is None:
+        if access.health_only:
+            if request.path not in HEALTH:
+                raise ApiError(421, "this address answers /healthz and /readyz only")
+        elif access.token is None:
             # Listening on loopback only: a web page could have its own name point here (DNS rebinding).
             if not _is_loopback(request.headers.get("host", "")):
                 raise ApiError(421, "ask by the address 127.0.0.1, [::1] or localhost")
@@ -76,7 +80,7 @@ class Handler:
                 raise ApiError(403, "this address only reads: use the admin socket, or set admin.token_file")
         elif request.path not in PUBLIC:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
-            good = hmac.compare_digest(token.strip().encode("latin-1"), self._listener.token)
+            good = hmac.compare_digest(token.strip().encode("latin-1"), access.token)
             if scheme.lower() != "bearer" or not good:
                 raise ApiError(
                     401, "this needs the token of admin.token_file", (("WWW-Authenticate", 'Bearer realm="balancer"'),)

@@ -51,11 +51,12 @@ class AdminListeners(Participant):
         for listener in self._open.keys() - set(listeners):
             self._open.pop(listener).cancel()
         for listener in listeners:
-            listener.token = listener.next_token
+            listener.access = listener.next_access
             if listener not in self._open:
                 self._open[listener] = trio.CancelScope()
                 self._nursery.start_soon(self._serve, listener, self._open[listener])
-                logger.info("the admin API answers on %s", listener.name)
+                what = "health checks are answered" if listener.access.health_only else "the admin API answers"
+                logger.info("%s on %s", what, listener.name)
 
     async def hand_over(self) -> list[AdminListener]:
         """Answer clients that have connected, and no more; return open listeners, at which further clients wait."""

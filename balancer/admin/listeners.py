@@ -2,7 +2,7 @@
 
 The Unix socket gives full control to everyone whom its file permissions admit. A TCP address gives full control to
 holders of the token in ``token_file``; without one it is read-only and listens on loopback only (the configuration
-makes sure of that).
+makes sure of that). Another TCP address only says whether the daemon is healthy.
 """
 
 import os
@@ -28,6 +28,16 @@ MODE = 0o660
 BACKLOG = 64
 
 
+@dataclass(frozen=True)
+class Access:
+    """What the clients of a TCP address may do."""
+
+    token: bytes | None = None
+    """Token that they must present, except for metrics and health; None if they may only read."""
+    health_only: bool = False
+    """They may only ask for the daemon's health."""
+
+
 @dataclass(eq=False)
 class AdminListener:
     """A listening socket."""
@@ -37,10 +47,9 @@ class AdminListener:
     """The address in the configuration."""
     name: str
     """The address it is bound to, written as in configurations."""
-    token: bytes | None = None
-    """Token that TCP clients must present, except for metrics and health; None if they may only read."""
-    next_token: bytes | None = None
-    """The token that becomes valid when the configuration that is being prepared is activated."""
+    access: Access = Access()
+    next_access: Access = Access()
+    """What becomes valid when the configuration that is being prepared is activated."""
     path: Path | None = None
     """The file of a Unix socket."""
     inode: int = 0
@@ -65,22 +74,24 @@ def open_listeners(admin: AdminConfig, present: Sequence[AdminListener] = ()) ->
     Raise ``Refused`` when one cannot be opened; then nothing has changed.
     """
     token = _read_token(admin.token_file) if admin.token_file is not None else None
-    kept = {listener.wanted: listener for listener in present}
-    listeners: list[AdminListener] = []
+    kept: dict[str, AdminListener | None] = {listener.wanted: listener for listener in present}
+    listeners: dict[AdminListener, Access] = {}
     try:
         if admin.socket is not None:
-            listeners.append(kept.get(str(admin.socket)) or _unix_listener(admin.socket))
+            listeners[kept.pop(str(admin.socket), None) or _unix_listener(admin.socket)] = Access()
         if admin.listen is not None:
-            listeners.append(kept.get(str(admin.listen)) or _tcp_listener(admin.listen))
+            listeners[kept.pop(str(admin.listen), None) or _tcp_listener("listen", admin.listen)] = Access(token)
+        if (health := admin.health_listen) is not None:
+            opened = kept.pop(str(health), None) or _tcp_listener("health_listen", health)
+            listeners[opened] = Access(health_only=True)
     except BaseException:
         for listener in listeners:
             if listener not in present:
                 listener.close()
         raise
-    for listener in listeners:
-        if not listener.local:
-            listener.next_token = token
-    return listeners
+    for listener, access in listeners.items():
+        listener.next_access = access
+    return list(listeners)
 
 
 def adopted_listener(door: Door, fd: int) -> AdminListener:
@@ -132,11 +143,11 @@ def _clear(path: Path) -> None:
     raise InUse(f"admin.socket {path} is in use by another daemon; stop that one first, or give each its own")
 
 
-def _tcp_listener(address: Address) -> AdminListener:
+def _tcp_listener(key: str, address: Address) -> AdminListener:
     try:
         sock = open_listener(address)
     except OSError as error:
-        raise refusal(f"admin.listen {address}", error) from None
+        raise refusal(f"admin.{key} {address}", error) from None
     return AdminListener(sock, str(address), str(Address(*sock.getsockname()[:2])))
 
 

@@ -116,7 +116,7 @@ _REFUSALS = {
     404: "There is no such pool, backend, plan or pin.",
     409: "Not possible in the present state; nothing was changed.",
     412: "The pool has changed since the version in If-Match.",
-    421: "The Host is not a loopback name (TCP without a token_file).",
+    421: "The Host is not a loopback name (TCP without a token_file), or this is the address for health checks.",
     500: "Internal error; the balancer's log has the details.",
 }
 

@@ -18,7 +18,10 @@ async def description(call: Call) -> ApiResponse:
     return call.answer(await compute(document, ROUTES))
 
 
-PUBLIC = {"/healthz", "/readyz", "/metrics"}
+HEALTH = {"/healthz", "/readyz"}
+"""Paths that ``admin.health_listen`` answers."""
+PUBLIC = {*HEALTH, "/metrics"}
+"""Paths that ask for no token."""
 ROUTES: dict[str, dict[str, RouteHandler]] = {
     "/healthz": {"GET": views.health},
     "/readyz": {"GET": views.ready},

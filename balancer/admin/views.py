@@ -81,7 +81,7 @@ class Views:
             **self._cut(pool_state, name),
             "up": not down,
             "why_down": down or None,
-            "health": self._health(pool_state.health.get(name), backend.availability),
+            "health": self._health(pool_state.health.get(name), backend.availability, pool_state),
             "takes_new": pool_state.takes_new(name, trio.current_time()),
             "weight": pool_state.weights[name],
             "configured_weight": configured.get(name),
@@ -120,7 +120,9 @@ class Views:
             **_counted(removed.counts),
         }
 
-    def _health(self, health: HealthTracker | None, availability: Availability) -> dict[str, Any] | None:
+    def _health(
+        self, health: HealthTracker | None, availability: Availability, pool_state: PoolState
+    ) -> dict[str, Any] | None:
         """Return what probes say; None without probes."""
         if health is None:
             return None
@@ -139,6 +141,7 @@ class Views:
             "ejected_for": max(0.0, health.ejection.until - now) if availability.ejected else None,
             "ejections": {outcome: health.checks.ejections[outcome] for outcome in get_args(Outcome)},
             "points": health.warmth(now),
+            "same_hash": pool_state.config.tier and health.hash == pool_state.ring.hash.name,
         }
 
 

@@ -86,6 +86,11 @@ def warnings(found: dict[str, Any]) -> Iterator[str]:
             if backend["state"] != "ready":
                 where = f"{_LEAVING[backend['state']]} pool {pool['name']}"
                 yield f"backend {backend['name']} {where}: {left_text(backend)}"
+            if (backend["health"] or {}).get("same_hash"):
+                yield (
+                    f"backend {backend['name']} places tokens by the hash and seed of pool {pool['name']}, and so uses "
+                    "few of its hosts: give each tier a seed of its own"
+                )
     if found["crashes"]:
         yield f"{count(found['crashes'], 'connection')} closed by an internal error: see the balancer's log"
     for reason, number in found["log_lines_lost"].items():

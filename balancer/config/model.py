@@ -23,6 +23,8 @@ class AdminConfig(Section):
     """Unix socket with full control; its file permissions decide who may connect."""
     listen: BackendAddress | None = None
     """TCP address of the same API."""
+    health_listen: BackendAddress | None = None
+    """TCP address that answers ``/healthz`` and ``/readyz`` only, such as for a balancer in front."""
     token_file: File | None = None
     """File with the bearer token for the TCP address; without it, TCP is read-only."""
 

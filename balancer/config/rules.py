@@ -12,7 +12,7 @@ from balancer.config.pool import BackendConfig, PoolConfig
 from balancer.config.rules_health import ejection_findings, health_findings
 from balancer.config.rules_listener import goal_findings, rule_findings, tls_findings
 from balancer.config.rules_pool import backend_tls_findings
-from balancer.config.rules_ring import hashings, points_findings, ring_findings
+from balancer.config.rules_ring import hashings, points_findings, ring_findings, tier_findings
 from balancer.config.rules_token import remember_findings, token_findings
 from balancer.config.scalars import Address, shown
 
@@ -43,6 +43,7 @@ def findings(config: Config) -> Iterator[Finding]:
         yield from health_findings(("pool", i), pool)
         yield from ejection_findings(("pool", i, "health"), pool)
         yield from backend_tls_findings(("pool", i), pool)
+    yield from tier_findings(config)
     yield from remember_findings(config)
     yield from _unused(config)
 
@@ -57,7 +58,8 @@ def _repeats(given: Iterable[tuple[Key, str | int]], reads: tuple[Key, ...] = ()
 def _binds(config: Config) -> Iterator[Finding]:
     """Addresses that cannot be bound: Unix sockets, and those that another key of the file binds already."""
     taken: list[tuple[Key, Address]] = []
-    bound: list[tuple[Key, Address]] = [(("admin", "listen"), config.admin.listen)] if config.admin.listen else []
+    admin = ("listen", config.admin.listen), ("health_listen", config.admin.health_listen)
+    bound: list[tuple[Key, Address]] = [(("admin", key), address) for key, address in admin if address]
     for i, listener in enumerate(config.listener):
         bound += [(("listener", i, "bind", j), address) for j, address in enumerate(listener.bind)]
     for key, address in bound:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import isqrt
 
 from balancer.config.finding import Finding, Key
+from balancer.config.model import Config
 from balancer.config.pool import BackendConfig, HashingConfig, PoolConfig
 from balancer.config.scalars import shown
 
@@ -98,6 +99,31 @@ def _before(at: Key, pool: PoolConfig) -> Iterator[Finding]:
         if getattr(ring.before, key):
             message = "the load is not bounded on the previous ring: remove it"
             yield Finding((*at, "before", key), message)
+
+
+def tier_findings(config: Config) -> Iterator[Finding]:
+    """Yield pools of balancers that place by what the tier below may place by as well.
+
+    Each balancer there would then get the tokens of one part of its own ring, and use few of its hosts.
+    """
+    first: dict[tuple[str, str], Key] = {}
+    for i, pool in enumerate(config.pool):
+        if not pool.tier:
+            first.setdefault((pool.ring.hash, pool.ring.seed), ("pool", i, "ring"))
+    for i, pool in enumerate(config.pool):
+        ring, at = pool.ring, ("pool", i, "ring")
+        if not pool.tier or ring.algorithm not in _ALGORITHMS_OF["hash"]:
+            continue
+        reads = tuple((*at, key) for key in ("algorithm", "hash", "seed"))
+        if ring.hash == "md5":
+            message = (
+                "balancers that place by the same hash get the tokens of one part of their rings only: "
+                'set hash = "blake2b" and a seed of its own'
+            )
+            yield Finding((*at, "hash"), message, reads, warning=True)
+        elif twin := first.get((ring.hash, ring.seed)):
+            message = "another tier has the same: give each a seed of its own"
+            yield Finding((*at, "seed"), message, (*reads, (*twin, "hash")), (*twin, "seed"), warning=True)
 
 
 def points_findings(pool_at: Key, pool: PoolConfig) -> Iterator[Finding]:

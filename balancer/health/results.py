@@ -26,6 +26,8 @@ class Result:
     requested_state: RequestedState = ""
     percent: int = 100
     """Share of the configured weight that the backend asks for."""
+    hash: str = ""
+    """Name of the hash by which the backend, a balancer, says that it places tokens; empty if it says nothing."""
 
 
 @dataclass(frozen=True)

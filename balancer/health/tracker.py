@@ -93,6 +93,7 @@ class HealthTracker:
         "agent_down",
         "checks",
         "ejection",
+        "hash",
         "percent",
         "returned",
         "seconds",
@@ -106,6 +107,8 @@ class HealthTracker:
         self.checks = Checks() if checks is None else checks
         self._requested_state: RequestedState = ""
         self._percent = 100
+        self.hash = ""
+        """Name of the hash by which it says that it places tokens itself."""
         self._out = False
         self._passed = False
         self.ejection = Ejection()
@@ -144,6 +147,7 @@ class HealthTracker:
         if result.ok:
             self.checks.passed += 1
             self._requested_state, self._percent = result.requested_state, result.percent
+            self.hash = result.hash
         else:
             self.checks.failed += 1
         target, threshold = TRANSITIONS[self.state, result.ok]

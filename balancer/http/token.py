@@ -30,7 +30,54 @@ _ICONS: Final = (b"/favicon.ico", b"/robots.txt")
 """Paths that browsers and crawlers ask for by themselves."""
 
 
-def extract(request: Request, place: PlaceSettings) -> bytes | None:
+class Place:
+    """A place in a request where its token may be, as its settings say; names are written as they are looked for.
+
+    The compiler reads attributes of its own classes directly: the same from the settings took 1,200 instructions of a
+    GET.
+    """
+
+    __slots__ = (
+        "cookie",
+        "decode",
+        "depth",
+        "duplicates",
+        "header",
+        "leading_bytes",
+        "max_length",
+        "param",
+        "prefix",
+        "source",
+    )
+
+    def __init__(self, settings: PlaceSettings) -> None:
+        self.source: str = settings.source
+        self.param = settings.param
+        self.header = (settings.header or "").lower().encode()
+        self.prefix = settings.prefix.lower().encode()
+        self.cookie = (settings.cookie or "").encode()
+        self.depth = settings.depth
+        self.leading_bytes = settings.leading_bytes
+        self.duplicates: str = settings.duplicates
+        self.decode = settings.decode
+        self.max_length = settings.max_length
+
+
+class TokenRule:
+    """Where the token of a pool's requests is, as its settings say, and what happens without one."""
+
+    __slots__ = ("burst", "fallback", "missing", "place", "rate", "remember")
+
+    def __init__(self, settings: TokenSettings) -> None:
+        self.place = Place(settings)
+        self.fallback = [Place(each) for each in settings.fallback]
+        self.remember = settings.remember != "off"
+        self.missing: str = settings.missing
+        self.rate = settings.rate
+        self.burst = settings.burst
+
+
+def extract(request: Request, place: Place) -> bytes | None:
     """Return the token of ``request`` at ``place``, or None if it is absent or empty, or if there are none there.
 
     Raises ``ProxyError`` with status 400 for a value that is too long, and for different values if the place rejects
@@ -42,7 +89,7 @@ def extract(request: Request, place: PlaceSettings) -> bytes | None:
         case "header":
             values = _fields(request, place)
         case "cookie":
-            values = _cookies(request, (place.cookie or "").encode())
+            values = _cookies(request, place.cookie)
         case "referer":
             values = _referred(request, place.param)
         case "path" | "uri":
@@ -68,7 +115,7 @@ def from_operator(text: bytes, rule: TokenSettings) -> bytes | None:
     """
     match rule.source:
         case "path" | "uri":
-            return _cut(text, rule)
+            return _cut(text, Place(rule))
         case "client_ip":
             try:
                 return str(ip_address(text.decode())).encode()
@@ -81,7 +128,7 @@ def from_operator(text: bytes, rule: TokenSettings) -> bytes | None:
         ):
             raise _refused("no URL can carry this token: write it as in the URL, with spaces and the like as %20")
         case _:
-            return _checked(text, rule) or None
+            return _checked(text, Place(rule)) or None
 
 
 def is_preflight(request: Request) -> bool:
@@ -104,8 +151,8 @@ def without_query(target: bytes) -> str:
     return path if path.isascii() and path.isprintable() else path.encode("unicode_escape").decode()
 
 
-def _fields(request: Request, place: PlaceSettings) -> list[bytes]:
-    values = request.field((place.header or "").lower().encode())
+def _fields(request: Request, place: Place) -> list[bytes]:
+    values = request.field(place.header)
     match place.duplicates:
         case "first":
             values = [_ELEMENT.findall(value)[0].rstrip(b" \t") for value in values[:1]]
@@ -113,7 +160,7 @@ def _fields(request: Request, place: PlaceSettings) -> list[bytes]:
             values = [
                 element for value in values for each in _ELEMENT.findall(value) if (element := each.strip(b" \t"))
             ]
-    return _after(place.prefix.lower().encode(), values) if place.prefix else values
+    return _after(place.prefix, values) if place.prefix else values
 
 
 def _after(prefix: bytes, values: list[bytes]) -> list[bytes]:
@@ -140,7 +187,7 @@ def _referred(request: Request, name: str) -> list[bytes]:
     return [value for page in pages if host_name(page[1]) == host for value in query.values(page[2], name)]
 
 
-def _cut(target: bytes, rule: PlaceSettings) -> bytes | None:
+def _cut(target: bytes, rule: Place) -> bytes | None:
     """The part of a target that is hashed."""
     if rule.leading_bytes:
         target = target[: rule.leading_bytes]
@@ -151,19 +198,19 @@ def _cut(target: bytes, rule: PlaceSettings) -> bytes | None:
     return _normal(target, rule) or None
 
 
-def _checked(value: bytes, place: PlaceSettings) -> bytes:
+def _checked(value: bytes, place: Place) -> bytes:
     if len(value) > place.max_length:
         raise _refused("the token is too long")
     return _normal(value, place)
 
 
-def _normal(value: bytes, place: PlaceSettings) -> bytes:
+def _normal(value: bytes, place: Place) -> bytes:
     """The one spelling of a value."""
     if not place.decode:
         return value
     if 0x25 in value:  # a percent sign; asking for a piece of one byte takes ten times as long
         value = unquote_to_bytes(value)
-    if place.source == "header" and (place.header or "").lower() == "host":
+    if place.source == "header" and place.header == b"host":
         value = host_name(value).encode("latin-1")
     return value
 

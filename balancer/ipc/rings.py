@@ -105,12 +105,14 @@ def ring_of(state: AnyRing) -> Ring:
     members = state.members
     match state:
         case RehomingState():
+            after = ring_of(state.after)
             return Rehoming(
                 members=members,
                 weights=state.weights,
                 fingerprint=state.fingerprint,
+                hash=after.hash,
                 before=ring_of(state.before),
-                after=ring_of(state.after),
+                after=after,
                 share=state.share,
             )
         case NearestState():

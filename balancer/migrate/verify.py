@@ -21,7 +21,7 @@ from balancer.config.plain import token_settings
 from balancer.config.pool import PoolConfig
 from balancer.errors import ProxyError, Refused
 from balancer.http.head import Request as Head
-from balancer.http.token import extract
+from balancer.http.token import Place, extract
 from balancer.migrate.logs.entry import Change, LoggedRequest
 from balancer.ring.base import Ring
 from balancer.ring.build import build
@@ -131,7 +131,7 @@ class Verifier:
 
     def __init__(self, pool: PoolConfig, digest: Callable[[bytes], str], *, by_address: bool = False) -> None:
         self._pool = pool
-        self._token = token_settings(pool)
+        self._place = Place(token_settings(pool))
         self._digest = digest
         self._by_address = by_address or pool.token.source == "client_ip"
         self._ring: Ring = build(pool)
@@ -228,7 +228,7 @@ class Verifier:
         else:
             head = Head(b"GET", request.target, 1)
             head.fields = request.fields
-            key, reason = extract(head, self._token), "no token"
+            key, reason = extract(head, self._place), "no token"
         if key is None:
             self._left_out[reason] += 1
         return key

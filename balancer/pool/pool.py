@@ -7,6 +7,7 @@ from typing import Any, Final
 from balancer.config.settings import PoolSettings
 from balancer.health.availability import AVAILABLE, Availability
 from balancer.http.fields import fields_of
+from balancer.http.token import TokenRule
 from balancer.pool.backend import Backend
 from balancer.pool.load import BackendLoad
 from balancer.pool.placement import Placement
@@ -83,7 +84,10 @@ class Pool(Selection[Backend]):
     def _compile_fields(self) -> None:
         self.request_fields = fields_of(self.settings.request_fields)
         self.response_fields = fields_of(self.settings.response_fields)
+        self.token_rule = TokenRule(self.settings.token)
         self.tier = self.settings.tier
+        self.shares_connections = self.settings.send_proxy == "off"
+        """Whether a connection to a backend may carry the requests of several clients."""
 
     def place(self, placement: Placement, availabilities: Mapping[str, Availability] | None = None) -> None:
         """Decide by ``placement`` from now on. Backends that stay keep their state, whatever their address is now.
@@ -104,6 +108,7 @@ class Pool(Selection[Backend]):
         for backend in self.removed.values():
             _assign_slot(backend, None)
         self.placement = placement
+        self._steered = placement.steered
         self._owned: dict[bytes, Decision[Backend]] = {}
         self.weigh_health()
         self._take_slots()
@@ -166,8 +171,7 @@ class Pool(Selection[Backend]):
         In any other case return None: use ``candidates``. A generator per request costs three times as much as the
         look-up itself.
         """
-        placement = self.placement
-        if token is None or placement.steered:
+        if token is None or self._steered:
             return None
         lease = self.leases.get(token, now)
         if lease is not None:

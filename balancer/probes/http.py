@@ -13,6 +13,9 @@ from balancer.probes.connection import ProbeConnection, ProbeFailed
 HEADER = b"balancer-health"
 """Response header by which a host asks for less: a key of ``REQUESTED_STATES``, or a share of its weight."""
 REQUESTED_STATES: dict[bytes, RequestedState] = {b"degraded": "degraded", b"drain": "drain"}
+HASH = b"balancer-hash"
+"""Response header in which a balancer names the hash that it places tokens by; see ``ring.hashes``."""
+_HASH_NAME = re.compile(rb"[a-z0-9 -]{1,40}")
 _WEIGHT = re.compile(rb"degraded[ \t]*;[ \t]*weight=([0-9]{1,2})%")
 MAX_HEAD = 16384
 MAX_BODY = 16384
@@ -38,7 +41,8 @@ async def ask_http(link: ProbeConnection, config: HealthConfig, request: h11.Req
         if config.expect_body and not await _holds(link, wire, config.expect_body.encode()):
             return Result(False, f"status {answer.status_code}, but not the expected body")
         headers = answer.headers
-        return Result(True, f"status {answer.status_code}", requested_state_of(headers), percent_of(headers))
+        asked = requested_state_of(headers), percent_of(headers)
+        return Result(True, f"status {answer.status_code}", *asked, _hash_of(headers))
     except h11.RemoteProtocolError:
         raise ProbeFailed("the answer is no HTTP/1.1") from None
 
@@ -55,6 +59,11 @@ def percent_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """Return the share of its weight that a host asks for in the headers of an answer; the least of several."""
     asked = (_WEIGHT.fullmatch(value.strip().lower()) for name, value in headers if name == HEADER)
     return min((int(match[1]) for match in asked if match), default=100)
+
+
+def _hash_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    names = [value.decode() for name, value in headers if name == HASH and _HASH_NAME.fullmatch(value)]
+    return names[0] if len(names) == 1 else ""
 
 
 async def _answer(link: ProbeConnection, wire: h11.Connection) -> h11.Response:

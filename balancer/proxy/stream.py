@@ -73,12 +73,12 @@ class Stream:
 
     def find_token(self, request: Request) -> None:
         """Set ``token`` to the key of ``request``. Raise ``ProxyError`` if it is missing, or comes too often."""
-        connection, rule = self.connection, self.pool.settings.token
-        place: str = rule.source
-        token = connection.address_bytes if place == "client_ip" else extract(request, rule)
+        connection, rule = self.connection, self.pool.token_rule
+        place = rule.place.source
+        token = connection.address_bytes if place == "client_ip" else extract(request, rule.place)
         if token is None:
             token, place = self._find_elsewhere(request)
-        elif rule.remember != "off":
+        elif rule.remember:
             self.remembers = True
         places = self.pool.places
         places[place] = places.get(place, 0) + 1
@@ -95,12 +95,12 @@ class Stream:
 
         Without a token, and ``none``, if any backend will do.
         """
-        rule, connection, remembering = self.pool.settings.token, self.connection, self.worker.remembering
+        rule, connection, remembering = self.pool.token_rule, self.connection, self.worker.remembering
         for place in rule.fallback:
             token = extract(request, place)
             if token is not None:
                 return token, place.source
-        if rule.remember != "off" and remembering is not None:
+        if rule.remember and remembering is not None:
             token = remembering.token(self.pool, request, secure=connection.is_secure(request))
             if token is not None:
                 self.remembers = rule.missing == "assign"
@@ -118,7 +118,7 @@ class Stream:
 
     def _meter(self, token: bytes) -> None:
         """Count a new connection of this token. Raise 429 if there are too many."""
-        worker, rule = self.worker, self.pool.settings.token
+        worker, rule = self.worker, self.pool.token_rule
         cells = worker.admission.shared_counters.sketch_cells(self.pool.name.encode() + b"\0" + token)
         wait = worker.tokens.take(cells, worker.admission.clock(), rule.rate, rule.burst)
         if wait:
@@ -130,7 +130,7 @@ class Stream:
 
     def idle_connections(self) -> defaultdict[object, IdleConnections]:
         """Return the idle connections to choose from: those of all, or the client's own if they carry its address."""
-        if self.pool.settings.send_proxy == "off":
+        if self.pool.shares_connections:
             return self.worker.idle
         connection = self.connection
         if connection.own_idle is None:

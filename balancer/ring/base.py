@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import fsum
 
+from balancer.ring.hashes import TokenHash
+
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Ring(ABC):
@@ -21,6 +23,8 @@ class Ring(ABC):
     """Weight of each member."""
     fingerprint: str
     """Digest of everything that determines placement: rings with equal fingerprints place every token alike."""
+    hash: TokenHash
+    """What tokens are placed by; of two rings at once, of the later one."""
 
     @abstractmethod
     def position(self, token: bytes) -> int:

@@ -24,7 +24,6 @@ from balancer.ring.hashes import TokenHash
 class Circle(Ring):
     """A ring of arcs, each owned by one backend."""
 
-    hash: TokenHash
     ends: "array[int]"
     """Last position of each arc, ascending; positions beyond the last end belong to the first arc."""
     names: tuple[str, ...]

@@ -63,6 +63,7 @@ def rehoming(before: Ring, after: Ring, share: float) -> Rehoming:
         members=after.members,
         weights=after.weights,
         fingerprint=digest(parts),
+        hash=after.hash,
         before=before,
         after=after,
         share=share,

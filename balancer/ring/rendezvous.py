@@ -19,8 +19,6 @@ from balancer.ring.hashes import TokenHash
 class Rendezvous(Ring):
     """A ring without points."""
 
-    hash: TokenHash
-
     def position(self, token: bytes) -> int:
         return self.hash.function(token)
 

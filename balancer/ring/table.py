@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from math import gcd
 
 from balancer.ring.base import Ring
-from balancer.ring.hashes import TokenHash
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Table(Ring):
     """A ring that is a table of backends, one in each slot."""
 
-    hash: TokenHash
     slots: tuple[str, ...]
 
     def position(self, token: bytes) -> int:

@@ -380,6 +380,23 @@ BROKEN |= {
 }
 
 SUSPICIOUS = {
+    "a tier with the hash that others have by default": (
+        [('name = "ide"\n[pool.ring]', 'name = "ide"\ntier = true\n[pool.ring]')],
+        '16: pool "ide" > ring > hash: balancers that place by the same hash get the tokens of one part of their '
+        'rings only: set hash = "blake2b" and a seed of its own',
+    ),
+    "a tier with the seed of another pool": (
+        [
+            ring('hash = "blake2b"', 'seed = "0123456789abcdef"'),
+            (
+                "[[listener]]",
+                '[[listener]]\nname = "up"\nbind = ["127.0.0.1:9"]\npool = "up"\n[[pool]]\nname = "up"\ntier = true\n'
+                'ring = { hash = "blake2b", seed = "0123456789abcdef" }\n'
+                'backend = [{ name = "eu", address = "10.0.0.9:1" }]\n[[listener]]',
+            ),
+        ],
+        '10: pool "up" > ring > seed: another tier has the same: give each a seed of its own (see line 26)',
+    ),
     "two backends of one address": (
         [("10.0.0.2", "10.0.0.1")],
         '23: pool "ide" > backend "ide-02" > address: 10.0.0.1:4001 is already a backend, and is probed and limited '

@@ -1,13 +1,15 @@
 """Who may do what: the Unix socket by file permission, TCP by token, and nobody by a web page's trick."""
 
+import http.client
 import os
 import signal
 import socket
 import stat
 
 import pytest
-from admin_rig import AdminDaemon
+from admin_rig import AdminDaemon, ask
 from harness import of_session
+from wire import PATIENCE, free_port
 
 TOKEN = "a-token-for-the-admin-api-of-this-test"
 DRAIN = ("PUT", "/v1/pools/ide/backends/ide-01/state", {"state": "drain"})
@@ -142,6 +144,22 @@ class TestReading:
     @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:9600", "127.1.2.3:80"])
     def test_our_own_names(self, reading, host):
         assert reading.tcp("GET", "/v1/status", Host=host).status == 200
+
+
+def test_an_address_for_health_checks_tells_nothing_else(tmp_path):
+    port = free_port()
+    with AdminDaemon(tmp_path, admin={"socket": str(tmp_path / "admin.sock"), "listen": f"127.0.0.1:{port}"}) as daemon:
+        admin = {"socket": daemon.socket, "health_listen": f"127.0.0.1:{port}"}
+        daemon.configure(admin=admin)
+        assert daemon.ask("POST", "/v1/reload", {}).status == 200
+
+        def status(method, path):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            return ask(connection, method, path, Host="eu.example").status
+
+        assert [status("GET", path) for path in ("/healthz", "/readyz", "/readyz?pool=ide")] == [200] * 3
+        assert [status("GET", path) for path in ("/metrics", "/v1/status", "/v1/openapi.json", "/")] == [421] * 4
+        assert status("PUT", "/v1/drain") == 421
 
 
 def test_an_address_that_is_taken(tmp_path):

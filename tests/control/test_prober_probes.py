@@ -84,6 +84,8 @@ ANSWERS = {
         Result(True, "status 200", percent=50),
     ),
     "asks for too much": (status(200, "Balancer-Health: degraded; weight=150%"), {}, Result(True, "status 200")),
+    "a balancer": (status(200, "Balancer-Hash: md5"), {}, Result(True, "status 200", hash="md5")),
+    "a balancer that lies": (status(200, "Balancer-Hash: md5\x1b[2J"), {}, Result(True, "status 200")),
     "asks for something else": (status(200, "Balancer-Health: tea"), {}, Result(True, "status 200")),
     "an ill host's wish": (status(500, "Balancer-Health: drain"), {}, Result(False, "status 500")),
     "404": (status(404), {}, Result(False, "status 404")),

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from admin_rig import NAMES, AdminDaemon
 from process_rig import Tunnel, command, happened, served
-from wire import Backend, eventually
+from wire import Backend, eventually, free_port
 
 
 @pytest.fixture
@@ -57,14 +57,32 @@ def test_one_pool_of_several(tmp_path, hosts):
         assert (answer.status, answer.error) == (404, 'there is no pool "none"; existing pools: ide, other')
 
 
-def test_a_pool_that_is_half_lost_asks_for_fewer_users(tmp_path, hosts):
+def test_a_pool_that_is_half_lost_asks_for_fewer_users_and_gets_them(tmp_path, hosts):
     down = {"type": "tcp", "interval": "100ms", "fall": 1, "rise": 1}
     alive, *_ = hosts
-    with AdminDaemon(tmp_path, [alive, "127.0.0.1:2", "127.0.0.1:3"]) as daemon:
+    admin = f"127.0.0.1:{free_port()}"
+    listens = {"admin": {"socket": str(tmp_path / "admin.sock"), "listen": admin}}
+    with AdminDaemon(tmp_path, [alive, "127.0.0.1:2", "127.0.0.1:3"], **listens) as daemon:
         daemon.configure(pool=[{**daemon._config["pool"][0], "health": down}])
         assert daemon.ask("POST", "/v1/reload", {}).status == 200
         eventually(lambda: ready(daemon, "?pool=ide") == (200, "degraded; weight=33%"))
         assert ready(daemon) == (200, None)
+        (tmp_path / "above").mkdir()
+        with AdminDaemon(tmp_path / "above", [f"127.0.0.1:{daemon.ports['web'][0]}", *hosts[1:]]) as above:
+            pool = above._config["pool"][0]
+            region, *others = pool["backend"]
+            members = [{**region, "check_address": admin}, *({**each, "check": False} for each in others)]
+            health = {"type": "http", "path": "/readyz?pool=ide", "interval": "100ms"}
+            above.configure(pool=[{**pool, "tier": True, "health": health, "backend": members}])
+            assert above.ask("POST", "/v1/reload", {}).status == 200
+            eventually(lambda: (above.backend("ide-01")["health"] or {}).get("percent") == 33)
+            eventually(lambda: above.get("./ring")["shares"]["ide-01"] < 0.25)
+            warning = "backend ide-01 places tokens by the hash and seed of pool ide"
+            assert warning in command(above, "status")[0]
+            seeded = {**above._config["pool"][0], "ring": {"hash": "blake2b", "seed": "0123456789abcdef"}}
+            above.configure(pool=[seeded])
+            assert above.ask("POST", "/v1/reload", {}).status == 200
+            assert warning not in command(above, "status")[0]
         daemon.configure(pool=[{**daemon._config["pool"][0], "degraded_below": 0.0}])
         assert daemon.ask("POST", "/v1/reload", {}).status == 200
         assert ready(daemon, "?pool=ide") == (200, None)

@@ -43,6 +43,7 @@ def daemon(start, home, fake):
         "loop": [regions["loop"]],
         "played": [fake],
     }
+    retries = {"count": 0}, {"count": 1}
     with nobody() as gone:
         yield start(
             listeners=[
@@ -54,10 +55,7 @@ def daemon(start, home, fake):
                 listener("from-above", pool="played", trusted=["127.0.0.1"]),
             ],
             pool=[
-                *(
-                    pool(*addresses, name=name, tier=True, retry={"count": int(name == "played")})
-                    for name, addresses in tiers.items()
-                ),
+                *(pool(*to, name=name, tier=True, retry=retries[name == "played"]) for name, to in tiers.items()),
                 *(pool(gone, name="gone"), pool(home, name="hosts"), pool(fake, name="host")),
                 pool(fake, name="full", max_connections=1, queue=0),
                 pool(regions["behind"], name="introduced", tier=True, send_proxy="v2"),

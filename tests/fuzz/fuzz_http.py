@@ -16,7 +16,7 @@ from balancer.http.body import Chunked, chunk, last_chunk
 from balancer.http.forward import RequestWriter, response_head
 from balancer.http.head import CHUNKED, UNTIL_CLOSE, Request, find_end, find_response_end, parse_request, parse_response
 from balancer.http.head import skip_blank as blank
-from balancer.http.token import extract, without_query
+from balancer.http.token import Place, extract, without_query
 from balancer.http.websocket import REFUSAL_FIELDS, check_request, check_response, is_websocket
 
 PATIENT = 1 << 20
@@ -72,7 +72,7 @@ def token(data: bytes) -> None:
     pieces = [piece.partition(b"=") for piece in target.partition(b"?")[2].split(b"&")]
     values = [value for name, equals, value in pieces if name == b"token" and equals]
     try:
-        found = extract(Request(b"GET", target, 1), rule)
+        found = extract(Request(b"GET", target, 1), Place(rule))
     except ProxyError as error:
         assert (error.source, error.status) == (Source.CLIENT, 400)
         assert any(len(value) > 64 for value in values) or len(set(values)) > 1

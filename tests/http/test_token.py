@@ -35,13 +35,13 @@ EXTRACTED = {
 
 
 def extract(target, rule):
-    return token.extract(Request(b"GET", target, 1), rule)
+    return token.extract(Request(b"GET", target, 1), token.Place(rule))
 
 
 def carried(rule, *lines):
     """The token of a request with these field lines."""
     head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
-    return token.extract(parse_request(head), rule)
+    return token.extract(parse_request(head), token.Place(rule))
 
 
 def test_extract():

@@ -6,12 +6,17 @@ from hypothesis import strategies as st
 
 from balancer.config.settings import PlaceSettings
 from balancer.errors import ProxyError
+from balancer.http import token as http_token
 from balancer.http.head import parse_request
-from balancer.http.token import extract, is_icon, is_preflight
+from balancer.http.token import Place, is_icon, is_preflight
 
 BEARER = PlaceSettings(source="header", header="Authorization", prefix="Bearer ")
 PAGE = PlaceSettings(source="referer", param="token")
 HOST = PlaceSettings(source="header", header="Host")
+
+
+def extract(request, settings):
+    return http_token.extract(request, Place(settings))
 
 
 def request(*lines, target=b"/", host=b"ide.example", method=b"GET"):

@@ -11,7 +11,7 @@ from balancer.config.load import check
 from balancer.config.plain import token_settings
 from balancer.errors import ConfigError
 from balancer.http.head import parse_request
-from balancer.http.token import extract
+from balancer.http.token import TokenRule, extract
 from balancer.migrate.haproxy.importer import import_haproxy
 from balancer.migrate.nginx.importer import import_nginx
 from balancer.migrate.outcome import Surroundings
@@ -36,8 +36,8 @@ def imported(folder, text, importer):
 def token_of(pool, target, fields):
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     request = parse_request(f"GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode())
-    rule = token_settings(pool)
-    return next(filter(None, (extract(request, place) for place in (rule, *rule.fallback))), None)
+    rule = TokenRule(token_settings(pool))
+    return next(filter(None, (extract(request, place) for place in (rule.place, *rule.fallback))), None)
 
 
 def requests():

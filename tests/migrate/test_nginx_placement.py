@@ -13,7 +13,7 @@ from proxies import free_ports, needs_nginx, nginx, running
 from balancer.config.load import load
 from balancer.config.plain import token_settings
 from balancer.http.head import Request
-from balancer.http.token import extract
+from balancer.http.token import Place, extract
 from balancer.migrate.nginx.importer import import_nginx
 from balancer.migrate.outcome import Surroundings
 from balancer.ring.build import build
@@ -109,7 +109,7 @@ def key(pool, target, headers):
     """What the imported pool hashes for a request."""
     request = Request(b"GET", target.encode(), 1)
     request.fields = headers.encode()
-    return b"127.0.0.1" if pool.token.source == "client_ip" else extract(request, token_settings(pool))
+    return b"127.0.0.1" if pool.token.source == "client_ip" else extract(request, Place(token_settings(pool)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

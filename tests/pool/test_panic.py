@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pools import config, steered, told
 
+from balancer.config.plain import pool_settings
 from balancer.config.pool import HealthConfig
+from balancer.config.settings import BackendTlsSettings
 from balancer.health.availability import AVAILABLE, UNKNOWN, Availability
 from balancer.health.panic import healthy_share
 from balancer.overlay.overlay import SetState
@@ -111,3 +113,12 @@ def test_zero_is_never():
     assert told(pool, b"t") == [], "the answer is 503, as from haproxy"
     pool.update_availability({"a": EJECTED, "b": UNKNOWN, "c": DEGRADED})
     assert told(pool, b"t") == [("c", "degraded"), ("b", "panic")]
+
+
+@pytest.mark.parametrize(("health", "panics"), [({}, False), ({"panic_threshold": 0.3}, True)])
+def test_balancers_of_a_tier_that_are_down_are_not_asked_unless_that_was_configured(health, panics):
+    settings = config(NAMES).model_copy(update={"tier": True, "health": HealthConfig(**health)})
+    pool = Pool(pool_settings(settings, BackendTlsSettings()), steered(settings))
+    pool.update_availability(dict.fromkeys(NAMES, DOWN))
+    assert pool.panic is panics
+    assert bool(told(pool, b"t")) is panics

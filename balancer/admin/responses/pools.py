@@ -59,6 +59,8 @@ class HealthView:
     """Times its traffic showed it to be an outlier: ``ejected``, counted in a ``dry_run``, left in by the ``limit``."""
     points: float
     """Share of its ring points that slow start gives it now."""
+    same_hash: bool
+    """It is a balancer that places tokens by the hash and seed of this pool, so that it uses few of its hosts."""
 
 
 @answer

@@ -20,6 +20,8 @@ from balancer.shared.version import VERSION
 
 HEALTH = "Balancer-Health"
 """The header in which a host tells what it asks for; see ``balancer.probes.http``."""
+HASH = "Balancer-Hash"
+"""The header in which a balancer tells the one in front what it places tokens by."""
 _LISTED = 1000
 """Default of ``limit`` for strays and journal entries."""
 _MOST = 100_000
@@ -34,7 +36,7 @@ async def ready(call: Call) -> ApiResponse:
     """Return whether the daemon accepts connections, and the ``pool`` (without one, any pool) has a backend for them.
 
     A daemon that asks for a drain, or for fewer users of the ``pool``, is ready and says so in the header that health
-    checks look at.
+    checks look at. The name of the pool's hash is for a balancer in front, which has to place by another one.
     """
     services, name = call.services, call.request.query.get("pool")
     if name is not None and name not in services.pools.states:
@@ -52,7 +54,10 @@ async def ready(call: Call) -> ApiResponse:
         why = "" if served else "no backend is available" + (f" in pool {name}" if name is not None else "")
     asks_for = "drain" if gauges["lame"] else _share(services.pools.states[name]) if name is not None else None
     answer = call.answer({"ready": not why, "why": why or None, "asks_for": asks_for}, status=503 if why else 200)
-    return replace(answer, headers=(*answer.headers, (HEALTH, asks_for))) if asks_for else answer
+    tells = [(HEALTH, asks_for)] if asks_for else []
+    if name is not None:
+        tells.append((HASH, services.pools.states[name].ring.hash.name))
+    return replace(answer, headers=(*answer.headers, *tells))
 
 
 def _share(pool_state: PoolState) -> str | None:
