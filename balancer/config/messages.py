@@ -1,5 +1,7 @@
 """Messages for operators from pydantic's errors: with the nearest known key, never with a secret value."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import get_args
 
@@ -11,6 +13,8 @@ from balancer.config.model import Config
 from balancer.config.scalars import shown
 from balancer.config.section import Section
 
+_TABLES_NAMED = 3
+"""Tables to name for a key that stands in another one."""
 _EXPECTED = {
     "bool_type": "true or false",
     "float_type": "a number",
@@ -122,7 +126,18 @@ def _unknown(names: tuple[str, ...]) -> str:
     known = list(_section(names[:-1]).fields_by_key())
     if close := get_close_matches(names[-1], known, 1):
         return f"unknown key; did you mean {shown(close[0])}?"
+    tables = [f"[{'.'.join(at)}]" for at, section in _tables(Config, ()) if at and names[-1] in section.fields_by_key()]
+    if 0 < len(tables) <= _TABLES_NAMED:
+        return f"unknown key here; it belongs to {' or '.join(tables)}"
     return f"unknown key; valid keys here: {', '.join(known)}"
+
+
+def _tables(section: type[Section], at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], type[Section]]]:
+    """Yield every table that a file may have, with the keys that lead to it."""
+    yield at, section
+    for key, field in section.fields_by_key().items():
+        with suppress(IndexError):  # no table
+            yield from _tables(_inner(section.model_fields[field].annotation), (*at, key))
 
 
 def _section(names: tuple[str, ...]) -> type[Section]:

@@ -6,6 +6,7 @@ This module does not import pydantic (``config.fields`` does): processes that ne
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -142,6 +143,19 @@ class Address:
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\]|([0-9.]+)):([0-9]{1,5})")
 
 
+def _address_advice(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if "://" in value:
+        return "; without a scheme and a path"
+    if colon and host in ("", "*"):
+        return '; every address of the machine is "0.0.0.0" and "[::]"'
+    if ":" in host and "[" not in host:
+        return "; an IPv6 address stands in brackets"
+    if re.search("[G-Zg-z]", host):
+        return "; names are not resolved: write the IP address"
+    return "" if host and port else "; add the port"
+
+
 def parse_address(value: object) -> Address:
     """Parse ``"127.0.0.1:8443"``, ``"[::1]:8443"`` or ``"unix:/run/ide.sock"``."""
     if isinstance(value, Address):
@@ -158,7 +172,7 @@ def parse_address(value: object) -> Address:
         return Address(path=path)
     match = _HOST_PORT.fullmatch(value)
     if match is None:
-        raise ValueError(form + ("; names are not resolved: write the IP address" if ":" in value else ""))
+        raise ValueError(form + _address_advice(value))
     try:
         host = ip_address(match[1] or match[2])
     except ValueError:
@@ -220,7 +234,9 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
         return ip_network(value if isinstance(value, str) else "")
     except ValueError:
         message = f'expected a network such as "10.0.0.0/8" or "2001:db8::/32" (host bits zero), not {shown(value)}'
-        raise ValueError(message) from None
+    with suppress(ValueError):
+        message += f'; did you mean "{ip_network(value, strict=False)}"?' if isinstance(value, str) else ""
+    raise ValueError(message)
 
 
 def parse_status(value: object) -> str:

@@ -98,6 +98,18 @@ def test_what_does_not_end_is_shown_where_it_begins(tmp_path, rest, line):
         ("bind = [{ a = 1 } { a = 2 }]\n", 2, "or a comma is missing"),
         ("name = \u201cide\u201d\n", 2, "strings stand in straight quotes"),
         ("name = hunter2\n", 2, "strings stand in straight quotes"),
+        ("linger = 30s\n", 2, "the value of linger: a value with more than a number, such as"),
+        ("a.address = 10.0.0.1:80\n", 2, "the value of a.address: a value with more than a number"),
+        ("enabled = False\n", 2, "the value of enabled: strings stand in straight quotes, true and false are in small"),
+        ("linger =   # soon\n", 2, "the value of linger: there is none"),
+        ('linger = "30s";\n', 2, "only a comment may follow a value"),
+        ('linger: "30s"\n', 2, "expected KEY = VALUE"),
+        ("[timeouts\n", 2, "expected [TABLE] or [[TABLE]]"),
+        ("[[pool.backend]\n", 2, "expected [TABLE] or [[TABLE]]"),
+        ("a = { b = 1,\n c = 2 }\n", 2, "a table in braces { } stands on one line"),
+        ('a = "C:\\x"\n', 2, "a backslash in a string is written"),
+        ("[[a]]\n[[a.b]]\n[a.b]\n", 4, "begins with two brackets: [[a.b]], as in line 3"),
+        ("[[a.b]]\n[c]\n[[a]]\n", 4, "[[a]] has to come before what belongs to it, which begins in line 2"),
         ("[a.b]\n[[c]]\n[a.b]\n", 4, '"a.b" twice: "[a.b]" stands here for the second time (see line 2)'),
     ],
 )
@@ -107,6 +119,20 @@ def test_what_is_not_toml_is_said_as_to_someone_who_does_not_know_toml(tmp_path,
     (problem,) = check(path, time.time()).problems
     assert (problem.line, says in problem.message) == (line, True), problem.message
     assert "hunter2" not in problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "balancer"),
+    [
+        ("# ours\n\nglobal\n  daemon\n", "haproxy"),
+        ("frontend a\n  bind *:443\n", "haproxy"),
+        ("upstream a {\n", "nginx"),
+    ],
+)
+def test_a_file_of_another_balancer_is_to_be_imported(tmp_path, text, balancer):
+    path = tmp_path / "balancer.toml"
+    path.write_text(text)
+    assert f"`balancer import {balancer} FILE`" in check(path, time.time()).problems[0].message
 
 
 @given(st.text(alphabet="ab=[]{}\"'“,.\n \\1"))

@@ -80,6 +80,7 @@ def test_the_line_of_a_problem_behind_windows_line_ends(tmp_path):
         (("workers = 2", "workers = 0"), '1: workers: expected "auto" or a whole number from 1 to 64, not 0'),
         (("workers = 2", "worker = 2"), '1: worker: unknown key; did you mean "workers"?'),
         (("workers = 2", "limits = 5"), "1: limits: expected a table, not 5"),
+        (("workers = 2", 'slow_start = "1m"'), "1: slow_start: unknown key here; it belongs to [pool.health]"),
         (("workers = 2", '"sp ace" = 2'), '1: "sp ace": unknown key; valid keys here: workers, state_dir, admin, '),
         (('"500ms"', "5"), '11: timeouts > idle: expected a duration such as "500ms", "10s", '),
         (('"logs/access.log"', '""'), '8: log > access: expected a path, not ""'),

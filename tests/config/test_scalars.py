@@ -98,12 +98,15 @@ def test_addresses_round_trip(address):
     ("text", "says"),
     [
         ("localhost:80", "names are not resolved"),
-        ("127.0.0.1", "expected an address"),
-        ("127.0.0.1:", "expected an address"),
+        ("http://127.0.0.1:80", "without a scheme and a path"),
+        ("*:443", 'every address of the machine is'),
+        (":443", 'every address of the machine is'),
+        ("127.0.0.1", "add the port"),
+        ("127.0.0.1:", "add the port"),
         ("127.0.0.1:65536", "expected a port of at most 65535"),
         ("127.0.0.256:80", "expected an address"),
         ("127.0.0.1:\u0668\u0660", "expected an address"),
-        ("::1:80", "expected an address"),
+        ("::1:80", "an IPv6 address stands in brackets"),
         ("[127.0.0.1]:80", "expected an address"),
         ("[::1]", "expected an address"),
         ("127.0.0.1:80\n", "expected an address"),
@@ -188,3 +191,8 @@ def test_paths():
     for bad in ("", "a", "/a?b", "/#", "/ a", "/\u00e4", "/a\n", 7):
         with pytest.raises(ValueError, match="expected a path"):
             parse_path(bad)
+
+
+def test_a_network_with_host_bits_is_corrected():
+    with pytest.raises(ValueError, match=r'did you mean "10\.0\.0\.0/8"'):
+        parse_network("10.1.2.3/8")
