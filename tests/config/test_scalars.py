@@ -99,8 +99,8 @@ def test_addresses_round_trip(address):
     [
         ("localhost:80", "names are not resolved"),
         ("http://127.0.0.1:80", "without a scheme and a path"),
-        ("*:443", 'every address of the machine is'),
-        (":443", 'every address of the machine is'),
+        ("*:443", "every address of the machine is"),
+        (":443", "every address of the machine is"),
         ("127.0.0.1", "add the port"),
         ("127.0.0.1:", "add the port"),
         ("127.0.0.1:65536", "expected a port of at most 65535"),
