@@ -37,6 +37,7 @@ from balancer.proxy.request_ids import RequestIds
 from balancer.proxy.serve import handler
 from balancer.proxy.worker_state import WorkerState
 from balancer.ring.base import Ring
+from balancer.ring.hashes import MD5
 from balancer.shared.counters import Kind, SharedCounters, size
 
 CLIENT = "192.0.2.7"
@@ -217,7 +218,7 @@ class Heart:
         """A placement of every token on the first of ``names``."""
         weights = dict.fromkeys(names, 1.0)
         return Placement(
-            ring=InOrder(members=tuple(names), weights=weights, fingerprint="f"),
+            ring=InOrder(members=tuple(names), weights=weights, fingerprint="f", hash=MD5),
             addresses={name: self.hosts[name].address for name in names},
             digest=Digest(b"key"),
             weights=weights,
