@@ -112,8 +112,8 @@ def test_a_connection_is_denied_by_client(daemon, backends):
 
 def test_a_rule_chooses_a_pool(daemon, backends):
     for target, line, chosen in (
-        ("/?api&token=secret-1", "X-Beta: 1", "api"),
-        ("/?api&token=secret-1", "X-Alpha: 1", "ide"),
+        ("/?api=1&token=secret-1", "X-Beta: 1", "api"),
+        ("/?api=1&token=secret-1", "X-Alpha: 1", "ide"),
         ("/?token=secret-1", "X-Beta: 1", "ide"),
     ):
         with daemon.connect() as client:

@@ -1,6 +1,6 @@
 """Pools as the data plane has them, steered as operators steer them."""
 
-from balancer.config.pool import BackendConfig, PoolConfig, RingConfig
+from balancer.config.pool import BackendConfig, PoolConfig, RingConfig, TokenConfig
 from balancer.control.placement import make_placement
 from balancer.overlay.overlay import Overlay
 from balancer.pool.digest import Digest
@@ -8,6 +8,8 @@ from balancer.pool.pool import Pool
 from balancer.ring.build import build
 
 DIGEST = Digest(b"a key")
+TOKEN = TokenConfig(duplicates="refuse", decode=True)
+"""With all defaults filled in, as in the settings of a worker."""
 NOW = 1_700_000_000.0
 """Unix time of every overlay here."""
 
@@ -15,7 +17,9 @@ NOW = 1_700_000_000.0
 def config(names, ring=None, linger=30.0):
     """A pool of backends of weight 1."""
     backends = [BackendConfig(name=name, address=f"10.0.0.{n}:4000") for n, name in enumerate(names, start=1)]
-    return PoolConfig(name="ide", ring=RingConfig(**(ring or {})), backend=tuple(backends), linger=f"{linger}s")
+    return PoolConfig(
+        name="ide", token=TOKEN, ring=RingConfig(**(ring or {})), backend=tuple(backends), linger=f"{linger}s"
+    )
 
 
 def steered(settings, changes=(), ring=None):

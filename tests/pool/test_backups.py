@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pools import DIGEST, NOW, told
+from pools import DIGEST, NOW, TOKEN, told
 
 from balancer.config.pool import BackendConfig, HealthConfig, PoolConfig, RingConfig
 from balancer.control.placement import make_placement
@@ -22,7 +22,9 @@ def settings(**ring):
     backends = [
         BackendConfig(name=name, address=f"10.0.0.{n}:1", backup=name in BACKUPS) for n, name in enumerate(NAMES, 1)
     ]
-    return PoolConfig(name="ide", ring=RingConfig(**ring), health=HealthConfig(type="tcp"), backend=tuple(backends))
+    return PoolConfig(
+        name="ide", token=TOKEN, ring=RingConfig(**ring), health=HealthConfig(type="tcp"), backend=tuple(backends)
+    )
 
 
 def open_pool(availabilities, states=(), **ring):
