@@ -31,7 +31,7 @@ printf 'Metadata-Version: 2.1\\nName: balancer\\nVersion: %s\\n' "$2" > "balance
 cp -r {_SOURCE}/balancer .
 cat > "$1/bin/balancer" << END
 #!/bin/sh
-LD_LIBRARY_PATH={_INTERPRETER}/lib exec $1/bin/python -I -m balancer "\\$@"
+LD_LIBRARY_PATH={_INTERPRETER}/lib exec $1/bin/python -I -X faulthandler -m balancer "\\$@"
 END
 chmod 0755 "$1/bin/balancer"
 """
