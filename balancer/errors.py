@@ -47,7 +47,7 @@ class ProxyError(Exception):
     retry_after = 1
     """Seconds after which the client may come again, if ``status`` is 429 or 503."""
     refused = ""
-    """One of ``http.head.REFUSALS`` if nobody could take the request, for the tier of balancers above."""
+    """What the balancer in front is told, one of ``http.head.REFUSALS``, if no backend could take the request."""
 
     def __init__(self, source: Source, status: int, reason: str, retry: Retry = Retry.NEVER) -> None:
         super().__init__(reason)

@@ -87,7 +87,7 @@ class HealthTracker:
         "_needed",
         "_out",
         "_passed",
-        "_percent",
+        "_probe_percent",
         "_probes",
         "_requested_state",
         "agent_down",
@@ -106,7 +106,7 @@ class HealthTracker:
     def __init__(self, config: HealthConfig, checks: Checks | None = None) -> None:
         self.checks = Checks() if checks is None else checks
         self._requested_state: RequestedState = ""
-        self._percent = 100
+        self._probe_percent = 100
         self.hash = ""
         """Name of the hash by which it says that it places tokens itself."""
         self._out = False
@@ -146,7 +146,7 @@ class HealthTracker:
         self._probes += 1
         if result.ok:
             self.checks.passed += 1
-            self._requested_state, self._percent = result.requested_state, result.percent
+            self._requested_state, self._probe_percent = result.requested_state, result.percent
             self.hash = result.hash
         else:
             self.checks.failed += 1
@@ -223,7 +223,7 @@ class HealthTracker:
     @property
     def weight_percent(self) -> int:
         """Share of the configured weight that its agent and its answers to probes ask for."""
-        return self.percent * self._percent // 100
+        return self.percent * self._probe_percent // 100
 
     @property
     def out(self) -> bool:

@@ -90,7 +90,7 @@ def chain_of(received: bytes | None, client: bytes, peer: bytes) -> bytes:
     """Return X-Forwarded-For for a host: what was ``received`` from the ``peer``, and the next address.
 
     That is the client's. A peer that has introduced its client by a PROXY header may have named it here already; then
-    it is the peer's. Nobody is named twice in a row.
+    the peer's address follows. No address appears twice in a row.
     """
     if not received:
         return client

@@ -48,7 +48,7 @@ class Pool(Selection[Backend]):
         self, settings: PoolSettings, placement: Placement, availabilities: Mapping[str, Availability] | None = None
     ) -> None:
         super().__init__(settings, placement, {})
-        self._compile_fields()
+        self._compile_settings()
         self.name = settings.name
         self._shared_counters: SharedCounters | None = None
         self.decisions: dict[str, int] = {}
@@ -76,12 +76,12 @@ class Pool(Selection[Backend]):
             for backend in self.backends.values():
                 backend.connection_key = object()
         self.settings = settings
-        self._compile_fields()
+        self._compile_settings()
         self.leases.linger = settings.linger
         self.weigh_health()
         self._take_slots()
 
-    def _compile_fields(self) -> None:
+    def _compile_settings(self) -> None:
         self.request_fields = fields_of(self.settings.request_fields)
         self.response_fields = fields_of(self.settings.response_fields)
         self.token_rule = TokenRule(self.settings.token)
